@@ -1,4 +1,4 @@
-# Short names for what is done most. `just` lists them.
+# Short names for common commands. `just` lists them.
 
 # What CI runs is in .ci/run and scripts; these recipes call the same.
 set shell := ["bash", "-euo", "pipefail", "-c"]
@@ -23,7 +23,7 @@ test *args:
 e2e topic *args:
     cargo test --locked -p runbook-cli --test e2e {{ topic }}:: -- {{ args }}
 
-# Write the files that tests compare with anew; read the difference before you commit it
+# Rewrite the files that tests compare with; read the difference before you commit it
 bless:
     RUNBOOK_BLESS=1 cargo test --locked -p runbook-cli --test e2e -- wrong_runbooks:: error_pages::
 
@@ -38,7 +38,7 @@ lint:
 fmt:
     cargo fmt --all
 
-# Build the documentation, with every broken link an error
+# Build the documentation; a broken link is an error
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
@@ -46,7 +46,7 @@ docs:
 bench:
     scripts/bench
 
-# Fuzz each target for so many seconds
+# Fuzz each target for the given number of seconds
 fuzz seconds="60" *targets:
     scripts/fuzz {{ seconds }} {{ targets }}
 

@@ -1,9 +1,9 @@
-//! A boundary, and one grant held against it: a witness is never a call that the boundary permits.
+//! Compares a boundary with one grant: a witness is never a call that the boundary permits.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use runbook_authority::boundary::Boundary;
-use runbook_authority::scope::{Call, CallValue, Dimension, AccessScope, Text, Values};
+use runbook_authority::scope::{AccessScope, CallValue, ConcreteCall, Dimension, Text, Values};
 use runbook_authority::{Capability, lockfile};
 use runbook_document::{Diagnostics, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ fuzz_target!(|text: &str| {
         Ok(()) => {
             for host in ["a.internal", "x.y.internal"] {
                 let value = |text: &str| CallValue::Text(text.to_owned());
-                let call = Call {
+                let call = ConcreteCall {
                     capability: Capability::Http,
                     values: BTreeMap::from([
                         (Dimension::Plugins, value("http")),

@@ -19,9 +19,9 @@ fuzz_target!(|text: &str| {
             }
             for target in targets.iter() {
                 // A description is shown to people; it never holds what only the store may hold.
-                let _ = (target.describe(), target.place(), target.secrets());
+                let _ = (target.describe(), target.location(), target.secrets());
             }
-            let _ = runbook_engine::inputs_from(&runbook);
+            let _ = runbook_engine::input_steps(&runbook);
         }
         Err(diagnostics) => assert!(diagnostics.has_errors(), "what is refused is refused with a \
                                                                reason"),

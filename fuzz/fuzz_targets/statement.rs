@@ -2,14 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use runbook_authority::pattern::{Dialect, StatementClass, classify, relation_of};
+use runbook_authority::pattern::{Dialect, StatementClass, classify, canonical_relation};
 
 fuzz_target!(|text: &str| {
     for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Sqlite] {
         let Some(facts) = classify(dialect, text) else { continue };
         for relation in &facts.relations {
             // A name has one spelling, which is its own.
-            assert!(relation == "*" || relation_of(dialect, relation).is_none_or(|again| &again == relation), "{relation}");
+            assert!(relation == "*" || canonical_relation(dialect, relation).is_none_or(|again| &again == relation), "{relation}");
         }
         if facts.classes.contains(&StatementClass::Select) {
             let more = format!("{text}; drop table t");

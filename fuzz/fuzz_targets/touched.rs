@@ -4,20 +4,20 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use runbook_tests::statements::{Case, OnMariaDb, OnPostgres, Server};
+use runbook_tests::statements::{Case, MariaDbJudge, PostgresJudge, Server};
 use std::sync::{Mutex, OnceLock};
 use tokio::runtime::{Builder, Runtime};
 
 struct Servers {
     runtime: Runtime,
-    postgres: OnPostgres,
-    mariadb: OnMariaDb,
+    postgres: PostgresJudge,
+    mariadb: MariaDbJudge,
 }
 
 impl Servers {
     fn start() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (postgres, mariadb) = runtime.block_on(async { (OnPostgres::start().await, OnMariaDb::start().await) });
+        let (postgres, mariadb) = runtime.block_on(async { (PostgresJudge::start().await, MariaDbJudge::start().await) });
         Self { runtime, postgres, mariadb }
     }
 

@@ -29,7 +29,7 @@ fn main() {
         .unwrap_or_else(|error| fail(&error));
     let mut table = String::from(
         "/// Every plugin inside the program, sorted by name.\n\
-         pub const BUNDLED: &[Bundled] = &[\n",
+         pub const BUNDLED: &[BundledPlugin] = &[\n",
     );
     for (folder, packed) in folders.iter().zip(components) {
         let name = folder
@@ -40,7 +40,7 @@ fn main() {
         std::fs::write(&path, packed.component).expect("OUT_DIR can be written");
         writeln!(
             table,
-            "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},",
+            "    BundledPlugin {{ name: {name:?}, component: include_bytes!({:?}) }},",
             path.display().to_string()
         )
         .expect("strings can be written");

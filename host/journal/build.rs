@@ -1,4 +1,4 @@
-//! The migrations are in the program: it is built again when there is one more.
+//! Rebuilds the crate when a migration is added, because migrations are embedded in it.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");

@@ -1,7 +1,7 @@
 //! A step that waits for approval: nothing happens before a second person has approved.
 
 use crate::home;
-use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::env::{ProgramOutput, TestEnv, finish};
 use runbook_tests::postgres::Postgres;
 
 const RUNBOOK: &str = r#"format = 1
@@ -25,7 +25,7 @@ irreversible = "looked at by two"
 approval = { not_self = true, expires = "15m" }
 "#;
 
-/// A run that waits, and its id.
+/// Starts a run that waits for approval, and returns its id.
 fn waiting() -> (TestEnv, String) {
     let env = home();
     env.file("r.toml", RUNBOOK);
@@ -39,12 +39,11 @@ fn waiting() -> (TestEnv, String) {
     (env, run)
 }
 
-/// A user of every system, who is not root.
+/// The user id of `daemon`, which exists on every system and is not root.
 const DAEMON: &str = "1";
 
-/// The program, run by somebody else: by `sudo` of user `daemon`, who then is root and nobody's
-/// proof.
-fn as_daemon(env: &TestEnv, arguments: &[&str]) -> Finished {
+/// Runs the program as if user `daemon` had started it with `sudo`.
+fn as_daemon(env: &TestEnv, arguments: &[&str]) -> ProgramOutput {
     assert!(
         rustix::process::geteuid().is_root(),
         "these tests become other users, so they need root"
@@ -77,9 +76,9 @@ fn a_second_operator_approves_and_the_run_goes_on() {
     env.run(&["approve", &run, "drop", "--yes"]).status(2).err("does not wait for approval");
 }
 
-/// Whoever sets variables is who they were; whoever really is another user is somebody else.
+/// Environment variables do not change who approves; another user id does.
 #[test]
-fn who_approves_is_who_the_system_says_and_not_what_the_environment_says() {
+fn the_approver_is_taken_from_the_system_and_not_from_the_environment() {
     assert!(
         rustix::process::geteuid().is_root(),
         "these tests become other users, so they need root"
@@ -106,7 +105,7 @@ fn who_approves_is_who_the_system_says_and_not_what_the_environment_says() {
         .args(["--reuid", DAEMON, "--regid", DAEMON, "--clear-groups"])
         .arg(plain.get_program())
         .args(approve);
-    // What they say of themselves changes nothing here either.
+    // For another user, variables change nothing either.
     command
         .env_clear()
         .env("HOME", other.path())
@@ -116,7 +115,7 @@ fn who_approves_is_who_the_system_says_and_not_what_the_environment_says() {
     with(&mut command).status(0).out("approved by daemon@");
 }
 
-/// Two steps that wait at one moment, of which one wants two people.
+/// Two steps that wait at the same time. One needs two approvals.
 const TWO_BRANCHES: &str = r#"format = 1
 [runbook]
 name = "two"
@@ -142,7 +141,7 @@ approval = {}
 "#;
 
 #[test]
-fn whoever_approves_is_told_who_must_approve_besides_and_to_resume_only_when_that_goes_on() {
+fn approve_lists_missing_approvals_and_suggests_resume_only_when_the_run_can_continue() {
     let env = home();
     env.file("r.toml", TWO_BRANCHES);
     env.run(&["exec", "r.toml"]).status(5);
@@ -161,7 +160,7 @@ fn whoever_approves_is_told_who_must_approve_besides_and_to_resume_only_when_tha
     env.run(&approve("other"))
         .status(0)
         .out("goes on with it; the run also waits for 1 more person to approve `one` (1 of 2)");
-    // Followed as it stands, it goes on.
+    // The suggested command continues the run.
     env.run(&["resume", &run]).status(5).err("✓ other").err("`one`");
     as_daemon(&env, &approve("one")).status(0).out("continue with `runbook resume");
     env.run(&["resume", &run]).status(0).out("Succeeded");
@@ -197,7 +196,7 @@ irreversible = "an example"
 "#;
 
 #[test]
-fn a_person_answers_and_their_words_go_on() {
+fn answers_of_a_person_are_used_by_later_steps() {
     let env = home();
     env.file("r.toml", BY_HAND);
     env.run(&["exec", "r.toml"])

@@ -1,4 +1,5 @@
-//! The audit log: every host call of a run, no secret, and a chain that shows every change.
+//! The audit log records every host call of a run and no secret, and its hash chain reveals every
+//! change.
 
 use crate::{home, repository};
 use runbook_tests::env::TestEnv;
@@ -50,30 +51,30 @@ fn a_run_leaves_a_whole_log_and_every_change_of_it_is_found() {
 }
 
 #[test]
-fn a_log_that_is_not_there_is_not_called_whole_however_it_is_named() {
+fn a_missing_audit_log_is_reported_as_broken() {
     let env = quickstart();
-    let is_not = |found: runbook_tests::env::Finished| {
+    let assert_broken = |found: runbook_tests::env::ProgramOutput| {
         let found = found.status(1).out("BROKEN").out("NOT whole");
         assert!(!found.stdout.contains("log is whole"), "{}", found.stdout);
     };
-    is_not(env.run(&["audit", "verify"]));
+    assert_broken(env.run(&["audit", "verify"]));
     env.run(&["exec", "quickstart.toml"]).status(0);
     env.run(&["audit", "verify"]).status(0);
-    is_not(env.run(&["audit", "verify", "--audit-log", "nope"]));
+    assert_broken(env.run(&["audit", "verify", "--audit-log", "nope"]));
     let by_variable = env
         .command(&["audit", "verify"])
         .env("RUNBOOK_AUDIT_LOG", "nope")
         .output()
         .expect("it runs");
-    is_not(runbook_tests::env::finish(by_variable));
+    assert_broken(runbook_tests::env::finish(by_variable));
     std::fs::remove_dir_all(env.path().join(AUDIT)).expect("removable");
-    is_not(env.run(&["audit", "verify"]));
+    assert_broken(env.run(&["audit", "verify"]));
     std::fs::create_dir_all(env.path().join(AUDIT)).expect("made");
-    is_not(env.run(&["audit", "verify", "--strict"]));
+    assert_broken(env.run(&["audit", "verify", "--strict"]));
 }
 
 #[test]
-fn a_head_that_was_kept_elsewhere_finds_a_log_that_was_begun_anew() {
+fn a_head_kept_elsewhere_detects_a_replaced_log() {
     let env = quickstart();
     env.run(&["exec", "quickstart.toml"]).status(0);
     let head = env
@@ -93,7 +94,7 @@ fn a_head_that_was_kept_elsewhere_finds_a_log_that_was_begun_anew() {
 
 #[test]
 fn a_denied_call_is_in_the_log_with_its_rule_and_no_secret_ever_is() {
-    let receiver = Receiver::answering("200 OK", "{\"echo\":\"Bearer hunter2-hunter2\"}");
+    let receiver = Receiver::start_with_response("200 OK", "{\"echo\":\"Bearer hunter2-hunter2\"}");
     let env = home();
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#token"], "hunter2-hunter2").status(0);
@@ -138,7 +139,7 @@ fn nothing_runs_without_its_audit_log() {
 }
 
 #[test]
-fn what_tighten_proposes_is_enough_and_is_narrower() {
+fn suggested_limits_are_sufficient_and_narrower() {
     let env = quickstart();
     env.run(&["exec", "quickstart.toml"]).status(0);
     let proposal = env
@@ -164,10 +165,10 @@ fn what_tighten_proposes_is_enough_and_is_narrower() {
     env.run(&["review", "suggest", "narrow.toml"]).status(0).out("nothing can be narrower");
 }
 
-/// Killed at each host call; then each number of records is cut off the end, before the seal and
-/// after it.
+/// The program is killed at several host calls. Then each possible number of records is removed
+/// from the end of the log.
 #[test]
-fn what_is_cut_off_a_killed_run_is_found_once_the_next_run_has_sealed_it() {
+fn records_removed_from_a_killed_run_are_detected_after_the_next_run() {
     let whole = quickstart();
     whole.run(&["exec", "quickstart.toml"]).status(0);
     for (kill, next) in [
@@ -188,7 +189,7 @@ fn what_is_cut_off_a_killed_run_is_found_once_the_next_run_has_sealed_it() {
         env.run(&["audit", "verify", "--strict"]).status(1).out("NOT whole");
         let file = run_files(&env).remove(0);
         let run = env.newest_run();
-        // What comes of the next run is its own matter; it has opened the log.
+        // Only that the next run opens the log matters here, not how that run ends.
         match next {
             "resume" => drop(env.run(&["resume", &run])),
             _ => drop(env.run(&["exec", "quickstart.toml"])),

@@ -1,7 +1,7 @@
-//! Boundary and lockfile: what may run is what was reviewed, and no more than security allows.
+//! Boundary and lockfile: only reviewed runbooks run, and only within the boundary.
 
-use crate::{bundled, home, renamed, repository};
-use runbook_tests::env::{Finished, TestEnv};
+use crate::{bundled, home, renamed_plugin, repository};
+use runbook_tests::env::{ProgramOutput, TestEnv};
 
 const RUNBOOK: &str = r#"format = 1
 [runbook]
@@ -16,7 +16,7 @@ bind.db = "shop"
 with = { statement = "select 1 as one" }
 "#;
 
-/// The same with a step that changes the database.
+/// A further step of [`RUNBOOK`], which changes the database.
 const WIDER: &str = r#"
 [[step]]
 id = "write"
@@ -40,7 +40,7 @@ fn a_locked_runbook_runs_and_a_wider_one_is_refused_until_it_is_accepted() {
     env.run(&["lock", "r.toml"]).status(0).out("as locked");
     env.run(&["exec", "--locked", "r.toml"]).status(0);
     env.file("r.toml", &format!("{RUNBOOK}{WIDER}"));
-    let refused = |finished: Finished| {
+    let refused = |finished: ProgramOutput| {
         finished
             .status(6)
             .err("is not what")
@@ -68,11 +68,11 @@ fn a_runbook_that_gave_something_up_is_shown_as_narrowed_and_its_text_needs_acce
 #[test]
 fn a_swapped_binary_is_refused() {
     let env = env_with(&RUNBOOK.replace("sql:query", "./mine.wasm:query"));
-    let component = renamed("sql", "our");
+    let component = renamed_plugin("sql", "our");
     std::fs::write(env.path().join("mine.wasm"), &component).expect("a file can be written");
     env.run(&["lock", "r.toml"]).status(0);
     env.run(&["exec", "r.toml"]).status(0);
-    // A custom section more: the same program, another digest.
+    // An additional custom section: the same program with another digest.
     let swapped = [component.as_slice(), &[0, 2, 1, b'x']].concat();
     std::fs::write(env.path().join("mine.wasm"), swapped).expect("a file can be written");
     env.run(&["exec", "r.toml"]).status(6).err("moved").err("plugin `./mine.wasm`: is other code");
@@ -165,7 +165,7 @@ fn the_access_report_is_json_by_its_published_schema() {
 fn the_findings_are_sarif() {
     let env = home();
     let sarif = env.run(&["review", "--format", "sarif", &shipped()]).status(0).stdout;
-    // The schema of OASIS, with the regular expression of `language` closed where theirs is not.
+    // The schema of OASIS, with the unclosed regular expression of `language` repaired.
     let sarif = validate(include_str!("sarif-2.1.0.json"), &sarif);
     let results = sarif["runs"][0]["results"].as_array().expect("results");
     assert!(results.iter().any(|result| result["ruleId"] == "RB003"
@@ -173,7 +173,7 @@ fn the_findings_are_sarif() {
 }
 
 #[test]
-fn the_page_has_no_script_and_takes_texts_for_texts() {
+fn the_html_report_has_no_script_and_escapes_texts() {
     let env = env_with(
         &RUNBOOK
             .replace("name = \"check\"", "name = \"check\"\ntitle = \"<script>alert(1)</script>\"")
@@ -255,8 +255,8 @@ fn revisions_of_git_are_compared() {
     env.run(&["review", "--diff", "nobody:r.toml", "r.toml"]).status(2).err("git:");
 }
 
-/// A runbook in which the name `a` stands for this secret.
-fn naming_a_secret(source: &str) -> String {
+/// A runbook whose secret `a` has this source.
+fn runbook_with_secret(source: &str) -> String {
     format!(
         "format = 1\n[runbook]\nname = \"t\"\n[secrets.a]\nsource = \"{source}\"\n\
              [targets.api]\nhttp = \"https://api.example\"\n\
@@ -266,15 +266,15 @@ fn naming_a_secret(source: &str) -> String {
 }
 
 #[test]
-fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
+fn the_source_of_a_secret_is_reviewed_compared_locked_and_bounded() {
     let env = home();
     let folder = env.path().canonicalize().expect("it is there");
     let (good, other) = (
         format!("age:{}/s.age#a", folder.display()),
         format!("age:{}/s.age#root-password", folder.display()),
     );
-    env.file("r.toml", &naming_a_secret("age:s.age#a"));
-    env.file("other.toml", &naming_a_secret("age:s.age#root-password"));
+    env.file("r.toml", &runbook_with_secret("age:s.age#a"));
+    env.file("other.toml", &runbook_with_secret("age:s.age#root-password"));
     let review = env.run(&["review", "r.toml"]).status(0).stdout;
     let row = review
         .lines()
@@ -291,15 +291,15 @@ fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
         env.read("runbook.lock")
     );
     env.run(&["validate", "--locked", "r.toml"]).status(0);
-    env.file("r.toml", &naming_a_secret("age:s.age#root-password"));
+    env.file("r.toml", &runbook_with_secret("age:s.age#root-password"));
     env.run(&["validate", "--locked", "r.toml"]).status(6).err("root-password");
-    env.file("r.toml", &naming_a_secret("age:s.age#a"));
-    // A store is what its path leads to.
+    env.file("r.toml", &runbook_with_secret("age:s.age#a"));
+    // A store is identified by its resolved path.
     std::os::unix::fs::symlink("s.age", env.path().join("link.age")).expect("a link");
     env.file("s.age", "");
-    env.file("linked.toml", &naming_a_secret("age:link.age#a"));
+    env.file("linked.toml", &runbook_with_secret("age:link.age#a"));
     env.run(&["review", "linked.toml"]).status(0).out(&format!("secret:a is {good}"));
-    // A boundary names the secret and not what somebody calls it.
+    // A boundary allows secrets by their source and not by their name in a runbook.
     let boundary = |secrets: &str| {
         format!(
             "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
@@ -328,12 +328,12 @@ fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
 }
 
 #[test]
-fn one_name_for_two_secrets_in_what_is_reviewed_together_is_a_finding() {
+fn one_secret_name_with_two_sources_is_a_finding() {
     let env = home();
-    env.file("checks/one.toml", &naming_a_secret("age:s.age#a"));
-    env.file("checks/two.toml", &naming_a_secret("age:s.age#a"));
+    env.file("checks/one.toml", &runbook_with_secret("age:s.age#a"));
+    env.file("checks/two.toml", &runbook_with_secret("age:s.age#a"));
     assert!(!env.run(&["review", "checks"]).status(0).stdout.contains("RB023"));
-    env.file("checks/two.toml", &naming_a_secret("age:s.age#b"));
+    env.file("checks/two.toml", &runbook_with_secret("age:s.age#b"));
     env.run(&["review", "checks"])
         .status(0)
         .out("RB023 two-sources  secret `a`")
@@ -341,10 +341,10 @@ fn one_name_for_two_secrets_in_what_is_reviewed_together_is_a_finding() {
         .out("s.age#b in checks/two.toml");
 }
 
-/// A rule about servers says nothing of a SQLite file, whatever its values are, and the other way
-/// round: the key that is meant is named.
+/// A boundary rule about servers does not apply to a SQLite file, nor the other way round. The
+/// error names the key to use.
 #[test]
-fn a_rule_of_the_other_sort_of_database_is_answered_with_the_key_that_is_meant() {
+fn a_boundary_rule_for_the_wrong_kind_of_database_suggests_the_right_key() {
     let env = home();
     let runbook = |target: &str| {
         format!(
@@ -377,7 +377,7 @@ fn a_rule_of_the_other_sort_of_database_is_answered_with_the_key_that_is_meant()
             .nth(1)
             .and_then(|rest| rest.split('`').next())
             .unwrap_or_else(|| panic!("{words}"));
-        // Written as it stands, it lets the file through.
+        // The suggested key, copied as it is, allows the file.
         env.file("b.toml", &boundary(named));
         env.run(&validate).status(0);
     }

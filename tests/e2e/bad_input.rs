@@ -1,8 +1,10 @@
+//! Mistakes in a runbook, its files and its services are reported with what to do.
+
 use crate::home;
 
 const HEAD: &str = "format = 1\n[runbook]\nname = \"t\"\n";
 
-fn validate(text: &str) -> runbook_tests::env::Finished {
+fn validate(text: &str) -> runbook_tests::env::ProgramOutput {
     let env = home();
     env.file("r.toml", &format!("{HEAD}{text}"));
     env.run(&["validate", "r.toml"])
@@ -124,7 +126,7 @@ fn a_plugin_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn a_writing_step_must_say_how_it_ends_badly() {
+fn a_writing_step_must_have_an_undo_or_be_irreversible() {
     let targets = "[targets.hook]\nhttp = \"http://127.0.0.1:1\"\n";
     validate(&format!(
         "{targets}[[step]]\nid = \"a\"\nuses = \"webhook:post\"\nbind.webhook = \"hook\"\n\
@@ -151,7 +153,7 @@ fn a_dead_database_fails_the_preflight_and_changes_nothing() {
 }
 
 #[test]
-fn a_docker_engine_that_is_away_says_what_to_do() {
+fn an_unreachable_docker_engine_is_reported_with_its_socket() {
     let env = home();
     let text = "[targets.app]\ndocker = { name = \"x\" }\nsocket = \"/tmp/no-such-docker.sock\"\n\
                 [[preflight]]\nid = \"up\"\nuses = \"docker:status\"\nbind.container = \"app\"\n";
@@ -177,7 +179,7 @@ fn a_journal_that_cannot_be_written_stops_the_run_before_the_first_effect() {
     assert!(hook.received().is_empty());
 }
 
-/// What `--set` gives to a parameter of type list, and the list that it is; `None` is a mistake.
+/// Values of `--set` for a parameter of type list, and the resulting list; `None` is an error.
 const LISTS: &[(&[&str], Option<&str>)] = &[
     (&["hosts=a,b"], Some("a+b")),
     (&["hosts=a, b ,"], Some("a+b")),
@@ -193,7 +195,7 @@ const LISTS: &[(&[&str], Option<&str>)] = &[
 ];
 
 #[test]
-fn no_set_is_dropped_and_a_list_has_one_meaning() {
+fn every_set_option_counts_and_lists_are_parsed_one_way() {
     let env = crate::home();
     rusqlite::Connection::open(env.path().join("work.db"))
         .expect("a file")

@@ -2,8 +2,8 @@
 //! between the two reads is reported as ended, not as interrupted.
 
 use crate::home;
-use runbook_tests::env::{Finished, TestEnv, finish};
-use runbook_tests::running::Running;
+use runbook_tests::env::{ProgramOutput, TestEnv, finish};
+use runbook_tests::running::RunningProgram;
 use runbook_tests::{send, wait_for};
 use std::process::Stdio;
 
@@ -35,15 +35,15 @@ const READERS: [(&[&str], &str); 8] = [
 ];
 
 /// Starts the program, and returns when it has stopped at the failpoint.
-fn start_stopped(env: &TestEnv, arguments: &[&str], moment: &str) -> Running {
+fn start_stopped(env: &TestEnv, arguments: &[&str], failpoint: &str) -> RunningProgram {
     let mut command = env.command(arguments);
-    command.env("RUNBOOK_TEST_STOP", moment).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let running = Running::start(&mut command);
-    wait_for(&format!("{arguments:?} stands still at {moment}"), || running.stands_still());
+    command.env("RUNBOOK_TEST_STOP", failpoint).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = RunningProgram::start(&mut command);
+    wait_for(&format!("{arguments:?} is stopped at {failpoint}"), || running.is_stopped());
     running
 }
 
-fn resume_process(running: Running) -> Finished {
+fn resume_process(running: RunningProgram) -> ProgramOutput {
     send(&running, "CONT");
     finish(running.wait_with_output().expect("it ends"))
 }
@@ -57,8 +57,8 @@ fn a_run_that_ends_between_two_reads_is_reported_as_ended() {
         .expect("made");
     env.file("r.toml", RUNBOOK);
     let run = start_stopped(&env, &["exec", "r.toml", "-y", "--run-id", ID], "record:2");
-    let readers =
-        READERS.map(|(arguments, moment)| (arguments, start_stopped(&env, arguments, moment)));
+    let readers = READERS
+        .map(|(arguments, failpoint)| (arguments, start_stopped(&env, arguments, failpoint)));
     resume_process(run).status(0);
     for (arguments, reader) in readers {
         let finished = resume_process(reader)

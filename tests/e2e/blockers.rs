@@ -1,31 +1,30 @@
-//! The real emergency: a session that holds a lock, is never idle, and never runs anything for
-//! long.
+//! A session that holds a lock although it is never idle and runs only short queries.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
 use runbook_tests::postgres::{PASSWORD, Postgres};
 use std::process::Child;
 
-/// A chatty session that holds `orders`; one that waits for it and holds `stock`; one that waits
-/// for that one; one more that waits for `orders`.
-struct Jam {
+/// Four sessions: a chatty one holds `orders`; one waits for `orders` and holds `stock`; one waits
+/// for `stock`; one more waits for `orders`.
+struct BlockedDatabase {
     postgres: Postgres,
     env: TestEnv,
     sessions: Vec<Child>,
 }
 
-impl Jam {
+impl BlockedDatabase {
     fn new() -> Self {
         let postgres = Postgres::start(10);
         postgres
             .psql("orders", "create table stock (n int); alter table stock owner to orders_admin");
         let chatty = "begin;\nlock table orders in access exclusive mode;\nselect 1 \\watch 0.3\n";
-        let mut jam = Self {
+        let mut blocked = Self {
             sessions: vec![postgres.named_session("billing-worker", chatty)],
             postgres,
             env: home(),
         };
-        jam.wait_for(
+        blocked.wait_for(
             "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and \
              relation = 'orders'::regclass",
             "1",
@@ -38,17 +37,18 @@ impl Jam {
             (3, "select count(*) from orders"),
         ] {
             let sql = if waiting == 2 { format!("begin; {sql}") } else { sql.to_owned() };
-            jam.sessions.push(jam.postgres.session(&sql));
-            jam.wait_for(
+            blocked.sessions.push(blocked.postgres.session(&sql));
+            blocked.wait_for(
                 "select count(distinct pid) from pg_locks where not granted",
                 &waiting.to_string(),
             );
         }
-        jam.postgres
+        blocked
+            .postgres
             .wait_until_older_than_a_second("pid in (select pid from pg_locks where not granted)");
-        jam.env.run(&["secret", "keygen"]).status(0);
-        jam.env.run_with_input(&["secret", "set", "s.age#word"], PASSWORD).status(0);
-        jam
+        blocked.env.run(&["secret", "keygen"]).status(0);
+        blocked.env.run_with_input(&["secret", "set", "s.age#word"], PASSWORD).status(0);
+        blocked
     }
 
     fn wait_for(&self, sql: &str, expected: &str) {
@@ -60,7 +60,7 @@ impl Jam {
         operation: &str,
         with: &str,
         arguments: &[&str],
-    ) -> runbook_tests::env::Finished {
+    ) -> runbook_tests::env::ProgramOutput {
         let text = format!(
             "format = 1\n[runbook]\nname = \"jam\"\n[secrets.word]\nsource = \"age:s.age#word\"\n\
              [targets.db]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\n\
@@ -80,7 +80,7 @@ impl Jam {
     }
 }
 
-impl Drop for Jam {
+impl Drop for BlockedDatabase {
     fn drop(&mut self) {
         for session in &mut self.sessions {
             let _ = session.kill();
@@ -91,10 +91,10 @@ impl Drop for Jam {
 
 #[test]
 fn the_session_that_holds_the_lock_is_ended_and_those_that_waited_go_on() {
-    let jam = Jam::new();
-    let chatty = jam.pid_of("billing-worker");
+    let blocked = BlockedDatabase::new();
+    let chatty = blocked.pid_of("billing-worker");
     let with = "{ older_than = \"1s\" }";
-    let planned = jam.exec("terminate-blockers", with, &["--dry-run"]).status(0);
+    let planned = blocked.exec("terminate-blockers", with, &["--dry-run"]).status(0);
     for said in [
         format!("process {chatty} of orders_admin (`billing-worker`)"),
         "3 sessions wait for it".to_owned(),
@@ -106,59 +106,64 @@ fn the_session_that_holds_the_lock_is_ended_and_those_that_waited_go_on() {
             planned.stdout
         );
     }
-    assert_eq!(jam.pid_of("billing-worker"), chatty, "a dry run ends nobody");
-    jam.exec("terminate-blockers", "{ older_than = \"1h\" }", &[])
+    assert_eq!(blocked.pid_of("billing-worker"), chatty, "a dry run ends nobody");
+    blocked
+        .exec("terminate-blockers", "{ older_than = \"1h\" }", &[])
         .status(0)
         .out("no session that blocks others is that old");
-    assert_eq!(jam.pid_of("billing-worker"), chatty, "it is younger than that");
+    assert_eq!(blocked.pid_of("billing-worker"), chatty, "it is younger than that");
 
-    jam.exec("terminate-blockers", with, &[])
+    blocked
+        .exec("terminate-blockers", with, &[])
         .status(0)
         .out("1 terminated, for which 3 waited")
         .out("1 session waits still for a lock");
-    assert_eq!(jam.pid_of("billing-worker"), "");
-    jam.wait_for(
+    assert_eq!(blocked.pid_of("billing-worker"), "");
+    blocked.wait_for(
         "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and usename = \
          'orders_admin'",
         "1",
     );
-    let served = "select count(*) from pg_locks where not granted";
+    let waiting = "select count(*) from pg_locks where not granted";
     assert_eq!(
-        jam.postgres.psql("orders", served),
+        blocked.postgres.psql("orders", waiting),
         "1",
-        "the one in the middle has its lock, and was not ended for having waited"
+        "the session in the middle got its lock and was not terminated"
     );
-    // Now it is the one that blocks.
-    jam.exec("terminate-blockers", with, &[]).status(0).out("1 terminated, for which 1 waited");
-    assert_eq!(jam.postgres.psql("orders", served), "0");
-    jam.exec("terminate-blockers", with, &[]).status(0).out("no session");
+    // Now the session in the middle blocks another one.
+    blocked.exec("terminate-blockers", with, &[]).status(0).out("1 terminated, for which 1 waited");
+    assert_eq!(blocked.postgres.psql("orders", waiting), "0");
+    blocked.exec("terminate-blockers", with, &[]).status(0).out("no session");
 }
 
 #[test]
 fn a_transaction_that_is_never_idle_is_found_by_its_age_and_not_by_that_of_its_last_query() {
-    let jam = Jam::new();
-    let chatty = jam.pid_of("billing-worker");
-    jam.exec("terminate-queries", "{ older_than = \"1s\" }", &["--dry-run"])
+    let blocked = BlockedDatabase::new();
+    let chatty = blocked.pid_of("billing-worker");
+    blocked
+        .exec("terminate-queries", "{ older_than = \"1s\" }", &["--dry-run"])
         .status(0)
         .without(&format!("process {chatty} "));
-    jam.exec("terminate-queries", "{ older_than = \"1s\", by = \"transaction\" }", &["--dry-run"])
+    blocked
+        .exec("terminate-queries", "{ older_than = \"1s\", by = \"transaction\" }", &["--dry-run"])
         .status(0)
         .out(&format!("process {chatty} of orders_admin (`billing-worker`)"));
-    // Those that only waited may end by themselves when their turn comes.
-    jam.exec("terminate-queries", "{ older_than = \"1s\", by = \"transaction\" }", &[])
+    // Sessions that only waited may end by themselves when they get the lock.
+    blocked
+        .exec("terminate-queries", "{ older_than = \"1s\", by = \"transaction\" }", &[])
         .status(0)
         .out(" terminated");
-    assert_eq!(jam.pid_of("billing-worker"), "");
+    assert_eq!(blocked.pid_of("billing-worker"), "");
     let left = "select count(*) from pg_stat_activity where usename = 'orders_admin' and \
                 xact_start is not null";
-    assert_eq!(jam.postgres.psql("orders", left), "0");
+    assert_eq!(blocked.postgres.psql("orders", left), "0");
 }
 
 #[test]
-fn what_cannot_be_ended_is_said_and_fails_the_step() {
-    let jam = Jam::new();
+fn a_session_that_cannot_be_ended_is_reported_and_fails_the_step() {
+    let blocked = BlockedDatabase::new();
     // The superuser's session holds a lock for which an ordinary one waits.
-    let mut superuser = jam.postgres.client("psql");
+    let mut superuser = blocked.postgres.client("psql");
     let mut superuser = superuser
         .args([
             "-XAt",
@@ -171,18 +176,19 @@ fn what_cannot_be_ended_is_said_and_fails_the_step() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("psql runs");
-    jam.wait_for(
+    blocked.wait_for(
         "select count(*) from pg_locks where relation = 'pg_description'::regclass and granted and \
          mode = 'AccessExclusiveLock'",
         "1",
     );
-    let mut waiter = jam.postgres.session("select count(*) from pg_description");
-    jam.wait_for("select count(distinct pid) from pg_locks where not granted", "4");
-    jam.postgres
+    let mut waiter = blocked.postgres.session("select count(*) from pg_description");
+    blocked.wait_for("select count(distinct pid) from pg_locks where not granted", "4");
+    blocked
+        .postgres
         .wait_until_older_than_a_second("pid in (select pid from pg_locks where not granted)");
-    let failed = jam.exec("terminate-blockers", "{ older_than = \"1s\" }", &[]).status(1);
+    let failed = blocked.exec("terminate-blockers", "{ older_than = \"1s\" }", &[]).status(1);
     assert!(failed.stdout.contains("1 terminated, 1 left"), "{}\n{}", failed.stdout, failed.stderr);
-    assert_eq!(jam.pid_of("billing-worker"), "", "the others are ended all the same");
+    assert_eq!(blocked.pid_of("billing-worker"), "", "the others are ended all the same");
     for child in [&mut superuser, &mut waiter] {
         let _ = child.kill();
         let _ = child.wait();
@@ -190,22 +196,22 @@ fn what_cannot_be_ended_is_said_and_fails_the_step() {
 }
 
 #[test]
-fn a_role_that_is_told_nothing_of_others_does_not_take_that_for_nothing() {
-    let jam = Jam::new();
-    jam.postgres.psql(
+fn a_role_that_cannot_see_other_sessions_fails_the_probe() {
+    let blocked = BlockedDatabase::new();
+    blocked.postgres.psql(
         "postgres",
         "create role blind login password 'blind-word'; grant connect on database orders to blind",
     );
-    jam.env.run_with_input(&["secret", "set", "s.age#word"], "blind-word").status(0);
+    blocked.env.run_with_input(&["secret", "set", "s.age#word"], "blind-word").status(0);
     let text = format!(
         "format = 1\n[runbook]\nname = \"jam\"\n[secrets.word]\nsource = \"age:s.age#word\"\n\
          [targets.db]\nsql = \"postgres://blind@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n\
          [[step]]\nid = \"look\"\nuses = \"postgres:long-running\"\nbind.db = \"db\"\n\
          with = {{ older_than = \"1s\" }}\n",
-        jam.postgres.port
+        blocked.postgres.port
     );
-    jam.env.file("blind.toml", &text);
-    let looked = jam.env.run(&["exec", "blind.toml"]);
+    blocked.env.file("blind.toml", &text);
+    let looked = blocked.env.run(&["exec", "blind.toml"]);
     assert_ne!(looked.status, 0, "what cannot be seen is not fine: {}", looked.stdout);
     assert!(
         looked.stdout.contains("cannot be seen (grant `pg_read_all_stats`)"),

@@ -1,8 +1,9 @@
-//! `runbook cancel`: a run is ended in order by somebody else, or by anybody if nobody executes it.
+//! `runbook cancel`: the executing process ends the run in order. If no process executes it, the
+//! command ends it itself.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
-use runbook_tests::running::Running;
+use runbook_tests::running::RunningProgram;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::{interrupt, wait_for};
 use std::net::TcpListener;
@@ -45,18 +46,18 @@ fn prepared() -> TestEnv {
     env
 }
 
-fn copied(env: &TestEnv) -> bool {
+fn copy_exists(env: &TestEnv) -> bool {
     env.path().join("out/copy.db").exists()
 }
 
 /// Waits until the copy is made and recorded: killed before that, its outcome would be unknown.
 fn wait_for_the_copy(env: &TestEnv) {
-    wait_for("the copy is made", || copied(env));
+    wait_for("the copy is made", || copy_exists(env));
     wait_for("it is recorded", || env.run(&["show", &env.newest_run()]).stdout.contains("✓ copy"));
 }
 
 #[test]
-fn whoever_executes_it_ends_it_in_order() {
+fn the_executing_process_ends_a_cancelled_run_in_order() {
     let env = prepared();
     let child = env.spawn(&["exec", "r.toml", "--yes"]);
     wait_for_the_copy(&env);
@@ -65,10 +66,10 @@ fn whoever_executes_it_ends_it_in_order() {
     let output = child.wait_with_output().expect("it ends");
     // No signal came: its status is that of a run that did not succeed.
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!copied(&env), "what was done is undone");
+    assert!(!copy_exists(&env), "what was done is undone");
     env.run(&["show", &run]).status(0).out("Cancelled.");
     env.run(&["cancel", &run]).status(2).err("has ended");
-    // What was asked for was done: nobody is told that it was not, nor that the run goes on.
+    // The request was fulfilled, so `resume` reports neither an open request nor a running run.
     env.run(&["resume", &run])
         .status(2)
         .err("has ended")
@@ -77,7 +78,7 @@ fn whoever_executes_it_ends_it_in_order() {
 }
 
 #[test]
-fn a_run_that_nobody_executes_any_more_is_ended_from_here() {
+fn cancel_ends_a_run_that_nobody_executes() {
     let env = prepared();
     let mut child = env.spawn(&["exec", "r.toml", "--yes"]);
     wait_for_the_copy(&env);
@@ -85,29 +86,28 @@ fn a_run_that_nobody_executes_any_more_is_ended_from_here() {
     child.wait().expect("it ends");
     let run = env.newest_run();
     env.run(&["cancel", &run, "--yes"]).status(0).out("Cancelled.");
-    assert!(!copied(&env), "what was done is undone");
+    assert!(!copy_exists(&env), "what was done is undone");
     // The lock is free again.
     env.run(&["runs"]).status(0).out("undone");
 }
 
-/// A process that is stopped for longer than its lease lives: it is not called dead, and goes on
-/// when it is let.
+/// The process is stopped for longer than its lease lasts.
 #[test]
-fn a_process_that_stands_still_is_not_called_dead_and_goes_on_when_it_is_let() {
+fn a_stopped_process_is_not_reported_as_dead_and_can_continue() {
     let env = prepared();
     let mut command = env.command(&["exec", "r.toml", "--yes"]);
     command
         .env("RUNBOOK_TEST_LEASE_MS", "1500")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let child = Running::start(&mut command);
+    let child = RunningProgram::start(&mut command);
     wait_for_the_copy(&env);
     let run = env.newest_run();
     runbook_tests::send(&child, "STOP");
     wait_for("its lease is over", || {
         let shown = env.run(&["show", &run]);
         if shown.status != 0 {
-            // It was stopped while it held the journal: nobody can look then.
+            // It was stopped while it had the journal locked, so `show` cannot read it.
             runbook_tests::send(&child, "CONT");
             runbook_tests::send(&child, "STOP");
         }
@@ -125,19 +125,19 @@ fn a_process_that_stands_still_is_not_called_dead_and_goes_on_when_it_is_let() {
     runbook_tests::interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!copied(&env), "what was done is undone");
+    assert!(!copy_exists(&env), "what was done is undone");
 }
 
 #[test]
-fn a_cancel_that_died_with_its_process_is_told_to_whoever_resumes_the_run() {
+fn resume_reports_a_cancel_request_that_the_dead_process_left() {
     let env = prepared();
     let mut child = env.spawn(&["exec", "r.toml", "--yes"]);
     wait_for_the_copy(&env);
     let run = env.newest_run();
     child.kill().expect("it is there");
     child.wait().expect("it ends");
-    // What `cancel` wrote a moment before. (A process that is stopped may hold the journal, and
-    // then nobody can ask.)
+    // The record that `cancel` writes. (The command itself cannot be used: a stopped process may
+    // have the journal locked.)
     let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
         .expect("the journal is there");
     journal.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
@@ -156,15 +156,14 @@ fn a_cancel_that_died_with_its_process_is_told_to_whoever_resumes_the_run() {
         .err(&format!("runbook cancel {run}"));
 }
 
-/// A process that lives heeds what was asked of it: whoever resumes its run is told that it lives,
-/// and nothing of a death.
+/// `resume` reports that the process lives, and does not report that a process died.
 #[test]
-fn who_resumes_a_run_that_lives_and_is_being_cancelled_is_not_told_that_its_process_died() {
+fn resume_of_a_live_run_with_a_cancel_request_reports_no_dead_process() {
     let env = prepared();
     let child = env.spawn(&["exec", "r.toml", "--yes"]);
     wait_for_the_copy(&env);
     let run = env.newest_run();
-    // As if it had not come to look for it yet: the request names another execution.
+    // The request names another execution, so the process does not act on it.
     let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
         .expect("the journal is there");
     journal.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
@@ -181,7 +180,7 @@ fn who_resumes_a_run_that_lives_and_is_being_cancelled_is_not_told_that_its_proc
     assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(130));
 }
 
-/// What always runs is slow, and all else is over.
+/// The cancel comes while a slow step of `finally` runs and all other steps are over.
 #[test]
 fn a_cancel_in_finally_is_too_late_and_says_so() {
     let env = prepared();
@@ -209,12 +208,12 @@ fn a_cancel_in_finally_is_too_late_and_says_so() {
         .err("too late: its steps are over")
         .out("Succeeded.")
         .out(&format!("`runbook undo {run}` puts back `copy`"));
-    assert!(copied(&env), "nothing was undone");
+    assert!(copy_exists(&env), "nothing was undone");
     env.run(&["show", &run]).status(0).out("cancelled it at").out("too late");
 }
 
-/// A run that waits for a person, and of which one step is undone by a server that never answers.
-fn whose_undo_hangs() -> (TestEnv, TcpListener, String) {
+/// A run that waits for a person. The undo of its first step calls a server that never answers.
+fn waiting_run_with_hanging_undo() -> (TestEnv, TcpListener, String) {
     let (env, silent) = (home(), TcpListener::bind("127.0.0.1:0").expect("a free port"));
     let port = silent.local_addr().expect("it is bound").port();
     env.file(
@@ -242,8 +241,8 @@ fn wait_for_the_undo(env: &TestEnv, run: &str) {
 }
 
 #[test]
-fn a_cancel_that_is_stopped_in_its_undo_is_no_success_and_says_what_is_open() {
-    let (env, _silent, run) = whose_undo_hangs();
+fn an_interrupted_cancel_is_no_success_and_lists_what_is_not_undone() {
+    let (env, _silent, run) = waiting_run_with_hanging_undo();
     let terminal = Terminal::open();
     let mut child = terminal.spawn(&env.command(&["cancel", &run]), Control::Session);
     wait_for("it asks", || terminal.shown().contains("[y/N]"));
@@ -260,7 +259,7 @@ fn a_cancel_that_is_stopped_in_its_undo_is_no_success_and_says_what_is_open() {
         .out("its undo was cut off, and whether it happened is not known")
         .out("the run ended before it began")
         .without("pending");
-    // Whoever looks for what waits finds it, and sees that it will not go on.
+    // The run is listed as paused, in the state `paused-undoing`.
     for arguments in
         [&["runs"][..], &["runs", "--state", "paused"], &["runs", "--state", "paused-undoing"]]
     {
@@ -270,8 +269,8 @@ fn a_cancel_that_is_stopped_in_its_undo_is_no_success_and_says_what_is_open() {
 }
 
 #[test]
-fn who_cancels_a_run_that_is_being_cancelled_is_told_so() {
-    let (env, _silent, run) = whose_undo_hangs();
+fn a_second_cancel_reports_that_the_run_is_being_cancelled() {
+    let (env, _silent, run) = waiting_run_with_hanging_undo();
     let child = env.spawn(&["cancel", &run, "--yes"]);
     wait_for_the_undo(&env, &run);
     for _ in 0..2 {
@@ -285,10 +284,10 @@ fn who_cancels_a_run_that_is_being_cancelled_is_told_so() {
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Several at one moment: one ends the run, and nobody is told that somebody else executes it.
+/// None of the commands reports that another process executes the run.
 #[test]
-fn of_several_who_cancel_at_one_moment_one_ends_the_run_and_the_others_are_told() {
-    let (env, silent, run) = whose_undo_hangs();
+fn of_simultaneous_cancels_one_ends_the_run_and_the_others_report_it() {
+    let (env, silent, run) = waiting_run_with_hanging_undo();
     let children: Vec<_> = (0..4).map(|_| env.spawn(&["cancel", &run, "--yes"])).collect();
     wait_for_the_undo(&env, &run);
     drop(silent);
@@ -308,9 +307,9 @@ fn of_several_who_cancel_at_one_moment_one_ends_the_run_and_the_others_are_told(
     }
 }
 
-/// How long it took is one number, whoever is asked: the run, its list, its form for programs.
+/// The same number is in `show`, `runs` and the JSON output.
 #[test]
-fn how_long_a_killed_run_took_is_one_number() {
+fn the_duration_of_a_killed_run_is_the_same_in_every_output() {
     let env = prepared();
     let mut child = env.spawn(&["exec", "r.toml", "--yes"]);
     wait_for_the_copy(&env);

@@ -1,4 +1,4 @@
-//! `runbook check`: suites of checks by themselves, for people, CI and monitoring.
+//! `runbook check`: runs suites on their own, for people, CI and monitoring.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -84,7 +84,7 @@ fn the_exit_code_says_what_was_found() {
 }
 
 #[test]
-fn what_cannot_be_told_is_never_healthy() {
+fn a_check_without_an_answer_is_never_healthy() {
     let (env, _server) = prepared();
     env.run(&["check", "shop.toml", "--tag", "nothing-has-this"]).status(3);
     env.run(&["check", "missing.toml"]).status(3).err("missing.toml");
@@ -118,7 +118,7 @@ fn parameters_go_to_the_checks() {
 }
 
 #[test]
-fn each_format_says_the_same() {
+fn each_format_reports_the_same_results() {
     let (env, _server) = prepared();
     let out = |format: &str| env.run(&["check", "shop.toml", "--format", format]).status(2).stdout;
     let json: serde_json::Value = serde_json::from_str(&out("json")).expect("JSON");
@@ -173,7 +173,7 @@ fn a_file_for_a_collector_is_replaced_as_a_whole_and_nothing_is_kept() {
 }
 
 #[test]
-fn it_goes_on_until_somebody_ends_it() {
+fn watch_repeats_until_interrupted() {
     let (env, server) = prepared();
     let child =
         env.spawn(&["check", "shop.toml", "--tag", "web", "--watch", "100ms", "--format", "jsonl"]);
@@ -207,7 +207,7 @@ fn waiver(check: &str, expires: &str) -> String {
 }
 
 #[test]
-fn a_waived_check_is_not_made_until_its_last_day_is_over() {
+fn a_waived_check_is_skipped_until_its_waiver_expires() {
     let (env, _server) = prepared();
     env.file("waivers.toml", &waiver("minor", "2099-12-31"));
     env.run(&["check", "shop.toml", "--tag", "data"])
@@ -219,17 +219,17 @@ fn a_waived_check_is_not_made_until_its_last_day_is_over() {
         .status(1)
         .out("! minor")
         .out("its waiver expired on 2020-01-31");
-    // What depends on a waived check is made; what is not selected is not shown.
+    // A check that depends on a waived check runs; checks that are not selected are not shown.
     env.file("waivers.toml", &waiver("broken", "2099-12-31"));
     env.run(&["check", "shop.toml", "--tag", "broken"]).out("- broken").without("- after");
     env.run(&["check", "shop.toml", "--tag", "web"]).status(0).without("broken");
-    // Where all is waived, nothing is known.
+    // If all checks are waived, the result is unknown.
     env.file("waivers.toml", &waiver("api", "2099-12-31"));
     env.run(&["check", "shop.toml", "--tag", "web"]).status(3).out("1 skipped");
 }
 
 #[test]
-fn a_mistake_in_the_waivers_is_said_and_waives_nothing() {
+fn an_invalid_waiver_file_is_reported_and_waives_nothing() {
     let (env, _server) = prepared();
     let check = |waivers: &str| {
         env.file("waivers.toml", waivers);
@@ -241,13 +241,13 @@ fn a_mistake_in_the_waivers_is_said_and_waives_nothing() {
     check(&waiver("minor", "2099-12-31").replace("known, SHOP-7", " "))
         .err("a waiver needs a reason");
     check("format = [").err("waivers.toml");
-    // What is said of another suite is no matter of this one.
+    // A waiver for another suite is ignored.
     env.file("waivers.toml", &waiver("x", "2099-12-31").replace("shop", "other"));
     env.run(&["check", "shop.toml", "--tag", "data"]).status(1);
 }
 
 #[test]
-fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
+fn a_watched_check_with_its_own_interval_runs_at_that_interval() {
     let (env, server) = (home(), Receiver::start());
     let rare = Receiver::start();
     let check = |id: &str, more: &str| {
@@ -280,7 +280,7 @@ fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
 }
 
 #[test]
-fn who_watches_ends_when_nobody_reads_any_more() {
+fn watch_ends_when_its_output_is_closed() {
     use std::io::BufRead as _;
     let env = home();
     env.file(
@@ -292,8 +292,8 @@ fn who_watches_ends_when_nobody_reads_any_more() {
         .expect("it opens")
         .execute_batch("create table t (a)")
         .expect("SQL");
-    // Far longer than a test may take: it ends because nobody reads, and not because it writes
-    // again.
+    // The interval is longer than the test, so the program ends because its output is closed and
+    // not because a second write fails.
     let mut child = env.spawn(&["check", "s.toml", "--watch", "1d", "--format", "jsonl"]);
     let mut line = String::new();
     std::io::BufReader::new(child.stdout.take().expect("it is piped"))
@@ -304,7 +304,7 @@ fn who_watches_ends_when_nobody_reads_any_more() {
 }
 
 #[test]
-fn check_constraints_are_compared_although_a_probe_opens_the_file_for_reading() {
+fn check_constraints_are_verified_although_the_file_is_opened_for_reading() {
     let env = home();
     env.file(
         "s.toml",

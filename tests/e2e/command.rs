@@ -1,10 +1,10 @@
-//! The bundled plugin `command`: a program that a team has already, as a check and as a step.
+//! The bundled plugin `command`: runs an existing program as a check or as a step.
 
 use crate::home;
 use runbook_tests::env::{TestEnv, first_run};
 use serde_json::Value as Json;
 
-/// The path of a shell script in the folder of the test, as a runbook quotes it.
+/// Writes a shell script and returns its path as a TOML string.
 fn script(env: &TestEnv, name: &str, commands: &str) -> String {
     format!("\"{}\"", env.script(name, commands).display())
 }
@@ -58,7 +58,7 @@ fn a_step_runs_its_program_if_it_is_needed_and_its_undo_runs_another() {
 }
 
 #[test]
-fn a_program_that_says_that_it_did_it_and_did_not_is_a_failure() {
+fn a_program_that_reports_success_without_its_effect_fails_the_step() {
     let env = home();
     let lies = script(&env, "deploy", "echo deployed");
     let state = script(&env, "state", "exit 3");
@@ -117,7 +117,7 @@ fn a_check_judges_exit_code_and_output_and_changes_nothing() {
 }
 
 #[test]
-fn only_what_an_input_names_is_granted() {
+fn only_slots_that_the_input_uses_are_granted() {
     let env = home();
     let without = service(&env).replace(", only_if = { exit_codes = [3], otherwise = [0] }", "");
     env.file("r.toml", &without);

@@ -1,13 +1,15 @@
+//! Exit codes, prompts, help, lists and the other rules that hold for every command.
+
 use crate::{home, repository};
 use exit_status::{CHECK_STATUSES, EXIT_STATUSES};
 use runbook_tests::terminal::{Control, Terminal};
 
-/// The program's own table.
+/// The table in the source of the program.
 #[path = "../../host/cli/src/exit_status.rs"]
 #[expect(dead_code, reason = "the program uses the rest")]
 mod exit_status;
 
-/// The rows of the tables below this heading row of a document, by code.
+/// The rows of the table with this heading row in a document: code and meaning.
 fn rows<'a>(document: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
     let (_, table) =
         document.split_once(&format!("{heading}\n| --- | --- |\n")).expect("the table is there");
@@ -16,7 +18,7 @@ fn rows<'a>(document: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
 }
 
 #[test]
-fn every_exit_status_is_one_row_of_one_table_in_the_program_its_help_and_the_documents() {
+fn exit_statuses_are_the_same_in_the_program_its_help_and_the_documents() {
     let out = home().run(&["help", "exit-codes"]).status(0).stdout;
     let documents =
         std::fs::read_to_string(repository().join("docs/runbooks.md")).expect("it is there");
@@ -72,7 +74,7 @@ irreversible = "an example"
 "#;
 
 #[test]
-fn where_nobody_can_be_asked_only_yes_is_a_yes() {
+fn without_a_prompt_a_destructive_run_needs_yes() {
     let is_done = |env: &runbook_tests::env::TestEnv| env.path().join("work.db").exists();
     for no_input in [&[][..], &["--no-input"]] {
         for terminal in [false, true].iter().filter(|terminal| !**terminal || !no_input.is_empty())
@@ -103,7 +105,7 @@ fn where_nobody_can_be_asked_only_yes_is_a_yes() {
 }
 
 #[test]
-fn so_it_is_with_every_other_question() {
+fn without_a_prompt_undo_and_prune_need_yes() {
     let env = home();
     env.file(
         "r.toml",
@@ -151,7 +153,7 @@ fn doctor_shows_every_option_of_every_command_with_its_origin() {
 }
 
 #[test]
-fn doctor_tries_the_files_that_limit_runs_and_tells_a_mistyped_variable() {
+fn doctor_checks_boundary_and_trust_files_and_reports_mistyped_variables() {
     let env = home();
     env.file("broken.toml", "format = 1\n[[allow]]\ncapability = \"sqll\"\n");
     for (variable, check) in [("RUNBOOK_BOUNDARY", "boundary"), ("RUNBOOK_TRUST", "trust")] {
@@ -231,7 +233,7 @@ fn the_help_of_a_command_is_about_that_command() {
 }
 
 #[test]
-fn other_names_of_commands_do_the_same() {
+fn aliases_of_commands_do_the_same() {
     let env = home();
     rusqlite::Connection::open(env.path().join("shop.db"))
         .expect("a database")
@@ -248,7 +250,7 @@ fn other_names_of_commands_do_the_same() {
 }
 
 #[test]
-fn an_empty_run_is_no_run() {
+fn an_empty_run_id_is_refused() {
     let env = home();
     for line in [&["show", ""][..], &["audit", "show", ""], &["resume", ""], &["approve", "x", ""]]
     {
@@ -302,7 +304,7 @@ fn an_unknown_command_is_a_usage_error() {
 }
 
 #[test]
-fn runs_of_a_new_journal_are_none() {
+fn a_new_journal_lists_no_runs() {
     home().run(&["runs"]).status(0).err("no run has been made yet");
 }
 
@@ -312,7 +314,7 @@ fn version_is_printed() {
 }
 
 #[test]
-fn to_undo_or_cancel_what_is_undone_already_says_so() {
+fn undo_and_cancel_of_an_undone_run_report_that_it_is_undone() {
     let env = home();
     let reversible = DESTRUCTIVE.replace("risk = \"destructive\"\n", "").replace(
         "irreversible = \"an example\"",
@@ -339,7 +341,7 @@ fn to_undo_or_cancel_what_is_undone_already_says_so() {
 }
 
 #[test]
-fn what_help_says_of_a_command_is_what_it_does() {
+fn help_describes_what_a_command_does() {
     let env = home();
     env.run(&["check", "--help"])
         .status(0)
@@ -354,7 +356,7 @@ fn what_help_says_of_a_command_is_what_it_does() {
 }
 
 #[test]
-fn an_unknown_run_of_the_audit_log_comes_with_the_newest_and_an_ambiguous_one_with_all() {
+fn audit_show_suggests_runs_for_an_unknown_or_ambiguous_id() {
     let env = home();
     env.run(&["audit", "show", "zz"]).status(2).err("has no run `zz`").err("it has no run yet");
     env.file("r.toml", &DESTRUCTIVE.replace("create table", "create table if not exists"));
@@ -439,7 +441,8 @@ fn runs_are_listed_by_state_runbook_and_age() {
         .err("interrupted");
 }
 
-/// Whatever is a list is one line of JSON an entry for programs, and nothing else is on stdout.
+/// Every command that lists something prints one JSON object a line with `--format json`, and
+/// nothing else on stdout.
 #[test]
 fn every_list_is_lines_of_json_for_programs() {
     let env = home();

@@ -1,5 +1,5 @@
-//! Commands that messages tell people to run: the name of a file in one is one argument for a
-//! shell, whatever it is.
+//! Commands that messages tell people to run: every file name in them is quoted as one argument for
+//! a shell.
 
 use crate::{home, repository};
 use runbook_tests::env::TestEnv;
@@ -9,7 +9,7 @@ use std::process::Command;
 const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[preflight]]\n\
      id = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
 
-/// What a shell would run, or take apart, if it stood there by itself.
+/// File names that a shell would execute or split if they were not quoted.
 const STEMS: &[&str] = &[
     "plain",
     "a b",
@@ -42,7 +42,7 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
-/// The arguments that a shell makes of a command.
+/// The arguments that a shell passes to the program when it runs `command`.
 fn arguments(env: &TestEnv, command: &str) -> Vec<String> {
     let folder = env.path().join("stub");
     std::fs::create_dir_all(&folder).expect("made");
@@ -60,8 +60,8 @@ fn arguments(env: &TestEnv, command: &str) -> Vec<String> {
     String::from_utf8_lossy(&done.stdout).split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// Runs a command, and the commands that it tells people to run.
-fn told(env: &TestEnv, name: &str, command: &[&str]) {
+/// Runs a command, and checks the commands that it prints for people to copy.
+fn check_printed_commands(env: &TestEnv, name: &str, command: &[&str]) {
     let done = env.run(command);
     let said = done.stdout + &done.stderr;
     let commands = commands(&said);
@@ -69,7 +69,7 @@ fn told(env: &TestEnv, name: &str, command: &[&str]) {
     for line in commands {
         assert!(!line.contains('\n'), "{line:?}");
         let arguments = arguments(env, &line);
-        // A name of several lines cannot stand in a line: it is one argument all the same.
+        // A name with a newline is escaped, so it does not end in `name` literally.
         let is_there = arguments
             .iter()
             .any(|argument| argument.strip_suffix("#NAME").unwrap_or(argument).ends_with(name));
@@ -91,12 +91,12 @@ fn a_hostile_file_name_is_one_argument_of_every_command_that_is_printed() {
             .expect("made");
         let name = format!("{stem}.toml");
         env.file(&name, RUNBOOK);
-        told(&env, &name, &["validate", "--locked", "--", &name]);
-        told(&env, &name, &["check", "--", &name]);
+        check_printed_commands(&env, &name, &["validate", "--locked", "--", &name]);
+        check_printed_commands(&env, &name, &["check", "--", &name]);
         env.run(&["lock", "--", &name]).status(0);
         env.file(&name, &RUNBOOK.replace("select 1", "select 2"));
-        told(&env, &name, &["lock", "--", &name]);
-        told(&env, &name, &["exec", "--yes", "--", &name]);
+        check_printed_commands(&env, &name, &["lock", "--", &name]);
+        check_printed_commands(&env, &name, &["exec", "--yes", "--", &name]);
         std::fs::set_permissions(
             env.path().join("runbook.lock"),
             std::fs::Permissions::from_mode(0o666),
@@ -104,7 +104,7 @@ fn a_hostile_file_name_is_one_argument_of_every_command_that_is_printed() {
         .expect("set");
         env.file("limit.toml", "format = 1\n");
         let store = format!("{stem}.age");
-        told(&env, &store, &["secret", "list", "--", &store]);
+        check_printed_commands(&env, &store, &["secret", "list", "--", &store]);
         let boundary = format!("{stem}.limit");
         env.file(&boundary, "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n");
         std::fs::set_permissions(
@@ -112,14 +112,17 @@ fn a_hostile_file_name_is_one_argument_of_every_command_that_is_printed() {
             std::fs::Permissions::from_mode(0o666),
         )
         .expect("set");
-        told(&env, &boundary, &[&format!("--boundary={boundary}"), "review", "--", &name]);
+        check_printed_commands(
+            &env,
+            &boundary,
+            &[&format!("--boundary={boundary}"), "review", "--", &name],
+        );
     }
 }
 
-/// The sources: what stands between the backticks of a command is text that is made for a shell, or
-/// has one form only.
+/// Checks the sources: a path in a printed command goes through `file_argument`.
 #[test]
-fn no_command_in_a_message_holds_a_path_as_it_is() {
+fn no_command_in_a_message_has_an_unquoted_path() {
     let mut looked_at = 0;
     let folders = [
         "host/cli/src",
@@ -146,7 +149,7 @@ fn no_command_in_a_message_holds_a_path_as_it_is() {
                 looked_at += 1;
                 let is_raw =
                     arguments.split(".hint(").next().unwrap_or_default().contains(".display()")
-                        && !arguments.contains("runbook_text::file(");
+                        && !arguments.contains("runbook_text::file_argument(");
                 assert!(!is_raw, "{}: `{command}` holds a path as it is", path.display());
             }
         }

@@ -1,4 +1,4 @@
-//! What a shell is offered when it completes a command line, asked as a shell asks.
+//! Completions of a command line, requested as a shell requests them.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -30,8 +30,8 @@ fn prepared() -> TestEnv {
     env
 }
 
-/// What a shell is offered for the last of these words.
-fn offered(env: &TestEnv, words: &[&str]) -> Vec<String> {
+/// The completions of the last of these words.
+fn complete(env: &TestEnv, words: &[&str]) -> Vec<String> {
     let mut command = env.command(&["--", "runbook"]);
     command
         .args(words)
@@ -45,47 +45,50 @@ fn offered(env: &TestEnv, words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn runs_and_the_steps_that_wait() {
+fn runs_and_waiting_steps_are_completed() {
     let env = prepared();
     let run = env.newest_run();
-    assert_eq!(offered(&env, &["show", ""]), [run.as_str()]);
-    assert_eq!(offered(&env, &["resume", &run[..4]]), [run.as_str()]);
-    assert_eq!(offered(&env, &["answer", &run, ""]), ["look"]);
+    assert_eq!(complete(&env, &["show", ""]), [run.as_str()]);
+    assert_eq!(complete(&env, &["resume", &run[..4]]), [run.as_str()]);
+    assert_eq!(complete(&env, &["answer", &run, ""]), ["look"]);
     assert_eq!(
-        offered(&env, &["resume", &run, "--decide", "l"]),
+        complete(&env, &["resume", &run, "--decide", "l"]),
         ["look=done", "look=retry", "look=not-done", "look=fail"]
     );
-    assert!(offered(&env, &["show", "zzz"]).is_empty());
+    assert!(complete(&env, &["show", "zzz"]).is_empty());
 }
 
 #[test]
-fn parameters_of_the_runbook_and_their_values() {
+fn parameters_and_their_values_are_completed() {
     let env = prepared();
-    assert_eq!(offered(&env, &["exec", "r.toml", "--set", ""]), ["incident=", "speed="]);
-    assert_eq!(offered(&env, &["exec", "r.toml", "--set", "speed="]), ["speed=slow", "speed=fast"]);
-    assert_eq!(offered(&env, &["plan", "r.toml", "--env", ""]), ["staging"]);
+    assert_eq!(complete(&env, &["exec", "r.toml", "--set", ""]), ["incident=", "speed="]);
+    assert_eq!(
+        complete(&env, &["exec", "r.toml", "--set", "speed="]),
+        ["speed=slow", "speed=fast"]
+    );
+    assert_eq!(complete(&env, &["plan", "r.toml", "--env", ""]), ["staging"]);
 }
 
 #[test]
-fn plugins_and_keys_and_commands() {
+fn plugins_keys_and_commands_are_completed() {
     let env = home();
-    assert_eq!(offered(&env, &["plugin", "inspect", "sq"]), ["sql", "sqlite"]);
-    assert_eq!(offered(&env, &["explain", "step.ret"]), ["step.retry"]);
-    assert_eq!(offered(&env, &["prun"]), ["prune"]);
+    assert_eq!(complete(&env, &["plugin", "inspect", "sq"]), ["sql", "sqlite"]);
+    assert_eq!(complete(&env, &["explain", "step.ret"]), ["step.retry"]);
+    assert_eq!(complete(&env, &["prun"]), ["prune"]);
 }
 
 #[test]
-fn where_there_is_nothing_nothing_is_offered_and_nothing_is_made() {
+fn completion_without_a_journal_is_empty_and_creates_nothing() {
     let env = home();
-    assert!(offered(&env, &["show", ""]).is_empty());
-    assert!(offered(&env, &["exec", "missing.toml", "--set", ""]).is_empty());
+    assert!(complete(&env, &["show", ""]).is_empty());
+    assert!(complete(&env, &["exec", "missing.toml", "--set", ""]).is_empty());
     env.file("broken.toml", "format = [");
-    assert!(offered(&env, &["exec", "broken.toml", "--set", ""]).is_empty());
+    assert!(complete(&env, &["exec", "broken.toml", "--set", ""]).is_empty());
     assert!(!env.path().join(".local").exists(), "completing makes no journal");
 }
 
 #[test]
-fn bash_itself_completes() {
+fn completion_works_in_bash() {
     let env = prepared();
     let program = env!("CARGO_BIN_EXE_runbook");
     let folder = std::path::Path::new(program).parent().expect("it is in a folder").display();

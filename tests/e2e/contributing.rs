@@ -1,12 +1,12 @@
-//! The checklists of CONTRIBUTING.md are true: what they name exists for everything of its kind,
-//! and no place is left out.
+//! The checklists of CONTRIBUTING.md are correct: the paths that they name exist for every existing
+//! item of the kind, and no path is missing.
 
 use crate::repository;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One list: its heading, and each path that an item names before its explanation.
+/// One checklist: its heading, and the paths that its items name.
 struct Checklist {
     heading: String,
     paths: Vec<String>,
@@ -51,7 +51,7 @@ fn list(heading: &str) -> Checklist {
         .unwrap_or_else(|| panic!("no list `{heading}`"))
 }
 
-/// Every name of a kind of thing that there is.
+/// The names of all existing items of the kind that a checklist is about.
 fn names(heading: &str) -> Vec<String> {
     let folder = |path: &str, has: &str| {
         let entries = fs::read_dir(repository().join(path))
@@ -73,7 +73,7 @@ fn names(heading: &str) -> Vec<String> {
             .iter()
             .map(|(_, name)| (*name).to_owned())
             .collect(),
-        OF_STEP => events("EventType"),
+        STEP_EVENTS => events("EventType"),
         "Add an event of a run" => events("LifecycleEvent"),
         "Add a bundled plugin" => folder("plugins", "plugin.toml"),
         "Add an error code" => runbook_authority::access_report::FINDING_RULES
@@ -85,9 +85,9 @@ fn names(heading: &str) -> Vec<String> {
     }
 }
 
-/// The list about what stands in several enums: one for all events, and one for each thing that
-/// they are about.
-const OF_STEP: &str = "Add an event of a step";
+/// The checklist for step events. Their variants stand in two enums: `EventType` for all events,
+/// and the enum of the thing that they are about.
+const STEP_EVENTS: &str = "Add an event of a step";
 
 /// The capabilities that this host links.
 fn linked_capabilities() -> Vec<String> {
@@ -100,7 +100,7 @@ fn linked_capabilities() -> Vec<String> {
     Capability::all().filter(is_linked).map(|capability| capability.name().to_owned()).collect()
 }
 
-/// The variants of an enum of events.
+/// The variants of the event enum with this name.
 fn events(of: &str) -> Vec<String> {
     let text = read("host/engine/src/event/mod.rs") + &read("host/engine/src/event/step.rs");
     let body = text
@@ -120,7 +120,7 @@ fn events(of: &str) -> Vec<String> {
         .collect()
 }
 
-/// The subcommands, as the program is asked by its help.
+/// The subcommands that `runbook help` lists.
 fn commands() -> Vec<String> {
     let help = crate::home().run(&["help"]).status(0).stdout;
     let table = help
@@ -136,8 +136,8 @@ fn commands() -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// `a`, `Http`, `http`, `"http"`, `HttpTarget`, `lock-waiting`, `LockWaiting`: a name in any of its
-/// spellings.
+/// Whether a name stands in a text in any of its spellings, such as `lock-waiting` or
+/// `LockWaiting`, or `http`, `Http` or `HttpTarget`.
 fn is_named_in(text: &str, name: &str) -> bool {
     let kebab = name.chars().enumerate().fold(String::new(), |mut text, (at, letter)| {
         text.extend((letter.is_uppercase() && at > 0).then_some('-'));
@@ -158,8 +158,8 @@ fn is_named_in(text: &str, name: &str) -> bool {
     })
 }
 
-/// The file or folder that a path means for one name: `secret.rs` and `sql/mod.rs` count for
-/// `NAME.rs`.
+/// Whether a path exists with `NAME` replaced by a name. For `NAME.rs`, `secret.rs` and
+/// `sql/mod.rs` count, too.
 fn exists_for(path: &str, name: &str) -> bool {
     let root = repository();
     let module = name.replace('-', "_");
@@ -207,13 +207,13 @@ fn every_path_that_a_checklist_names_exists_for_everything_of_its_kind() {
     }
 }
 
-/// Words in backquotes that are functions, constants or tests are there, too.
+/// Tests, functions and files that CONTRIBUTING.md names in backquotes exist.
 #[test]
 fn everything_else_that_contributing_names_is_there() {
     let text = read("CONTRIBUTING.md");
     let mut sources = Vec::new();
     for folder in ["host", "tests", "sdk"] {
-        crate::docs::files(&repository().join(folder), "rs", &mut sources);
+        crate::docs::collect_files(&repository().join(folder), "rs", &mut sources);
     }
     let sources: String =
         sources.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
@@ -244,27 +244,27 @@ fn is_somewhere(word: &str) -> bool {
         || (!word.contains('/') && {
             let mut files = Vec::new();
             let ending = word.rsplit('.').next().unwrap_or_default();
-            ["host", "wit", "sdk", "plugins"]
-                .iter()
-                .for_each(|folder| crate::docs::files(&root.join(folder), ending, &mut files));
+            ["host", "wit", "sdk", "plugins"].iter().for_each(|folder| {
+                crate::docs::collect_files(&root.join(folder), ending, &mut files);
+            });
             files.iter().any(|path| path.ends_with(word))
         })
 }
 
-/// What a list says of one file holds for all: everything of the kind is named in it.
+/// Each file of a checklist names every existing item of its kind.
 #[test]
 fn everything_of_a_kind_is_named_in_each_file_of_its_list() {
-    // A document is about some of them, a file beside the table has what only some need.
-    let of_some = [
+    // These files name only some items: documents, and files with what only some items need.
+    let exempt_files = [
         "docs/semantics.md",
         "docs/security.md",
-        "host/engine/src/event/parts.rs",
-        "host/engine/src/event/run_parts.rs",
+        "host/engine/src/event/step_types.rs",
+        "host/engine/src/event/run_types.rs",
         "host/cli/src/commands/check.rs",
     ];
     let kinds = [
         "Add a capability",
-        OF_STEP,
+        STEP_EVENTS,
         "Add an event of a run",
         "Add an output format for runs",
         "Add an output format for checks",
@@ -273,12 +273,13 @@ fn everything_of_a_kind_is_named_in_each_file_of_its_list() {
         let names = names(heading);
         let families = events("StepEvent");
         let paths = list(heading).paths;
-        let files =
-            paths.iter().filter(|path| !path.contains("NAME") && !of_some.contains(&path.as_str()));
+        let files = paths
+            .iter()
+            .filter(|path| !path.contains("NAME") && !exempt_files.contains(&path.as_str()));
         for path in files.filter(|path| repository().join(path).is_file()) {
             let text = read(path);
-            // What follows from an event is decided by what it is about.
-            let is_fold = heading == OF_STEP && path.contains("/src/");
+            // A fold over events matches on the enums by subject, not on each event.
+            let is_fold = heading == STEP_EVENTS && path.contains("/src/");
             let names = if is_fold { &families } else { &names };
             let missing: Vec<_> = names.iter().filter(|name| !is_named_in(&text, name)).collect();
             assert!(
@@ -289,32 +290,32 @@ fn everything_of_a_kind_is_named_in_each_file_of_its_list() {
     }
 }
 
-/// The other way round: a file in which everything of a kind has an arm is a file that somebody has
-/// to touch.
+/// The other way round: a file with a match arm for every item of a kind has to be on the checklist
+/// of that kind.
 #[test]
 fn every_file_that_has_an_arm_for_everything_of_a_kind_is_on_its_list() {
     let mut files = Vec::new();
-    crate::docs::files(&repository().join("host"), "rs", &mut files);
+    crate::docs::collect_files(&repository().join("host"), "rs", &mut files);
     let is_code = |path: &&PathBuf| {
         let text = path.to_string_lossy();
         text.contains("/src/") && !text.contains("tests")
     };
     let kinds: [(&str, &[&str]); 5] = [
         ("Add a capability", &["Capability::", "TargetKind::"]),
-        (OF_STEP, &["StepEvent::"]),
+        (STEP_EVENTS, &["StepEvent::"]),
         ("Add an event of a run", &["LifecycleEvent::"]),
         ("Add an output format for runs", &["Format::"]),
         ("Add an output format for checks", &["CheckFormat::"]),
     ];
     for (heading, prefixes) in kinds {
         let listed = list(heading).paths;
-        let names = if heading == OF_STEP { events("StepEvent") } else { names(heading) };
+        let names = if heading == STEP_EVENTS { events("StepEvent") } else { names(heading) };
         for file in files.iter().filter(is_code) {
             let text = fs::read_to_string(file).expect("readable");
             let has_arm = |name: &String| {
                 let variant = match name.as_str() {
                     "jsonl" => "JsonLines".to_owned(),
-                    // The capability is in the plural, its kind of target is one secret.
+                    // The capability is `secrets`, and its target kind is `Secret`.
                     "secrets" => "Secret".to_owned(),
                     name => name[..1].to_ascii_uppercase() + &name[1..],
                 };
@@ -325,7 +326,7 @@ fn every_file_that_has_an_arm_for_everything_of_a_kind_is_on_its_list() {
                 })
             };
             let arms: BTreeSet<_> = names.iter().filter(|name| has_arm(name)).collect();
-            // The file of a capability has no arm for those that are denied together with its own.
+            // One missing arm is tolerated: a capability's own file may lack its own arm.
             if arms.len() + 1 < names.len() {
                 continue;
             }

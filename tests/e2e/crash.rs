@@ -1,8 +1,9 @@
-//! Killed at every write of the journal and resumed: the same final state, no completed step twice.
+//! A run is killed after every record of the journal and resumed. It reaches the same final state,
+//! and no completed step runs twice.
 
-use crate::{home, texts};
+use crate::{home, query_texts};
 use runbook_tests::env::TestEnv;
-use runbook_tests::running::Running;
+use runbook_tests::running::RunningProgram;
 use std::process::Stdio;
 
 const RUNBOOK: &str = r#"
@@ -46,8 +47,8 @@ bind.db = "db"
 with = { statement = "select count(*) as n from effects", first_row = { n = 2 } }
 "#;
 
-/// The same with a wait before it ends, for what nobody brings about.
-fn waiting() -> String {
+/// [`RUNBOOK`] with a step before the end that polls for a condition that never holds.
+fn runbook_with_wait() -> String {
     let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
                 with = { statement = \"select 1 as n\", row_count = 2 }\n\
                 until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
@@ -67,7 +68,7 @@ fn prepared() -> TestEnv {
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    texts(env, "crash.db", "select name from effects order by name")
+    query_texts(env, "crash.db", "select name from effects order by name")
 }
 
 fn records(env: &TestEnv) -> i64 {
@@ -111,7 +112,6 @@ fn killed_after_each_record_the_run_is_resumed_to_the_same_end() {
         }
         assert_eq!(effects(&env), ["first", "second"], "record {stop}");
         assert!(env.path().join("out/copy.db").exists(), "record {stop}");
-        // Nobody holds the lock any more.
         env.run(&["show", &run]).status(0).out("Succeeded");
     }
 }
@@ -131,7 +131,7 @@ fn a_finished_run_can_be_undone_later() {
 #[test]
 fn a_cancelled_run_is_undone_in_order() {
     let env = prepared();
-    env.file("r.toml", &waiting());
+    env.file("r.toml", &runbook_with_wait());
     let child = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("the copy is made", || env.path().join("out/copy.db").exists());
     runbook_tests::wait_for("it waits", || records(&env) > 14);
@@ -151,35 +151,35 @@ fn a_cancelled_run_is_undone_in_order() {
     assert!(!env.path().join("out/copy.db").exists());
 }
 
-/// What whoever follows a run is told on stderr.
-const FOLLOWED: &str = "followed.txt";
+/// The file with the stderr of `show --follow`.
+const FOLLOW_NOTES: &str = "followed.txt";
 
-/// Follows a run, and returns when the copy was told of.
-fn following(env: &TestEnv, run: &str) -> Running {
-    let notes = std::fs::File::create(env.path().join(FOLLOWED)).expect("it can be made");
+/// Starts to follow a run, and returns when the copy was reported.
+fn start_follower(env: &TestEnv, run: &str) -> RunningProgram {
+    let notes = std::fs::File::create(env.path().join(FOLLOW_NOTES)).expect("it can be made");
     let mut command = env.command(&["show", run, "--follow"]);
-    let watcher = Running::start(command.stdout(Stdio::piped()).stderr(notes));
-    runbook_tests::wait_for("it is told of the copy", || env.read(FOLLOWED).contains("✓ copy"));
+    let watcher = RunningProgram::start(command.stdout(Stdio::piped()).stderr(notes));
+    runbook_tests::wait_for("it is told of the copy", || env.read(FOLLOW_NOTES).contains("✓ copy"));
     watcher
 }
 
 #[test]
 fn a_run_is_followed_from_another_terminal_until_it_ends() {
     let env = prepared();
-    env.file("r.toml", &waiting());
+    env.file("r.toml", &runbook_with_wait());
     let child = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("it waits", || {
         env.path().join("out/copy.db").exists() && records(&env) > 14
     });
-    let mut watcher = following(&env, &env.newest_run());
+    let mut watcher = start_follower(&env, &env.newest_run());
     assert_eq!(watcher.try_wait().expect("it can be asked"), None, "it ends while the run goes on");
     runbook_tests::interrupt(&child);
     let run = child.wait_with_output().expect("the program ends");
     let told_of = watcher.wait_with_output().expect("the other terminal ends");
     assert_eq!(told_of.status.code(), Some(0));
-    let (told, own) = (env.read(FOLLOWED), String::from_utf8_lossy(&run.stderr).into_owned());
-    // What the program answers to Ctrl-C, and says of the journal, is said to who started it; all
-    // else is told to both.
+    let (told, own) = (env.read(FOLLOW_NOTES), String::from_utf8_lossy(&run.stderr).into_owned());
+    // The answer to Ctrl-C and the warning about the journal are printed only where the run was
+    // started; all other lines are printed by both.
     let is_own = |line: &&str| {
         line.starts_with("cancelling:")
             || line.starts_with("warning: lock `crash` excludes only runs in")
@@ -190,20 +190,20 @@ fn a_run_is_followed_from_another_terminal_until_it_ends() {
 }
 
 #[test]
-fn who_follows_a_run_whose_process_died_is_told_so() {
+fn follow_reports_that_the_process_of_the_run_died() {
     let env = prepared();
-    env.file("r.toml", &waiting());
+    env.file("r.toml", &runbook_with_wait());
     let mut child = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("it waits", || {
         env.path().join("out/copy.db").exists() && records(&env) > 14
     });
     let run = env.newest_run();
-    let watcher = following(&env, &run);
+    let watcher = start_follower(&env, &run);
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     let told = watcher.wait_with_output().expect("it ends by itself");
     assert_eq!(told.status.code(), Some(0));
-    let notes = env.read(FOLLOWED);
+    let notes = env.read(FOLLOW_NOTES);
     assert!(notes.contains("nobody executes this run any more"), "{notes}");
     assert!(
         String::from_utf8_lossy(&told.stdout).contains(&format!("runbook resume {run}")),
@@ -214,7 +214,7 @@ fn who_follows_a_run_whose_process_died_is_told_so() {
 #[test]
 fn a_second_operator_is_told_who_holds_the_lock() {
     let env = prepared();
-    env.file("r.toml", &waiting());
+    env.file("r.toml", &runbook_with_wait());
     let mut first = env.spawn(&["exec", "r.toml"]);
     runbook_tests::wait_for("the first run holds the lock", || {
         env.path().join("out/copy.db").exists()
@@ -225,7 +225,7 @@ fn a_second_operator_is_told_who_holds_the_lock() {
         .out(&format!("process {}", first.id()));
     first.kill().expect("the program can be killed");
     first.wait().expect("the program ends");
-    // The holder is dead, which is seen at once: nobody waits for its lease.
+    // The holder is known to be dead, so its lease is not waited for.
     env.file(
         "r.toml",
         &RUNBOOK
@@ -237,7 +237,7 @@ fn a_second_operator_is_told_who_holds_the_lock() {
     env.run(&["exec", "r.toml"]).status(0);
 }
 
-/// Items of a list, each an effect of its own.
+/// A step with items, each with its own effect.
 const ITEMS: &str = r#"
 format = 1
 [runbook]
@@ -306,10 +306,9 @@ fn killed_after_each_record_every_item_is_done_once() {
     }
 }
 
-/// As many items as there are rows, or none: a list that a limit has cut is no list to work
-/// through.
+/// If a limit of the target truncates the list, no item runs.
 #[test]
-fn two_hundred_and_fifty_rows_are_all_items_or_none_is_begun() {
+fn a_list_truncated_by_a_limit_starts_no_item() {
     for (limit, all) in [
         ("", true),
         ("max_rows = 250\n", true),
@@ -325,7 +324,7 @@ fn two_hundred_and_fifty_rows_are_all_items_or_none_is_begun() {
             .replacen("[targets.db]\n", &format!("[targets.db]\n{limit}"), 1);
         env.file("r.toml", &text);
         let finished = env.run(&["exec", "r.toml"]);
-        let done = texts(&env, "crash.db", "select name from effects").len();
+        let done = query_texts(&env, "crash.db", "select name from effects").len();
         if all {
             finished.status(0).out("each[250]");
             assert_eq!(done, 250, "{limit}");

@@ -1,31 +1,31 @@
-//! A runbook of twelve steps, killed at every record of its journal and at both ends of every host
-//! call, with its journal in SQLite and in PostgreSQL: the same final state and the same number of
-//! effects as if nothing had been.
+//! A runbook of twelve steps is killed after every record of its journal and before and after every
+//! host call, with its journal in SQLite and in PostgreSQL. After a resume, the final state and the
+//! number of effects are the same as without a kill.
 
-use crate::{home, texts};
-use runbook_tests::each_so_many;
-use runbook_tests::env::{Finished, TestEnv, first_run};
+use crate::{home, query_texts};
+use runbook_tests::env::{ProgramOutput, TestEnv, first_run};
+use runbook_tests::kill_point_stride;
 use runbook_tests::postgres::Postgres;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Steps that insert a row, which must happen once: nothing stops a second one but the engine.
+/// Steps that insert a row. Only the engine prevents a second insert.
 const INSERTING: [&str; 8] = ["s01", "s02", "s04", "s05", "s07", "s08", "s10", "s11"];
 
-/// Of these, those that say of themselves that they may run again.
+/// The inserting steps that are declared idempotent.
 const IDEMPOTENT: [&str; 2] = ["s05", "s10"];
 
-/// Moments at which the program is killed; the names are those of `host/cli/src/failpoints.rs`.
-const MOMENTS: [&str; 3] = ["record", "entered", "returned"];
+/// Failpoints at which the program is killed, by their names in `host/cli/src/failpoints.rs`.
+const FAILPOINTS: [&str; 3] = ["record", "entered", "returned"];
 
 /// How the run ends when nobody kills it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum ExpectedEnd {
     Succeeded,
     Undone,
 }
 
-fn runbook(end: End) -> String {
+fn runbook(end: ExpectedEnd) -> String {
     let mut text = String::from(
         "format = 1\n[runbook]\nname = \"matrix\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
          [targets.out]\nfiles = \"out\"\naccess = \"write\"\n[locks]\nexclusive = [\"matrix\"]\n\
@@ -34,7 +34,7 @@ fn runbook(end: End) -> String {
     for number in 1..=12 {
         let id = format!("s{number:02}");
         let step = if INSERTING.contains(&id.as_str()) {
-            let only_once = if IDEMPOTENT.contains(&id.as_str()) {
+            let statements_line = if IDEMPOTENT.contains(&id.as_str()) {
                 format!(
                     "idempotent = true\nwith.statements = [\"insert into effects select '{id}' \
                      where not exists (select 1 from effects where name = '{id}')\"]"
@@ -43,7 +43,7 @@ fn runbook(end: End) -> String {
                 format!("with.statements = [\"insert into effects values ('{id}')\"]")
             };
             format!(
-                "uses = \"sql:transaction\"\nbind.db = \"db\"\n{only_once}\n\
+                "uses = \"sql:transaction\"\nbind.db = \"db\"\n{statements_line}\n\
                      undo = {{ uses = \"sql:transaction\", bind = {{ db = \"db\" }}, with = {{ \
                      statements = [\"delete from effects where name = '{id}'\"] }}, idempotent = \
                      true }}\n"
@@ -61,8 +61,8 @@ fn runbook(end: End) -> String {
         let _ = write!(text, "[[step]]\nid = \"{id}\"\n{step}");
     }
     let expected = match end {
-        End::Succeeded => 8,
-        End::Undone => 9,
+        ExpectedEnd::Succeeded => 8,
+        ExpectedEnd::Undone => 9,
     };
     let _ = write!(
         text,
@@ -74,7 +74,7 @@ fn runbook(end: End) -> String {
 }
 
 /// A database that keeps a log of every insert, also of those that are deleted again.
-fn prepared(end: End, journal: Option<&str>) -> TestEnv {
+fn prepared(end: ExpectedEnd, journal: Option<&str>) -> TestEnv {
     let env = home();
     env.file("r.toml", &runbook(end));
     std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
@@ -90,19 +90,19 @@ fn prepared(end: End, journal: Option<&str>) -> TestEnv {
     env
 }
 
-fn run(env: &TestEnv, arguments: &[&str], kill: Option<(&str, u32)>) -> Finished {
+fn run(env: &TestEnv, arguments: &[&str], kill: Option<(&str, u32)>) -> ProgramOutput {
     let mut command = env.command(arguments);
     if env.path().join("journal").exists() {
         command.env("RUNBOOK_JOURNAL", env.read("journal"));
     }
-    if let Some((moment, number)) = kill {
-        command.env("RUNBOOK_TEST_KILL", format!("{moment}:{number}"));
+    if let Some((failpoint, number)) = kill {
+        command.env("RUNBOOK_TEST_KILL", format!("{failpoint}:{number}"));
     }
     runbook_tests::env::finish(command.output().expect("the program starts"))
 }
 
 fn names(env: &TestEnv, table: &str) -> Vec<String> {
-    texts(env, "work.db", &format!("select name from {table} order by name"))
+    query_texts(env, "work.db", &format!("select name from {table} order by name"))
 }
 
 fn copies(env: &TestEnv) -> Vec<String> {
@@ -116,12 +116,16 @@ fn copies(env: &TestEnv) -> Vec<String> {
 
 /// Resumes the killed run as an operator would, who looks at the database when the outcome of a
 /// step is unknown.
-fn resume(env: &TestEnv, id: &str) -> (Finished, Vec<String>) {
+fn resume(env: &TestEnv, id: &str) -> (ProgramOutput, Vec<String>) {
     resume_until(env, id, None)
 }
 
-/// The same, killed in the first of its processes.
-fn resume_until(env: &TestEnv, id: &str, mut kill: Option<(&str, u32)>) -> (Finished, Vec<String>) {
+/// Like [`resume`], but the first process is killed at `kill`.
+fn resume_until(
+    env: &TestEnv,
+    id: &str,
+    mut kill: Option<(&str, u32)>,
+) -> (ProgramOutput, Vec<String>) {
     let mut arguments = vec!["resume".to_owned(), id.to_owned()];
     let mut asked = Vec::new();
     let undecided = arguments.len();
@@ -141,59 +145,60 @@ fn resume_until(env: &TestEnv, id: &str, mut kill: Option<(&str, u32)>) -> (Fini
         assert!(asked.len() < 3, "the same is asked again: {}", resumed.stderr);
         let happened = names(env, "inserted").contains(&unknown)
             || copies(env).contains(&format!("{unknown}.db"));
-        // A run that is being undone does nothing again.
+        // While a run is undone, a step cannot be retried.
         let again = if resumed.stderr.contains(&format!("{unknown}=retry`")) {
             "retry"
         } else {
             "not-done"
         };
         let decision = if happened { "done" } else { again };
-        // What was answered is not asked about any more.
+        // Earlier decisions are recorded, so only the new one is given.
         arguments.truncate(undecided);
         arguments.extend(["--decide".to_owned(), format!("{unknown}={decision}")]);
         asked.push(unknown);
     }
 }
 
-/// Kills at each moment, or at each so many, until there is none left; the last of each.
+/// Kills a new run at every `stride`-th point of each failpoint until a run is not killed any more.
+/// Returns the last point of each failpoint.
 fn kill_everywhere(
-    end: End,
-    each: usize,
+    end: ExpectedEnd,
+    stride: usize,
     journal: &dyn Fn() -> Option<String>,
 ) -> BTreeMap<&'static str, u32> {
     let mut killed = BTreeMap::new();
-    for moment in MOMENTS {
-        for number in (1..).step_by(each) {
+    for failpoint in FAILPOINTS {
+        for number in (1..).step_by(stride) {
             let url = journal();
             let env = prepared(end, url.as_deref());
-            let first = run(&env, &["exec", "r.toml", "--yes"], Some((moment, number)));
+            let first = run(&env, &["exec", "r.toml", "--yes"], Some((failpoint, number)));
             let finished = if first.status == -1 {
-                killed.insert(moment, number);
-                check_one(&env, end, moment, number)
+                killed.insert(failpoint, number);
+                resume_after_kill(&env, end, failpoint, number)
             } else {
                 first
             };
             let expected = match end {
-                End::Succeeded => 0,
-                End::Undone => 1,
+                ExpectedEnd::Succeeded => 0,
+                ExpectedEnd::Undone => 1,
             };
-            let place = format!(
-                "{end:?}, killed at {moment} {number}\n{}\n{}",
+            let context = format!(
+                "{end:?}, killed at {failpoint} {number}\n{}\n{}",
                 finished.stdout, finished.stderr
             );
-            assert_eq!(finished.status, expected, "{place}");
+            assert_eq!(finished.status, expected, "{context}");
             match end {
-                End::Succeeded => {
-                    assert_eq!(names(&env, "effects"), INSERTING, "{place}");
-                    assert_eq!(copies(&env), ["s03.db", "s06.db", "s09.db"], "{place}");
+                ExpectedEnd::Succeeded => {
+                    assert_eq!(names(&env, "effects"), INSERTING, "{context}");
+                    assert_eq!(copies(&env), ["s03.db", "s06.db", "s09.db"], "{context}");
                 }
-                End::Undone => {
-                    assert!(names(&env, "effects").is_empty(), "{place}");
-                    assert!(copies(&env).is_empty(), "{place}");
+                ExpectedEnd::Undone => {
+                    assert!(names(&env, "effects").is_empty(), "{context}");
+                    assert!(copies(&env).is_empty(), "{context}");
                 }
             }
-            assert_eq!(names(&env, "inserted"), INSERTING, "{place}: each effect happens once");
-            if killed.get(moment) != Some(&number) {
+            assert_eq!(names(&env, "inserted"), INSERTING, "{context}: each effect happens once");
+            if killed.get(failpoint) != Some(&number) {
                 break;
             }
         }
@@ -201,62 +206,68 @@ fn kill_everywhere(
     killed
 }
 
-/// What the operator does after a kill.
-fn check_one(env: &TestEnv, end: End, moment: &str, number: u32) -> Finished {
+/// Resumes a killed run, and checks that at most one question was asked.
+fn resume_after_kill(
+    env: &TestEnv,
+    end: ExpectedEnd,
+    failpoint: &str,
+    number: u32,
+) -> ProgramOutput {
     let id = first_run(&run(env, &["runs", "--limit", "1"], None).status(0));
     let (finished, asked) = resume(env, &id);
-    assert!(asked.len() <= 1, "{end:?}, killed at {moment} {number}: asked about {asked:?}");
+    assert!(asked.len() <= 1, "{end:?}, killed at {failpoint} {number}: asked about {asked:?}");
     let (ended, status) = match end {
-        End::Succeeded => ("has ended: succeeded", 0),
-        End::Undone => ("has ended: undone", 1),
+        ExpectedEnd::Succeeded => ("has ended: succeeded", 0),
+        ExpectedEnd::Undone => ("has ended: undone", 1),
     };
-    // Killed after its last record: nothing is left to do, and the program says so.
-    if finished.stderr.contains(ended) { Finished { status, ..finished } } else { finished }
+    // If the run was killed after its last record, `resume` reports that it has ended.
+    if finished.stderr.contains(ended) { ProgramOutput { status, ..finished } } else { finished }
 }
 
-/// Says whether a program that is killed at each so many moments was killed up to the last of each
-/// kind: of records, of host calls that were entered, and of those that returned.
-fn assert_killed_to_the_end(end: End, each: usize, killed: &BTreeMap<&'static str, u32>) {
-    let moments = match end {
-        End::Succeeded => [("record", 33), ("entered", 18), ("returned", 18)],
-        End::Undone => [("record", 59), ("entered", 32), ("returned", 32)],
+/// Checks that the kills reached the last point of each failpoint: records, entered host calls and
+/// returned host calls.
+fn assert_killed_to_the_end(end: ExpectedEnd, stride: usize, killed: &BTreeMap<&'static str, u32>) {
+    let last_points = match end {
+        ExpectedEnd::Succeeded => [("record", 33), ("entered", 18), ("returned", 18)],
+        ExpectedEnd::Undone => [("record", 59), ("entered", 32), ("returned", 32)],
     };
-    let each = u32::try_from(each).expect("a small number");
-    for (moment, number) in moments {
-        assert!(killed[moment] + each > number, "{moment}: {killed:?}");
+    let stride = u32::try_from(stride).expect("a small number");
+    for (failpoint, number) in last_points {
+        assert!(killed[failpoint] + stride > number, "{failpoint}: {killed:?}");
     }
 }
 
 #[test]
-fn with_its_journal_in_sqlite_a_run_killed_anywhere_ends_as_if_nothing_had_been() {
-    let killed = kill_everywhere(End::Succeeded, 1, &|| None);
-    assert_killed_to_the_end(End::Succeeded, 1, &killed);
+fn a_run_killed_anywhere_is_completed_once_with_a_sqlite_journal() {
+    let killed = kill_everywhere(ExpectedEnd::Succeeded, 1, &|| None);
+    assert_killed_to_the_end(ExpectedEnd::Succeeded, 1, &killed);
 }
 
 #[test]
-fn with_its_journal_in_sqlite_an_undo_killed_anywhere_ends_as_if_nothing_had_been() {
-    let killed = kill_everywhere(End::Undone, 1, &|| None);
-    assert_killed_to_the_end(End::Undone, 1, &killed);
+fn an_undo_killed_anywhere_is_completed_once_with_a_sqlite_journal() {
+    let killed = kill_everywhere(ExpectedEnd::Undone, 1, &|| None);
+    assert_killed_to_the_end(ExpectedEnd::Undone, 1, &killed);
 }
 
 #[test]
-fn with_its_journal_in_postgresql_a_run_killed_anywhere_ends_as_if_nothing_had_been() {
+fn a_run_killed_anywhere_is_completed_once_with_a_postgresql_journal() {
     let postgres = Postgres::start(0);
     let url = postgres.database("runs");
-    let killed = kill_everywhere(End::Succeeded, each_so_many(), &|| Some(url.clone()));
-    assert_killed_to_the_end(End::Succeeded, each_so_many(), &killed);
+    let killed =
+        kill_everywhere(ExpectedEnd::Succeeded, kill_point_stride(), &|| Some(url.clone()));
+    assert_killed_to_the_end(ExpectedEnd::Succeeded, kill_point_stride(), &killed);
 }
 
 #[test]
-fn with_its_journal_in_postgresql_an_undo_killed_anywhere_ends_as_if_nothing_had_been() {
+fn an_undo_killed_anywhere_is_completed_once_with_a_postgresql_journal() {
     let postgres = Postgres::start(0);
     let url = postgres.database("runs");
-    let killed = kill_everywhere(End::Undone, each_so_many(), &|| Some(url.clone()));
-    assert_killed_to_the_end(End::Undone, each_so_many(), &killed);
+    let killed = kill_everywhere(ExpectedEnd::Undone, kill_point_stride(), &|| Some(url.clone()));
+    assert_killed_to_the_end(ExpectedEnd::Undone, kill_point_stride(), &killed);
 }
 
 /// Numbers that look random and are the same every time (Knuth's MMIX generator).
-fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
+fn random_numbers(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
     move |below| {
         state =
@@ -265,23 +276,22 @@ fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// Killed, resumed, killed in the resume, and so on, up to five times, at moments that nobody
-/// chose.
-fn killed_again_and_again(journal: &dyn Fn() -> Option<String>, seeds: std::ops::Range<u64>) {
+/// Kills and resumes a run up to five times, at pseudo-random points.
+fn check_repeated_kills(journal: &dyn Fn() -> Option<String>, seeds: std::ops::Range<u64>) {
     let mut kills = 0;
     for seed in seeds {
-        let mut random = numbers(seed);
-        let end = if random(2) == 0 { End::Succeeded } else { End::Undone };
+        let mut random = random_numbers(seed);
+        let end = if random(2) == 0 { ExpectedEnd::Succeeded } else { ExpectedEnd::Undone };
         let url = journal();
         let env = prepared(end, url.as_deref());
         let mut at = |most: u64| {
-            let moment = MOMENTS[usize::try_from(random(3)).expect("below 3")];
-            let most = if moment == "record" { 60 } else { most };
-            (moment, u32::try_from(1 + random(most)).expect("small"))
+            let failpoint = FAILPOINTS[usize::try_from(random(3)).expect("below 3")];
+            let most = if failpoint == "record" { 60 } else { most };
+            (failpoint, u32::try_from(1 + random(most)).expect("small"))
         };
-        let mut story = vec![format!("seed {seed}, {end:?}")];
+        let mut kills_so_far = vec![format!("seed {seed}, {end:?}")];
         let first = at(20);
-        story.push(format!("{first:?}"));
+        kills_so_far.push(format!("{first:?}"));
         let mut finished = run(&env, &["exec", "r.toml", "--yes"], Some(first));
         for _ in 0..5 {
             if finished.status != -1 {
@@ -290,23 +300,23 @@ fn killed_again_and_again(journal: &dyn Fn() -> Option<String>, seeds: std::ops:
             kills += 1;
             let id = first_run(&run(&env, &["runs", "--limit", "1"], None).status(0));
             let next = at(8);
-            story.push(format!("{next:?}"));
+            kills_so_far.push(format!("{next:?}"));
             finished = resume_until(&env, &id, Some(next)).0;
         }
         if finished.status == -1 {
             kills += 1;
-            finished = check_one(&env, end, "again", 0);
+            finished = resume_after_kill(&env, end, "again", 0);
         }
         let expected = match end {
-            End::Succeeded => 0,
-            End::Undone => 1,
+            ExpectedEnd::Succeeded => 0,
+            ExpectedEnd::Undone => 1,
         };
         let has_ended = ["has ended: succeeded", "has ended: undone"]
             .iter()
             .any(|ended| finished.stderr.contains(ended));
         assert!(
             finished.status == expected || has_ended,
-            "{story:?}: {}\n{}\n{}",
+            "{kills_so_far:?}: {}\n{}\n{}",
             finished.status,
             finished.stdout,
             finished.stderr
@@ -314,17 +324,17 @@ fn killed_again_and_again(journal: &dyn Fn() -> Option<String>, seeds: std::ops:
         assert_eq!(
             names(&env, "inserted"),
             INSERTING,
-            "{story:?}: each effect happens once\n{}",
+            "{kills_so_far:?}: each effect happens once\n{}",
             finished.stdout
         );
         let (effects, copied): (&[&str], &[&str]) = match end {
-            End::Succeeded => (&INSERTING, &["s03.db", "s06.db", "s09.db"]),
-            End::Undone => (&[], &[]),
+            ExpectedEnd::Succeeded => (&INSERTING, &["s03.db", "s06.db", "s09.db"]),
+            ExpectedEnd::Undone => (&[], &[]),
         };
         assert_eq!(
             (names(&env, "effects"), copies(&env)),
             (owned(effects), owned(copied)),
-            "{story:?}\n{}",
+            "{kills_so_far:?}\n{}",
             finished.stdout
         );
     }
@@ -336,19 +346,19 @@ fn owned(names: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn with_its_journal_in_sqlite_a_run_killed_again_and_again_ends_as_if_nothing_had_been() {
-    killed_again_and_again(&|| None, 0..24);
+fn a_run_killed_repeatedly_is_completed_once_with_a_sqlite_journal() {
+    check_repeated_kills(&|| None, 0..24);
 }
 
 #[test]
-fn with_its_journal_in_postgresql_a_run_killed_again_and_again_ends_as_if_nothing_had_been() {
+fn a_run_killed_repeatedly_is_completed_once_with_a_postgresql_journal() {
     let postgres = Postgres::start(0);
     let url = postgres.database("runs");
-    killed_again_and_again(&|| Some(url.clone()), 100..124);
+    check_repeated_kills(&|| Some(url.clone()), 100..124);
 }
 
-/// A payment, its refund, and why it is refunded. The refund is an insert, and nobody says that it
-/// may be repeated.
+/// A payment whose undo is a refund, and a check that fails, so that the payment is refunded. The
+/// refund is an insert and is not declared idempotent.
 const REFUND: &str = r#"
 format = 1
 [runbook]
@@ -369,13 +379,13 @@ with = { statement = "select 1 as n", row_count = 2 }
 "#;
 
 #[test]
-fn an_undo_that_was_cut_off_is_never_made_twice() {
+fn an_interrupted_undo_is_never_repeated() {
     let mut dirty = 0;
-    for moment in MOMENTS {
+    for failpoint in FAILPOINTS {
         for number in 1.. {
-            let env = prepared(End::Undone, None);
+            let env = prepared(ExpectedEnd::Undone, None);
             env.file("r.toml", REFUND);
-            let mut finished = run(&env, &["exec", "r.toml", "--yes"], Some((moment, number)));
+            let mut finished = run(&env, &["exec", "r.toml", "--yes"], Some((failpoint, number)));
             let was_killed = finished.status == -1;
             if was_killed {
                 let id = first_run(&run(&env, &["runs", "--limit", "1"], None).status(0));
@@ -387,22 +397,22 @@ fn an_undo_that_was_cut_off_is_never_made_twice() {
                 }
             }
             let refunds = names(&env, "effects").iter().filter(|name| *name == "refunded").count();
-            let place = format!(
-                "killed at {moment} {number}: {}\n{}\n{}",
+            let context = format!(
+                "killed at {failpoint} {number}: {}\n{}\n{}",
                 finished.status, finished.stdout, finished.stderr
             );
-            assert!(refunds <= 1, "{place}");
+            assert!(refunds <= 1, "{context}");
             match finished.status {
                 7 => {
                     dirty += 1;
                     assert!(
                         finished.stdout.contains("nobody can say whether it happened"),
-                        "{place}"
+                        "{context}"
                     );
                 }
-                // It had ended before it was killed.
-                2 => assert!(finished.stderr.contains("has ended"), "{place}"),
-                other => assert!(other == 1 && refunds == 1, "{place}"),
+                // The run had ended before the kill.
+                2 => assert!(finished.stderr.contains("has ended"), "{context}"),
+                other => assert!(other == 1 && refunds == 1, "{context}"),
             }
             if !was_killed {
                 break;

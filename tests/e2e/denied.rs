@@ -1,10 +1,10 @@
-//! A denied call, or a missing thing, is explained to the operator wherever the step is shown.
+//! A denied call or a missing local path is explained to the operator wherever the step is shown.
 
 use crate::home;
 use runbook_tests::http::Receiver;
 
-/// What differs in a target, what is called, and what an operator must be told: the slot, the key,
-/// and the target with its line.
+/// The keys of a target, the operation, its input, and the message that an operator must see: with
+/// the slot, the key, and the target with its line.
 const DENIALS: &[(&str, &str, &str, &str)] = &[
     (
         "http = \"<>\"\npaths = [\"/stts\"]",
@@ -34,7 +34,7 @@ const DENIALS: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn a_denied_call_says_which_call_slot_target_key_and_line_wherever_it_is_told() {
+fn a_denied_call_is_reported_with_slot_target_key_and_line_in_every_output() {
     let receiver = Receiver::start();
     for (target, uses, with, said) in DENIALS {
         let slot = if uses.starts_with("sql") { "db" } else { "target" };
@@ -89,7 +89,7 @@ fn a_denied_call_says_which_call_slot_target_key_and_line_wherever_it_is_told() 
     }
 }
 
-/// A target whose thing is not on this machine, the step that needs it, and the path.
+/// A target whose path does not exist on this machine, the step that needs it, and the path.
 const MISSING: &[(&str, &str, &str)] = &[
     (
         "[targets.dir]\nfiles = \"bakups\"\naccess = \"write\"\n",
@@ -111,7 +111,7 @@ const MISSING: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn a_thing_of_this_machine_that_is_not_there_is_told_by_its_path_before_a_run_and_by_the_run() {
+fn a_missing_local_path_is_reported_before_and_by_the_run() {
     for (target, step, path) in MISSING {
         let env = home();
         env.file(

@@ -1,4 +1,4 @@
-//! The bundled plugin `disk`: a probe that runs a program where it can only read.
+//! The bundled plugin `disk`: a probe that runs a program with read-only access.
 
 use crate::home;
 
@@ -32,7 +32,7 @@ fn a_probe_measures_how_full_a_file_system_is() {
 }
 
 #[test]
-fn what_could_not_be_looked_at_is_not_healthy_and_no_other_argument_is_let_through() {
+fn an_unreadable_path_is_not_healthy_and_other_arguments_are_denied() {
     let env = home();
     env.file(
         "checks.toml",

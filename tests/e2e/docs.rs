@@ -1,15 +1,15 @@
-//! What the documents say is true.
+//! The documents are correct: tests, links, samples and output that they show.
 
 use crate::{home, repository};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-pub(crate) fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+pub(crate) fn collect_files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("readable") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            files(&path, extension, found);
+            collect_files(&path, extension, found);
         } else if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
@@ -20,7 +20,7 @@ pub(crate) fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
 fn every_test_that_a_document_names_is_there() {
     let mut sources = Vec::new();
     for folder in ["host", "tests", "sdk", "plugins"] {
-        files(&repository().join(folder), "rs", &mut sources);
+        collect_files(&repository().join(folder), "rs", &mut sources);
     }
     let sources: String =
         sources.iter().map(|path| std::fs::read_to_string(path).expect("readable")).collect();
@@ -34,9 +34,9 @@ fn every_test_that_a_document_names_is_there() {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     };
-    let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_test).collect();
-    assert!(named.len() > 60, "{} tests are named", named.len());
-    for name in named {
+    let test_names: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(test_names.len() > 60, "{} tests are named", test_names.len());
+    for name in test_names {
         assert!(
             sources.contains(&format!("fn {name}(")),
             "a document names `{name}`, which is no test"
@@ -52,13 +52,12 @@ fn documents() -> Vec<PathBuf> {
     let mut documents: Vec<PathBuf> =
         at_the_top.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
     for folder in ["docs", "plugins", "sdk"] {
-        files(&root.join(folder), "md", &mut documents);
+        collect_files(&root.join(folder), "md", &mut documents);
     }
     documents
 }
 
-/// A diff of a longer line cannot be reviewed. Tables, code and what has no space are as long as
-/// they are.
+/// A diff of a longer line is hard to review. Tables, code and lines without a space are exempt.
 #[test]
 fn no_line_of_prose_is_longer_than_100_columns() {
     let mut long = Vec::new();
@@ -92,13 +91,13 @@ fn every_link_between_documents_leads_somewhere() {
     }
 }
 
-/// The index names each decision once, in the order of its number, with its title and status; each
-/// decision says why and what follows.
+/// The index names each decision once, in the order of its number, with its title and status. Each
+/// decision has a context, a decision and consequences.
 #[test]
 fn the_index_of_decisions_lists_each_of_them_in_order() {
     let folder = repository().join("docs/adr");
     let mut decisions = Vec::new();
-    files(&folder, "md", &mut decisions);
+    collect_files(&folder, "md", &mut decisions);
     decisions.retain(|path| !path.ends_with("README.md"));
     decisions.sort();
     let index = std::fs::read_to_string(folder.join("README.md")).expect("readable");
@@ -131,10 +130,10 @@ fn the_index_of_decisions_lists_each_of_them_in_order() {
     assert_eq!(rows, expected);
 }
 
-/// The boundary and the trust file of the guide are good, and the emergency has the findings that
-/// it shows.
+/// The boundary of the guide is valid, and the review of the emergency runbook has the findings
+/// that the guide shows.
 #[test]
-fn the_review_guide_shows_what_comes_out() {
+fn the_review_guide_shows_real_output() {
     let env = home();
     let text =
         std::fs::read_to_string(repository().join("docs/review-guide.md")).expect("readable");
@@ -165,8 +164,7 @@ fn the_review_guide_shows_what_comes_out() {
     }
 }
 
-/// The list `Where next` of the README leads to every document, and no document of the top is
-/// forgotten.
+/// The list `Where next` of the README links to every document at the top and in `docs`.
 #[test]
 fn the_readme_leads_to_every_document() {
     let root = repository();
@@ -195,8 +193,8 @@ fn the_readme_leads_to_every_document() {
     }
 }
 
-/// The changelog has the form of Keep a Changelog: versions from new to old, with its kinds of
-/// change and no other.
+/// The changelog has the form of Keep a Changelog: it begins with `Unreleased`, and uses only the
+/// standard kinds of change.
 #[test]
 fn the_changelog_keeps_its_form() {
     let text = std::fs::read_to_string(repository().join("CHANGELOG.md")).expect("readable");
@@ -213,7 +211,7 @@ fn document(path: &str) -> String {
         .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The blocks of a document in one language; an empty one is plain text.
+/// The fenced blocks of a document in one language. An empty `language` selects plain blocks.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Option<(String, String)> = None;
@@ -231,35 +229,36 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     found
 }
 
-/// The name of a file that a block says in its first line.
-fn named(block: &str) -> Option<&str> {
+/// The file name in a comment on the first line of a block.
+fn file_name_of_block(block: &str) -> Option<&str> {
     let first = block.lines().next()?;
     let name = first.strip_prefix("# ").or_else(|| first.strip_prefix("-- "))?;
     matches!(name.split('.').next_back(), Some("toml" | "sql")).then_some(name)
 }
 
-/// Every sample of the format that users copy is accepted: whole files as they stand, parts of them
-/// in the file that they leave out.
+/// Every sample of the format is valid: a whole file as it is, and a part after it was completed to
+/// a runbook.
 #[test]
 fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
     let mut documents = vec![repository().join("docs/runbooks.md"), repository().join("README.md")];
-    files(&repository().join("plugins"), "md", &mut documents);
+    collect_files(&repository().join("plugins"), "md", &mut documents);
     let mut seen = 0;
     for path in documents {
         let text = std::fs::read_to_string(&path).expect("readable");
         let beside = ["toml", "sql"].map(|language| blocks(&text, language)).concat();
         for block in blocks(&text, "toml") {
             let env = home();
-            // Files that a sample names by `with_file` are samples of the document, too.
-            let named_blocks = beside.iter().filter_map(|block| Some((named(block)?, block)));
+            // Files that a sample names by `with_file` are other samples of the same document.
+            let named_blocks =
+                beside.iter().filter_map(|block| Some((file_name_of_block(block)?, block)));
             for (name, file) in named_blocks {
                 if block.contains(&format!("\"{name}\"")) {
                     env.file(name, file);
                 }
             }
-            // A file of another kind says its name in its first line.
-            let (name, text) = named(&block)
-                .map_or_else(|| ("r.toml", completed(&block)), |name| (name, block.clone()));
+            // The sample of another kind of file has its name on the first line.
+            let (name, text) = file_name_of_block(&block)
+                .map_or_else(|| ("r.toml", complete_runbook(&block)), |name| (name, block.clone()));
             env.file(name, &text);
             let finished = env.run(&["validate", name]);
             assert_eq!(finished.status, 0, "{}:\n{block}\n{}", path.display(), finished.stderr);
@@ -269,22 +268,22 @@ fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
     assert!(seen >= 10, "only {seen} samples");
 }
 
-/// A part of a runbook with all that it leaves out: the head, secrets and targets that it names, a
-/// step that uses its targets.
-fn completed(block: &str) -> String {
+/// Completes a part of a runbook: adds the head, the secrets and targets that it names, and a step
+/// if it has none.
+fn complete_runbook(block: &str) -> String {
     let part: toml::Table =
         toml::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
     let mut text = String::new();
     if !part.contains_key("runbook") {
         text.push_str("format = 1\n[runbook]\nname = \"sample\"\n");
     }
-    let named: BTreeSet<&str> = block
+    let secret_names: BTreeSet<&str> = block
         .split("secret:")
         .skip(1)
         .map(name_of)
         .chain(block.split("secret = \"").skip(1).map(name_of))
         .collect();
-    for name in named
+    for name in secret_names
         .into_iter()
         .filter(|name| part.get("secrets").and_then(|secrets| secrets.get(name)).is_none())
     {
@@ -306,8 +305,8 @@ fn name_of(rest: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// The targets that calls of a part are bound to and that stand elsewhere, by what the names of
-/// their slots want.
+/// Definitions of the targets that a part binds but does not define. The kind of each is guessed
+/// from the name of the slot.
 fn missing_targets(part: &toml::Table) -> Vec<(String, &'static str)> {
     let own = |name: &str| part.get("targets").and_then(|targets| targets.get(name)).is_some();
     let sections = ["preflight", "step", "verify", "check", "finally", "notify"];
@@ -348,9 +347,9 @@ fn the_suite_of_the_documents_runs_as_it_stands() {
     env.run(&["check", "--tag", "quick", "checks.toml"]).status(0).out("1 healthy");
 }
 
-/// What differs between two runs: times, sizes of compressed files, ids, and who ran it. Everything
-/// else stands.
-fn without_what_differs(text: &str) -> Vec<String> {
+/// The lines of an output without the parts that differ between two runs: times, sizes, ids and the
+/// operator.
+fn without_variable_parts(text: &str) -> Vec<String> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let is_number = |word: &str| word.parse::<f64>().is_ok();
@@ -388,16 +387,16 @@ fn the_readme_shows_what_the_quickstart_prints() {
             .unwrap_or_else(|| panic!("no block shows `{part}`"))
     };
     let good = env.run(&["exec", "runbooks/quickstart.toml"]).status(0);
-    let printed = without_what_differs(&good.stdout);
-    let expected = without_what_differs(find("Succeeded. Everything was done."));
+    let printed = without_variable_parts(&good.stdout);
+    let expected = without_variable_parts(find("Succeeded. Everything was done."));
     assert!(
         printed.ends_with(&expected),
         "the README shows\n{expected:#?}\nand this comes out\n{printed:#?}"
     );
     let bad =
         env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"]).status(1);
-    let printed = without_what_differs(&bad.stderr);
-    let expected = without_what_differs(find("undoing 1 step"));
+    let printed = without_variable_parts(&bad.stderr);
+    let expected = without_variable_parts(find("undoing 1 step"));
     assert!(
         printed.windows(expected.len()).any(|lines| lines == expected),
         "the README shows\n{expected:#?}\nand this comes out\n{printed:#?}"
@@ -405,7 +404,7 @@ fn the_readme_shows_what_the_quickstart_prints() {
 }
 
 #[test]
-fn the_lock_sample_of_the_review_guide_comes_out_and_what_is_accepted_runs() {
+fn the_lock_sample_of_the_review_guide_is_real_output() {
     let env = home();
     let guide = document("docs/review-guide.md");
     let sample = blocks(&guide, "")

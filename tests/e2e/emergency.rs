@@ -1,10 +1,10 @@
-//! The main job: the database emergency against a real PostgreSQL and a real Docker engine.
+//! The emergency runbook against a real PostgreSQL and a real Docker engine.
 
 use crate::{home, repository};
 use runbook_tests::docker::App;
-use runbook_tests::each_so_many;
 use runbook_tests::env::TestEnv;
 use runbook_tests::http::Receiver;
+use runbook_tests::kill_point_stride;
 use runbook_tests::postgres::{PASSWORD, Postgres, programs};
 use std::process::Command;
 
@@ -31,7 +31,7 @@ impl Emergency {
         emergency
     }
 
-    /// The targets of the test; `api_port` is where the application's health is asked.
+    /// Writes the targets of the test. `api_port` is the port of the health check.
     fn targets(&self, api_port: u16) {
         let pg_dump = programs().join("pg_dump");
         let text = format!(
@@ -49,7 +49,7 @@ impl Emergency {
         self.env.file("targets.e2e.toml", &text);
     }
 
-    fn exec(&self, more: &[&str]) -> runbook_tests::env::Finished {
+    fn exec(&self, more: &[&str]) -> runbook_tests::env::ProgramOutput {
         self.env.run(
             &[&["exec", "emergency-db.toml", "--env", "e2e", "--set", "incident=INC-42"], more]
                 .concat(),
@@ -71,8 +71,8 @@ impl Emergency {
 fn the_emergency_runs_end_to_end() {
     let emergency = Emergency::new("main");
     let mut sleeper = emergency.postgres.sleeper();
-    // The jam: a transaction that is never idle, never long in one query, and holds the table that
-    // others and the dump need.
+    // A transaction that is never idle, runs only short queries, and locks the table that other
+    // sessions and the dump need.
     let script = "begin;\nlock table orders in access exclusive mode;\nselect 1 \\watch 0.3\n";
     let mut chatty = emergency.postgres.named_session("billing-worker", script);
     let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and \
@@ -111,12 +111,12 @@ fn the_emergency_runs_end_to_end() {
          = 'orders'",
     );
     assert_eq!(vacuumed, "t");
-    backup_is_whole(&emergency);
-    secret_is_nowhere(&emergency);
+    check_backup_restores(&emergency);
+    check_password_is_not_on_disk(&emergency);
 }
 
-/// The dump decompresses and restores into another database with the same rows.
-fn backup_is_whole(emergency: &Emergency) {
+/// Checks that the dump can be decompressed and restored into another database with the same rows.
+fn check_backup_restores(emergency: &Emergency) {
     let backups = emergency.backups();
     assert_eq!(backups.len(), 1, "{backups:?}");
     let plain = Command::new("zstd").args(["-dc"]).arg(&backups[0]).output().expect("zstd runs");
@@ -138,8 +138,8 @@ fn backup_is_whole(emergency: &Emergency) {
     );
 }
 
-/// Neither in the journal nor in the audit log.
-fn secret_is_nowhere(emergency: &Emergency) {
+/// Checks that the password is neither in the journal nor in the audit log.
+fn check_password_is_not_on_disk(emergency: &Emergency) {
     let mut folders = vec![emergency.env.path().join(".local/state/runbook")];
     let mut files = 0;
     while let Some(folder) = folders.pop() {
@@ -175,7 +175,7 @@ fn a_dry_run_shows_what_would_happen_and_touches_nothing() {
 #[test]
 fn a_step_that_fails_leaves_the_application_running_and_is_announced() {
     let emergency = Emergency::new("fails");
-    // Nobody listens there, so the health check never becomes good.
+    // No server listens on that port, so the health check never passes.
     emergency.targets(runbook_tests::free_port());
     let text =
         emergency.env.read("emergency-db.toml").replace("within = \"2m\"", "within = \"2s\"");
@@ -198,15 +198,14 @@ fn a_backup_that_fails_starts_the_application_again() {
         .read("targets.e2e.toml")
         .replace("/orders\"\npassword", "/nowhere\"\npassword");
     emergency.env.file("targets.e2e.toml", &targets);
-    // The database of the connection does not exist: the preflight says so before anything is
-    // touched.
+    // The database of the connection does not exist, so the preflight fails before any change.
     emergency.exec(&[]).status(4).out("No step had changed anything");
     assert_eq!(emergency.app.state(), "running");
     assert!(emergency.messages().iter().all(|message| !message.contains("starts")));
 }
 
 #[test]
-fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
+fn the_emergency_killed_in_the_dump_is_resumed_and_no_step_runs_twice() {
     let emergency = Emergency::new("kill");
     // The dump waits for a lock that another session holds, so there is time to kill the program in
     // it.
@@ -272,18 +271,18 @@ fn records(emergency: &Emergency, journal: &str) -> i64 {
     journal.query_row("select count(*) from events", [], |row| row.get(0)).unwrap_or(0)
 }
 
-/// Resumes a run to its end. Where the outcome of a step is unknown, the operator looks and
-/// decides.
+/// Resumes a run to its end. If the outcome of a step is unknown, this decides as an operator would
+/// who looks at the messages that were sent.
 fn resume_to_the_end(
     emergency: &Emergency,
     journal: &str,
-    told_before: usize,
-) -> runbook_tests::env::Finished {
+    n_messages_before: usize,
+) -> runbook_tests::env::ProgramOutput {
     let runs = emergency.env.run(&["--journal", journal, "runs"]).status(0).stdout;
     let run = runs.split_whitespace().next().expect("there is a run").to_owned();
     let mut decision: Option<String> = None;
     for _ in 0..4 {
-        // What was answered is not asked about any more.
+        // Earlier decisions are recorded, so only the new one is given.
         let decide: Vec<&str> =
             decision.iter().flat_map(|decision| ["--decide", decision.as_str()]).collect();
         let resumed =
@@ -298,7 +297,7 @@ fn resume_to_the_end(
             .unwrap_or_else(|| {
                 panic!("which step is unknown?\n{}\n{}", resumed.stdout, resumed.stderr);
             });
-        let told = emergency.messages().len() - told_before;
+        let told = emergency.messages().len() - n_messages_before;
         let has_happened = match step {
             "announce-start" => told >= 1,
             "announce-end" => told >= 2,
@@ -312,17 +311,17 @@ fn resume_to_the_end(
 }
 
 #[test]
-fn killed_throughout_the_emergency_ends_as_if_nothing_had_been() {
+fn the_emergency_killed_anywhere_ends_as_without_a_kill() {
     let emergency = Emergency::new("killed");
     emergency.exec(&["--journal", "whole.db"]).status(0);
     let n_records = records(&emergency, "whole.db");
     assert!(n_records > 25, "{n_records} records");
-    for stop in (1..n_records).step_by(each_so_many()) {
+    for stop in (1..n_records).step_by(kill_point_stride()) {
         for backup in emergency.backups() {
             std::fs::remove_file(backup).expect("removable");
         }
         let journal = format!("killed-{stop}.db");
-        let told_before = emergency.messages().len();
+        let n_messages_before = emergency.messages().len();
         let arguments = [
             "--journal",
             &journal,
@@ -343,7 +342,7 @@ fn killed_throughout_the_emergency_ends_as_if_nothing_had_been() {
             "record {stop}: {}",
             String::from_utf8_lossy(&killed.stderr)
         );
-        let resumed = resume_to_the_end(&emergency, &journal, told_before);
+        let resumed = resume_to_the_end(&emergency, &journal, n_messages_before);
         assert_eq!(resumed.status, 0, "record {stop}\n{}\n{}", resumed.stdout, resumed.stderr);
         runbook_tests::wait_for("the application serves", || emergency.app.answers());
         let backups = emergency.backups();
@@ -357,10 +356,10 @@ fn killed_throughout_the_emergency_ends_as_if_nothing_had_been() {
             "record {stop}: {}",
             String::from_utf8_lossy(&whole.stderr)
         );
-        let messages = emergency.messages().split_off(told_before);
+        let messages = emergency.messages().split_off(n_messages_before);
         assert!(messages.len() == 2 && messages[0] != messages[1], "record {stop}: {messages:?}");
     }
-    // Nobody holds the lock any more, and the audit log of all these processes fits.
+    // The lock is free again, and the audit log of all these processes verifies.
     emergency.exec(&["--journal", "whole.db"]).status(0);
     emergency.env.run(&["audit", "verify"]).status(0);
 }

@@ -1,4 +1,4 @@
-//! `--env NAME`: which targets come from the environment, and which of its targets nothing uses.
+//! `--env NAME`: targets that come from the environment, and targets of it that nothing uses.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -19,8 +19,7 @@ fn with(environment: &str) -> TestEnv {
 const STAGE: &str = "sql = \"sqlite:stage.db\"\ncreate = true\n";
 
 #[test]
-fn a_target_of_an_environment_that_replaces_nothing_and_is_bound_nowhere_is_an_error_wherever_it_is_read()
- {
+fn an_unused_target_of_an_environment_is_an_error_in_every_command() {
     for (name, help) in [
         ("shp", "did you mean `shop`?"),
         ("Shop", "did you mean `shop`?"),
@@ -52,7 +51,7 @@ fn a_file_of_an_environment_may_have_the_targets_of_every_runbook_beside_it() {
             .replace("\"other\"", "\"of_others\""),
     );
     env.run(&["validate", "r.toml", "other.toml", "--env", "stage"]).status(0);
-    // One that has no such target itself, and takes it from the environment.
+    // A runbook without that target takes it from the environment.
     env.file(
         "other.toml",
         &RUNBOOK

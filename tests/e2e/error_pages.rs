@@ -1,5 +1,5 @@
-//! Each code has a page in `docs/errors`, each page a code, and what a page shows is what the
-//! program says.
+//! Each error code has a page in `docs/errors`, each page has a code, and the examples on a page
+//! are what the program prints.
 
 use crate::{home, repository};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// One fenced block of a page.
 struct Block {
-    /// What stands after the fence: the language, then the name of a file.
+    /// The info string after the fence: the language, then a file name.
     info: String,
     /// Its lines.
     lines: Vec<String>,
@@ -57,7 +57,7 @@ fn is_code(text: &str) -> bool {
 /// Every code that stands as a string in the sources of the host.
 fn codes() -> BTreeSet<String> {
     let mut files = Vec::new();
-    crate::docs::files(&repository().join("host"), "rs", &mut files);
+    crate::docs::collect_files(&repository().join("host"), "rs", &mut files);
     let mut codes = BTreeSet::new();
     for file in files.iter().filter(|file| file.to_string_lossy().contains("/src/")) {
         let text = fs::read_to_string(file).expect("a source file is text");
@@ -66,7 +66,7 @@ fn codes() -> BTreeSet<String> {
     codes
 }
 
-/// Codes that more than one crate raises, and what they mean in each: nothing else.
+/// Codes that more than one crate raises, with their one meaning.
 const SHARED: &[(&str, &str)] = &[
     ("E0202", "something is missing in a file"),
     ("E0203", "a value of a file has the wrong type"),
@@ -81,7 +81,7 @@ const SHARED: &[(&str, &str)] = &[
 #[test]
 fn a_code_means_one_thing_whichever_part_of_the_program_raises_it() {
     let mut files = Vec::new();
-    crate::docs::files(&repository().join("host"), "rs", &mut files);
+    crate::docs::collect_files(&repository().join("host"), "rs", &mut files);
     let mut raised: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.to_string_lossy().contains("/src/")) {
         let path = file
@@ -163,14 +163,14 @@ fn the_page_of_a_finding_says_what_the_table_says() {
     let pages = pages();
     for row in table {
         let page = pages[row.id].split_whitespace().collect::<Vec<_>>().join(" ");
-        for said in [&format!("# {}: {} ", row.id, row.name), row.about, row.help] {
+        for said in [&format!("# {}: {} ", row.id, row.name), row.description, row.help] {
             assert!(page.contains(said), "{}: the page does not say `{said}`", row.id);
         }
     }
 }
 
-/// What a command prints, line by line. The home is the folder `.`, and what lies in it has no
-/// folder.
+/// The output of a command, line by line. The path of the home is replaced by `.`, and paths in it
+/// are relative.
 fn printed(env: &runbook_tests::env::TestEnv, command: &str) -> Vec<String> {
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     let finished = env.run(&words);
@@ -181,11 +181,11 @@ fn printed(env: &runbook_tests::env::TestEnv, command: &str) -> Vec<String> {
     text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// Each example is made, and each command answers as the page shows. A page that ends its answer
-/// with `…` shows the beginning. After a change of a message, `RUNBOOK_BLESS=1` writes the answers
-/// anew; read their diff.
+/// Writes the files of each example and runs its commands, which print what the page shows. If the
+/// shown output ends with `…`, only its beginning is compared. After a change of a message,
+/// `RUNBOOK_BLESS=1` updates the pages; read their diff.
 #[test]
-fn every_example_is_answered_as_its_page_shows() {
+fn every_example_prints_what_its_page_shows() {
     let bless = std::env::var_os("RUNBOOK_BLESS").is_some();
     let (mut wrong, mut shown) = (String::new(), 0);
     for (code, page) in pages() {
@@ -237,23 +237,22 @@ fn every_example_is_answered_as_its_page_shows() {
     assert!(wrong.is_empty() || bless, "{wrong}");
 }
 
-/// The text of sources as the compiler reads it: a `\` at the end of a line goes on with the text of
-/// the next one.
-fn in_one_line(sources: &str) -> String {
+/// Joins string literals that a `\` at the end of a line continues on the next line.
+fn join_continued_lines(sources: &str) -> String {
     let mut lines = sources.split("\\\n");
     let first = lines.next().unwrap_or_default().to_owned();
     lines.fold(first, |text, line| text + line.trim_start())
 }
 
-/// Where a mistake cannot be made by a file and a command, the page quotes the message; `…` stands
-/// for what differs.
+/// A page whose error cannot be produced by a file and a command quotes the message, with `…` for
+/// the variable parts.
 #[test]
 fn every_message_that_a_page_quotes_is_in_the_sources() {
     let mut files = Vec::new();
-    crate::docs::files(&repository().join("host"), "rs", &mut files);
+    crate::docs::collect_files(&repository().join("host"), "rs", &mut files);
     let sources: Vec<String> =
         files.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
-    let sources = in_one_line(&sources.join("\n"));
+    let sources = join_continued_lines(&sources.join("\n"));
     for (code, page) in pages().into_iter().filter(|(code, _)| code.starts_with('E')) {
         for block in blocks(&page).iter().filter(|block| block.info == "text") {
             for part in block.lines.join("\n").split('…').filter(|part| part.trim().len() > 3) {
@@ -277,7 +276,7 @@ fn explain_prints_the_page_of_a_code() {
     env.run(&["explain", "E9999"]).status(2).err("there is no code `E9999`").err("such as `E0231`");
 }
 
-/// An error of the journal is no finding about a file; it prints its code all the same.
+/// An error of the journal is no diagnostic of a file, but it prints its code, too.
 #[test]
 fn an_error_of_the_journal_prints_the_code_that_can_be_explained() {
     home().run(&["show", "0190"]).status(2).err("error[E0509]: no run `0190` in the journal");

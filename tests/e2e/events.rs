@@ -1,5 +1,5 @@
-//! What programs are told: every line fits the published schema, and what happens is told in order
-//! and without gaps.
+//! The stream of events for programs: every line matches the published schema, and the events are
+//! in order and complete.
 
 use crate::repository;
 use crate::signals::{open_gate, prepared, wait_for_the_gate};
@@ -13,7 +13,7 @@ fn schema(name: &str) -> jsonschema::Validator {
         .expect("a good schema")
 }
 
-/// The events of a text, each of which fits the schema.
+/// Parses the events of a text, and checks each against the schema.
 fn events(text: &str) -> Vec<Value> {
     let schema = schema("events.v1.json");
     let parsed = text
@@ -39,8 +39,8 @@ fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["event"]["type"].as_str().expect("it has a type")).collect()
 }
 
-/// What a command wrote to its stream.
-fn written(env: &TestEnv, arguments: &[&str]) -> Vec<Value> {
+/// Runs a command with `--events`, and returns the events that it wrote.
+fn run_with_events(env: &TestEnv, arguments: &[&str]) -> Vec<Value> {
     let line: Vec<&str> = arguments.iter().copied().chain(["--events", "events.jsonl"]).collect();
     env.run(&line).status(0);
     let events = events(&env.read("events.jsonl"));
@@ -50,27 +50,27 @@ fn written(env: &TestEnv, arguments: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn exec_resume_undo_and_check_write_what_happens_while_it_happens() {
+fn exec_resume_undo_and_check_write_events_as_they_happen() {
     let env = prepared();
     let mut child = env.spawn(&["exec", "r.toml", "--events", "first.jsonl"]);
     wait_for_the_gate(&env, 0);
-    // They are there before the run ends.
+    // The events are written before the run ends.
     runbook_tests::wait_for("events are told", || {
         env.read("first.jsonl").contains("\"attempt-ended\"")
     });
     child.kill().and_then(|()| child.wait()).expect("it is ours");
     open_gate(&env);
     let run = env.newest_run();
-    let resumed = written(&env, &["resume", &run]);
+    let resumed = run_with_events(&env, &["resume", &run]);
     assert_eq!(kinds(&resumed)[0], "resumed");
-    let undone = written(&env, &["undo", &run, "--yes"]);
+    let undone = run_with_events(&env, &["undo", &run, "--yes"]);
     assert!(kinds(&undone).contains(&"undo-ended"), "{undone:?}");
-    let checked = written(&env, &["check", "checks.toml"]);
+    let checked = run_with_events(&env, &["check", "checks.toml"]);
     assert_eq!(
         (numbers(&checked, "seq")[0], *kinds(&checked).last().expect("some")),
         (0, "run-ended")
     );
-    // All of it is in the journal, in order, and nothing else.
+    // The journal has the same events in the same order.
     let shown = events(&env.run(&["show", &run, "--format", "jsonl"]).status(0).stdout);
     assert_eq!(numbers(&shown, "seq"), (0..shown.len() as u64).collect::<Vec<_>>());
     let told: Vec<&Value> = resumed.iter().chain(&undone).map(|event| &event["event"]).collect();
@@ -99,7 +99,7 @@ fn a_run_can_be_followed_by_a_program() {
 }
 
 #[test]
-fn events_on_stdout_have_it_for_themselves() {
+fn events_on_stdout_are_the_only_output_there() {
     let env = prepared();
     open_gate(&env);
     events(&env.run(&["exec", "r.toml", "--events", "-"]).status(0).stdout);
@@ -111,7 +111,7 @@ fn events_on_stdout_have_it_for_themselves() {
 }
 
 #[test]
-fn a_stream_that_cannot_be_written_is_a_warning_and_no_reason_to_stop() {
+fn an_event_stream_that_cannot_be_written_is_only_a_warning() {
     let env = prepared();
     open_gate(&env);
     env.run(&["exec", "r.toml", "--events", "/dev/full"])
@@ -120,7 +120,7 @@ fn a_stream_that_cannot_be_written_is_a_warning_and_no_reason_to_stop() {
 }
 
 #[test]
-fn the_report_for_programs_fits_its_schema() {
+fn the_json_report_matches_its_schema() {
     let env = prepared();
     open_gate(&env);
     env.run(&["exec", "r.toml"]).status(0);
@@ -135,7 +135,7 @@ fn the_report_for_programs_fits_its_schema() {
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
-    // And nothing is in it that the schema does not name.
+    // The report has no key that the schema does not name.
     let known = serde_json::from_str::<Value>(
         &std::fs::read_to_string(repository().join("schema/report.v1.json")).expect("it is there"),
     );

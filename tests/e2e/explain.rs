@@ -3,7 +3,7 @@
 use crate::home;
 
 #[test]
-fn a_key_its_meaning_and_what_is_below_it() {
+fn a_key_is_explained_with_the_keys_below_it() {
     let env = home();
     env.run(&["explain"]).status(0).out("targets").out("step").out("guard");
     env.run(&["explain", "step.retry"])
@@ -50,7 +50,7 @@ fn a_key_is_explained_as_it_stands_in_the_file_and_of_any_kind_of_file() {
 fn every_code_of_a_fault_that_the_program_or_a_bundled_plugin_has_is_explained() {
     let mut files = Vec::new();
     for folder in ["host", "plugins"] {
-        crate::docs::files(&crate::repository().join(folder), "rs", &mut files);
+        crate::docs::collect_files(&crate::repository().join(folder), "rs", &mut files);
     }
     let families = [
         "engine.",

@@ -1,5 +1,5 @@
-//! Files that the program reads as a text: only regular ones, of a bounded size, and what a runbook
-//! is made of only from its folder.
+//! The program reads only regular files of a bounded size, and the files of a runbook only from the
+//! folder of the runbook.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -12,41 +12,65 @@ const SUITE: &str = "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"
                      [[check]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
                      with = { statement = \"select 1\" }\n";
 
-/// A file that is read: its name, and a command that reads it.
-struct Reading {
+/// A file, and a command that reads it.
+struct FileRead {
     file: &'static str,
     command: &'static [&'static str],
     /// Whether it must lie in the folder of the runbook.
-    is_part: bool,
+    must_be_in_folder: bool,
 }
 
-const READINGS: &[Reading] = &[
-    Reading { file: "plain.toml", command: &["validate", "plain.toml"], is_part: false },
-    Reading { file: "plain.toml", command: &["review", "plain.toml"], is_part: false },
-    Reading { file: "plain.toml", command: &["fmt", "--check", "plain.toml"], is_part: false },
-    Reading { file: "part.toml", command: &["validate", "including.toml"], is_part: true },
-    Reading { file: "part.toml", command: &["exec", "--yes", "including.toml"], is_part: true },
-    Reading { file: "part.toml", command: &["validate", "nesting.toml"], is_part: true },
-    Reading { file: "part.toml", command: &["validate", "suiting.toml"], is_part: true },
-    Reading { file: "part.toml", command: &["validate", "inputs.toml"], is_part: true },
-    Reading { file: "part.sql", command: &["validate", "statement.toml"], is_part: true },
-    Reading { file: "part.sql", command: &["exec", "--yes", "statement.toml"], is_part: true },
-    Reading {
+const FILE_READS: &[FileRead] = &[
+    FileRead { file: "plain.toml", command: &["validate", "plain.toml"], must_be_in_folder: false },
+    FileRead { file: "plain.toml", command: &["review", "plain.toml"], must_be_in_folder: false },
+    FileRead {
+        file: "plain.toml",
+        command: &["fmt", "--check", "plain.toml"],
+        must_be_in_folder: false,
+    },
+    FileRead {
+        file: "part.toml",
+        command: &["validate", "including.toml"],
+        must_be_in_folder: true,
+    },
+    FileRead {
+        file: "part.toml",
+        command: &["exec", "--yes", "including.toml"],
+        must_be_in_folder: true,
+    },
+    FileRead { file: "part.toml", command: &["validate", "nesting.toml"], must_be_in_folder: true },
+    FileRead { file: "part.toml", command: &["validate", "suiting.toml"], must_be_in_folder: true },
+    FileRead { file: "part.toml", command: &["validate", "inputs.toml"], must_be_in_folder: true },
+    FileRead {
+        file: "part.sql",
+        command: &["validate", "statement.toml"],
+        must_be_in_folder: true,
+    },
+    FileRead {
+        file: "part.sql",
+        command: &["exec", "--yes", "statement.toml"],
+        must_be_in_folder: true,
+    },
+    FileRead {
         file: "targets.prod.toml",
         command: &["validate", "--env", "prod", "r.toml"],
-        is_part: true,
+        must_be_in_folder: true,
     },
-    Reading { file: "waivers.toml", command: &["check", "s.toml"], is_part: true },
-    Reading { file: "runbook.lock", command: &["validate", "--locked", "r.toml"], is_part: false },
-    Reading {
+    FileRead { file: "waivers.toml", command: &["check", "s.toml"], must_be_in_folder: true },
+    FileRead {
+        file: "runbook.lock",
+        command: &["validate", "--locked", "r.toml"],
+        must_be_in_folder: false,
+    },
+    FileRead {
         file: "limit.toml",
         command: &["--boundary", "limit.toml", "validate", "r.toml"],
-        is_part: false,
+        must_be_in_folder: false,
     },
-    Reading {
+    FileRead {
         file: "keys.toml",
         command: &["--trust", "keys.toml", "validate", "r.toml"],
-        is_part: false,
+        must_be_in_folder: false,
     },
 ];
 
@@ -71,15 +95,15 @@ fn prepared() -> TestEnv {
 }
 
 #[test]
-fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
-    for reading in READINGS {
+fn only_regular_files_are_read() {
+    for file_read in FILE_READS {
         for kind in ["pipe", "device", "folder", "huge"] {
-            if kind == "folder" && reading.command[0] == "review" {
-                // A folder is asked for what lies in it.
+            if kind == "folder" && file_read.command[0] == "review" {
+                // `review` of a folder reviews the files in it.
                 continue;
             }
             let env = prepared();
-            let path = env.path().join(reading.file);
+            let path = env.path().join(file_read.file);
             let made = match kind {
                 "pipe" => std::process::Command::new("mkfifo")
                     .arg(&path)
@@ -90,14 +114,14 @@ fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
                 _ => std::fs::File::create(&path).and_then(|file| file.set_len((16 << 20) + 1)),
             };
             made.expect("it can be made");
-            let done = env.run(reading.command);
-            assert_ne!(done.status, 0, "{kind} {:?}", reading.command);
+            let done = env.run(file_read.command);
+            assert_ne!(done.status, 0, "{kind} {:?}", file_read.command);
             let said: String = done.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
             let reasons = ["not a regular file", "more than 16 MiB", "does not lie in the folder"];
             assert!(
                 reasons.iter().any(|reason| said.contains(reason)),
                 "{kind} {:?}: {}",
-                reading.command,
+                file_read.command,
                 done.stderr
             );
         }
@@ -106,15 +130,15 @@ fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
 
 const CANARY: &str = "b3BlbnNzaC1rZXktdjEAAAAA";
 
-/// A private key outside of the folder that is worked in.
+/// Writes a private key outside of the working folder.
 fn key(env: &TestEnv) -> std::path::PathBuf {
     let text = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{CANARY}\n{CANARY}=\"x\"\n");
     env.file("elsewhere/key", &text)
 }
 
 #[test]
-fn no_line_of_a_file_elsewhere_is_quoted() {
-    for reading in READINGS {
+fn no_line_of_a_file_outside_the_folder_is_quoted() {
+    for file_read in FILE_READS {
         let env = prepared();
         symlink(key(&env), env.path().join("work-link")).expect("a link can be made");
         let work = env.path().join("work");
@@ -126,13 +150,13 @@ fn no_line_of_a_file_elsewhere_is_quoted() {
         {
             std::fs::copy(env.path().join(file), work.join(file)).expect("copied");
         }
-        symlink(env.path().join("elsewhere/key"), work.join(reading.file))
+        symlink(env.path().join("elsewhere/key"), work.join(file_read.file))
             .expect("a link can be made");
-        let done = env.run_in("work", reading.command);
-        assert_ne!(done.status, 0, "{:?}", reading.command);
-        assert!(!(done.stdout + &done.stderr).contains(CANARY), "{:?}", reading.command);
-        if reading.is_part {
-            let said = env.run_in("work", reading.command).stderr;
+        let done = env.run_in("work", file_read.command);
+        assert_ne!(done.status, 0, "{:?}", file_read.command);
+        assert!(!(done.stdout + &done.stderr).contains(CANARY), "{:?}", file_read.command);
+        if file_read.must_be_in_folder {
+            let said = env.run_in("work", file_read.command).stderr;
             assert!(
                 said.split_whitespace()
                     .collect::<Vec<_>>()
@@ -145,7 +169,7 @@ fn no_line_of_a_file_elsewhere_is_quoted() {
 }
 
 #[test]
-fn what_a_runbook_includes_lies_in_its_folder_by_whatever_name() {
+fn an_included_file_must_lie_in_the_folder_of_its_runbook() {
     let env = prepared();
     let absolute = key(&env).display().to_string();
     std::fs::create_dir_all(env.path().join("work/sub")).expect("a folder can be made");
@@ -174,9 +198,9 @@ fn what_a_runbook_includes_lies_in_its_folder_by_whatever_name() {
     assert!(Path::new(&absolute).exists());
 }
 
-/// A checkout holds files that its authors cannot read; what is wrong with a text is quoted.
+/// A checkout may hold files that its authors cannot read, and diagnostics quote the text.
 #[test]
-fn no_hidden_file_of_the_checkout_is_a_text_of_a_runbook() {
+fn a_hidden_file_cannot_be_included() {
     for (name, file) in [
         (".git/config", ".git/config"),
         (".env", ".env"),
@@ -193,9 +217,9 @@ fn no_hidden_file_of_the_checkout_is_a_text_of_a_runbook() {
     }
 }
 
-/// Whatever else a runbook names that is read: plugins, certificates, databases, stores.
+/// Other files that a runbook names: plugins, databases and secret stores.
 #[test]
-fn what_a_runbook_names_is_not_waited_for_either() {
+fn a_pipe_or_device_that_a_runbook_names_is_refused_without_waiting() {
     let whole = |targets: &str, step: &str| {
         format!("format = 1\n[runbook]\nname = \"r\"\n{targets}\n[[step]]\nid = \"a\"\n{step}\n")
     };
@@ -253,7 +277,7 @@ fn what_a_runbook_names_is_not_waited_for_either() {
     }
 }
 
-/// Files that a checkout has beside its runbooks, and commands that read them.
+/// Files of a checkout beside its runbooks, and commands that read them.
 const BESIDE: &[(&str, &[&str])] = &[
     (".runbook.toml", &["validate", "r.toml"]),
     (".runbook.toml", &["list"]),
@@ -274,15 +298,14 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("r.toml", &["exec", "r.toml"]),
 ];
 
-/// Whether the lines of the key are said in any way, whose second text is wrong in another way than
-/// the first: it is TOML.
+/// Texts with a secret: the first is no TOML, and the second is TOML with an unknown key.
 const KEYS: [&str; 2] =
     ["[default]\ntoken = b3BlbnNzaC1rZXktdjEAAAAA\n", "token = \"b3BlbnNzaC1rZXktdjEAAAAA\"\n"];
 
 #[test]
 fn no_file_beside_a_runbook_that_is_a_link_to_a_key_is_quoted_by_any_command() {
     for key in KEYS {
-        // Out of the checkout, and to what its author cannot read in it.
+        // Outside of the checkout, and hidden files in it.
         for hidden in ["elsewhere/key.toml", "work/.git/config", "work/.env"] {
             for (file, command) in BESIDE {
                 let env = prepared();
@@ -292,7 +315,7 @@ fn no_file_beside_a_runbook_that_is_a_link_to_a_key_is_quoted_by_any_command() {
                 let _ = std::fs::remove_file(&link);
                 symlink(env.path().join(hidden), &link).expect("a link can be made");
                 let done = env.run_in("work", command);
-                // What is TOML can be formatted, whatever it is.
+                // `fmt` accepts any TOML.
                 assert!(done.status != 0 || command[0] == "fmt", "{file} -> {hidden}: {command:?}");
                 assert!(
                     !(done.stdout + &done.stderr).contains(CANARY),
@@ -304,7 +327,7 @@ fn no_file_beside_a_runbook_that_is_a_link_to_a_key_is_quoted_by_any_command() {
 }
 
 #[test]
-fn a_project_names_no_file_but_texts_in_its_folder() {
+fn a_project_can_name_only_toml_files_in_its_folder() {
     for key in KEYS {
         for hidden in ["elsewhere/key.toml", "work/.git/config", "work/.env", "work/.ci/limit.toml"]
         {
@@ -354,10 +377,9 @@ fn a_project_names_no_file_but_texts_in_its_folder() {
     env.run_in("work", &["validate", "r.toml"]).status(6).err("E0120");
 }
 
-/// Every text that findings may quote is made where it is known whether it lies where its name
-/// says.
+/// Diagnostics quote texts, so a `Source` is created only in files that check where it comes from.
 #[test]
-fn a_file_becomes_a_text_in_one_place() {
+fn sources_are_created_only_in_listed_files() {
     let sources = crate::repository().join("host/cli/src");
     let mut folders = vec![sources.clone()];
     let mut found = Vec::new();
@@ -370,7 +392,7 @@ fn a_file_becomes_a_text_in_one_place() {
             }
             let text = std::fs::read_to_string(&path).expect("a source");
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            // Other things are called sources of something.
+            // Other types have names that end in `Source`.
             if code
                 .match_indices("Source::new(")
                 .any(|(at, _)| !code[..at].ends_with(char::is_alphanumeric))

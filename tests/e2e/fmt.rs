@@ -1,4 +1,4 @@
-//! `runbook fmt`: the form changes, what is said does not.
+//! `runbook fmt`: changes only the formatting of a file.
 
 use crate::{home, repository};
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,7 +23,7 @@ fn an_untidy_file_is_formatted_once() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_shown_and_left() {
+fn a_file_that_is_no_toml_is_reported_and_left_unchanged() {
     let env = home();
     env.file("r.toml", "format = [\n");
     env.run(&["fmt", "r.toml"]).status(2).err("r.toml:");
@@ -32,7 +32,7 @@ fn a_file_that_is_no_toml_is_shown_and_left() {
 }
 
 #[test]
-fn what_ships_is_formatted() {
+fn shipped_runbooks_are_formatted() {
     let env = home();
     for file in
         ["runbooks/quickstart.toml", "runbooks/emergency-db.toml", "docs/pictures/orders.toml"]

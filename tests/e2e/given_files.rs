@@ -1,5 +1,5 @@
-//! What a command is given: a whole folder of files, of which not all are runbooks; an environment,
-//! a tag or a folder that is not there.
+//! Arguments of commands: files of a folder that are not all runbooks, and names of environments,
+//! tags and folders that do not exist.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -18,8 +18,9 @@ tags = ["quick"]
 with = { statement = "select 1 as one", first_row = { one = 1 } }
 "#;
 
-/// A file of every other kind, with its name, what it is called, and a mistake in it.
-const OTHERS: &[(&str, &str, &str, (&str, &str))] = &[
+/// A file of every other kind: its name, its kind in messages, its text, and a mistake as the text
+/// to replace and its replacement.
+const OTHER_FILES: &[(&str, &str, &str, (&str, &str))] = &[
     (
         "targets.prod.toml",
         "a file of targets",
@@ -80,7 +81,7 @@ const OTHERS: &[(&str, &str, &str, (&str, &str))] = &[
     ),
 ];
 
-/// A folder with a suite and one of each.
+/// A folder with a suite and a file of every other kind, and the paths of all of them.
 fn folder() -> (TestEnv, Vec<String>) {
     let env = home();
     env.file("checks/checks.toml", SUITE);
@@ -88,10 +89,10 @@ fn folder() -> (TestEnv, Vec<String>) {
         .expect("it opens")
         .execute_batch("create table t (a)")
         .expect("SQL");
-    for (name, _, text, _) in OTHERS {
+    for (name, _, text, _) in OTHER_FILES {
         env.file(&format!("checks/{name}"), text);
     }
-    let names = OTHERS.iter().map(|(name, ..)| *name).chain(["checks.toml"]);
+    let names = OTHER_FILES.iter().map(|(name, ..)| *name).chain(["checks.toml"]);
     (env, names.map(|name| format!("checks/{name}")).collect())
 }
 
@@ -100,11 +101,11 @@ fn line<'a>(command: &[&'a str], files: &'a [String]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_whole_folder_is_locked_checked_and_audited_and_what_is_no_runbook_is_told_and_skipped() {
+fn files_of_a_folder_that_are_no_runbooks_are_reported_and_skipped() {
     let (env, files) = folder();
     for command in [&["lock"][..], &["lock"], &["check"], &["check", "--locked"], &["review"]] {
         let mut finished = env.run(&line(command, &files)).status(0);
-        for (name, noun, ..) in OTHERS {
+        for (name, noun, ..) in OTHER_FILES {
             finished = finished
                 .err(&format!("checks/{name}: skipped, because it is {noun} and not a runbook"));
         }
@@ -113,14 +114,14 @@ fn a_whole_folder_is_locked_checked_and_audited_and_what_is_no_runbook_is_told_a
         .run(&line(&["validate", "--locked"], &files))
         .status(0)
         .out("checks/checks.toml: ok, 1 check");
-    for (name, noun, ..) in OTHERS {
+    for (name, noun, ..) in OTHER_FILES {
         finished = finished.out(&format!("checks/{name}: ok, {noun}"));
     }
 }
 
 #[test]
-fn a_file_that_is_no_runbook_is_validated_as_what_it_is() {
-    for (name, _, text, (good, bad)) in OTHERS {
+fn a_file_that_is_no_runbook_is_validated_by_its_own_format() {
+    for (name, _, text, (good, bad)) in OTHER_FILES {
         let env = home();
         env.file(name, &text.replace(good, bad));
         env.run(&["validate", name])
@@ -133,8 +134,8 @@ fn a_file_that_is_no_runbook_is_validated_as_what_it_is() {
 }
 
 #[test]
-fn a_file_that_is_no_runbook_cannot_be_run_and_its_kind_is_said() {
-    for (name, noun, text, _) in OTHERS {
+fn a_file_that_is_no_runbook_cannot_be_run_and_its_kind_is_named() {
+    for (name, noun, text, _) in OTHER_FILES {
         let env = home();
         env.file(name, text);
         for command in ["exec", "plan"] {
@@ -147,7 +148,7 @@ fn a_file_that_is_no_runbook_cannot_be_run_and_its_kind_is_said() {
 }
 
 #[test]
-fn each_runbook_is_locked_whatever_is_wrong_with_another_and_none_that_could_not_run() {
+fn lock_writes_valid_runbooks_and_skips_invalid_ones() {
     let env = home();
     let writing = SUITE
         .replace("[[check]]", "[[step]]")
@@ -171,7 +172,7 @@ fn each_runbook_is_locked_whatever_is_wrong_with_another_and_none_that_could_not
 }
 
 #[test]
-fn an_environment_that_is_not_there_comes_with_those_that_are() {
+fn an_unknown_environment_is_reported_with_the_known_ones() {
     let (env, _) = folder();
     for command in ["validate", "exec", "plan", "lock", "review"] {
         env.run(&[command, "--env", "prdo", "checks/checks.toml"])
@@ -182,7 +183,7 @@ fn an_environment_that_is_not_there_comes_with_those_that_are() {
 }
 
 #[test]
-fn a_tag_that_no_check_has_is_said_where_it_was_given() {
+fn an_unknown_tag_is_reported_with_the_nearest_one() {
     let (env, _) = folder();
     env.run(&["check", "--tag", "quikc", "checks/checks.toml"])
         .status(3)
@@ -193,7 +194,7 @@ fn a_tag_that_no_check_has_is_said_where_it_was_given() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_comes_with_the_nearest_one() {
+fn an_unknown_folder_is_reported_with_the_nearest_one() {
     let (env, _) = folder();
     for word in ["chekcs", "chekcs/"] {
         env.run(&["review", word])
@@ -206,7 +207,7 @@ fn a_folder_that_is_not_there_comes_with_the_nearest_one() {
 }
 
 #[test]
-fn what_a_target_names_and_this_machine_lacks_is_a_warning_with_its_name() {
+fn a_missing_program_directory_or_database_of_a_target_is_a_warning() {
     let env = home();
     let text = "format = 1\n[runbook]\nname = \"r\"\n[targets.dump]\n\
                 process = \"/opt/nowhere/pg_dump\"\narguments = [{ repeat = { regex = \".*\" } }]\n\
@@ -232,7 +233,7 @@ fn what_a_target_names_and_this_machine_lacks_is_a_warning_with_its_name() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_said_without_a_path_of_the_host() {
+fn a_missing_directory_is_reported_without_its_path_on_the_host() {
     let env = home();
     env.file(
         "r.toml",

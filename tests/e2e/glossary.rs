@@ -4,7 +4,7 @@ use crate::repository;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// The cells of each row of the tables below a heading, without head and rule.
+/// The cells of each row of the tables in a text, without heading rows and separators.
 fn rows(text: &str) -> Vec<Vec<String>> {
     let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| ---");
     let rows = text
@@ -33,7 +33,7 @@ fn every_word_of_the_glossary_is_in_use() {
     let root = repository();
     let mut documents = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
     for (folder, ending) in [("docs", "md"), ("schema", "json"), ("wit", "wit"), ("host", "rs")] {
-        crate::docs::files(&root.join(folder), ending, &mut documents);
+        crate::docs::collect_files(&root.join(folder), ending, &mut documents);
     }
     let text: String = documents
         .iter()

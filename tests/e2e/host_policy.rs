@@ -1,12 +1,11 @@
-//! What stands in `/etc/runbook` holds for everybody: flags and variables add limits and replace
-//! none.
+//! The limits in `/etc/runbook` hold for everybody: flags and variables can add limits but not
+//! replace them.
 //!
-//! The folder cannot be named by a flag or a variable, or it would be no limit. So these tests run
-//! the real program in a mount namespace of its own (`unshare`), whose `/etc/runbook` is a folder
-//! of the test.
+//! No flag or variable can name another folder. So these tests run the real program in a mount
+//! namespace of its own (`unshare`), whose `/etc/runbook` is a folder of the test.
 
 use crate::{bundled, home};
-use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::env::{ProgramOutput, TestEnv};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -29,8 +28,8 @@ const WIDE: &str = "format = 1\n[[allow]]\ncapability = \"sql\"\n\
                     verbs = [\"query\", \"transaction\"]\nsuperuser = true\n";
 const NARROW: &str = "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n";
 
-/// Builds an `/etc` whose entries are those of the host, but for `runbook`, and then becomes the
-/// program.
+/// A shell script that builds an `/etc` with the entries of the host except `runbook`, and then
+/// executes the program.
 const NAMESPACE: &str = r#"set -e
 mkdir -p "$HOME/etc-of-host" "$HOME/policy"
 mount --make-rprivate /
@@ -43,7 +42,7 @@ cp -a "$HOME/policy" /etc/runbook
 exec "$@""#;
 
 /// Runs the program on a host whose `/etc/runbook` is the folder `policy` of the home.
-fn on_host(env: &TestEnv, variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
+fn run_with_policy(env: &TestEnv, variables: &[(&str, &str)], arguments: &[&str]) -> ProgramOutput {
     std::fs::create_dir_all(env.path().join("policy")).expect("a folder can be made");
     let program = env.command(arguments);
     let mut command = Command::new("unshare");
@@ -66,7 +65,7 @@ fn on_host(env: &TestEnv, variables: &[(&str, &str)], arguments: &[&str]) -> Fin
         "no namespace could be made: {stderr}"
     );
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    Finished { status: output.status.code().unwrap_or(-1), stdout, stderr }
+    ProgramOutput { status: output.status.code().unwrap_or(-1), stdout, stderr }
 }
 
 /// Variables and flags.
@@ -93,10 +92,10 @@ fn no_flag_and_no_variable_replaces_the_boundary_of_the_host() {
     ];
     for (variables, flags) in ways {
         for command in ["exec", "validate", "plan"] {
-            let refused = on_host(&env, variables, &[flags, &[command, "r.toml"]].concat());
+            let refused = run_with_policy(&env, variables, &[flags, &[command, "r.toml"]].concat());
             refused.status(6).err("/etc/runbook/boundary.toml").without("Succeeded");
         }
-        on_host(&env, variables, &[flags, &["review", "r.toml"]].concat()).status(6);
+        run_with_policy(&env, variables, &[flags, &["review", "r.toml"]].concat()).status(6);
     }
     assert!(!env.path().join("shop.db").exists(), "something was done");
 }
@@ -105,31 +104,31 @@ fn no_flag_and_no_variable_replaces_the_boundary_of_the_host() {
 fn an_operator_can_be_stricter_than_the_host() {
     let env = env();
     env.file("policy/boundary.toml", WIDE);
-    on_host(&env, &[], &["exec", "r.toml"]).status(0);
-    on_host(&env, &[], &["--boundary", "wide.toml", "exec", "r.toml"]).status(0);
-    on_host(&env, &[], &["--boundary", "narrow.toml", "exec", "r.toml"])
+    run_with_policy(&env, &[], &["exec", "r.toml"]).status(0);
+    run_with_policy(&env, &[], &["--boundary", "wide.toml", "exec", "r.toml"]).status(0);
+    run_with_policy(&env, &[], &["--boundary", "narrow.toml", "exec", "r.toml"])
         .status(6)
         .err("narrow.toml");
-    on_host(&env, &[("RUNBOOK_BOUNDARY", "narrow.toml")], &["exec", "r.toml"])
+    run_with_policy(&env, &[("RUNBOOK_BOUNDARY", "narrow.toml")], &["exec", "r.toml"])
         .status(6)
         .err("narrow.toml");
 }
 
 #[test]
-fn a_policy_that_is_there_and_cannot_be_read_stops_everything() {
+fn an_unreadable_host_policy_stops_every_run() {
     for file in ["boundary.toml", "trust.toml", "settings.toml"] {
         // A link to nothing, a directory, and a text that is none.
         let env = env();
         let path = env.path().join("policy").join(file);
         std::fs::create_dir_all(env.path().join("policy")).expect("a folder can be made");
         symlink("nowhere.toml", &path).expect("a link can be made");
-        on_host(&env, &[], &["exec", "r.toml"]).status(6).err(file);
+        run_with_policy(&env, &[], &["exec", "r.toml"]).status(6).err(file);
         std::fs::remove_file(&path).expect("removable");
         std::fs::create_dir(&path).expect("a folder can be made");
-        on_host(&env, &[], &["exec", "r.toml"]).status(6).err(file);
+        run_with_policy(&env, &[], &["exec", "r.toml"]).status(6).err(file);
         std::fs::remove_dir(&path).expect("removable");
         env.file(&format!("policy/{file}"), "format = 99\n");
-        on_host(&env, &[], &["exec", "r.toml"]).status(6).err("99");
+        run_with_policy(&env, &[], &["exec", "r.toml"]).status(6).err("99");
         assert!(!env.path().join("shop.db").exists(), "something was done");
     }
 }
@@ -154,16 +153,19 @@ fn every_trust_file_must_accept_a_plugin() {
     for (variables, flags) in
         [(&[][..], &["--trust", "own.toml"][..]), (&[("RUNBOOK_TRUST", "own.toml")], &[])]
     {
-        let refused = on_host(&env, variables, &[flags, &["exec", "r.toml"]].concat());
+        let refused = run_with_policy(&env, variables, &[flags, &["exec", "r.toml"]].concat());
         refused.status(6).err("its signature is good, but key").err("/etc/runbook/trust.toml");
-        on_host(&env, variables, &[flags, &["plugin", "verify", "mine.wasm"]].concat()).status(6);
+        run_with_policy(&env, variables, &[flags, &["plugin", "verify", "mine.wasm"]].concat())
+            .status(6);
     }
     env.run(&["plugin", "sign", "mine.wasm", "--key", "host.key"]).status(0);
-    on_host(&env, &[], &["exec", "r.toml"]).status(0);
-    on_host(&env, &[], &["--trust", "own.toml", "exec", "r.toml"]).status(6).err("own.toml");
+    run_with_policy(&env, &[], &["exec", "r.toml"]).status(0);
+    run_with_policy(&env, &[], &["--trust", "own.toml", "exec", "r.toml"])
+        .status(6)
+        .err("own.toml");
     env.file("own.toml", &format!("{theirs}{}", ours.replace("format = 1\n", "")));
-    on_host(&env, &[], &["--trust", "own.toml", "exec", "r.toml"]).status(0);
-    on_host(&env, &[], &["--trust", "own.toml", "plugin", "verify", "mine.wasm"])
+    run_with_policy(&env, &[], &["--trust", "own.toml", "exec", "r.toml"]).status(0);
+    run_with_policy(&env, &[], &["--trust", "own.toml", "plugin", "verify", "mine.wasm"])
         .status(0)
         .out("signed by `host`");
 }
@@ -178,26 +180,30 @@ fn the_audit_log_of_the_host_cannot_be_moved() {
         (&[("RUNBOOK_AUDIT_LOG", "elsewhere")], &[]),
         (&[("RUNBOOK_AUDIT_LOG", "elsewhere")], &["--audit-log", "elsewhere"]),
     ] {
-        let refused = on_host(&env, variables, &[flags, &["exec", "r.toml"]].concat());
+        let refused = run_with_policy(&env, variables, &[flags, &["exec", "r.toml"]].concat());
         refused.status(6).err("settings.toml").err("--audit-log");
     }
     assert!(
         !env.path().join("shop.db").exists() && !Path::exists(&env.path().join("elsewhere")),
         "something was done"
     );
-    on_host(&env, &[("XDG_STATE_HOME", "/nowhere")], &["--journal", "j.db", "exec", "r.toml"])
-        .status(0);
-    on_host(&env, &[], &["--audit-log", "log/../log", "exec", "r.toml"]).status(0);
-    on_host(&env, &[], &["audit", "verify"]).status(0).out("2 chains of runs");
-    // Reading another log is nobody's harm.
-    on_host(&env, &[], &["exec", "r.toml"]).status(0);
+    run_with_policy(
+        &env,
+        &[("XDG_STATE_HOME", "/nowhere")],
+        &["--journal", "j.db", "exec", "r.toml"],
+    )
+    .status(0);
+    run_with_policy(&env, &[], &["--audit-log", "log/../log", "exec", "r.toml"]).status(0);
+    run_with_policy(&env, &[], &["audit", "verify"]).status(0).out("2 chains of runs");
+    // Reading another log is allowed.
+    run_with_policy(&env, &[], &["exec", "r.toml"]).status(0);
     env.run(&["--audit-log", "log", "audit", "verify"]).status(0).out("3 chains of runs");
 }
 
-/// A mount below a granted folder that shows a part of what the host believes: the kernel walks
-/// into it.
+/// A protected path is bind-mounted below a granted folder, so a write to the folder could reach
+/// it.
 #[test]
-fn a_folder_below_which_a_place_of_the_host_is_mounted_is_not_granted() {
+fn a_folder_with_a_protected_path_mounted_below_it_is_refused() {
     let env = env();
     let runbook = |folder: &str| {
         format!(

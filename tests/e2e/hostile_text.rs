@@ -1,8 +1,8 @@
-//! Files with hostile text, on the way through the whole program: the terminal of a reviewer is not
-//! attacked.
+//! Hostile text in files, manifests and journals does not reach the terminal of a reader as control
+//! sequences or forged lines.
 
 use crate::home;
-use runbook_tests::env::Finished;
+use runbook_tests::env::ProgramOutput;
 use toml::Value;
 
 const RUNBOOK: &str = r#"format = 1
@@ -44,12 +44,12 @@ irreversible = "looked at by two"
 approval = { expires = "15m" }
 "#;
 
-/// What a text of TOML may hold when it is written with escapes.
+/// Characters that a TOML string can contain when they are written as escapes.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1A\r\u{202e}\u{2028}\u{200b}\nFORGED by a line\n\
      ::error::FORGED\n##[error]FORGED";
 
-/// Nothing steers the terminal, and no line is forged.
-fn assert_is_text(finished: &Finished, what: &str) {
+/// Checks that the output has no control or hidden characters and no forged line.
+fn assert_nothing_is_forged(finished: &ProgramOutput, what: &str) {
     for text in [&finished.stdout, &finished.stderr] {
         if let Some(found) = runbook_text::first_hidden(text) {
             panic!("{what}: {} in {text:?}", runbook_text::describe(found.character));
@@ -64,20 +64,20 @@ fn assert_is_text(finished: &Finished, what: &str) {
     }
 }
 
-fn pointers(value: &Value, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+fn collect_pointers(value: &Value, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     match value {
         Value::String(_) => found.push(at.clone()),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 at.push(index.to_string());
-                pointers(item, at, found);
+                collect_pointers(item, at, found);
                 at.pop();
             }
         }
         Value::Table(entries) => {
             for (key, value) in entries {
                 at.push(key.clone());
-                pointers(value, at, found);
+                collect_pointers(value, at, found);
                 at.pop();
             }
         }
@@ -85,7 +85,7 @@ fn pointers(value: &Value, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// The runbook with the hostile text behind the one at this place.
+/// The runbook with the hostile text appended to the string at `pointer`.
 fn with_hostile(runbook: &Value, pointer: &[String]) -> String {
     let mut changed = runbook.clone();
     let mut place = &mut changed;
@@ -113,7 +113,7 @@ fn no_hostile_text_of_a_runbook_reaches_the_terminal_of_a_reviewer() {
     env.run(&["validate", "r.toml"]).status(0);
     env.run(&["plan", "--offline", "r.toml"]).status(0);
     let mut places = Vec::new();
-    pointers(&runbook, &mut Vec::new(), &mut places);
+    collect_pointers(&runbook, &mut Vec::new(), &mut places);
     assert!(places.len() >= 25, "{places:?}");
     for place in places {
         env.file("r.toml", &with_hostile(&runbook, &place));
@@ -123,13 +123,13 @@ fn no_hostile_text_of_a_runbook_reaches_the_terminal_of_a_reviewer() {
             &["review", "r.toml"],
             &["exec", "--no-input", "r.toml"],
         ] {
-            assert_is_text(&env.run(command), &format!("{place:?} {command:?}"));
+            assert_nothing_is_forged(&env.run(command), &format!("{place:?} {command:?}"));
         }
     }
 }
 
 #[test]
-fn a_file_with_what_is_not_seen_is_refused_and_quoted_as_text() {
+fn a_file_with_hidden_characters_is_refused_and_quoted_as_text() {
     let env = home();
     for hidden in ["\u{1b}[2J", "\u{202e}", "\u{200b}", "\u{9b}1A", "\u{e0041}", "\u{2028}"] {
         env.file("r.toml", &RUNBOOK.replace("Tidy up", &format!("Tidy{hidden} up")));
@@ -141,35 +141,35 @@ fn a_file_with_what_is_not_seen_is_refused_and_quoted_as_text() {
             &["review", "r.toml"],
         ] {
             let finished = env.run(command).err("E0290").err("r.toml:4:");
-            assert_is_text(&finished, &format!("{hidden:?} {command:?}"));
+            assert_nothing_is_forged(&finished, &format!("{hidden:?} {command:?}"));
         }
     }
 }
 
 #[test]
-fn the_name_of_a_file_is_one_line_of_text() {
+fn a_hostile_file_name_is_printed_as_one_line() {
     let env = home();
     for name in
         ["a\u{1b}[2J.toml", "::error::x\nFORGED.toml", "a\u{202e}b.toml", "-\u{1b}[2J\nFORGED"]
     {
         env.file(name, RUNBOOK);
         for command in ["validate", "plan", "review", "lock", "exec", "check", "fmt"] {
-            assert_is_text(&env.run(&[command, name]), &format!("{command} {name:?}"));
-            assert_is_text(
+            assert_nothing_is_forged(&env.run(&[command, name]), &format!("{command} {name:?}"));
+            assert_nothing_is_forged(
                 &env.run(&[command, &format!("./{name}")]),
                 &format!("{command} ./{name:?}"),
             );
         }
         env.file(name, "name = [");
-        assert_is_text(&env.run(&["validate", &format!("./{name}")]), name);
+        assert_nothing_is_forged(&env.run(&["validate", &format!("./{name}")]), name);
     }
 }
 
-/// Written into a string of JSON, as long as it stands here.
+/// Hostile text as JSON escapes. It replaces text of the same length in a manifest.
 const IN_JSON: &str = "\\u001b[2J\\u202e\\u2028\\n::error::FORGED";
 
-/// The places of the texts of a component's manifest that are long enough, with what they begin
-/// with.
+/// The offsets of the texts in the manifest of a component that are at least as long as
+/// [`IN_JSON`].
 fn texts_of_the_manifest(component: &[u8]) -> Vec<usize> {
     let mark = b"runbook:manifest";
     let begin =
@@ -203,10 +203,10 @@ fn texts_of_the_manifest(component: &[u8]) -> Vec<usize> {
     found
 }
 
-/// A manifest is what somebody sent: the component that bears it is looked at before anybody trusts
-/// it.
+/// A component from elsewhere is inspected before anybody trusts it, and its manifest may be
+/// hostile.
 #[test]
-fn no_text_of_a_manifest_reaches_the_terminal_of_who_inspects_the_plugin_as_more_than_text() {
+fn no_hostile_text_of_a_manifest_reaches_the_terminal() {
     let env = home();
     let mut seen = 0;
     for name in ["sql", "smoke", "disk"] {
@@ -224,7 +224,10 @@ fn no_text_of_a_manifest_reaches_the_terminal_of_who_inspects_the_plugin_as_more
                 &["plugin", "inspect", "./bad.wasm:run"],
                 &["review", "./bad.wasm"],
             ] {
-                assert_is_text(&env.run(command), &format!("{name} at {place}: {command:?}"));
+                assert_nothing_is_forged(
+                    &env.run(command),
+                    &format!("{name} at {place}: {command:?}"),
+                );
             }
             seen += 1;
         }
@@ -232,10 +235,10 @@ fn no_text_of_a_manifest_reaches_the_terminal_of_who_inspects_the_plugin_as_more
     assert!(seen >= 15, "only {seen} texts");
 }
 
-/// What was typed, what a database answered, and who did it, in every command that tells of a run
-/// afterwards.
+/// Parameters, answers, rows of a database and names of operators are hostile, and every command
+/// that shows a run prints them.
 #[test]
-fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() {
+fn no_hostile_text_of_a_run_reaches_the_terminal() {
     let env = home();
     let escaped: String = HOSTILE
         .chars()
@@ -259,13 +262,13 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
         .execute_batch("create table t (a)")
         .expect("SQL");
     let note = format!("note={HOSTILE}");
-    assert_is_text(&env.run(&["exec", "r.toml", "--set", &note]).status(5), "exec");
+    assert_nothing_is_forged(&env.run(&["exec", "r.toml", "--set", &note]).status(5), "exec");
     let run = env.newest_run();
-    assert_is_text(
+    assert_nothing_is_forged(
         &env.run(&["answer", &run, "ask", "--set", &format!("what={HOSTILE}")]),
         "answer",
     );
-    // Somebody else writes to the same journal, and calls themselves so.
+    // Another operator with a hostile name writes to the same journal.
     let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
         .expect("it is there");
     journal
@@ -282,8 +285,7 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
     let line = |words: &[&str]| env.run(words);
     for format in ["text", "json", "junit", "markdown", "html", "jsonl"] {
         let finished = line(&["show", &run, "--format", format]).status(0);
-        // A page and a list of records have rules of their own, which the reports' own corpus holds
-        // them to.
+        // HTML and JSON have their own escaping rules, which `host/report/tests/hostile` checks.
         for text in [&finished.stdout, &finished.stderr] {
             assert!(runbook_text::first_hidden(text).is_none(), "{format}: {text:?}");
         }
@@ -305,6 +307,6 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
         &["audit", "show", HOSTILE],
         &["show", HOSTILE],
     ] {
-        assert_is_text(&line(words), &format!("{words:?}"));
+        assert_nothing_is_forged(&line(words), &format!("{words:?}"));
     }
 }

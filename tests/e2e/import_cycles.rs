@@ -1,21 +1,20 @@
-//! No file of the host imports a file that imports it, directly or through others: each can be read
-//! after those below it.
+//! The imports between the files of a host crate have no cycle, so each file can be read after the
+//! files that it imports.
 //!
-//! What a file takes from the folder that it is in (its own ancestors) does not count: a folder's
-//! `mod.rs` is made of its files.
+//! Imports from the module's own ancestors do not count: a `mod.rs` consists of its files.
 
 use crate::repository;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The path of a module below its crate: `["commands", "exec"]`; empty is the crate itself.
+/// The path of a module in its crate, such as `["commands", "exec"]`. It is empty for the crate.
 type Module = Vec<String>;
 
-/// The modules of a crate, each with its text. Files of tests are none.
+/// The modules of a crate with their texts, without test modules.
 fn modules(source: &Path) -> BTreeMap<Module, String> {
     let mut files = Vec::new();
-    crate::docs::files(source, "rs", &mut files);
+    crate::docs::collect_files(source, "rs", &mut files);
     let mut found = BTreeMap::new();
     for file in files {
         let below = file.strip_prefix(source).expect("it is below").with_extension("");
@@ -31,28 +30,27 @@ fn modules(source: &Path) -> BTreeMap<Module, String> {
     found
 }
 
-/// The code of a file: without comments, and without the module of its tests, which is the last of
-/// each file.
+/// The code of a file without comments and without its `tests` module, which is always the last.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let line = |line: &str| format!("{}\n", line.split("//").next().unwrap_or_default());
     text.lines().map(line).collect()
 }
 
-/// The modules of a file that exist for tests only.
-fn for_tests(text: &str) -> Vec<&str> {
+/// The modules of a file that are compiled only for tests.
+fn test_modules(text: &str) -> Vec<&str> {
     text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|after| after.split(';').next()).collect()
 }
 
 /// The paths that an import names: `a::{b, c::d}` names `a::b` and `a::c::d`.
-fn push_imported(before: &str, tree: &str, named: &mut Vec<String>) {
+fn push_import_paths(before: &str, tree: &str, named: &mut Vec<String>) {
     let mut depth = 0;
     for part in tree.split(|c| {
         depth += i32::from(c == '{') - i32::from(c == '}');
         c == ',' && depth == 0
     }) {
         match part.trim().split_once('{') {
-            Some((path, inner)) => push_imported(
+            Some((path, inner)) => push_import_paths(
                 &format!("{before}{path}"),
                 inner.trim_end().trim_end_matches('}'),
                 named,
@@ -63,8 +61,8 @@ fn push_imported(before: &str, tree: &str, named: &mut Vec<String>) {
     }
 }
 
-/// Every path that a file names, from imports and from code. What is only handed on (`pub use`) is
-/// imported by whoever takes it from here.
+/// Every path in the imports and the code of a file. Re-exports (`pub use`) do not count: the
+/// module that uses the re-export imports it.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let code = code(text);
     let mut named = Vec::new();
@@ -79,7 +77,7 @@ fn paths(text: &str) -> Vec<Vec<String>> {
         };
         rest.push_str(before);
         if begin == Some("\nuse ") {
-            push_imported("", tree.trim_end_matches(';'), &mut named);
+            push_import_paths("", tree.trim_end_matches(';'), &mut named);
         }
     }
     let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
@@ -87,7 +85,7 @@ fn paths(text: &str) -> Vec<Vec<String>> {
     named.iter().map(|path| path.split("::").map(|part| part.trim().to_owned()).collect()).collect()
 }
 
-/// The module that a path leads to, as far as it leads through modules.
+/// The deepest module on a path, if the path leads through modules of the crate.
 fn target(from: &Module, path: &[String], modules: &BTreeMap<Module, String>) -> Option<Module> {
     let mut base = from.clone();
     let mut rest = path;
@@ -121,7 +119,7 @@ fn imports(modules: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Modu
     let mut for_tests_only: BTreeSet<Module> = BTreeSet::new();
     for (module, text) in modules {
         for_tests_only.extend(
-            for_tests(text)
+            test_modules(text)
                 .into_iter()
                 .map(|name| [module.as_slice(), &[name.to_owned()]].concat()),
         );
@@ -136,10 +134,10 @@ fn imports(modules: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Modu
     graph
 }
 
-/// One way from a module back to itself, if there is one.
+/// A cycle of imports, if there is one.
 fn cycle(graph: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<String>> {
     let mut left: BTreeSet<&Module> = graph.keys().collect();
-    // Whoever imports nothing that is left is in no cycle.
+    // A module that imports none of the remaining modules is in no cycle.
     while let Some(leaf) =
         left.iter().copied().find(|module| !graph[*module].iter().any(|to| left.contains(to)))
     {

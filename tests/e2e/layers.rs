@@ -1,4 +1,4 @@
-//! Dependencies point one way.
+//! Dependencies between crates, callers of the gate, and `unsafe` code are limited to fixed lists.
 
 use crate::repository;
 use std::process::Command;
@@ -73,7 +73,7 @@ fn no_crate_depends_on_what_it_does_not_use() {
         for dependency in package["dependencies"].as_array().expect("a list") {
             let used =
                 dependency["rename"].as_str().or(dependency["name"].as_str()).expect("a name");
-            // Its derive names it.
+            // `derive(JsonSchema)` uses `schemars` without naming it.
             let is_derived = used == "schemars" && text.contains("JsonSchema");
             let word = used.replace('-', "_");
             let is_named = text.match_indices(&word).any(|(at, _)| {
@@ -94,23 +94,22 @@ fn metadata() -> serde_json::Value {
     serde_json::from_slice(&output.stdout).expect("cargo prints JSON")
 }
 
-/// How a source file asks the gate, or another file could after it.
-const WAYS_TO_THE_GATE: [&str; 3] = ["gate::decide", "gate::*", "gate as "];
+/// Texts by which a source file calls the gate, or imports it so that it could be called.
+const GATE_IMPORTS: [&str; 3] = ["gate::decide", "gate::*", "gate as "];
 
-/// Whether code asks the gate: by its path, or by what it imports.
-fn asks_the_gate(text: &str) -> bool {
+/// Whether code calls the gate by its path or imports it.
+fn uses_the_gate(text: &str) -> bool {
     let imports = |(at, _): (usize, &str)| {
         text[at..]
             .split('}')
             .next()
             .is_some_and(|list| list.contains("decide") || list.contains("self as"))
     };
-    WAYS_TO_THE_GATE.iter().any(|way| text.contains(way))
-        || text.match_indices("gate::{").any(imports)
+    GATE_IMPORTS.iter().any(|way| text.contains(way)) || text.match_indices("gate::{").any(imports)
 }
 
-/// The files of modules that are there for tests only, as the file that has them says.
-fn modules_for_tests(file: &std::path::Path) -> Vec<std::path::PathBuf> {
+/// The files of the modules that a file declares with `#[cfg(test)]`.
+fn test_module_files(file: &std::path::Path) -> Vec<std::path::PathBuf> {
     let text = std::fs::read_to_string(file).expect("a source file is text");
     let stem = file.file_stem().expect("it has a name");
     let folder = if stem == "mod" || stem == "lib" || stem == "main" {
@@ -124,23 +123,23 @@ fn modules_for_tests(file: &std::path::Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn only_the_one_door_asks_the_gate() {
+fn only_two_listed_files_use_the_gate() {
     for way in [
         "use crate::gate::{Mode, decide};",
         "runbook_authority::gate::decide(a, b, c)",
         "use crate::gate::*;",
     ] {
-        assert!(asks_the_gate(way), "{way}");
+        assert!(uses_the_gate(way), "{way}");
     }
-    assert!(!asks_the_gate("use crate::gate::{Mode, Operation}; fn decide() {}"));
+    assert!(!uses_the_gate("use crate::gate::{Mode, GateRequest}; fn decide() {}"));
     let host = repository().join("host");
     let files = rust_files(&host);
-    let tests: Vec<_> = files.iter().flat_map(|file| modules_for_tests(file)).collect();
+    let tests: Vec<_> = files.iter().flat_map(|file| test_module_files(file)).collect();
     let is_code = |file: &&std::path::PathBuf| {
         file.to_string_lossy().contains("/src/") && !tests.contains(file)
     };
     let sources = files.iter().filter(is_code);
-    let mut doors = Vec::new();
+    let mut callers = Vec::new();
     for file in sources {
         let text = std::fs::read_to_string(file).expect("a source file is text");
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -149,21 +148,21 @@ fn only_the_one_door_asks_the_gate() {
             .filter(|line| !line.trim_start().starts_with("//"))
             .flat_map(|line| [line, "\n"])
             .collect();
-        if asks_the_gate(&code) {
-            doors.push(file.strip_prefix(&host).expect("it is below").display().to_string());
+        if uses_the_gate(&code) {
+            callers.push(file.strip_prefix(&host).expect("it is below").display().to_string());
         }
     }
-    doors.sort();
-    // The second one asks before a run whether a statement of the text would ever be let through,
-    // and lets nothing through itself.
-    assert_eq!(doors, ["cli/src/statements.rs", "runtime/src/host.rs"], "who asks the gate");
+    callers.sort();
+    // `cli/src/statements.rs` checks before a run whether a statement could be allowed. It allows
+    // no call itself.
+    assert_eq!(callers, ["cli/src/statements.rs", "runtime/src/host.rs"], "who asks the gate");
     let door =
         std::fs::read_to_string(host.join("runtime/src/host.rs")).expect("a source file is text");
     assert_eq!(door.matches("gate::decide").count(), 1, "the door asks once");
 }
 
-/// As ARCHITECTURE.md says: where native code is loaded, and in the memory of a guest. What is
-/// generated is not written.
+/// As ARCHITECTURE.md says: where native code is loaded, and in the memory of a guest. Generated
+/// code does not count.
 #[test]
 fn unsafe_is_written_in_two_files_only() {
     let mut written = Vec::new();

@@ -1,15 +1,15 @@
-//! Who holds a lock, when processes cannot see each other, and when one of them stands still:
-//! effects of two never overlap.
+//! Locks between processes that cannot see each other, and of processes that are stopped: the
+//! effects of two holders never overlap.
 
-use crate::{home, texts};
-use runbook_tests::env::{Finished, TestEnv, finish, first_run};
+use crate::{home, query_texts};
+use runbook_tests::env::{ProgramOutput, TestEnv, finish, first_run};
 use runbook_tests::postgres::Postgres;
-use runbook_tests::running::Running;
+use runbook_tests::running::RunningProgram;
 use runbook_tests::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Command, Stdio};
 
-/// Two effects under a lock; the second waits for somebody to say `go`, if the runbook says so.
+/// Two effects under a lock. [`WAIT`] can be inserted between them.
 const RUNBOOK: &str = r#"
 format = 1
 [runbook]
@@ -46,8 +46,9 @@ every = "100ms"
 within = "120s"
 "#;
 
-/// Leases of whoever is stopped end soon; long enough for a busy machine to renew them.
-const SHORT: &str = "3000";
+/// The duration of leases in these tests, in milliseconds: short enough to wait for, and long
+/// enough for a busy machine to renew them.
+const SHORT_LEASE_MS: &str = "3000";
 
 fn prepared(wait: &str) -> TestEnv {
     let env = home();
@@ -67,7 +68,7 @@ fn database(env: &TestEnv) -> rusqlite::Connection {
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    texts(env, "work.db", "select name from effects order by rowid")
+    query_texts(env, "work.db", "select name from effects order by rowid")
 }
 
 /// The journals that two operators share.
@@ -75,7 +76,7 @@ fn journals(postgres: &Postgres, name: &str) -> [(&'static str, String); 2] {
     [("SQLite", "shared.db".to_owned()), ("PostgreSQL", postgres.database(name))]
 }
 
-fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
+fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> ProgramOutput {
     finish(
         env.command(arguments)
             .env("RUNBOOK_JOURNAL", journal)
@@ -84,8 +85,8 @@ fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
     )
 }
 
-/// The program in a pid namespace of its own, on the same machine: what a container is to its host.
-fn contained(env: &TestEnv, journal: &str, arguments: &[&str]) -> Command {
+/// The program in its own pid namespace on the same machine, as in a container.
+fn command_in_pid_namespace(env: &TestEnv, journal: &str, arguments: &[&str]) -> Command {
     let plain = env.command(arguments);
     let mut command = Command::new("unshare");
     command
@@ -94,23 +95,26 @@ fn contained(env: &TestEnv, journal: &str, arguments: &[&str]) -> Command {
         .args(arguments);
     command.env_clear().current_dir(env.path()).stdin(Stdio::null());
     command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("RUNBOOK_JOURNAL", journal).env("RUNBOOK_TEST_LEASE_MS", SHORT);
+    command.env("RUNBOOK_JOURNAL", journal).env("RUNBOOK_TEST_LEASE_MS", SHORT_LEASE_MS);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Host names and pids are the same in both, and each sees no process of the other.
+/// Both processes have the same host name and pid, and neither can see the other.
 #[test]
-fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_lives() {
+fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_of_a_live_process() {
     let postgres = Postgres::start(1);
     for (name, journal) in journals(&postgres, "namespaces") {
         let env = prepared(WAIT);
-        let mut first =
-            Running::start(&mut contained(&env, &journal, &["exec", "r.toml", "--set", "who=a"]));
+        let mut first = RunningProgram::start(&mut command_in_pid_namespace(
+            &env,
+            &journal,
+            &["exec", "r.toml", "--set", "who=a"],
+        ));
         wait_for("the first effect", || effects(&env) == ["a first"]);
         let second = || {
             finish(
-                contained(&env, &journal, &["exec", "r.toml", "--set", "who=b"])
+                command_in_pid_namespace(&env, &journal, &["exec", "r.toml", "--set", "who=b"])
                     .output()
                     .expect("it starts"),
             )
@@ -127,13 +131,15 @@ fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_li
             .expect("a run goes on")
             .to_owned();
         let id = line.split_whitespace().next().expect("an id").to_owned();
-        finish(contained(&env, &journal, &["resume", &id]).output().expect("it starts"))
-            .status(6)
-            .err("is executed by process")
-            .err("its lease ends in")
-            .err(&format!("then `runbook resume {id} --journal "))
-            .without("kill");
-        // Not from the same namespace as the test either, and whoever lives is asked to end through
+        finish(
+            command_in_pid_namespace(&env, &journal, &["resume", &id]).output().expect("it starts"),
+        )
+        .status(6)
+        .err("is executed by process")
+        .err("its lease ends in")
+        .err(&format!("then `runbook resume {id} --journal "))
+        .without("kill");
+        // The namespace of the test cannot resume it either. A cancel reaches the process through
         // the journal.
         run(&env, &journal, &["resume", &id]).status(6);
         assert_eq!(effects(&env), ["a first"], "{name}: nothing of the second operator happened");
@@ -147,13 +153,16 @@ fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_li
     }
 }
 
-/// A dead process of another namespace cannot be told from one that lives: its lease is waited for,
-/// and no longer.
+/// A dead process of another namespace cannot be distinguished from a live one, so its lock is free
+/// only when its lease ends.
 #[test]
 fn the_lock_of_a_dead_operator_in_another_pid_namespace_is_free_when_its_lease_ends() {
     let env = prepared(WAIT);
-    let mut first =
-        Running::start(&mut contained(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"]));
+    let mut first = RunningProgram::start(&mut command_in_pid_namespace(
+        &env,
+        "shared.db",
+        &["exec", "r.toml", "--set", "who=a"],
+    ));
     wait_for("the first effect", || effects(&env) == ["a first"]);
     wait_for("it is recorded", || run(&env, "shared.db", &["runs"]).stdout.contains("running"));
     let id = first_run(&run(&env, "shared.db", &["runs"]));
@@ -172,31 +181,31 @@ fn the_lock_of_a_dead_operator_in_another_pid_namespace_is_free_when_its_lease_e
     assert_eq!(effects(&env), ["a first", "a second"]);
 }
 
-/// A run that stands still at a moment, as after Ctrl-Z, or on a machine that sleeps.
-struct Stopped {
+/// A run whose process is stopped at a failpoint, as by Ctrl-Z or on a machine that sleeps.
+struct StoppedRun {
     env: TestEnv,
     journal: String,
-    moment: String,
-    child: Running,
+    failpoint: String,
+    child: RunningProgram,
     run: String,
 }
 
-impl Stopped {
-    fn at(moment: String, journal: String) -> Self {
+impl StoppedRun {
+    fn at(failpoint: String, journal: String) -> Self {
         let env = prepared("");
         let mut command = env.command(&["exec", "r.toml", "--set", "who=a"]);
         command
             .env("RUNBOOK_JOURNAL", &journal)
-            .env("RUNBOOK_TEST_STOP", &moment)
-            .env("RUNBOOK_TEST_LEASE_MS", SHORT);
-        let child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-        wait_for(&format!("{moment}: it stands still"), || child.stands_still());
+            .env("RUNBOOK_TEST_STOP", &failpoint)
+            .env("RUNBOOK_TEST_LEASE_MS", SHORT_LEASE_MS);
+        let child = RunningProgram::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        wait_for(&format!("{failpoint}: it is stopped"), || child.is_stopped());
         let run = first_run(&run(&env, &journal, &["runs"]));
-        Self { env, journal, moment, child, run }
+        Self { env, journal, failpoint, child, run }
     }
 
-    /// It goes on, and ends.
-    fn go_on(self) -> (TestEnv, String, String, Finished) {
+    /// Continues the process, and waits until it ends.
+    fn continue_to_end(self) -> (TestEnv, String, String, ProgramOutput) {
         let pid = i32::try_from(self.child.id())
             .ok()
             .and_then(Pid::from_raw)
@@ -207,9 +216,9 @@ impl Stopped {
     }
 }
 
-/// Every moment at which the program can be made to stand still: after each record, and as each
-/// host call begins and returns.
-fn moments() -> Vec<String> {
+/// Every failpoint at which the program can be stopped: after each record, and before and after
+/// each host call.
+fn stop_points() -> Vec<String> {
     let env = prepared("");
     run(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"]).status(0);
     let n_records: i64 = rusqlite::Connection::open(env.path().join("shared.db"))
@@ -221,7 +230,7 @@ fn moments() -> Vec<String> {
 }
 
 /// Resumes a run to its end; an unknown outcome is decided by the observed state.
-fn resumed(env: &TestEnv, journal: &str, run_id: &str) -> Finished {
+fn resume_to_end(env: &TestEnv, journal: &str, run_id: &str) -> ProgramOutput {
     let mut finished = run(env, journal, &["resume", run_id]);
     for _ in 0..2 {
         if finished.status != 5 {
@@ -236,87 +245,85 @@ fn resumed(env: &TestEnv, journal: &str, run_id: &str) -> Finished {
 }
 
 #[test]
-fn stopped_at_any_moment_for_longer_than_its_lease_a_run_does_nothing_more_once_its_lock_is_anothers()
- {
+fn a_run_stopped_beyond_its_lease_does_nothing_after_another_run_took_its_lock() {
     let postgres = Postgres::start(1);
-    for (index, moment) in moments().into_iter().enumerate() {
+    for (index, failpoint) in stop_points().into_iter().enumerate() {
         for (name, journal) in journals(&postgres, &format!("lock_{index}")) {
-            let stopped = Stopped::at(moment.clone(), journal);
-            let (env, moment) = (&stopped.env, &stopped.moment);
+            let stopped = StoppedRun::at(failpoint.clone(), journal);
+            let (env, failpoint) = (&stopped.env, &stopped.failpoint);
             let before = effects(env);
-            // Busy as long as the lease lives: the process is there, and may go on at any time.
+            // Until the lease ends, the lock is busy: the process exists and may continue.
             wait_for("the lease ends", || {
                 run(env, &stopped.journal, &["exec", "r.toml", "--set", "who=b"]).status == 0
             });
             let of_b = ["b first".to_owned(), "b second".to_owned()];
             let both: Vec<String> = before.into_iter().chain(of_b).collect();
-            assert_eq!(effects(env), both, "{name} {moment}");
-            let moment = moment.clone();
-            let (env, journal, id, output) = stopped.go_on();
-            // What had no lock yet when it stood still takes it now; what was done when it stood
-            // still is done.
-            let had_lock = moment != "record:1";
+            assert_eq!(effects(env), both, "{name} {failpoint}");
+            let failpoint = failpoint.clone();
+            let (env, journal, id, output) = stopped.continue_to_end();
+            // A run that was stopped before it had the lock takes it now. A run that had completed
+            // its effects before it was stopped ends normally.
+            let had_lock = failpoint != "record:1";
             if had_lock && output.status != 0 {
-                assert_eq!(effects(&env), both, "{name} {moment}: {output:?}");
-                assert_eq!(output.status, 5, "{name} {moment}: {output:?}");
+                assert_eq!(effects(&env), both, "{name} {failpoint}: {output:?}");
+                assert_eq!(output.status, 5, "{name} {failpoint}: {output:?}");
                 let said = format!("{}{}", output.stdout, output.stderr);
                 assert!(
                     said.contains("the lease on lock `thing` was lost"),
-                    "{name} {moment}: {said}"
+                    "{name} {failpoint}: {said}"
                 );
-                let finished = resumed(&env, &journal, &id);
-                assert_eq!(finished.status, 0, "{name} {moment}: {finished:?}");
+                let finished = resume_to_end(&env, &journal, &id);
+                assert_eq!(finished.status, 0, "{name} {failpoint}: {finished:?}");
             }
             let after = effects(&env);
             let of_a: Vec<&String> =
                 after.iter().filter(|effect| effect.starts_with('a')).collect();
-            assert_eq!(of_a, ["a first", "a second"], "{name} {moment}: each once: {after:?}");
+            assert_eq!(of_a, ["a first", "a second"], "{name} {failpoint}: each once: {after:?}");
             let at =
                 |effect: &str| after.iter().position(|done| done == effect).expect("it happened");
             assert_eq!(
                 at("b second"),
                 at("b first") + 1,
-                "{name} {moment}: nothing between: {after:?}"
+                "{name} {failpoint}: nothing between: {after:?}"
             );
         }
     }
 }
 
 #[test]
-fn stopped_at_any_moment_for_longer_than_its_lease_a_run_that_another_resumed_writes_and_does_nothing_more()
- {
+fn a_run_stopped_beyond_its_lease_does_nothing_after_another_process_resumed_it() {
     let postgres = Postgres::start(1);
-    for (index, moment) in moments().into_iter().enumerate() {
+    for (index, failpoint) in stop_points().into_iter().enumerate() {
         for (name, journal) in journals(&postgres, &format!("run_{index}")) {
-            let stopped = Stopped::at(moment.clone(), journal);
+            let stopped = StoppedRun::at(failpoint.clone(), journal);
             let (env, journal) = (&stopped.env, &stopped.journal);
             wait_for("the lease ends", || run(env, journal, &["resume", &stopped.run]).status != 6);
-            let finished = resumed(env, journal, &stopped.run);
+            let finished = resume_to_end(env, journal, &stopped.run);
             let is_over = finished.status == 0 || finished.stderr.contains("has ended");
-            assert!(is_over, "{name} {moment}: {finished:?}");
+            assert!(is_over, "{name} {failpoint}: {finished:?}");
             let done = effects(env);
             let shown = run(env, journal, &["show", &stopped.run]).status(0).stdout;
-            let (env, journal, id, output) = stopped.go_on();
-            assert_eq!(effects(&env), done, "{name} {moment}: {output:?}");
-            assert_eq!(done, ["a first", "a second"], "{name} {moment}");
+            let (env, journal, id, output) = stopped.continue_to_end();
+            assert_eq!(effects(&env), done, "{name} {failpoint}: {output:?}");
+            assert_eq!(done, ["a first", "a second"], "{name} {failpoint}");
             output.status(5).err("is not executed here any more").err("runbook show");
             assert_eq!(
                 run(&env, &journal, &["show", &id]).stdout,
                 shown,
-                "{name} {moment}: nothing was written"
+                "{name} {failpoint}: nothing was written"
             );
         }
     }
 }
 
-/// Whoever breaks a lock says why; the run that held it has no effect any more and says so.
+/// Breaking a lock needs a reason. The run that held it has no further effect and reports why.
 #[test]
-fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
+fn a_run_whose_lock_was_broken_begins_no_effect() {
     let postgres = Postgres::start(1);
     for (name, journal) in journals(&postgres, "broken") {
         let env = prepared(WAIT);
         run(&env, &journal, &["locks"]).status(0);
-        let mut first = Running::start(
+        let mut first = RunningProgram::start(
             env.command(&["exec", "r.toml", "--set", "who=a"]).env("RUNBOOK_JOURNAL", &journal),
         );
         wait_for("the first effect", || effects(&env) == ["a first"]);
@@ -355,7 +362,7 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
             .without("\n✓ a done");
         run(&env, &journal, &["exec", "r.toml", "--set", "who=b"]).status(0);
         let other = first_run(&run(&env, &journal, &["runs", "--limit", "1"]).status(0));
-        // Who had the lock meanwhile is named.
+        // The run that had the lock in between is named.
         run(&env, &journal, &["resume", &id])
             .status(0)
             .err("a run held it since this run released it")
@@ -370,12 +377,12 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
     }
 }
 
-/// Without its record, a lock stays where it is.
+/// If the audit log cannot be written, the lock is not broken.
 #[test]
-fn no_lock_is_taken_without_a_record_of_it_in_the_audit_log() {
+fn no_lock_is_broken_without_a_record_in_the_audit_log() {
     let env = prepared(WAIT);
     let journal = env.path().join("j.db").display().to_string();
-    let mut first = Running::start(
+    let mut first = RunningProgram::start(
         env.command(&["exec", "r.toml", "--set", "who=a"]).env("RUNBOOK_JOURNAL", &journal),
     );
     wait_for("the first effect", || effects(&env) == ["a first"]);

@@ -1,7 +1,7 @@
-//! The lockfile holds the text that was reviewed: of every file that a runbook is made of, and
-//! whatever was changed in it.
+//! The lockfile has the reviewed text of every file of a runbook, so any change of a text is
+//! refused until it is accepted.
 
-use crate::{home, renamed, texts};
+use crate::{home, query_texts, renamed_plugin};
 use runbook_tests::env::TestEnv;
 
 const SHARED: &str = r#"format = 1
@@ -72,7 +72,7 @@ bind.db = "db"
 with = { statement = "select count(*) as n from t" }
 "#;
 
-/// One change of one file that leaves what plugins may do as it is, but for the last.
+/// A change of one file.
 struct Edit {
     file: &'static str,
     old: &'static str,
@@ -131,7 +131,7 @@ fn prepared() -> TestEnv {
 }
 
 fn done(env: &TestEnv) -> Vec<String> {
-    texts(env, "shop.db", "select a || b from t")
+    query_texts(env, "shop.db", "select a || b from t")
 }
 
 const EXEC: &[&str] = &["exec", "--yes", "--env", "prod", "day.toml"];
@@ -139,9 +139,9 @@ const LOCKED: &[&str] = &["exec", "--locked", "--yes", "--env", "prod", "day.tom
 const LOCK: &[&str] = &["lock", "--env", "prod", "day.toml"];
 const ACCEPT: &[&str] = &["lock", "--accept", "--env", "prod", "day.toml"];
 
-/// Whatever was changed is refused and shown, is not locked by accident, and runs once it was
-/// accepted.
-fn is_held(edits: &[Edit]) {
+/// Checks of each edit that it is refused and shown, that `lock` without `--accept` does not write
+/// it, and that it runs after it was accepted.
+fn assert_changes_are_refused(edits: &[Edit]) {
     for Edit { file, old, new } in edits {
         let env = prepared();
         env.run(LOCK).status(0);
@@ -181,24 +181,22 @@ fn is_held(edits: &[Edit]) {
 }
 
 #[test]
-fn a_statement_or_a_value_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted()
- {
-    is_held(STATEMENTS);
+fn a_changed_statement_or_value_in_any_file_is_refused_until_it_is_accepted() {
+    assert_changes_are_refused(STATEMENTS);
 }
 
 #[test]
-fn a_default_of_a_parameter_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted()
- {
-    is_held(DEFAULTS);
+fn a_changed_parameter_default_in_any_file_is_refused_until_it_is_accepted() {
+    assert_changes_are_refused(DEFAULTS);
 }
 
 #[test]
-fn a_comment_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted() {
-    is_held(COMMENTS);
+fn a_changed_comment_in_any_file_is_refused_until_it_is_accepted() {
+    assert_changes_are_refused(COMMENTS);
 }
 
 #[test]
-fn the_table_of_changes_has_every_kind_of_file() {
+fn the_tables_of_edits_cover_every_file() {
     for edits in [STATEMENTS, COMMENTS] {
         let mut files: Vec<_> = edits.iter().map(|edit| edit.file).collect();
         let mut all: Vec<_> = FILES.iter().map(|(file, _)| *file).collect();
@@ -209,7 +207,7 @@ fn the_table_of_changes_has_every_kind_of_file() {
 }
 
 #[test]
-fn a_suite_is_held_by_itself_too() {
+fn a_changed_suite_is_refused_until_it_is_accepted() {
     let env = prepared();
     env.run(&["lock", "checks.toml"]).status(0);
     env.run(&["check", "--locked", "checks.toml"]).status(0);
@@ -223,7 +221,7 @@ fn a_suite_is_held_by_itself_too() {
 }
 
 #[test]
-fn a_file_that_came_or_went_is_shown_whole() {
+fn an_added_or_removed_file_is_shown_whole() {
     let env = prepared();
     env.run(LOCK).status(0);
     env.file("more.toml", "format = 1\n[targets.more]\nsql = \"sqlite:more.db\"\n");
@@ -242,7 +240,7 @@ fn a_file_that_came_or_went_is_shown_whole() {
 }
 
 #[test]
-fn a_text_is_held_however_the_runbook_is_named() {
+fn a_text_is_locked_however_the_runbook_is_named() {
     let env = prepared();
     env.run(LOCK).status(0);
     let full = env.path().join("day.toml").display().to_string();
@@ -274,11 +272,11 @@ fn a_lockfile_of_format_1_says_that_it_does_not_hold_the_text() {
     env.run(LOCKED).status(0);
 }
 
-/// `http` whose `get` asks for no slot, and so is granted nothing.
-fn without_grants() -> Vec<u8> {
+/// The plugin `http` with a manifest in which `get` declares no slot, so it is granted nothing.
+fn component_without_grants() -> Vec<u8> {
     let (from, to) = (r#""slots":{"target":["http.get"]}"#, r#""slots":{                     }"#);
     assert_eq!(from.len(), to.len(), "a section keeps its length");
-    let mut component = renamed("http", "mine");
+    let mut component = renamed_plugin("http", "mine");
     let at = component
         .windows(from.len())
         .position(|found| found == from.as_bytes())
@@ -290,16 +288,19 @@ fn without_grants() -> Vec<u8> {
 #[test]
 fn a_runbook_whose_plugins_are_granted_nothing_can_be_locked_and_run() {
     let env = home();
-    std::fs::write(env.path().join("mine.wasm"), without_grants()).expect("written");
+    std::fs::write(env.path().join("mine.wasm"), component_without_grants()).expect("written");
     let step = "[[preflight]]\nid = \"one\"\nuses = \"./mine.wasm:get\"\n";
     env.file("r.toml", &format!("format = 1\n[runbook]\nname = \"r\"\n{step}"));
     env.run(&["lock", "r.toml"]).status(0).out("locked for the first time");
     env.run(&["lock", "r.toml"]).status(0).out("as locked");
     env.run(&["validate", "--locked", "r.toml"]).status(0);
-    // It runs, and its plugin is refused what it was not granted.
+    // The run starts, and the calls of its plugin are denied.
     env.run(&["exec", "--locked", "r.toml"]).without("is not what");
-    std::fs::write(env.path().join("mine.wasm"), [without_grants(), vec![0, 2, 1, b'x']].concat())
-        .expect("written");
+    std::fs::write(
+        env.path().join("mine.wasm"),
+        [component_without_grants(), vec![0, 2, 1, b'x']].concat(),
+    )
+    .expect("written");
     env.run(&["validate", "--locked", "r.toml"])
         .status(6)
         .err("plugin `./mine.wasm`: is other code");
@@ -323,7 +324,7 @@ fn the_waivers_of_a_suite_are_a_part_of_what_is_locked() {
         .err("+check = \"rows\"");
     env.run(&["lock", "--accept", "checks.toml"]).status(0);
     env.run(&["validate", "--locked", "checks.toml"]).status(0);
-    // Where all is waived, nothing is known.
+    // If all checks are waived, the result is unknown.
     env.run(&["check", "--locked", "checks.toml"]).status(3).out("waived until 2099-12-31");
     env.file("waivers.toml", &waiver("rows").replace("2099", "2199"));
     env.run(&["check", "--locked", "checks.toml"])
@@ -337,7 +338,7 @@ fn the_waivers_of_a_suite_are_a_part_of_what_is_locked() {
 }
 
 #[test]
-fn waivers_that_everybody_may_write_are_warned_of() {
+fn world_writable_waivers_are_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
     let env = prepared();
     env.file("waivers.toml", "format = 1\n");
@@ -349,10 +350,10 @@ fn waivers_that_everybody_may_write_are_warned_of() {
         .err("everybody on this host can change the waivers");
 }
 
-/// A runbook named through a link that bears the name of one of its includes: two files, and each
-/// is held.
+/// A runbook is named through a link that has the name of one of its includes. Both files are
+/// locked.
 #[test]
-fn a_runbook_and_an_include_that_bears_the_name_of_a_link_to_it_are_two_files() {
+fn an_include_with_the_name_of_a_link_to_the_runbook_is_locked_separately() {
     let env = prepared();
     std::fs::create_dir(env.path().join("alias")).expect("a folder can be made");
     let alias = "alias/shared.toml";
@@ -381,11 +382,10 @@ fn a_runbook_and_an_include_that_bears_the_name_of_a_link_to_it_are_two_files() 
     }
 }
 
-/// The file of authorities is no text of the runbook, but decides whom it believes: one of its
-/// folder is held by its digest, one of the host by its name. The connection itself is made only
-/// with the file that was judged.
+/// The CA file of a target is no text of the runbook. In the folder of the runbook it is locked by
+/// its digest, elsewhere by its path.
 #[test]
-fn another_file_of_authorities_is_a_difference_and_is_not_believed() {
+fn a_changed_ca_file_is_a_difference_and_is_not_trusted() {
     let env = home();
     let runbook = |ca: &str| {
         format!(
@@ -415,6 +415,9 @@ fn another_file_of_authorities_is_a_difference_and_is_not_believed() {
             after.status(0);
         }
         let row = env.run(&["review", "app/r.toml"]).stdout;
-        assert!(row.contains("believing the authorities of ") && row.contains("sha256:"), "{row}");
+        assert!(
+            row.contains("trusting only the authorities of ") && row.contains("sha256:"),
+            "{row}"
+        );
     }
 }

@@ -4,7 +4,6 @@ mod approval;
 mod audit_log;
 mod authority;
 mod bad_input;
-mod begun_runs;
 mod between_reads;
 mod blockers;
 mod cancel;
@@ -31,32 +30,32 @@ mod glossary;
 mod host_policy;
 mod hostile_text;
 mod import_cycles;
-mod in_place;
+mod inline_targets;
 mod interrupted_stop;
-mod journal_place;
-mod judged_place;
-mod kit;
+mod journal_failures;
 mod layers;
 mod leases;
 mod locked_text;
 mod nagios;
-mod needed;
+mod needed_if;
 mod nested;
 mod net;
 mod no_answer;
 mod output_files;
 mod parameters;
-mod person;
 mod plan_file;
-mod plan_form;
+mod plan_json;
 mod plugins;
 mod process_target;
 mod program_bounds;
 mod program_log;
 mod project;
+mod prompts;
 mod prune;
 mod quickstart;
 mod quiet;
+mod resolved_paths;
+mod resumed_runs;
 mod retry;
 mod review;
 mod review_keys;
@@ -71,6 +70,7 @@ mod streams;
 mod target_pages;
 mod telemetry;
 mod terminal;
+mod tooling;
 mod traps;
 mod truncation;
 mod window;
@@ -85,7 +85,7 @@ fn home() -> TestEnv {
 }
 
 /// The texts that a query finds in a SQLite database of a home.
-fn texts(env: &TestEnv, database: &str, query: &str) -> Vec<String> {
+fn query_texts(env: &TestEnv, database: &str, query: &str) -> Vec<String> {
     let database =
         rusqlite::Connection::open(env.path().join(database)).expect("the database is there");
     database.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
@@ -107,7 +107,7 @@ fn repository() -> std::path::PathBuf {
 
 /// A plugin inside the program.
 #[derive(Debug)]
-pub struct Bundled {
+pub struct BundledPlugin {
     /// Its name.
     pub name: &'static str,
     /// Its component.
@@ -117,7 +117,7 @@ pub struct Bundled {
 include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 
 /// The component of a bundled plugin under another name of the same length, as a team's own plugin.
-fn renamed(name: &str, to: &str) -> Vec<u8> {
+fn renamed_plugin(name: &str, to: &str) -> Vec<u8> {
     assert_eq!(name.len(), to.len(), "a section keeps its length");
     let component = bundled(name);
     let written = [format!("name = \"{name}\""), format!("\"name\":\"{name}\"")];

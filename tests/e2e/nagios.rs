@@ -1,4 +1,4 @@
-//! The bundled plugin `nagios`: real monitoring plugins, and a program that prints what it is told.
+//! The bundled plugin `nagios`: real monitoring plugins, and scripts with malformed output.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -21,7 +21,7 @@ fn check(env: &TestEnv, target: &str, uses: &str, arguments: &str, status: i32) 
     found["checks"][0].clone()
 }
 
-fn inspected(name: &str) -> String {
+fn monitoring_target(name: &str) -> String {
     format!(
         "process = \"{PLUGINS}/{name}\"\narguments = [{{ repeat = {{ regex = \".*\" }} }}]\n\
          read_only = true"
@@ -43,7 +43,7 @@ fn the_verdict_of_a_real_monitoring_plugin_is_the_verdict_of_the_check() {
         ("check_dummy", "[]", 3, "unknown"),
         ("no_such_plugin", "[]", 3, "unknown"),
     ] {
-        let check = check(&env, &inspected(name), "nagios:check", arguments, status);
+        let check = check(&env, &monitoring_target(name), "nagios:check", arguments, status);
         assert_eq!(check["health"], health, "{name} {arguments}: {check:#}");
     }
 }
@@ -52,7 +52,7 @@ fn the_verdict_of_a_real_monitoring_plugin_is_the_verdict_of_the_check() {
 fn performance_data_are_measurements_with_their_limits() {
     let env = home();
     let arguments = "[\"-w\", \"9998,9997,9996\", \"-c\", \"9999\"]";
-    let check = check(&env, &inspected("check_load"), "nagios:check", arguments, 0);
+    let check = check(&env, &monitoring_target("check_load"), "nagios:check", arguments, 0);
     let measured = check["measurements"].as_array().expect("measurements");
     let labels: Vec<_> =
         measured.iter().map(|one| one["label"].as_str().expect("a label")).collect();
@@ -70,12 +70,12 @@ fn a_probe_reaches_no_network_and_a_smoke_test_is_granted_what_the_review_says()
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let arguments = format!("[\"-H\", \"127.0.0.1\", \"-p\", \"{port}\", \"-t\", \"5\"]");
-    let probed = check(&env, &inspected("check_tcp"), "nagios:check", &arguments, 3);
+    let probed = check(&env, &monitoring_target("check_tcp"), "nagios:check", &arguments, 3);
     assert_eq!(probed["health"], "unknown", "{probed:#}");
     listener.set_nonblocking(true).expect("ours");
     assert!(listener.accept().is_err(), "the probe reached the server");
 
-    let target = inspected("check_tcp").replace("read_only = true", "network = true");
+    let target = monitoring_target("check_tcp").replace("read_only = true", "network = true");
     let tested = check(&env, &target, "nagios:run", &arguments, 0);
     assert_eq!(tested["health"], "healthy", "{tested:#}");
     env.run(&["review", "checks.toml"]).status(0).out("check_tcp");
@@ -85,7 +85,7 @@ fn a_probe_reaches_no_network_and_a_smoke_test_is_granted_what_the_review_says()
 }
 
 #[test]
-fn what_a_program_says_beside_the_format_is_never_healthy() {
+fn malformed_output_of_a_monitoring_plugin_is_reported() {
     let env = home();
     for (script, status, said) in [
         ("true", 3, "it printed nothing"),

@@ -1,6 +1,6 @@
 //! A runbook that nests another and a suite, and is guarded: the real program on a real database.
 
-use crate::{home, texts};
+use crate::{home, query_texts};
 use runbook_tests::env::TestEnv;
 
 const SHARED: &str = r#"
@@ -116,7 +116,7 @@ fn database(env: &TestEnv) -> rusqlite::Connection {
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    texts(env, "shop.db", "select name from effects order by name")
+    query_texts(env, "shop.db", "select name from effects order by name")
 }
 
 const EXEC: &[&str] = &["exec", "day.toml", "--set", "day=42"];
@@ -154,7 +154,7 @@ fn a_suite_that_fails_stops_the_run_before_anything_is_changed() {
 }
 
 #[test]
-fn a_guard_that_is_breached_lets_nothing_begin() {
+fn a_breached_guard_stops_the_run_before_its_first_step() {
     let env = prepared();
     database(&env).execute_batch("insert into alarms values (1)").expect("good SQL");
     env.run(EXEC).status(1).err("guard calm: breached").out("guard `calm` was breached");
@@ -166,7 +166,7 @@ fn a_dry_run_asks_every_nested_step_and_changes_nothing() {
     let env = prepared();
     env.run(&[EXEC, &["--dry-run"]].concat())
         .status(0)
-        .out("opens")
+        .out("stands for the 2 steps below")
         .out("archive.move")
         .out("3 effects would")
         .without("fail");
@@ -184,7 +184,7 @@ fn what_a_nested_runbook_may_do_stands_in_the_access_report() {
 }
 
 #[test]
-fn killed_after_each_record_a_nested_run_ends_as_if_nothing_had_been() {
+fn a_nested_run_killed_after_any_record_is_completed_once() {
     let whole = prepared();
     whole.run(EXEC).status(0);
     let n_records = records(&whole);

@@ -85,10 +85,10 @@ fn a_plan_and_a_dry_run_look_because_looking_changes_nothing() {
 
 #[test]
 fn a_certificate_is_compared_with_days_names_and_who_is_believed() {
-    use runbook_tests::certificates::Authority;
+    use runbook_tests::certificates::CertificateAuthority;
     let env = home();
-    let authority = Authority::new("Team Root");
-    let other = Authority::new("Other Root");
+    let authority = CertificateAuthority::new("Team Root");
+    let other = CertificateAuthority::new("Other Root");
     std::fs::write(env.path().join("ca.pem"), authority.certificate()).expect("writable");
     let suite = |port: u16, with: &str| {
         format!(
@@ -116,7 +116,7 @@ fn a_certificate_is_compared_with_days_names_and_who_is_believed() {
 }
 
 /// A server that shows this certificate.
-fn tls(issued: &runbook_tests::certificates::Issued) -> u16 {
+fn tls(issued: &runbook_tests::certificates::IssuedCertificate) -> u16 {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     let chain = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).expect("PEM");
@@ -200,7 +200,7 @@ fn records_are_compared_and_a_name_that_does_not_exist_is_a_failed_check() {
 /// As they stand, and with servers of this machine in place of those that they name.
 #[test]
 fn the_examples_of_the_page_about_net_targets_do_what_they_say() {
-    let authority = runbook_tests::certificates::Authority::new("Team Root");
+    let authority = runbook_tests::certificates::CertificateAuthority::new("Team Root");
     let api = tls(&authority.server("localhost"));
     let here: [&[(&str, String)]; 3] = [
         &[

@@ -1,5 +1,4 @@
-//! A probe that gets no answer has no verdict, whichever probe it is and whatever kept the answer
-//! away.
+//! A probe that gets no answer has the outcome unknown, for every probe and every reason.
 
 use crate::{BUNDLED, home};
 use runbook_tests::free_port;
@@ -8,17 +7,18 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 
-/// Targets of one kind of server, by what keeps the answer away: nobody listens, the name is not
-/// found, or nobody answers.
+/// Targets of one kind of server that gives no answer: its port is closed, its name is not found,
+/// or it is silent.
 struct Server {
     kind: &'static str,
     away: Vec<(&'static str, String)>,
-    /// It takes a connection and says nothing. `None`: its target has no limit of time.
+    /// The target of a server that accepts connections and sends nothing.
     silent: String,
+    /// The key of the target that limits its time, if it has one.
     limit: Option<&'static str>,
 }
 
-/// Each bundled probe, what it is bound to, and its input.
+/// Each bundled probe, the kind of server, its slot and its input.
 const PROBES: &[(&str, &str, &str, &str)] = &[
     ("http:get", "http", "target", "{}"),
     ("http:head", "http", "target", "{}"),
@@ -36,16 +36,16 @@ const PROBES: &[(&str, &str, &str, &str)] = &[
     ("nagios:check", "program", "program", "{ arguments = [\"-P\", \"-k\", \"--\"] }"),
 ];
 
-/// Probes that read a file and ask nobody.
-const OF_FILES: &[&str] = &["sqlite:integrity-check"];
+/// Probes that read a file and contact no server.
+const FILE_PROBES: &[&str] = &["sqlite:integrity-check"];
 
-/// A name that no question can be asked about: no packet has room for it.
-fn no_name() -> String {
+/// A host name with a label longer than 63 bytes, which no DNS query can contain.
+fn unresolvable_name() -> String {
     format!("{}.internal", "a".repeat(70))
 }
 
 fn servers(folder: &std::path::Path, silent: u16, asleep: std::net::SocketAddr) -> Vec<Server> {
-    let (refused, unknown) = (format!("127.0.0.1:{}", free_port()), no_name());
+    let (refused, unknown) = (format!("127.0.0.1:{}", free_port()), unresolvable_name());
     let server = |kind, write: &dyn Fn(&str) -> String| Server {
         kind,
         away: vec![
@@ -105,9 +105,9 @@ fn servers(folder: &std::path::Path, silent: u16, asleep: std::net::SocketAddr) 
 }
 
 #[test]
-fn no_answer_is_no_verdict_for_every_probe_and_whatever_kept_it_away() {
+fn every_probe_without_an_answer_is_unknown() {
     let env = home();
-    // Whoever connects waits in the queue of a listener that never accepts.
+    // Connections wait in the queue of a listener that never accepts.
     let (tcp, _unix) = (
         TcpListener::bind("127.0.0.1:0").expect("a port"),
         UnixListener::bind(env.path().join("silent")).expect("a socket"),
@@ -166,13 +166,13 @@ fn no_answer_is_no_verdict_for_every_probe_and_whatever_kept_it_away() {
 }
 
 #[test]
-fn every_bundled_probe_is_among_those_that_get_no_answer() {
+fn every_bundled_probe_is_in_the_table_of_probes() {
     for bundled in BUNDLED {
         let inspected = runbook_runtime::inspect(bundled.component).expect("it is a plugin");
         for (name, operation) in &inspected.manifest.operations {
             let reference = format!("{}:{name}", bundled.name);
             let is_listed = PROBES.iter().any(|(uses, ..)| *uses == reference)
-                || OF_FILES.contains(&reference.as_str());
+                || FILE_PROBES.contains(&reference.as_str());
             assert_eq!(operation.kind.name() == "probe", is_listed, "{reference}");
         }
     }

@@ -12,8 +12,8 @@ const CHECK: &str = "[targets.db]\nsql = \"sqlite:shop.db\"\n[[check]]\nid = \"l
                      uses = \"sql:query\"\nbind.db = \"db\"\n\
                      with = { statement = \"select 1 as n\", first_row = { n = 1 } }\n";
 
-/// Each thing that must stay, below the home; the journal and the key are places of the host.
-const KEPT: &[&str] = &[
+/// Files below the home that must not be replaced. The journal and the key are protected paths.
+const PROTECTED_FILES: &[&str] = &[
     "work/r.toml",
     "work/s.toml",
     "work/targets.prod.toml",
@@ -48,7 +48,7 @@ fn prepared() -> TestEnv {
 }
 
 #[test]
-fn no_output_of_any_command_takes_the_place_of_what_the_program_reads() {
+fn no_output_option_overwrites_a_file_that_the_program_reads() {
     let env = prepared();
     let run = env.run_in("work", &["runs", "--format", "json"]).stdout;
     let run: serde_json::Value = serde_json::from_str(run.trim()).expect("JSON");
@@ -58,7 +58,7 @@ fn no_output_of_any_command_takes_the_place_of_what_the_program_reads() {
             rusqlite::Connection::open(env.path().join("work/shop.db")).expect("it opens");
         database.query_row("select count(*) from t", [], |row| row.get::<_, i64>(0)).expect("SQL")
     };
-    for kept in KEPT {
+    for kept in PROTECTED_FILES {
         let path = env.path().join(kept);
         let name = path.display().to_string();
         let report = format!("json={name}");
@@ -75,7 +75,7 @@ fn no_output_of_any_command_takes_the_place_of_what_the_program_reads() {
             let before = std::fs::read(&path).expect("it is there");
             env.run_in("work", command).status(status).err("another file");
             let after = std::fs::read(&path).expect("it is there");
-            // The journal is opened meanwhile, and keeps its runs.
+            // The journal file may change when it is opened, but keeps its runs.
             assert!(before == after || kept.ends_with("journal.db"), "{kept}: {command:?}");
             assert_eq!(rows(), 1, "nothing was run: {kept}: {command:?}");
         }

@@ -1,9 +1,9 @@
-//! Parameters: on the command line, in the environment, in a file, and asked for; the stronger one
-//! holds, and every mistake says where it was made.
+//! Parameters from flags, variables, files and prompts: which source overrides which, and every
+//! error names the source.
 
 use crate::home;
-use runbook_tests::env::{Finished, TestEnv, finish};
-use runbook_tests::running::Running;
+use runbook_tests::env::{ProgramOutput, TestEnv, finish};
+use runbook_tests::running::RunningProgram;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::wait_for;
 
@@ -46,7 +46,7 @@ fn prepared() -> TestEnv {
     env
 }
 
-fn run(env: &TestEnv, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+fn run(env: &TestEnv, arguments: &[&str], variables: &[(&str, &str)]) -> ProgramOutput {
     let mut command = env.command(&[&["exec", "r.toml"], arguments].concat());
     finish(command.envs(variables.iter().copied()).output().expect("the program starts"))
 }
@@ -58,7 +58,7 @@ fn params(env: &TestEnv) -> serde_json::Value {
 }
 
 #[test]
-fn the_command_line_is_stronger_than_a_variable_which_is_stronger_than_a_file() {
+fn flags_override_variables_which_override_the_params_file() {
     let env = prepared();
     env.file(
         "p.toml",
@@ -86,7 +86,7 @@ fn the_command_line_is_stronger_than_a_variable_which_is_stronger_than_a_file() 
 }
 
 #[test]
-fn a_mistake_in_a_parameter_is_told_with_the_place_where_it_was_given() {
+fn an_invalid_parameter_is_reported_with_its_origin() {
     let env = prepared();
     let set = ["--set", "incident=INC-1"];
     run(&env, &set, &[("RUNBOOK_PARAM_DRY_ROWS", "many")])
@@ -110,7 +110,7 @@ fn a_mistake_in_a_parameter_is_told_with_the_place_where_it_was_given() {
     run(&env, &["--params-file", "bytes.toml"], &[]).status(2).err("not UTF-8");
     let mut piped = env.command(&["exec", "r.toml", "--params-file", "-"]);
     piped.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let mut child = Running::start(&mut piped);
+    let mut child = RunningProgram::start(&mut piped);
     let _ = std::io::Write::write_all(
         &mut child.stdin.take().expect("piped"),
         "#".repeat((1 << 20) + 1).as_bytes(),
@@ -120,7 +120,7 @@ fn a_mistake_in_a_parameter_is_told_with_the_place_where_it_was_given() {
 }
 
 #[test]
-fn a_required_parameter_is_asked_for_on_a_terminal_until_it_fits() {
+fn a_required_parameter_is_prompted_for_until_it_is_valid() {
     let env = prepared();
     let mut terminal = Terminal::open();
     let mut child = terminal.spawn(&env.command(&["exec", "r.toml"]), Control::None);
@@ -131,12 +131,12 @@ fn a_required_parameter_is_asked_for_on_a_terminal_until_it_fits() {
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     terminal.close();
     assert_eq!(params(&env)["incident"], "INC-7");
-    // Where nobody can be asked it is an error, as before.
+    // Without a terminal it is an error.
     run(&env, &[], &[]).status(2).err("parameter `incident` is required");
 }
 
 #[test]
-fn a_variable_that_names_no_parameter_is_warned_of_with_the_one_that_was_meant() {
+fn a_variable_for_an_unknown_parameter_is_a_warning_with_a_suggestion() {
     let env = crate::home();
     env.file(
         "r.toml",

@@ -1,4 +1,4 @@
-//! `plan --out` and `exec --plan`: what was shown is what runs, once; whatever differs then is
+//! `plan --out` and `exec --plan`: a saved plan runs once and exactly as shown. Any difference is
 //! refused before the first effect.
 
 use crate::home;
@@ -41,7 +41,7 @@ fn total(env: &TestEnv, name: &str) -> i64 {
 }
 
 #[test]
-fn what_was_planned_is_what_runs_and_it_runs_once() {
+fn a_plan_runs_as_planned_and_only_once() {
     let env = shop();
     env.run(&["plan", "r.toml", "--set", "id=2", "--out", "p.json"])
         .status(0)
@@ -58,7 +58,8 @@ fn what_was_planned_is_what_runs_and_it_runs_once() {
     assert_eq!(total(&env, "shop.db"), 31);
 }
 
-/// Everything that a plan is made of, changed after it was made: the file and what it says then.
+/// Changes after a plan was made: the file, the text to replace, its replacement, and the expected
+/// message.
 const CHANGES: &[(&str, &str, &str, &str)] = &[
     ("r.toml", "total + 1", "total + 100", "total + 100"),
     ("r.toml", "it is a test", "it is another test", "it is another test"),
@@ -69,7 +70,7 @@ const CHANGES: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn whatever_differs_from_the_plan_is_shown_and_nothing_runs() {
+fn a_difference_from_the_plan_is_shown_and_nothing_runs() {
     for (name, old, new, said) in CHANGES {
         let env = shop();
         env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);
@@ -86,7 +87,7 @@ fn whatever_differs_from_the_plan_is_shown_and_nothing_runs() {
 }
 
 #[test]
-fn a_file_that_is_no_plan_is_refused_and_a_plan_takes_no_other_runbook_parameter_or_environment() {
+fn an_invalid_plan_and_options_that_contradict_a_plan_are_refused() {
     let env = shop();
     env.run(&["exec", "--plan", "p.json"]).status(2).err("the plan `p.json` cannot be read");
     for wrong in ["", "{}", "[]", "{\"format\": 1}"] {
@@ -116,7 +117,7 @@ fn a_file_that_is_no_plan_is_refused_and_a_plan_takes_no_other_runbook_parameter
 }
 
 #[test]
-fn a_plan_is_run_as_it_was_shown_also_of_who_runs_it() {
+fn a_plan_of_another_operator_is_refused() {
     let env = shop();
     env.file("r.toml", &RUNBOOK.replace("{{ run.id }}", "{{ run.id }} {{ run.operator }}"));
     env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);
@@ -135,7 +136,7 @@ fn a_plan_is_run_as_it_was_shown_also_of_who_runs_it() {
 }
 
 #[test]
-fn a_plan_runs_once_and_in_no_other_journal_than_its_own() {
+fn a_plan_runs_only_in_its_own_journal() {
     let env = shop();
     env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);
     for (journal, folder) in [("other.journal", "."), ("p/journal.db", ".")] {
@@ -146,7 +147,7 @@ fn a_plan_runs_once_and_in_no_other_journal_than_its_own() {
             .err(journal);
     }
     assert_eq!(total(&env, "shop.db"), 30);
-    // By another name it is the same one.
+    // A symlink to the journal is the same journal.
     let default = env.path().join(".local/state/runbook/journal.db");
     std::os::unix::fs::symlink(default.parent().expect("a folder"), env.path().join("state"))
         .expect("a link");

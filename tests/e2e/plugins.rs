@@ -1,11 +1,11 @@
-//! What the author of a plugin, and who is given one, can learn of it from the program.
+//! `runbook plugin`: what authors and users of a plugin can learn about it.
 
 use crate::{BUNDLED, bundled, home};
 use runbook_tests::env::TestEnv;
-use runbook_tests::running::Running;
+use runbook_tests::running::RunningProgram;
 
 /// A home with the bundled plugin `slack` as a file of a team.
-fn with_a_file() -> TestEnv {
+fn env_with_plugin_file() -> TestEnv {
     let env = home();
     env.file("checks/placeholder", "");
     std::fs::write(env.path().join("checks/mine.wasm"), bundled("slack"))
@@ -14,7 +14,7 @@ fn with_a_file() -> TestEnv {
 }
 
 #[test]
-fn the_example_of_every_operation_is_a_good_part_of_a_runbook() {
+fn the_example_of_every_operation_is_valid() {
     let env = home();
     let mut tried = 0;
     for plugin in BUNDLED {
@@ -52,7 +52,7 @@ fn inspect_shows_inputs_and_outputs_with_type_need_and_description() {
         "\"query\" | \"transaction\"",
         "default \"query\"",
         "queries[].pid",
-        "The oldest first.",
+        "the oldest first.",
     ] {
         assert!(shown.contains(said), "`{said}` is not in\n{shown}");
     }
@@ -62,8 +62,8 @@ fn inspect_shows_inputs_and_outputs_with_type_need_and_description() {
 }
 
 #[test]
-fn a_file_is_named_as_the_runbook_has_it_and_what_is_suggested_works() {
-    let env = with_a_file();
+fn suggestions_name_a_plugin_file_as_the_runbook_does() {
+    let env = env_with_plugin_file();
     let runbook = |operation: &str, with: &str| {
         env.file(
             "checks/r.toml",
@@ -91,7 +91,7 @@ fn a_file_is_named_as_the_runbook_has_it_and_what_is_suggested_works() {
 }
 
 #[test]
-fn a_plugin_that_cannot_be_built_is_told_why_once() {
+fn a_failed_plugin_build_reports_its_reason_once() {
     let env = home();
     env.file("p/Cargo.toml", "[package]\nname = \"p\"\nversion = \"0.1.0\"\n[workspace]\n");
     let missing = env.run(&["plugin", "build", "p"]).status(2).err("plugin.toml").stderr;
@@ -104,13 +104,13 @@ fn a_plugin_that_cannot_be_built_is_told_why_once() {
     env.run(&["plugin", "build", "p"]).status(2).err("E0307").err("plugin.toml:8");
 }
 
-/// Each bundled plugin as a file with the same manifest and other code: a custom section more.
-fn impostor(plugin: &crate::Bundled) -> Vec<u8> {
+/// A bundled plugin with an additional custom section: the same manifest and name, other code.
+fn impostor(plugin: &crate::BundledPlugin) -> Vec<u8> {
     [plugin.component, &[0, 2, 1, b'x']].concat()
 }
 
 #[test]
-fn the_name_of_a_bundled_plugin_is_borne_by_nothing_else() {
+fn no_other_plugin_may_have_the_name_of_a_bundled_one() {
     let env = home();
     env.file("checks/placeholder", "");
     for plugin in BUNDLED {
@@ -157,9 +157,9 @@ fn the_name_of_a_bundled_plugin_is_borne_by_nothing_else() {
 }
 
 #[test]
-fn a_plugin_with_a_name_of_its_own_is_said_to_come_from_a_file() {
+fn inspect_shows_that_a_plugin_comes_from_a_file() {
     let env = home();
-    std::fs::write(env.path().join("mine.wasm"), crate::renamed("sql", "our"))
+    std::fs::write(env.path().join("mine.wasm"), crate::renamed_plugin("sql", "our"))
         .expect("it can be written");
     let inspected = env.run(&["plugin", "inspect", "./mine.wasm"]).status(0);
     assert!(
@@ -169,7 +169,7 @@ fn a_plugin_with_a_name_of_its_own_is_said_to_come_from_a_file() {
     );
 }
 
-/// The command lines of all processes that a process has started and that go on.
+/// The command lines of the running child processes of a process.
 fn children(pid: u32) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let pids = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
@@ -190,7 +190,8 @@ fn the_program_compiles_plugins_in_a_child_with_limits() {
          [[preflight]]\nid = \"p\"\nuses = \"http:get\"\nbind.target = \"site\"\n",
     );
     let seen_in = |cache: &std::path::Path| {
-        let mut run = Running::start(env.command(&["exec", "c.toml"]).env("RUNBOOK_CACHE", cache));
+        let mut run =
+            RunningProgram::start(env.command(&["exec", "c.toml"]).env("RUNBOOK_CACHE", cache));
         let mut seen = Vec::new();
         while run.try_wait().expect("it is a child of ours").is_none() {
             seen.extend(
@@ -212,8 +213,7 @@ fn the_program_compiles_plugins_in_a_child_with_limits() {
     assert_eq!(seen_in(&cache), Vec::<String>::new(), "what is kept is not compiled again");
 }
 
-/// A bundled plugin can be taken out, signed and trusted: all that is done with one from elsewhere,
-/// without building one.
+/// A bundled plugin can be exported, signed and trusted like a plugin from elsewhere.
 #[test]
 fn a_bundled_plugin_is_exported_inspected_signed_and_trusted() {
     let env = home();
@@ -250,7 +250,7 @@ fn a_bundled_plugin_is_exported_inspected_signed_and_trusted() {
 }
 
 #[test]
-fn what_need_not_be_bound_stands_in_the_example_as_a_comment() {
+fn optional_slots_are_comments_in_the_example() {
     let example = home().run(&["plugin", "inspect", "smoke:run"]).status(0).stdout;
     for slot in ["password", "token"] {
         assert!(example.contains(&format!("# bind.{slot} = \"{slot}\"")), "{example}");

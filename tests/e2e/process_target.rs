@@ -126,7 +126,7 @@ fn a_boundary_refuses_programs_on_a_kernel_that_lacks_what_it_requires() {
         assert!(ran());
         let run = env.newest_run();
         env.run(&["show", &run, "--format", "jsonl"])
-            .out("lacks a wall around the program, `signals`");
+            .out("lacks a protection for the program, `signals`");
         env.run(&["doctor"]).out("signals");
     });
     exec("all.toml").status(0);

@@ -1,9 +1,9 @@
-//! What a program cannot do to the operator who runs it, and what the environment of the operator
-//! cannot do to a run.
+//! A program that a step runs cannot use the operator's terminal, and the operator's environment
+//! cannot redirect the run.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
-use runbook_tests::running::Running;
+use runbook_tests::running::RunningProgram;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::wait_for;
 
@@ -24,10 +24,10 @@ fn runbook(env: &TestEnv, script: &str) {
     );
 }
 
-/// The first needs a terminal; the second is what `TIOCSTI` needs too: that it is the program's
-/// own.
+/// Without a controlling terminal, a program can neither open `/dev/tty` nor type keys with
+/// `TIOCSTI`.
 #[test]
-fn a_program_has_no_terminal_to_type_or_write_into() {
+fn a_program_has_no_controlling_terminal() {
     let env = home();
     runbook(&env, "if (: < /dev/tty) 2>/dev/null; then echo has one; else echo has none; fi");
     let terminal = Terminal::open();
@@ -40,7 +40,7 @@ fn a_program_has_no_terminal_to_type_or_write_into() {
 }
 
 #[test]
-fn what_was_typed_before_a_question_is_no_answer_to_it() {
+fn input_typed_before_a_prompt_does_not_answer_it() {
     let env = home();
     runbook(&env, "touch begun; while ! test -e go; do sleep 0.05; done");
     let terminal = Terminal::open();
@@ -61,7 +61,7 @@ fn what_was_typed_before_a_question_is_no_answer_to_it() {
 }
 
 #[test]
-fn no_variable_of_the_operator_says_where_a_name_leads() {
+fn resolver_variables_of_the_operator_are_removed() {
     let env = home();
     runbook(&env, "touch begun; while ! test -e go; do sleep 0.05; done");
     let mut command = env.command(&["exec", "r.toml", "--yes"]);
@@ -69,7 +69,7 @@ fn no_variable_of_the_operator_says_where_a_name_leads() {
         command.env(name, "evil");
     }
     command.env("HARMLESS", "kept");
-    let running = Running::start(&mut command);
+    let running = RunningProgram::start(&mut command);
     wait_for("the first step runs", || env.path().join("begun").exists());
     let environment =
         std::fs::read(format!("/proc/{}/environ", running.id())).expect("it still runs");

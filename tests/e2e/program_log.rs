@@ -1,7 +1,7 @@
-//! What the program says of itself: `-v`, `RUNBOOK_LOG`, `--log-format`.
+//! The log of the program: `-v`, `RUNBOOK_LOG`, `--log-format`.
 
 use crate::home;
-use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::env::{ProgramOutput, TestEnv};
 
 const RUNBOOK: &str = r#"
 format = 1
@@ -30,24 +30,24 @@ fn prepared() -> TestEnv {
     env
 }
 
-fn exec(arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+fn exec(arguments: &[&str], variables: &[(&str, &str)]) -> ProgramOutput {
     let env = prepared();
     let mut command = env.command(&[&["exec", "r.toml", "--yes"], arguments].concat());
     command.envs(variables.iter().copied());
     runbook_tests::env::finish(command.output().expect("the program starts"))
 }
 
-/// Lines of the program's log have a level.
-fn logged(finished: &Finished) -> Vec<&str> {
+/// The lines of stderr that belong to the log: they have a level.
+fn log_lines(finished: &ProgramOutput) -> Vec<&str> {
     let levels = [" ERROR ", " WARN ", " INFO ", " DEBUG ", " TRACE "];
     finished.stderr.lines().filter(|line| levels.iter().any(|level| line.contains(level))).collect()
 }
 
 #[test]
-fn nothing_is_said_unless_somebody_asks() {
+fn nothing_is_logged_by_default() {
     let finished = exec(&[], &[]);
     assert_eq!(finished.status, 0, "{}", finished.stderr);
-    assert_eq!(logged(&finished), Vec::<&str>::new());
+    assert_eq!(log_lines(&finished), Vec::<&str>::new());
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn runs_calls_and_host_calls_are_spans_within_each_other() {
     ] {
         let finished = exec(arguments, variables);
         assert_eq!(finished.status, 0, "{}", finished.stderr);
-        let lines = logged(&finished);
+        let lines = log_lines(&finished);
         let host_call = lines
             .iter()
             .find(|line| line.contains("host call{"))
@@ -73,7 +73,7 @@ fn runs_calls_and_host_calls_are_spans_within_each_other() {
 }
 
 #[test]
-fn as_json_each_line_is_one_object() {
+fn each_line_of_a_json_log_is_one_object() {
     let finished = exec(&["-vvv", "--log-format", "json"], &[]);
     assert_eq!(finished.status, 0, "{}", finished.stderr);
     let lines: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with('{')).collect();
@@ -89,9 +89,9 @@ fn as_json_each_line_is_one_object() {
     }
 }
 
-/// Neither the program nor a library below it logs what it sends, whatever is asked for.
+/// Neither the program nor a library logs statements, at any level.
 #[test]
-fn no_statement_and_no_library_is_in_it_at_any_level() {
+fn the_log_has_no_statement_and_no_library_message_at_any_level() {
     for (arguments, variables) in [
         (&["-vvv"][..], &[][..]),
         (&[], &[("RUNBOOK_LOG", "trace")]),
@@ -99,7 +99,7 @@ fn no_statement_and_no_library_is_in_it_at_any_level() {
     ] {
         let finished = exec(arguments, variables);
         assert_eq!(finished.status, 0, "{}", finished.stderr);
-        assert!(!logged(&finished).is_empty());
+        assert!(!log_lines(&finished).is_empty());
         assert!(!finished.stderr.contains("a-word-of-the-statement"), "{}", finished.stderr);
         for library in ["sqlx", "hyper", "rustls", "reqwest", "wasmtime", "cranelift"] {
             assert!(
@@ -112,7 +112,7 @@ fn no_statement_and_no_library_is_in_it_at_any_level() {
 }
 
 #[test]
-fn a_filter_that_cannot_be_used_stops_the_program_before_it_begins() {
+fn an_invalid_log_filter_stops_the_program_at_once() {
     for filter in ["hyper=trace", "info,sqlx=debug", "loud", "runbook_runtime=loud"] {
         let finished = exec(&[], &[("RUNBOOK_LOG", filter)]);
         assert_eq!(finished.status, 2, "{filter}: {}", finished.stderr);

@@ -1,5 +1,5 @@
-//! A project: its runbooks are listed, and found by their names from any folder below it. And the
-//! settings of one person.
+//! Projects: their runbooks are listed and found by name from any folder below, and their limits
+//! apply. And the configuration of one person.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -88,7 +88,7 @@ fn every_command_that_takes_a_runbook_takes_its_name_from_every_folder_of_the_pr
             .out("ok, 1 check");
         env.run_in(folder, &["check", "front"]).status(0);
     }
-    // A file is stronger than a name.
+    // A file takes precedence over a runbook with that name.
     env.file("p/ops/deploy", &runbook("other", "Another"));
     env.run_in("p/ops", &["plan", "deploy", "--offline", "--set", "incident=INC-1"])
         .status(0)
@@ -99,7 +99,7 @@ fn every_command_that_takes_a_runbook_takes_its_name_from_every_folder_of_the_pr
 }
 
 #[test]
-fn a_name_that_no_runbook_or_more_than_one_has_is_told() {
+fn an_unknown_or_ambiguous_runbook_name_is_reported() {
     let env = project();
     for command in ["exec", "plan", "validate", "lock"] {
         env.run_in("p", &[command, "emergency"])
@@ -120,7 +120,7 @@ fn a_name_that_no_runbook_or_more_than_one_has_is_told() {
 }
 
 #[test]
-fn without_a_project_the_working_directory_and_its_runbooks_are_looked_into() {
+fn without_a_project_runbooks_are_found_in_the_working_directory() {
     let env = home();
     env.run(&["list"]).status(0).err("there is no runbook in");
     env.file("here.toml", &runbook("here", "Here"));
@@ -132,7 +132,7 @@ fn without_a_project_the_working_directory_and_its_runbooks_are_looked_into() {
 }
 
 #[test]
-fn a_project_holds_its_limits_besides_those_of_the_operator_and_sets_nothing_of_the_operator() {
+fn a_project_adds_limits_and_cannot_change_settings_of_the_operator() {
     let env = project();
     let nothing = "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
                    hosts = [\"example.com\"]\n";
@@ -156,7 +156,7 @@ fn a_project_holds_its_limits_besides_those_of_the_operator_and_sets_nothing_of_
 }
 
 #[test]
-fn what_one_person_sets_is_weaker_than_a_variable_and_a_flag() {
+fn variables_and_flags_override_the_configuration() {
     let env = home();
     let config = ".config/runbook/config.toml";
     env.file("r.toml", &runbook("r", "R"));
@@ -192,7 +192,7 @@ fn what_one_person_sets_is_weaker_than_a_variable_and_a_flag() {
 }
 
 #[test]
-fn the_limits_of_a_project_hold_for_its_runbooks_wherever_they_are_named_from() {
+fn the_limits_of_a_project_apply_from_every_folder() {
     let env = project();
     let file = env.path().join("p/ops/deploy.toml").display().to_string();
     std::fs::create_dir_all(env.path().join("away/links")).expect("a folder");
@@ -215,7 +215,7 @@ fn the_limits_of_a_project_hold_for_its_runbooks_wherever_they_are_named_from() 
         ("journal = \"x\"\n", 2, "set by each operator"),
     ] {
         env.file("p/.runbook.toml", &format!("format = 1\n{limits}"));
-        // A nearer project says where runbooks are, and takes no limit away.
+        // A nearer project file names the runbooks but removes no limit.
         for nearer in [None, Some("p/ops/.runbook.toml")] {
             if let Some(nearer) = nearer {
                 env.file(nearer, "format = 1\n");
@@ -240,7 +240,7 @@ fn the_limits_of_a_project_hold_for_its_runbooks_wherever_they_are_named_from() 
 }
 
 #[test]
-fn a_run_that_goes_on_is_held_to_the_limits_of_the_project_in_which_its_runbook_lies() {
+fn a_resumed_run_obeys_the_limits_of_its_project() {
     let env = home();
     let waits = runbook("waits", "Waits").replace("required = true", "default = \"x\"");
     env.file(
@@ -268,7 +268,7 @@ fn a_run_that_goes_on_is_held_to_the_limits_of_the_project_in_which_its_runbook_
 }
 
 #[test]
-fn no_variable_and_no_nearer_file_lifts_a_limit_that_somebody_set() {
+fn no_variable_turns_the_locked_setting_off() {
     let env = home();
     env.file("p/r.toml", &runbook("r", "R"));
     database(&env, "p");
@@ -298,7 +298,7 @@ fn no_variable_and_no_nearer_file_lifts_a_limit_that_somebody_set() {
 }
 
 #[test]
-fn nothing_of_the_working_directory_is_taken_for_the_home_of_the_operator() {
+fn a_relative_home_is_not_used() {
     let env = home();
     env.file(
         ".config/runbook/config.toml",
@@ -319,7 +319,7 @@ fn nothing_of_the_working_directory_is_taken_for_the_home_of_the_operator() {
 }
 
 #[test]
-fn a_project_that_is_wrong_keeps_nobody_from_what_was_written_of_a_run_nor_from_cancelling_it() {
+fn an_invalid_project_does_not_prevent_reading_or_cancelling_runs() {
     let env = home();
     let waits = runbook("waits", "Waits").replace("required = true", "default = \"x\"");
     env.file(

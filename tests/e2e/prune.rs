@@ -8,7 +8,7 @@ const CLEAN: &str = "format = 1\n[runbook]\nname = \"clean\"\n[targets.db]\n\
                      sql = \"sqlite:work.db\"\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\n\
                      bind.db = \"db\"\nwith.statement = \"select 1 as n\"\n";
 
-/// Fails after its effect, which nobody can undo.
+/// Fails after its effect, and the undo fails, too.
 const DIRTY: &str = r#"
 format = 1
 [runbook]
@@ -50,7 +50,7 @@ fn runs(env: &TestEnv, journal: &str) -> Vec<String> {
         .collect()
 }
 
-fn prunes(journal: &str) {
+fn check_prune(journal: &str) {
     let env = prepared(journal);
     let prune = |more: &[&str]| {
         let mut arguments = vec!["prune", "--journal", journal];
@@ -60,7 +60,7 @@ fn prunes(journal: &str) {
     // Nothing is old enough.
     prune(&["--older-than", "1h", "--yes"]).status(0).err("nothing to remove");
     assert_eq!(runs(&env, journal), ["dirty", "clean", "clean"]);
-    // Nobody was asked, so nothing happens.
+    // Without a terminal and without `--yes`, nothing is removed.
     prune(&["--older-than", "0s"]).status(2).err("--yes").err("remove 2 runs");
     prune(&["--older-than", "0s", "--dry-run"])
         .status(0)
@@ -75,14 +75,14 @@ fn prunes(journal: &str) {
 }
 
 #[test]
-fn in_a_file() {
-    prunes("journal.db");
+fn prune_removes_old_runs_from_a_file_journal() {
+    check_prune("journal.db");
 }
 
 #[test]
-fn on_a_server() {
+fn prune_removes_old_runs_from_a_server_journal() {
     let postgres = Postgres::start(0);
-    prunes(&postgres.database("runs"));
+    check_prune(&postgres.database("runs"));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_time_without_a_unit_is_refused() {
 }
 
 #[test]
-fn where_there_is_no_journal_none_is_made() {
+fn prune_creates_no_journal() {
     let env = home();
     env.run(&["prune", "--older-than", "1d", "--yes", "--journal", "none.db"])
         .status(0)

@@ -1,3 +1,5 @@
+//! The shipped runbooks: the quickstart and the emergency.
+
 use crate::{home, repository};
 use runbook_tests::env::TestEnv;
 
@@ -31,7 +33,7 @@ fn the_quickstart_repairs_its_database() {
 }
 
 #[test]
-fn a_verify_that_fails_puts_the_database_back() {
+fn a_failed_verify_restores_the_database() {
     let env = with_runbooks();
     env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"])
         .status(1)
@@ -39,7 +41,7 @@ fn a_verify_that_fails_puts_the_database_back() {
         .out("expected 99");
     assert_eq!(count(&env, "select count(*) from orders"), 5, "the two broken orders are back");
     env.run(&["runs"]).status(0).out("undone");
-    // Tried again, it is another run, and its undo finds the backup of the first.
+    // A retry is another run, and its undo restores the backup of the first run.
     env.run(&["retry", &env.newest_run(), "--from", "repair", "--yes"])
         .status(1)
         .err("undoing 1 step")
@@ -52,7 +54,7 @@ fn a_verify_that_fails_puts_the_database_back() {
 }
 
 #[test]
-fn the_quickstart_tried_again_puts_the_database_back_too() {
+fn a_retry_of_the_quickstart_restores_the_database_too() {
     let env = with_runbooks();
     env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"]).status(1);
     let run = env.newest_run();
@@ -79,7 +81,7 @@ fn a_dry_run_changes_nothing() {
 }
 
 #[test]
-fn a_plan_asks_the_steps_and_offline_nobody() {
+fn a_plan_calls_the_steps_and_an_offline_plan_contacts_nothing() {
     let env = with_runbooks();
     env.run(&["plan", "runbooks/quickstart.toml"])
         .status(0)

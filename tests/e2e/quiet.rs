@@ -1,8 +1,8 @@
-//! `-q` prints what is wrong, what needs a person, and what was asked for. The end of a run is
-//! printed once.
+//! `-q` prints only errors, requests to a person, and requested output. The end of a run is printed
+//! once.
 
 use crate::home;
-use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::env::{ProgramOutput, TestEnv, finish};
 use std::fs::File;
 
 const RUNBOOK: &str = r#"
@@ -44,7 +44,7 @@ fn prepared(second: &str, more: &str) -> TestEnv {
     env
 }
 
-fn is_silent(finished: &Finished) {
+fn assert_silent(finished: &ProgramOutput) {
     assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("", ""));
 }
 
@@ -74,14 +74,14 @@ fn a_run_that_does_not_succeed_says_how_it_ended_and_what_to_do() {
 }
 
 #[test]
-fn what_a_person_is_to_do_is_said_and_so_is_how_the_run_goes_on() {
+fn instructions_for_a_person_are_printed() {
     let env = prepared("said", LOOK);
     let finished = env.run(&["exec", "-q", "r.toml", "-y"]).status(5);
     let finished =
         finished.err("Look at the lamp.").err("Is it green?").out("Paused: ").out("Next: ");
     assert!(!finished.stderr.contains("first"), "{finished:?}");
     let run = env.newest_run();
-    is_silent(&env.run(&["answer", "-q", &run, "look"]).status(0));
+    assert_silent(&env.run(&["answer", "-q", &run, "look"]).status(0));
     let finished = env.run(&["resume", "-q", &run]).status(0);
     assert_eq!(
         (finished.stdout.lines().count(), finished.stderr.as_str()),
@@ -91,7 +91,7 @@ fn what_a_person_is_to_do_is_said_and_so_is_how_the_run_goes_on() {
 }
 
 #[test]
-fn what_stdout_is_given_to_has_it_alone_and_the_end_is_said_all_the_same() {
+fn with_events_on_stdout_the_end_is_printed_to_stderr() {
     let env = prepared("said", "");
     let finished = env.run(&["exec", "-q", "r.toml", "-y", "--events", "-"]).status(0);
     assert!(finished.stdout.lines().all(|line| line.starts_with('{')), "{finished:?}");
@@ -100,13 +100,13 @@ fn what_stdout_is_given_to_has_it_alone_and_the_end_is_said_all_the_same() {
 }
 
 #[test]
-fn a_listing_that_was_asked_for_is_shown_and_notes_are_not() {
+fn listings_are_printed_and_notes_are_not() {
     let env = prepared("said", "");
-    is_silent(&env.run(&["runs", "-q"]).status(0));
-    is_silent(&env.run(&["locks", "-q"]).status(0));
-    is_silent(&env.run(&["validate", "-q", "r.toml"]).status(0));
-    is_silent(&env.run(&["lock", "-q", "r.toml"]).status(0));
-    is_silent(&env.run(&["fmt", "-q", "r.toml"]).status(0));
+    assert_silent(&env.run(&["runs", "-q"]).status(0));
+    assert_silent(&env.run(&["locks", "-q"]).status(0));
+    assert_silent(&env.run(&["validate", "-q", "r.toml"]).status(0));
+    assert_silent(&env.run(&["lock", "-q", "r.toml"]).status(0));
+    assert_silent(&env.run(&["fmt", "-q", "r.toml"]).status(0));
     env.run(&["exec", "-q", "r.toml", "-y"]).status(0);
     assert_eq!(env.run(&["runs", "-q"]).status(0).stdout, env.run(&["runs"]).status(0).stdout);
     env.run(&["show", "-q", &env.newest_run()]).status(0).out("✓ first").out("Succeeded");
@@ -114,7 +114,7 @@ fn a_listing_that_was_asked_for_is_shown_and_notes_are_not() {
 }
 
 #[test]
-fn what_is_wrong_is_said_as_without_it() {
+fn errors_are_printed_as_without_quiet() {
     let env = prepared("said", "[[step]]\nid = \"x\"\nuses = 7\n");
     for command in [
         &["validate", "r.toml"][..],
@@ -131,7 +131,7 @@ fn what_is_wrong_is_said_as_without_it() {
 }
 
 /// Stdout and stderr of a program in one file, as in the log of a CI service.
-fn in_one_file(env: &TestEnv, arguments: &[&str]) -> String {
+fn run_into_one_file(env: &TestEnv, arguments: &[&str]) -> String {
     let log = File::create(env.path().join("log")).expect("made");
     let both = log.try_clone().expect("a file can be shared");
     let output = env.command(arguments).stdout(log).stderr(both).output().expect("it starts");
@@ -140,22 +140,22 @@ fn in_one_file(env: &TestEnv, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn how_a_run_ended_is_said_once_where_both_streams_are_read_together() {
+fn the_end_of_a_run_is_printed_once_if_both_streams_go_to_one_file() {
     let env = prepared("missing", "");
-    let told = in_one_file(&env, &["exec", "r.toml", "-y"]);
+    let told = run_into_one_file(&env, &["exec", "r.toml", "-y"]);
     assert_eq!(told.matches("DIRTY. ").count(), 1, "{told}");
     let run = env.newest_run();
-    let told = in_one_file(&env, &["show", &run, "--follow"]);
+    let told = run_into_one_file(&env, &["show", &run, "--follow"]);
     assert_eq!(told.matches("DIRTY. ").count(), 1, "{told}");
-    let told = in_one_file(&env, &["exec", "r.toml", "-y", "--events", "-"]);
+    let told = run_into_one_file(&env, &["exec", "r.toml", "-y", "--events", "-"]);
     assert_eq!(told.matches("DIRTY. ").count(), 1, "{told}");
-    // Apart, each stream says it.
+    // With separate streams, each has the end of the run.
     let apart = env.run(&["exec", "r.toml", "-y"]).status(7).out("DIRTY. ").err("DIRTY. ");
     assert_eq!(apart.stdout.matches("DIRTY. ").count(), 1, "{apart:?}");
     assert_eq!(apart.stderr.matches("DIRTY. ").count(), 1, "{apart:?}");
 }
 
-/// What went wrong in a run that succeeds all the same is a warning that something was not done.
+/// A step failed, but `on_failure = "continue"` or `finally` lets the run end.
 #[test]
 fn a_step_that_failed_is_named_with_its_reason_however_the_run_ended() {
     let goes_on = "[[step]]\nid = \"third\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\

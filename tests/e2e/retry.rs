@@ -1,6 +1,6 @@
-//! `runbook retry RUN --from STEP`: after the cause of a failure was removed.
+//! `runbook retry RUN --from STEP`: a new run after the cause of a failure was removed.
 
-use crate::{home, texts};
+use crate::{home, query_texts};
 use runbook_tests::env::TestEnv;
 use runbook_tests::http::Receiver;
 use std::io::{Read as _, Write as _};
@@ -40,11 +40,11 @@ irreversible = "counted"
 "#;
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    texts(env, "work.db", "select name from effects order by rowid")
+    query_texts(env, "work.db", "select name from effects order by rowid")
 }
 
 #[test]
-fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
+fn retry_starts_at_a_step_with_the_repaired_runbook_and_the_parameters_of_the_run() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
@@ -67,9 +67,9 @@ fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
         .out("done in run")
         .out("Succeeded");
     assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
-    // What the run did is undone by it alone, and the other run is as it was.
+    // Each run undoes only its own steps.
     let later = env.newest_run();
-    // Whoever looks at the first run is not sent on the way that the second one has gone already.
+    // `show` of the first run does not suggest another retry.
     let shown = env
         .run(&["show", &failed])
         .status(0)
@@ -79,7 +79,7 @@ fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
     env.run(&["show", &env.newest_run(), "--format", "json"]).status(0).out("\"retry_of\"");
     env.file("r.toml", &RUNBOOK.replace("params.word", "params.other"));
     env.run(&["retry", &failed, "--from", "second", "--yes"]).status(2);
-    // A run is tried again once. The later run knows what both have done.
+    // A run can be retried only once. The later run knows the completed steps of both.
     env.file(
         "r.toml",
         &RUNBOOK.replace("into missing values (1)", "into effects values ('second')"),
@@ -111,7 +111,7 @@ irreversible = "money"
 "#;
 
 #[test]
-fn items_that_were_done_are_not_done_again_and_an_item_is_a_place_to_begin() {
+fn retry_skips_completed_items_and_can_start_at_an_item() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     let tables = "create table effects (name text); create table customers (name text); insert \
@@ -133,16 +133,15 @@ fn items_that_were_done_are_not_done_again_and_an_item_is_a_place_to_begin() {
     assert_eq!(effects(&env), ["1", "2", "3", "4"]);
 }
 
-/// As [`REFUND`], with an undo.
-fn repaid() -> String {
+/// [`REFUND`] with an undo.
+fn refund_with_undo() -> String {
     let undo = "undo = { uses = \"sql:transaction\", bind.db = \"db\", with.statements = \
                 [\"delete from effects where name = '{{ item }}'\"] }";
     REFUND.replace("irreversible = \"money\"", undo)
 }
 
 #[test]
-fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_undone_and_each_run_is_named()
- {
+fn retry_skips_items_of_an_earlier_run_after_the_later_run_was_undone() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     let broken = "create trigger broken before insert on effects when new.name = '3' begin select \
@@ -150,11 +149,11 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
     let tables = "create table effects (name text); create table customers (name text); \
                   insert into customers values ('1'), ('2'), ('3'), ('4');";
     database.execute_batch(&format!("{tables}{broken}")).expect("good SQL");
-    env.file("r.toml", &repaid());
+    env.file("r.toml", &refund_with_undo());
     env.run(&["exec", "r.toml", "--yes"]).status(7);
     let first = env.newest_run();
     database.execute_batch("drop trigger broken").expect("good SQL");
-    let more = repaid().replace("\"4\"]", "\"4\", \"5\"]");
+    let more = refund_with_undo().replace("\"4\"]", "\"4\", \"5\"]");
     let more = format!(
         "{more}\n[[step]]\nid = \"last\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
                  with.statement = \"select 1 from gone\"\n"
@@ -162,7 +161,8 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
     env.file("r.toml", &more);
     env.run(&["retry", &first, "--from", "refund[3]", "--yes"]).status(7);
     let second = env.newest_run();
-    // What the first run did stays, and everybody is told where it stands and what undoes it.
+    // The effects of the first run stay, and the output names the run and the command that undoes
+    // them.
     let undone = env.run(&["undo", &second, "--yes"]).status(0);
     undone
         .out(&format!("What run {first} did stays: `refund[1]`, `refund[2]`"))
@@ -184,7 +184,7 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
         .status(2)
         .err(&format!("is done in run {first}"))
         .err(&format!("or undo it first: `runbook undo {first}`"));
-    // Nobody asks, and nothing is done twice.
+    // A retry asks no question, and completes no item twice.
     env.file("r.toml", &more.replace("select 1 from gone", "select 1"));
     let third = env.run(&["retry", &second, "--from", "refund", "--yes"]).status(0);
     third
@@ -205,8 +205,8 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
     assert!(!shown.stdout.contains("stays: "), "{}", shown.stdout);
 }
 
-/// `up` changes what `bad` then finds broken; the undo of `up` reads an output of its own that is
-/// not there.
+/// `up` has an effect, and `bad` fails. The tests replace `UNDO` with templates that cannot be
+/// rendered.
 const ROLLBACK: &str = r#"
 format = 1
 [runbook]
@@ -235,7 +235,7 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_correct
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
-    // Known before: nothing is begun, and `plan` says so.
+    // The error is known before the run: no step begins, and `plan` reports it.
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ params.tag }}\""));
     env.run(&["validate", "r.toml"]).status(2).err("/statements/0").err("params.tag | string");
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ params.tag + 0 }}\""));
@@ -249,7 +249,7 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_correct
         .out("could not be undone")
         .out("No step had changed anything");
     assert!(effects(&env).is_empty());
-    // What the plugin never gives is known before, too, with what it gives.
+    // An output that the plugin never has is reported before the run, with the known outputs.
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ steps.up.output.nothing }}\""));
     for command in ["validate", "plan", "exec"] {
         env.run(&[command, "r.toml"])
@@ -259,8 +259,8 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_correct
             .err("known: rows");
     }
     assert!(effects(&env).is_empty());
-    // Known only when the step has run: the run is dirty, says what to do now, and is undone by a
-    // corrected copy.
+    // The error is known only after the step has run: the run is dirty, says what to do, and can be
+    // undone with a corrected copy.
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ steps.up.output.rows[5] }}\""));
     let run = env.run(&["exec", "r.toml", "--yes"]);
     run.status(7).out("Next: repair what keeps `up` from being undone").out("--with FILE");
@@ -280,7 +280,7 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_correct
 }
 
 #[test]
-fn of_two_who_try_a_run_again_at_one_moment_one_begins_and_the_other_is_told() {
+fn of_simultaneous_retries_one_starts_and_the_others_are_refused() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
@@ -314,7 +314,7 @@ fn of_two_who_try_a_run_again_at_one_moment_one_begins_and_the_other_is_told() {
 }
 
 #[test]
-fn what_cannot_be_undone_is_refused_and_the_run_stays_as_it_is() {
+fn undo_of_a_run_with_nothing_to_undo_is_refused() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
@@ -328,7 +328,7 @@ fn what_cannot_be_undone_is_refused_and_the_run_stays_as_it_is() {
         .without("runbook undo");
 }
 
-/// Two steps, of which the second fails at first; both can be undone.
+/// Two steps that can be undone. The second fails in the first run.
 const STACKED: &str = r#"
 format = 1
 [runbook]
@@ -352,7 +352,7 @@ undo = { uses = "sql:transaction", bind.db = "db", with.statements = ["delete fr
 "#;
 
 #[test]
-fn a_run_is_not_undone_under_a_later_one_that_stands_on_it() {
+fn a_run_is_not_undone_before_the_retry_that_relies_on_it() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
@@ -368,16 +368,15 @@ fn a_run_is_not_undone_under_a_later_one_that_stands_on_it() {
         .err("relies on what that one did")
         .err(&format!("runbook undo {second}"));
     assert_eq!(effects(&env), ["first", "second"], "nothing was done");
-    // As it says: last done, first undone.
+    // The later run is undone first, as the message says.
     env.run(&["undo", &second, "--yes"]).status(0);
     assert_eq!(effects(&env), ["first"]);
     env.run(&["undo", &first, "--yes"]).status(0);
     assert!(effects(&env).is_empty());
 }
 
-/// Reads a request whole enough, and breaks the first connection without an answer; every later one
-/// is answered.
-fn break_the_first(listener: &TcpListener) {
+/// A server that closes the first connection without an answer and answers every later one.
+fn break_first_connection(listener: &TcpListener) {
     for (number, stream) in listener.incoming().enumerate() {
         let Ok(mut stream) = stream else { return };
         let _ = stream.read(&mut [0; 4096]);
@@ -389,14 +388,14 @@ fn break_the_first(listener: &TcpListener) {
 }
 
 #[test]
-fn what_is_printed_after_an_unknown_outcome_can_be_typed() {
+fn the_command_printed_after_an_unknown_outcome_works() {
     for way in ["done", "retry"] {
         let env = home();
         let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
         database.execute_batch("create table effects (name text)").expect("good SQL");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        std::thread::spawn(move || break_the_first(&listener));
+        std::thread::spawn(move || break_first_connection(&listener));
         let step = |id: &str, needs: &str| {
             format!(
                 "[[step]]\nid = \"{id}\"\n{needs}uses = \"sql:transaction\"\nbind.db = \"db\"\n\
@@ -436,7 +435,7 @@ fn what_is_printed_after_an_unknown_outcome_can_be_typed() {
     }
 }
 
-/// A message that a server may have taken although it answered that it failed.
+/// A message to a server that answers with an error although it may have accepted the message.
 const PAGE: &str = r#"
 format = 1
 [runbook]
@@ -456,7 +455,7 @@ irreversible = "a message was sent"
 #[test]
 fn a_stopped_run_whose_step_may_have_happened_names_the_command_that_decides_it() {
     let env = home();
-    let refuses = Receiver::answering("503 Service Unavailable", "{}");
+    let refuses = Receiver::start_with_response("503 Service Unavailable", "{}");
     env.file("r.toml", &PAGE.replace("PORT", &refuses.port.to_string()));
     env.run(&["exec", "r.toml", "--yes"]).status(7);
     let failed = env.newest_run();

@@ -1,7 +1,7 @@
-//! What a reviewer is told: uses counted for exactly the runbook that had them, texts beside each
-//! call, every plugin once, a location for each finding.
+//! `runbook review`: uses are counted for exactly one runbook, the input stands beside each call,
+//! every plugin is listed once, and each finding has a location.
 
-use crate::{home, renamed, repository};
+use crate::{home, renamed_plugin, repository};
 use runbook_tests::env::TestEnv;
 use runbook_tests::http::Receiver;
 
@@ -24,7 +24,7 @@ fn twins() -> TestEnv {
 }
 
 /// The lines of one runbook in a review.
-fn part<'a>(review: &'a str, runbook: &str) -> &'a str {
+fn section_of<'a>(review: &'a str, runbook: &str) -> &'a str {
     let start = review
         .find(&format!("Runbook {runbook} "))
         .unwrap_or_else(|| panic!("no `{runbook}` in\n{review}"));
@@ -42,7 +42,7 @@ fn uses_count_for_the_runbook_that_ran_wherever_it_is_reviewed_from() {
         ("b", vec!["review", "--used", "../a/r.toml", "r.toml"], "../a/r.toml", "r.toml"),
     ] {
         let review = env.run_in(folder, &arguments).status(0).stdout;
-        let (used, unused) = (part(&review, used), part(&review, unused));
+        let (used, unused) = (section_of(&review, used), section_of(&review, unused));
         assert!(used.contains("used 3 times"), "each item counts for its step:\n{used}");
         assert!(
             !unused.contains("used once") && !unused.contains(" times"),
@@ -68,13 +68,13 @@ fn uses_of_a_suite_count_for_the_suite() {
     env.file("work.db", "");
     env.run(&["check", "s.toml"]).status(0);
     let review = env.run(&["review", "--used", "s.toml"]).status(0).stdout;
-    assert!(part(&review, "s.toml").contains("used "), "{review}");
-    assert!(!part(&review, "s.toml").contains("never used"), "{review}");
+    assert!(section_of(&review, "s.toml").contains("used "), "{review}");
+    assert!(!section_of(&review, "s.toml").contains("never used"), "{review}");
 }
 
 #[test]
-fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path() {
-    let receiver = Receiver::answering("200 OK", "{\"id\":\"062bd806\"}");
+fn a_secret_inserted_by_the_host_counts_as_used_and_a_generated_id_is_no_path() {
+    let receiver = Receiver::start_with_response("200 OK", "{\"id\":\"062bd806\"}");
     let env = home();
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#login"], "hunter2-hunter2").status(0);
@@ -101,22 +101,22 @@ fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path()
     assert!(never.stderr.contains("plans and dry runs do not count"), "{}", never.stderr);
     let review = env.run(&["review", "--used", "r.toml"]).status(0).stdout;
     assert!(
-        part(&review, "r.toml").contains("never used") && !review.contains("used once"),
+        section_of(&review, "r.toml").contains("never used") && !review.contains("used once"),
         "{review}"
     );
     env.run(&["exec", "r.toml"]).status(0);
     let review = env.run(&["review", "--used", "r.toml"]).status(0).stdout;
-    let token = part(&review, "r.toml")
+    let token = section_of(&review, "r.toml")
         .lines()
         .find(|line| line.contains("secrets.use"))
         .expect("a row")
         .to_owned();
     assert!(token.contains("used 2 times"), "{token}");
     assert!(token.contains("\"Bearer {}\" with the secret for {}"), "{token}");
-    // What a target puts in by itself is counted once for each request, and stands in the log by
+    // A secret in the headers of a target is counted once for each request, and the audit log has
     // its name.
     for verb in ["http.post", "http.delete"] {
-        let row = part(&review, "r.toml")
+        let row = section_of(&review, "r.toml")
             .lines()
             .find(|line| line.contains(verb))
             .expect("a row")
@@ -132,7 +132,7 @@ fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path()
 }
 
 #[test]
-fn what_a_call_is_given_and_what_follows_stands_beside_it() {
+fn the_review_shows_input_approval_and_undo_of_each_call() {
     let env = home();
     env.file(
         "r.toml",
@@ -175,7 +175,8 @@ fn a_plugin_is_listed_once_with_where_it_comes_from_and_who_signed_it() {
          uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n",
     );
     std::fs::create_dir_all(env.path().join("plugins")).expect("a folder");
-    std::fs::write(env.path().join("plugins/mine.wasm"), renamed("sql", "our")).expect("written");
+    std::fs::write(env.path().join("plugins/mine.wasm"), renamed_plugin("sql", "our"))
+        .expect("written");
     let review = env.run(&["review", "."]).status(0).stdout;
     let plugins: Vec<&str> = review.lines().filter(|line| line.starts_with("Plugin ")).collect();
     assert_eq!(plugins.len(), 2, "{plugins:#?}");
@@ -183,8 +184,7 @@ fn a_plugin_is_listed_once_with_where_it_comes_from_and_who_signed_it() {
     assert!(review.contains("  file plugins/mine.wasm, signature: none"), "{review}");
     assert!(review.contains("  bundled with this program"), "{review}");
     assert!(review.contains("1 runbook, 2 plugins,"), "{review}");
-    // With a trust file in force, that nobody signed it is a finding; without one nobody asked for
-    // it.
+    // An unsigned plugin is a finding only if a trust file is in force.
     assert!(!review.contains("RB015"), "{review}");
     env.file("trust.toml", "format = 1\n");
     let review = env.run(&["review", "--trust", "trust.toml", "."]).stdout;
@@ -194,7 +194,8 @@ fn a_plugin_is_listed_once_with_where_it_comes_from_and_who_signed_it() {
 #[test]
 fn every_finding_in_sarif_has_a_location() {
     let env = home();
-    std::fs::write(env.path().join("mine.wasm"), renamed("smoke", "smock")).expect("written");
+    std::fs::write(env.path().join("mine.wasm"), renamed_plugin("smoke", "smock"))
+        .expect("written");
     let shipped = repository().join("runbooks").display().to_string();
     let all: Vec<&str> = crate::BUNDLED.iter().map(|plugin| plugin.name).collect();
     let arguments =
@@ -208,9 +209,9 @@ fn every_finding_in_sarif_has_a_location() {
     }
 }
 
-/// Whoever reads the artifact, and not the terminal, must see that it is not the whole.
+/// A reader of the report file must see that some files are missing in it.
 #[test]
-fn what_could_not_be_reviewed_is_the_first_finding_in_every_format() {
+fn files_that_cannot_be_reviewed_are_the_first_findings_in_every_format() {
     let env = twins();
     env.file("a/broken.toml", "format = 1\n[runbook]\nname = \"broken\"\n[[stepp]]\nid = \"x\"\n");
     env.file("a/not-toml.toml", "[runbook]\nname = \n");
@@ -237,7 +238,7 @@ fn what_could_not_be_reviewed_is_the_first_finding_in_every_format() {
 }
 
 #[test]
-fn targets_of_an_environment_that_was_not_asked_for_are_told_first() {
+fn environments_that_were_not_reviewed_are_the_first_findings() {
     let env = twins();
     for name in ["prod", "stage"] {
         env.file(
@@ -258,13 +259,13 @@ fn targets_of_an_environment_that_was_not_asked_for_are_told_first() {
     let (prod, stage) = ("`a/targets.prod.toml`".to_owned(), "`a/targets.stage.toml`".to_owned());
     assert_eq!(told(&[]), [prod.clone(), stage.clone()]);
     assert_eq!(told(&["--env", "prod"]), [stage]);
-    // A runbook that is named alone is one whose folder is looked at as well.
+    // If one runbook is named, its folder is searched for environments, too.
     env.run(&["review", "a/r.toml", "--env", "stage"])
         .status(0)
         .out("RB022")
         .out("targets.prod.toml")
         .without("targets.stage.toml`");
-    // What a runbook includes is in its review.
+    // An included file is a part of the review.
     let text = std::fs::read_to_string(env.path().join("a/r.toml")).expect("it is there");
     let (before, steps) = text.split_once("[targets.db]").expect("a target");
     let steps = &steps[steps.find("[[step]]").expect("a step")..];

@@ -1,11 +1,10 @@
-//! A review shows every key of every file of a runbook, and a difference tells every one that
-//! changed.
+//! A review shows every key of every file of a runbook, and `--diff` shows every changed key.
 
 use crate::{home, repository};
 use runbook_tests::env::TestEnv;
 use std::collections::BTreeSet;
 
-/// A runbook with every key that decides something, and the files beside it.
+/// A runbook with every key of the format, and the files that it uses.
 const FILES: &[(&str, &str)] = &[
     ("r.toml", include_str!("review_keys/runbook.toml")),
     ("shared.toml", include_str!("review_keys/shared.toml")),
@@ -23,14 +22,16 @@ fn env() -> TestEnv {
     env
 }
 
-/// The way to every leaf of a value; what stands in a list has no part of its own.
-fn leaves(value: &toml::Value, path: &str, found: &mut Vec<String>) {
+/// Collects the dotted path of every leaf of a value. Items of a list have the path of the list.
+fn collect_leaves(value: &toml::Value, path: &str, found: &mut Vec<String>) {
     match value {
         toml::Value::Table(table) => {
-            table.iter().for_each(|(key, value)| leaves(value, &format!("{path}.{key}"), found));
+            table
+                .iter()
+                .for_each(|(key, value)| collect_leaves(value, &format!("{path}.{key}"), found));
         }
         toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
-            items.iter().for_each(|item| leaves(item, path, found));
+            items.iter().for_each(|item| collect_leaves(item, path, found));
         }
         _ => found.push(path.trim_start_matches('.').to_owned()),
     }
@@ -38,11 +39,12 @@ fn leaves(value: &toml::Value, path: &str, found: &mut Vec<String>) {
 
 fn leaves_of(text: &str) -> BTreeSet<String> {
     let mut found = Vec::new();
-    leaves(&toml::Value::Table(text.parse().expect("good TOML")), "", &mut found);
+    collect_leaves(&toml::Value::Table(text.parse().expect("good TOML")), "", &mut found);
     found.into_iter().collect()
 }
 
-/// Every way to a key that a schema knows: `step.retry.attempts`. A name that people choose is `*`.
+/// Collects the dotted path of every key in a schema, such as `step.retry.attempts`. A name that
+/// users choose is `*`.
 fn keys_of(
     schema: &serde_json::Value,
     at: &serde_json::Value,
@@ -91,7 +93,7 @@ fn every_key_of_every_file_of_a_runbook_stands_in_its_review() {
         let keys: Vec<&str> = review
             .lines()
             .skip_while(|line| *line != "  Every key of its files")
-            .map(way_of)
+            .map(key_path)
             .collect();
         for (name, text) in FILES.iter().filter(|(name, _)| [file, beside].contains(name)) {
             for leaf in leaves_of(text) {
@@ -105,8 +107,9 @@ fn every_key_of_every_file_of_a_runbook_stands_in_its_review() {
     }
 }
 
-/// A file in which every line that ends in `#> VALUE` has that value, and the keys of those lines.
-fn changed(text: &str) -> (String, Vec<String>) {
+/// The text with the value of every line that ends in `#> VALUE` replaced by that value, and the
+/// keys of those lines.
+fn change_marked_values(text: &str) -> (String, Vec<String>) {
     let mut keys = Vec::new();
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -123,7 +126,7 @@ fn changed(text: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_difference() {
+fn every_changed_key_changes_the_review_and_is_shown_as_a_difference() {
     let env = env();
     FILES.iter().for_each(|(name, text)| drop(env.file(&format!("old/{name}"), text)));
     let mut tried = 0;
@@ -140,7 +143,7 @@ fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_
         let before = lines(env.run(&["review", file]).status(0).stdout);
         let old = format!("old/{file}");
         env.run(&["review", "--diff", &old, &old]).status(0).out("no difference");
-        let (now, keys) = changed(text);
+        let (now, keys) = change_marked_values(text);
         env.file(name, &now);
         let after = lines(env.run(&["review", file]).status(0).stdout);
         let gone = before.iter().filter(|line| !after.contains(line));
@@ -149,10 +152,10 @@ fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_
         let told = env.run(&["review", "--diff", &old, file]).stdout;
         let told: Vec<&str> = told.lines().filter(|line| line.contains("changed")).collect();
         for key in &keys {
-            // What is changed may be one of the keys in a table.
+            // The changed key may be any part of the dotted path.
             let is_key = |way: &str| way.split('.').any(|part| part == key);
             assert!(
-                other.iter().any(|line| is_key(way_of(line))),
+                other.iter().any(|line| is_key(key_path(line))),
                 "{name}: `{key}` changes nothing in the review: {other:#?}"
             );
             let is_told = |line: &&str| {
@@ -161,7 +164,7 @@ fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_
             };
             assert!(told.iter().any(is_told), "{name}: `{key}` is not told: {told:#?}");
         }
-        // As many as there are, and not one for several.
+        // Each changed key has its own line.
         assert!(
             told.len() >= keys.len(),
             "{name}: {} of {} are told: {told:#?}",
@@ -174,9 +177,9 @@ fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_
     assert!(tried > 130, "only {tried} keys were changed");
 }
 
-/// The way to a key in a line of a review: `step.one.timeout` of
+/// The dotted path of the key in a line of a review: `step.one.timeout` of
 /// `    shared.toml: step.one.timeout: "5m"`.
-fn way_of(line: &str) -> &str {
+fn key_path(line: &str) -> &str {
     let mut parts = line.trim().split(": ");
     let first = parts.next().unwrap_or_default();
     if FILES.iter().any(|(name, _)| *name == first) {
@@ -194,7 +197,7 @@ fn every_key_of_the_schemas_is_in_the_files_of_this_test() {
             .expect("the schema is published");
         serde_json::from_str(&text).expect("a schema is JSON")
     };
-    // By name: where a key stands says how it is called in a review, which the other tests look at.
+    // Only the last part of each path is compared: the other tests check whole paths.
     let written: BTreeSet<String> = FILES
         .iter()
         .flat_map(|(_, text)| leaves_of(text))

@@ -1,11 +1,11 @@
-//! `review --diff REVISION:PATH`: a revision is reviewed as the files of the working tree are.
+//! `review --diff REVISION:PATH`: a git revision is reviewed like the files of the working tree.
 
 use crate::home;
-use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::env::{ProgramOutput, TestEnv, finish};
 use std::process::Command;
 
-/// Targets beside the runbook, elsewhere in the repository, outside of it by both spellings, and of
-/// the host.
+/// Targets beside the runbook, elsewhere in the repository, and outside of it by a relative and an
+/// absolute path.
 const RUNBOOK: &str = r#"format = 1
 [runbook]
 name = "check"
@@ -68,9 +68,9 @@ impl Repository {
         self.git(&["tag", "-f", tag]);
     }
 
-    /// The difference, asked for in a folder of the repository. Whatever is said, it names no
-    /// temporary place.
-    fn diff(&self, folder: &str, sides: [&str; 2], more: &[&str]) -> Finished {
+    /// Runs `review --diff` in a folder of the repository, and checks that the output names no
+    /// temporary folder.
+    fn diff(&self, folder: &str, sides: [&str; 2], more: &[&str]) -> ProgramOutput {
         let mut command =
             self.0.command(&[&["review", "--diff", sides[0], sides[1]], more].concat());
         command
@@ -81,7 +81,7 @@ impl Repository {
 }
 
 #[test]
-fn a_revision_is_the_same_as_the_files_that_it_holds_from_every_folder() {
+fn a_revision_is_reviewed_like_its_files_from_every_folder() {
     let repository = Repository::new();
     for (folder, old, new) in [
         (".", "main:sub", "sub"),
@@ -100,7 +100,7 @@ fn a_revision_is_the_same_as_the_files_that_it_holds_from_every_folder() {
             repository.diff(folder, sides, &[]).status(0).out("no difference in authority");
         }
     }
-    // Each of the targets makes a difference, at its own path.
+    // A changed target is shown with its path in the working tree.
     repository.0.file(
         "repo/sub/r.toml",
         &with_steps(&[]).replace("[targets.beside]", "[[step]]\nid = \"a\"\nkind = \"manual\"\n"),
@@ -128,7 +128,7 @@ fn a_revision_is_the_same_as_the_files_that_it_holds_from_every_folder() {
 }
 
 #[test]
-fn what_cannot_be_read_in_a_revision_is_told_by_the_name_that_was_asked_for() {
+fn an_error_in_a_revision_names_the_path_that_was_given() {
     let repository = Repository::new();
     repository
         .diff(".", ["main:subb/r.toml", "."], &[])
@@ -162,14 +162,14 @@ fn what_cannot_be_read_in_a_revision_is_told_by_the_name_that_was_asked_for() {
             let found = repository.diff(folder, [&format!("{name}:{path}"), "main:sub"], &[]);
             assert_ne!(found.status, 0, "{name}: {}", found.stdout);
             let named = format!("{name}:sub/");
-            // What is no TOML is no runbook of a folder.
+            // In a folder, a file that is no TOML is skipped.
             let is_skipped = name == "syntax" && !path.contains(".toml");
             assert!(is_skipped || found.stderr.contains(&named), "{name} {path}: {}", found.stderr);
         }
     }
 }
 
-/// A revision says which of its files an archive leaves out; a review leaves none out.
+/// A revision can exclude files from `git archive` by `export-ignore`. A review includes them.
 #[test]
 fn a_revision_hides_no_file_from_a_review() {
     let repository = Repository::new();
@@ -181,9 +181,9 @@ fn a_revision_hides_no_file_from_a_review() {
 
 const PROD: &str = "format = 1\n[targets.beside]\nsql = \"sqlite:prod.db\"\n";
 
-/// What `--env NAME` would reach is a part of what a folder can do, also where nobody asks for it.
+/// The targets of every environment are compared, also without `--env`.
 #[test]
-fn a_difference_tells_of_every_environment_beside_a_runbook() {
+fn a_diff_covers_every_environment_beside_a_runbook() {
     let repository = Repository::new();
     let diff = |old: &str| {
         repository.0.run_in("repo", &["review", "--diff", &format!("{old}:sub"), "sub"])
@@ -200,7 +200,7 @@ fn a_difference_tells_of_every_environment_beside_a_runbook() {
     diff("with-prod").status(0).out("sub/r.toml@prod");
 }
 
-/// What lies in a hidden folder can be run as well, so a review and a difference look there.
+/// A runbook in a hidden folder can be run, so it is reviewed.
 #[test]
 fn a_runbook_in_a_hidden_folder_is_reviewed_and_compared() {
     let repository = Repository::new();
@@ -214,7 +214,7 @@ fn a_runbook_in_a_hidden_folder_is_reviewed_and_compared() {
 }
 
 #[test]
-fn validate_holds_the_targets_of_an_environment_against_the_lockfile() {
+fn validate_compares_the_targets_of_an_environment_with_the_lockfile() {
     let repository = Repository::new();
     let env = &repository.0;
     let validate =
@@ -228,9 +228,9 @@ fn validate_holds_the_targets_of_an_environment_against_the_lockfile() {
     validate().status(6).err("other.db");
 }
 
-/// A change of what limits a checkout: the file, its text then (`None`: it is removed), and what is
-/// told.
-const OF_LIMITS: &[(&str, Option<&str>, i32, &str)] = &[
+/// Changes of the limits of a checkout: the file, its new text (`None`: removed), the exit status,
+/// and the expected message.
+const LIMIT_CHANGES: &[(&str, Option<&str>, i32, &str)] = &[
     (".runbook.toml", None, 1, "widened"),
     (
         ".runbook.toml",
@@ -279,8 +279,8 @@ const OF_LIMITS: &[(&str, Option<&str>, i32, &str)] = &[
 ];
 
 #[test]
-fn a_difference_tells_every_limit_that_a_checkout_loses() {
-    for (file, text, status, said) in OF_LIMITS {
+fn a_diff_shows_every_limit_that_a_checkout_loses() {
+    for (file, text, status, said) in LIMIT_CHANGES {
         let env = home();
         let git = |arguments: &[&str]| {
             let done =

@@ -1,13 +1,13 @@
-//! `exec --run-id`: a caller that lost an answer asks again, and the run is begun once.
+//! `exec --run-id`: a caller can repeat the command with the same id, and the run starts only once.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
-use runbook_tests::running::Running;
+use runbook_tests::running::RunningProgram;
 use rusqlite::Connection;
 
 const ID: &str = "0197a5c4-0000-4000-8000-00000000c0de";
 
-/// A runbook that adds a row each time, in an environment with its database.
+/// A home with a runbook that adds a row in each run, and its database.
 fn with_counter(more: &str) -> TestEnv {
     let env = home();
     Connection::open(env.path().join("n.db"))
@@ -35,7 +35,7 @@ fn exec<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_run_that_its_caller_names_is_begun_once_and_told_with_the_same_end() {
+fn a_run_with_a_given_id_runs_once_and_reports_the_same_result_again() {
     let env = with_counter("");
     env.run(&exec(&[])).status(0).out("Succeeded");
     for _ in 0..2 {
@@ -51,7 +51,7 @@ fn a_run_that_its_caller_names_is_begun_once_and_told_with_the_same_end() {
 }
 
 #[test]
-fn a_run_that_failed_is_told_as_failed_and_not_begun_again() {
+fn a_failed_run_with_a_given_id_is_reported_and_not_repeated() {
     let env = with_counter(
         "[[step]]\nid = \"fails\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
          with = { statement = \"select * from missing\" }\n",
@@ -63,7 +63,7 @@ fn a_run_that_failed_is_told_as_failed_and_not_begun_again() {
 }
 
 #[test]
-fn a_run_that_waits_is_told_as_waiting_also_to_one_who_cannot_be_asked() {
+fn a_waiting_run_with_a_given_id_is_reported_as_waiting() {
     let env = with_counter("[[step]]\nid = \"look\"\nmanual = { instructions = \"look\" }\n");
     env.run(&exec(&[])).status(5);
     env.run(&exec(&["--no-input"])).status(5).out("look").err("was begun before");
@@ -71,7 +71,7 @@ fn a_run_that_waits_is_told_as_waiting_also_to_one_who_cannot_be_asked() {
 }
 
 #[test]
-fn one_id_is_never_taken_for_another_run() {
+fn an_id_cannot_be_used_for_another_run() {
     let env = with_counter("");
     env.run(&exec(&[])).status(0);
     env.run(&exec(&["--set", "who=b"])).status(2).err("with another value of `who`");
@@ -95,15 +95,17 @@ fn one_id_is_never_taken_for_another_run() {
 }
 
 #[test]
-fn of_callers_who_ask_at_once_one_begins_the_run_and_all_are_told() {
+fn of_simultaneous_callers_with_one_id_one_starts_the_run() {
     let env = with_counter("");
     let started: Vec<_> = (0..8)
-        .map(|_| Running::start(env.command(&exec(&[])).stderr(std::process::Stdio::piped())))
+        .map(|_| {
+            RunningProgram::start(env.command(&exec(&[])).stderr(std::process::Stdio::piped()))
+        })
         .collect();
     for child in started {
         let ended = child.wait_with_output().expect("it ends");
-        // The one that runs it ends with 0; who asks in the middle hears that it is being executed,
-        // and nobody that it was interrupted.
+        // The process that executes the run ends with 0. The others report its end (0) or that it
+        // is being executed (6).
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(matches!(ended.status.code(), Some(0 | 6)), "{:?}: {said}", ended.status);
     }

@@ -1,13 +1,13 @@
-//! The schemas in `schema/`, which editors use, say what the program says.
+//! The schemas in `schema/`, which editors use, agree with the program.
 
 use crate::repository;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Mistakes that a schema can see: a key or a word that is not known, one that is missing, a value
-/// of another type.
-const OF_SHAPE: &[&str] = &["E0202", "E0203", "E0204", "E0205", "E0208"];
+/// Codes of mistakes that a schema can find: an unknown or missing key, an unknown word, a value of
+/// the wrong type.
+const SHAPE_CODES: &[&str] = &["E0202", "E0203", "E0204", "E0205", "E0208"];
 
 fn schema() -> jsonschema::Validator {
     published("runbook.v1.json")
@@ -57,14 +57,14 @@ fn a_suite_fits_both_schemas_and_a_runbook_is_no_suite() {
 }
 
 #[test]
-fn an_editor_sees_every_mistake_of_shape() {
+fn the_schema_refuses_every_mistake_of_shape() {
     let schema = schema();
     let mut seen = 0;
     for path in runbooks("tests/wrong") {
         let answer =
             fs::read_to_string(path.with_extension("txt")).expect("the answer stands beside it");
         let (Some(code), Some(value)) = (answer.lines().nth(1), toml(&path)) else { continue };
-        if OF_SHAPE.contains(&code) && !answer.contains("the runbook has no step") {
+        if SHAPE_CODES.contains(&code) && !answer.contains("the runbook has no step") {
             assert!(
                 !schema.is_valid(&value),
                 "{}: the schema allows it, and the program says {code}",
@@ -77,7 +77,7 @@ fn an_editor_sees_every_mistake_of_shape() {
 }
 
 #[test]
-fn what_is_published_is_what_the_program_prints() {
+fn published_schemas_are_what_the_program_prints() {
     for name in [
         "runbook",
         "suite",
@@ -123,8 +123,13 @@ fn the_manifests_of_the_bundled_plugins_fit_the_schema() {
     assert!(seen >= 8, "only {seen} manifests");
 }
 
-/// What a schema and the program say of a text: whether it is good.
-fn both_refuse(schema: &str, good: &str, changes: &[(&str, &str)], program: &dyn Fn(&str) -> bool) {
+/// Checks that schema and program accept `good`, and refuse it after each of the changes.
+fn assert_both_refuse(
+    schema: &str,
+    good: &str,
+    changes: &[(&str, &str)],
+    program: &dyn Fn(&str) -> bool,
+) {
     let validator = published(schema);
     let fits = |text: &str| {
         let table: toml::Table = toml::from_str(text).expect("good TOML");
@@ -140,7 +145,7 @@ fn both_refuse(schema: &str, good: &str, changes: &[(&str, &str)], program: &dyn
 }
 
 #[test]
-fn a_mistake_in_a_manifest_is_seen_by_both() {
+fn schema_and_program_refuse_the_same_manifests() {
     let good =
         fs::read_to_string(repository().join("plugins/postgres/plugin.toml")).expect("a manifest");
     let program = |text: &str| {
@@ -157,11 +162,11 @@ fn a_mistake_in_a_manifest_is_seen_by_both() {
         ("idempotent = true", "idempotent = \"yes\""),
         ("reason = \"where dumps are\"", "raeson = \"where dumps are\""),
     ];
-    both_refuse("plugin.v1.json", &good, &changes, &program);
+    assert_both_refuse("plugin.v1.json", &good, &changes, &program);
 }
 
 #[test]
-fn a_mistake_in_a_boundary_is_seen_by_both() {
+fn schema_and_program_refuse_the_same_boundaries() {
     let good = "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
                 reason = \"checks\"\nhosts = [\"*.internal\"]\nports = [443, \"8443\"]\n\
                 paths = [\"/v1/**\"]\naddresses = [\"private\", \"10.0.0.7\"]\nredirects = 0\n\
@@ -187,5 +192,5 @@ fn a_mistake_in_a_boundary_is_seen_by_both() {
         ("hosts =", "host ="),
         ("superuser = false", "ports = [true]"),
     ];
-    both_refuse("boundary.v1.json", good, &changes, &program);
+    assert_both_refuse("boundary.v1.json", good, &changes, &program);
 }

@@ -1,10 +1,12 @@
+//! `runbook secret`, and secrets in runs: no output shows one.
+
 use crate::home;
 use runbook_tests::http::Receiver;
 use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn a_secret_goes_in_and_comes_out_and_is_never_shown_on_the_way() {
+fn a_secret_is_set_and_read_without_being_shown() {
     let env = home();
     let public = env.run(&["secret", "keygen"]).status(0).out("age1").stdout;
     env.run_with_input(
@@ -79,8 +81,8 @@ fn with_key<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     [&["--identity", "key.txt"], arguments].concat()
 }
 
-/// The value of the secret, by the age tool alone.
-fn by_age(env: &runbook_tests::env::TestEnv, key: &str) -> Option<String> {
+/// Decrypts the store with the `age` program.
+fn decrypt_with_age(env: &runbook_tests::env::TestEnv, key: &str) -> Option<String> {
     let age = runbook_tests::program(&["/usr/bin/age", "/usr/local/bin/age"], "age");
     let output = Command::new(age)
         .args(["-d", "-i", key, "prod.age"])
@@ -91,7 +93,7 @@ fn by_age(env: &runbook_tests::env::TestEnv, key: &str) -> Option<String> {
 }
 
 #[test]
-fn a_secret_is_rotated_and_only_one_that_is_there() {
+fn only_an_existing_secret_can_be_rotated() {
     let env = home();
     env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
     env.run_with_input(
@@ -115,7 +117,7 @@ fn a_secret_is_rotated_and_only_one_that_is_there() {
 }
 
 #[test]
-fn recipients_come_and_go_and_nobody_locks_himself_out() {
+fn recipients_can_be_added_and_removed_but_not_the_own_key() {
     let env = home();
     let own =
         env.run(&["secret", "keygen", "--output", "key.txt"]).status(0).stdout.trim().to_owned();
@@ -129,13 +131,13 @@ fn recipients_come_and_go_and_nobody_locks_himself_out() {
     assert!(ssh.success());
     let ssh = env.read("id.pub").trim().to_owned();
     env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
-    assert_eq!(by_age(&env, "other.txt"), None);
+    assert_eq!(decrypt_with_age(&env, "other.txt"), None);
     let added = with_key(&["secret", "recipients", "prod.age", "--add", &other, "--add", &ssh]);
     env.run(&added).status(0).out(&own).out(&other).out("ssh-ed25519");
     for key in ["key.txt", "other.txt", "id"] {
-        assert!(by_age(&env, key).is_some_and(|text| text.contains("abc")), "{key}");
+        assert!(decrypt_with_age(&env, key).is_some_and(|text| text.contains("abc")), "{key}");
     }
-    // The store that the age tool reads is the one that the other key opens here.
+    // An SSH key that the `age` program accepts works here, too.
     env.run(&["--identity", "id", "secret", "get", "prod.age#token"]).status(0).out("abc");
     let remove_own = env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", &own]));
     remove_own.status(2).err("could not open `prod.age` any more").err("nothing was changed");
@@ -143,7 +145,7 @@ fn recipients_come_and_go_and_nobody_locks_himself_out() {
         .status(0)
         .without(&other)
         .err("rotate");
-    assert_eq!(by_age(&env, "other.txt"), None);
+    assert_eq!(decrypt_with_age(&env, "other.txt"), None);
     assert!(!env.read("prod.age.recipients").contains(&other));
     env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", "age1nobody"]))
         .status(2)
@@ -152,23 +154,23 @@ fn recipients_come_and_go_and_nobody_locks_himself_out() {
 }
 
 #[test]
-fn rekey_follows_the_file_beside_the_store() {
+fn rekey_encrypts_for_the_keys_in_the_recipients_file() {
     let env = home();
     env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
     let other = env.run(&["secret", "keygen", "--output", "other.txt"]).status(0).stdout;
     env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
     env.file("prod.age.recipients", &format!("{}{other}", env.read("prod.age.recipients")));
     assert_eq!(
-        by_age(&env, "other.txt"),
+        decrypt_with_age(&env, "other.txt"),
         None,
         "it takes effect when the store is encrypted again"
     );
     env.run(&with_key(&["secret", "rekey", "prod.age"])).status(0).err("for 2 recipients");
-    assert!(by_age(&env, "other.txt").is_some());
+    assert!(decrypt_with_age(&env, "other.txt").is_some());
 }
 
 #[test]
-fn passphrases_come_from_a_file_where_nobody_can_be_asked() {
+fn passphrases_can_be_read_from_a_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let env = home();
     let file = env.file("pass.txt", "correct horse battery\n");
@@ -196,7 +198,7 @@ fn passphrases_come_from_a_file_where_nobody_can_be_asked() {
 }
 
 #[test]
-fn a_secret_that_is_too_old_is_said_to_be_once() {
+fn a_secret_that_is_too_old_is_warned_about_once() {
     let env = home();
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#token"], "abcdefgh").status(0);
@@ -220,7 +222,7 @@ fn a_secret_that_is_too_old_is_said_to_be_once() {
     assert_eq!(finished.stderr.matches("warning: secret").count(), 1);
 }
 
-/// Every file below a folder whose bytes hold a text, except the stores of secrets and keys.
+/// Collects the files below a folder that contain a text. Returns the number of all files.
 fn files_with(folder: &Path, text: &str, found: &mut Vec<String>) -> usize {
     let mut looked_at = 0;
     for entry in std::fs::read_dir(folder).expect("the folder is there") {
@@ -239,9 +241,9 @@ fn files_with(folder: &Path, text: &str, found: &mut Vec<String>) -> usize {
 }
 
 #[test]
-fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
+fn the_password_of_a_smoke_test_reaches_only_the_server() {
     const PASSWORD: &str = "hunter2 \"quoted\\ & ünïcode";
-    // A server that says back what it was sent, as a careless one does.
+    // A server that returns the password that it was sent.
     for (body, position, place, expected) in [
         (
             "body = { user = \"probe\", password = \"\" }",
@@ -251,7 +253,7 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         ),
         ("form = { user = \"probe\" }", "form = \"password\"", "password", String::new()),
     ] {
-        let server = Receiver::answering(
+        let server = Receiver::start_with_response(
             "200 OK",
             "{\"token\":\"t-1\",\"you_sent\":\"hunter2 \\\"quoted\\\\ & ünïcode\"}",
         );
@@ -275,7 +277,7 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
             )
         };
         env.file("r.toml", &runbook(position));
-        // Fails in its second case, so that the answer is quoted.
+        // The second case fails, so that the report quotes the answer.
         let done = env.run(&["exec", "r.toml", "--report", "json=all.json", "--yes"]);
         let received = server.received();
         assert_eq!(received[0].line, "POST /session", "{}{}", done.stdout, done.stderr);
@@ -293,7 +295,7 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
                 serde_json::from_str::<serde_json::Value>(&expected).expect("it is JSON")
             );
         }
-        // What the server said back was never the plugin's: it could not send it on.
+        // The plugin did not get the password from the answer, so it could not send it on.
         assert!(
             !received.iter().skip(1).any(|request| request.body.contains("hunter2")),
             "{received:?}"
@@ -312,7 +314,7 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         let mut found = Vec::new();
         assert!(files_with(env.path(), "hunter2", &mut found) > 5);
         assert_eq!(found, [""; 0], "the password is in files");
-        // Where the target does not say so, it is not sent.
+        // If the position is not allowed by the target, the request is not sent.
         let (before, other) = (server.received().len(), "header = \"authorization\"");
         env.file("r.toml", &runbook(other));
         env.run(&["exec", "r.toml", "--yes"]).without("hunter2");
@@ -323,24 +325,24 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
 }
 
 #[test]
-fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
-    // Its parts are plain, so that each is found wherever a part is left.
+fn a_secret_across_a_truncation_limit_is_in_no_output() {
+    // Begin and end are plain ASCII, so that any remaining part can be found.
     const SECRET: &str = "qzjkvwx\"7 %ünïcode\\ wxvkjzq";
     for straddles in [1, 5, 9, 20] {
         let body: &'static str =
             format!("{}{SECRET} and more of it{}", "x".repeat(512 - straddles), "y".repeat(4_000))
                 .leak();
-        let server = Receiver::answering("200 OK", body);
+        let server = Receiver::start_with_response("200 OK", body);
         let env = home();
         env.run(&["secret", "keygen"]).status(0);
         env.run_with_input(&["secret", "set", "s.age#key"], SECRET).status(0);
-        // A program that prints its secret where its output is cut, and fails.
+        // A program that prints its secret across the limit of its output, and fails.
         let filled = "x".repeat(512 - straddles);
         let program = env.script(
             "df.sh",
             &format!("printf '%s%s, and more\\n' '{filled}' \"$KEY\" | tee /dev/stderr\nexit 1"),
         );
-        // Elsewhere, because the text of that runbook holds it.
+        // In another home, because this runbook contains the secret.
         let elsewhere = home();
         let cell = format!("{filled}{SECRET}")
             .bytes()
@@ -412,8 +414,8 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
     }
 }
 
-/// `one` changes the database; `two`, after a person has looked, needs the secret.
-const NEEDS: &str = r#"
+/// `one` changes the database. `two`, after a manual step, needs the secret.
+const RUNBOOK_WITH_SECRET: &str = r#"
 format = 1
 [runbook]
 name = "needs"
@@ -444,11 +446,11 @@ with = { json = { text = "x" } }
 irreversible = "a message"
 "#;
 
-/// What is said, and what is done before to a folder in which the secret can be had.
-type Loss = (&'static str, fn(&runbook_tests::env::TestEnv));
+/// The expected message, and a function that makes the secret unavailable.
+type MissingSecretCase = (&'static str, fn(&runbook_tests::env::TestEnv));
 
-/// Each way in which a secret cannot be had.
-fn ways_to_lack_it() -> [Loss; 3] {
+/// Each reason why a secret is unavailable.
+fn missing_secret_cases() -> [MissingSecretCase; 3] {
     [
         ("there is no secret store", |env| {
             std::fs::remove_file(env.path().join("prod.age")).expect("it is there");
@@ -465,37 +467,36 @@ fn ways_to_lack_it() -> [Loss; 3] {
 }
 
 #[test]
-fn a_secret_that_cannot_be_had_is_told_before_the_first_effect_of_a_run_and_of_what_is_left_of_it()
-{
+fn a_missing_secret_is_reported_before_the_first_effect_of_a_run_and_of_a_resume() {
     let keyed = || {
         let env = home();
         env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
         env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
-        env.file("r.toml", NEEDS);
+        env.file("r.toml", RUNBOOK_WITH_SECRET);
         env
     };
-    for (why, lack) in ways_to_lack_it() {
+    for (why, remove_secret) in missing_secret_cases() {
         let env = keyed();
-        lack(&env);
+        remove_secret(&env);
         env.run(&with_key(&["exec", "r.toml", "--yes"]))
             .status(3)
             .err(why)
             .err("nothing was begun")
             .err("`two`");
         assert!(!env.path().join("work.db").exists(), "{why}: the first effect happened");
-        // What is left of a run is looked at when it goes on, and the run stays as it is.
+        // `resume` checks the secrets of the remaining steps, and does not change the run.
         let env = keyed();
         env.run(&with_key(&["exec", "r.toml", "--yes"])).status(5);
         let run = env.newest_run();
         env.run(&["answer", &run, "look", "--confirm", "I looked"]).status(0);
-        lack(&env);
+        remove_secret(&env);
         env.run(&with_key(&["resume", &run])).status(3).err(why).err("the run is as it was");
         env.run(&["runs"]).status(0).out("paused");
-        // A cancel needs it no more.
+        // A cancel does not need the secret.
         env.run(&with_key(&["cancel", &run, "--yes"])).status(0).out("Cancelled.");
     }
     let env = home();
-    env.file("r.toml", NEEDS);
+    env.file("r.toml", RUNBOOK_WITH_SECRET);
     env.run(&["validate", "r.toml"]).status(0).err("there is no secret store").err("target `api`");
     env.run(&["exec", "r.toml", "--dry-run"])
         .status(0)

@@ -1,14 +1,14 @@
-//! Every signal, sent to a run in the middle of its work: what it does is counted in the database,
-//! not read from the screen.
+//! Every signal is sent to a run in progress. Its effect is read from the database, not from the
+//! output.
 
-use crate::{home, repository, texts};
-use runbook_tests::env::{Finished, TestEnv, finish};
-use runbook_tests::running::Running;
+use crate::{home, query_texts, repository};
+use runbook_tests::env::{ProgramOutput, TestEnv, finish};
+use runbook_tests::running::RunningProgram;
 use runbook_tests::{send, wait_for};
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One thing is done, a probe looks until the test opens the gate, and another is done.
+/// An effect, a probe that polls until the test opens the gate, and another effect.
 pub const RUNBOOK: &str = r#"
 format = 1
 [runbook]
@@ -55,52 +55,52 @@ within = "5m"
 
 /// What a signal does to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    /// Nothing: it goes on to its end.
-    GoesOn,
-    /// It ends in order, undone, with this exit status.
-    Ends(i32),
-    /// It stops at once, and is resumed to its end.
-    Stops,
-    /// The program is killed, as by a crash; the run is resumed to its end.
-    Dies,
+enum SignalEffect {
+    /// None: the run continues to its end.
+    Continue,
+    /// The run is cancelled and undone, with this exit status.
+    Cancel(i32),
+    /// The program stops at once, and the run can be resumed to its end.
+    StopAtOnce,
+    /// The program is killed as by a crash, and the run can be resumed to its end.
+    Kill,
 }
 
-/// What docs/semantics.md says of each signal, by number.
-const TABLE: &[(&str, &str, Effect)] = &[
-    ("1", "SIGHUP", Effect::GoesOn),
-    ("2", "SIGINT", Effect::Ends(130)),
-    ("3", "SIGQUIT", Effect::Stops),
-    ("4", "SIGILL", Effect::Dies),
-    ("5", "SIGTRAP", Effect::Dies),
-    ("6", "SIGABRT", Effect::Dies),
-    ("7", "SIGBUS", Effect::Dies),
-    ("8", "SIGFPE", Effect::Dies),
-    ("9", "SIGKILL", Effect::Dies),
-    ("10", "SIGUSR1", Effect::GoesOn),
-    ("11", "SIGSEGV", Effect::Dies),
-    ("12", "SIGUSR2", Effect::GoesOn),
-    ("13", "SIGPIPE", Effect::GoesOn),
-    ("14", "SIGALRM", Effect::Ends(143)),
-    ("15", "SIGTERM", Effect::Ends(143)),
-    ("16", "SIGSTKFLT", Effect::Ends(143)),
-    ("17", "SIGCHLD", Effect::GoesOn),
-    ("18", "SIGCONT", Effect::GoesOn),
-    ("19", "SIGSTOP", Effect::GoesOn),
-    ("20", "SIGTSTP", Effect::GoesOn),
-    ("21", "SIGTTIN", Effect::GoesOn),
-    ("22", "SIGTTOU", Effect::GoesOn),
-    ("23", "SIGURG", Effect::GoesOn),
-    ("24", "SIGXCPU", Effect::Ends(143)),
-    ("25", "SIGXFSZ", Effect::GoesOn),
-    ("26", "SIGVTALRM", Effect::Ends(143)),
-    ("27", "SIGPROF", Effect::Ends(143)),
-    ("28", "SIGWINCH", Effect::GoesOn),
-    ("29", "SIGIO", Effect::Ends(143)),
-    ("30", "SIGPWR", Effect::Ends(143)),
-    ("31", "SIGSYS", Effect::Dies),
-    ("34", "SIGRTMIN", Effect::Ends(143)),
-    ("64", "SIGRTMAX", Effect::Ends(143)),
+/// The effect of each signal as in docs/semantics.md: number, name, effect.
+const TABLE: &[(&str, &str, SignalEffect)] = &[
+    ("1", "SIGHUP", SignalEffect::Continue),
+    ("2", "SIGINT", SignalEffect::Cancel(130)),
+    ("3", "SIGQUIT", SignalEffect::StopAtOnce),
+    ("4", "SIGILL", SignalEffect::Kill),
+    ("5", "SIGTRAP", SignalEffect::Kill),
+    ("6", "SIGABRT", SignalEffect::Kill),
+    ("7", "SIGBUS", SignalEffect::Kill),
+    ("8", "SIGFPE", SignalEffect::Kill),
+    ("9", "SIGKILL", SignalEffect::Kill),
+    ("10", "SIGUSR1", SignalEffect::Continue),
+    ("11", "SIGSEGV", SignalEffect::Kill),
+    ("12", "SIGUSR2", SignalEffect::Continue),
+    ("13", "SIGPIPE", SignalEffect::Continue),
+    ("14", "SIGALRM", SignalEffect::Cancel(143)),
+    ("15", "SIGTERM", SignalEffect::Cancel(143)),
+    ("16", "SIGSTKFLT", SignalEffect::Cancel(143)),
+    ("17", "SIGCHLD", SignalEffect::Continue),
+    ("18", "SIGCONT", SignalEffect::Continue),
+    ("19", "SIGSTOP", SignalEffect::Continue),
+    ("20", "SIGTSTP", SignalEffect::Continue),
+    ("21", "SIGTTIN", SignalEffect::Continue),
+    ("22", "SIGTTOU", SignalEffect::Continue),
+    ("23", "SIGURG", SignalEffect::Continue),
+    ("24", "SIGXCPU", SignalEffect::Cancel(143)),
+    ("25", "SIGXFSZ", SignalEffect::Continue),
+    ("26", "SIGVTALRM", SignalEffect::Cancel(143)),
+    ("27", "SIGPROF", SignalEffect::Cancel(143)),
+    ("28", "SIGWINCH", SignalEffect::Continue),
+    ("29", "SIGIO", SignalEffect::Cancel(143)),
+    ("30", "SIGPWR", SignalEffect::Cancel(143)),
+    ("31", "SIGSYS", SignalEffect::Kill),
+    ("34", "SIGRTMIN", SignalEffect::Cancel(143)),
+    ("64", "SIGRTMAX", SignalEffect::Cancel(143)),
 ];
 
 pub fn prepared() -> TestEnv {
@@ -119,17 +119,18 @@ pub fn database(env: &TestEnv) -> Connection {
     database
 }
 
-/// Lets a run that waits at the gate go on.
+/// Lets a run continue that polls the gate.
 pub fn open_gate(env: &TestEnv) {
     database(env).execute("insert into gate values (1)", []).expect("good SQL");
 }
 
-/// What was done, in the world.
+/// The effects of the run, read from the database.
 pub fn done(env: &TestEnv) -> Vec<String> {
-    texts(env, "work.db", "select what from done order by what")
+    query_texts(env, "work.db", "select what from done order by what")
 }
 
-/// Waits until a run has recorded that it looks at the gate: what it did before is recorded, too.
+/// Waits until a run has recorded more than `looks` attempts of the step `gate`. The steps before
+/// are recorded by then, too.
 pub fn wait_for_the_gate(env: &TestEnv, looks: i64) {
     wait_for("the run looks at the gate", || looks_at_the_gate(env) > looks);
 }
@@ -146,13 +147,13 @@ pub fn looks_at_the_gate(env: &TestEnv) -> i64 {
     journal.query_row(query, [], |row| row.get(0)).unwrap_or(0)
 }
 
-fn end(child: Running) -> Finished {
+fn end(child: RunningProgram) -> ProgramOutput {
     finish(child.wait_with_output().expect("it ends"))
 }
 
-/// Sends the signal until the program is gone: a handler that is there for faults of guests passes
-/// the first one on.
-fn kill(mut child: Running, signal: &str) {
+/// Sends the signal until the program has ended. The handler for traps of guests consumes the first
+/// one.
+fn kill(mut child: RunningProgram, signal: &str) {
     wait_for("the program dies", || {
         let gone = child.try_wait().expect("it is ours").is_some();
         if !gone {
@@ -162,47 +163,47 @@ fn kill(mut child: Running, signal: &str) {
     });
 }
 
-/// Sends a signal to a run that executes `arguments` and stands at the gate, and checks what comes
-/// of it.
-fn sent(env: &TestEnv, arguments: &[&str], signal: &str, effect: Effect) {
+/// Starts the program with `arguments`, sends a signal while the run polls the gate, and checks the
+/// effect.
+fn check_signal(env: &TestEnv, arguments: &[&str], signal: &str, effect: SignalEffect) {
     let looks = looks_at_the_gate(env);
     let child = env.spawn(arguments);
     wait_for_the_gate(env, looks);
     assert_eq!(done(env), ["first"], "signal {signal}");
     match effect {
-        Effect::GoesOn => {
+        SignalEffect::Continue => {
             send(&child, signal);
             send(&child, "CONT");
             open_gate(env);
             let finished = end(child).status(0);
             assert_eq!(done(env), ["first", "second"], "signal {signal}: {finished:?}");
         }
-        Effect::Ends(status) => {
+        SignalEffect::Cancel(status) => {
             send(&child, signal);
             let finished = end(child).status(status).err("cancelling: ");
             assert!(done(env).is_empty(), "signal {signal}: what was done is undone: {finished:?}");
         }
-        Effect::Stops => {
+        SignalEffect::StopAtOnce => {
             send(&child, signal);
             end(child).status(130).err("stopping at once");
-            resumed(env, signal);
+            resume_and_check(env, signal);
         }
-        Effect::Dies => {
+        SignalEffect::Kill => {
             kill(child, signal);
-            resumed(env, signal);
+            resume_and_check(env, signal);
         }
     }
 }
 
-fn resumed(env: &TestEnv, signal: &str) {
+fn resume_and_check(env: &TestEnv, signal: &str) {
     assert_eq!(done(env), ["first"], "signal {signal}: nothing is undone, nothing more is done");
     open_gate(env);
     env.run(&["resume", &env.newest_run()]).status(0);
     assert_eq!(done(env), ["first", "second"], "signal {signal}: nothing is done twice");
 }
 
-/// Calls a function for each, on four threads.
-fn each<T: Sync>(all: &[T], f: impl Fn(&T) + Sync) {
+/// Calls a function for each item, on four threads.
+fn for_each_in_parallel<T: Sync>(all: &[T], f: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -216,7 +217,7 @@ fn each<T: Sync>(all: &[T], f: impl Fn(&T) + Sync) {
 }
 
 #[test]
-fn every_signal_does_to_a_run_what_the_table_says() {
+fn every_signal_has_the_documented_effect_on_a_run() {
     let numbers: Vec<u32> =
         TABLE.iter().map(|(number, ..)| number.parse().expect("a number")).collect();
     assert_eq!(
@@ -224,54 +225,56 @@ fn every_signal_does_to_a_run_what_the_table_says() {
         (1..=31).chain([34, 64]).collect::<Vec<_>>(),
         "every signal is in the table"
     );
-    each(TABLE, |(number, _, effect)| sent(&prepared(), &["exec", "r.toml"], number, *effect));
+    for_each_in_parallel(TABLE, |(number, _, effect)| {
+        check_signal(&prepared(), &["exec", "r.toml"], number, *effect);
+    });
 }
 
-/// Every signal, and what it does to a run.
-fn every_signal() -> Vec<(&'static str, Effect)> {
+/// The number and the effect of every signal.
+fn every_signal() -> Vec<(&'static str, SignalEffect)> {
     TABLE.iter().map(|(number, _, effect)| (*number, *effect)).collect()
 }
 
 #[test]
-fn a_signal_does_to_a_resumed_run_what_it_does_to_a_new_one() {
-    each(&every_signal(), |(signal, effect)| {
+fn every_signal_has_the_same_effect_on_a_resumed_run() {
+    for_each_in_parallel(&every_signal(), |(signal, effect)| {
         let env = prepared();
         let child = env.spawn(&["exec", "r.toml"]);
         wait_for_the_gate(&env, 0);
         kill(child, "KILL");
-        sent(&env, &["resume", &env.newest_run()], signal, *effect);
+        check_signal(&env, &["resume", &env.newest_run()], signal, *effect);
     });
 }
 
 #[test]
 fn an_undo_outlives_its_terminal_and_is_resumed_after_every_other_signal() {
-    each(&every_signal(), |(signal, effect)| {
+    for_each_in_parallel(&every_signal(), |(signal, effect)| {
         let env = prepared();
         open_gate(&env);
         env.run(&["exec", "r.toml"]).status(0);
         let run = env.newest_run();
-        // What is being undone waits for the database.
+        // The undo waits for this lock on the database.
         let lock = database(&env);
         lock.execute_batch("begin immediate").expect("it is free");
         let child = env.spawn(&["undo", &run, "--yes"]);
         wait_for("the undo has begun", || undo_began(&env));
         send(&child, signal);
-        if *effect == Effect::Dies {
+        if *effect == SignalEffect::Kill {
             kill(child, signal);
             lock.execute_batch("rollback").expect("it was begun");
         } else {
             lock.execute_batch("rollback").expect("it was begun");
-            // After a signal that stops a process.
+            // Continues a process that the signal has stopped.
             send(&child, "CONT");
             let finished = end(child);
-            if *effect == Effect::GoesOn {
+            if *effect == SignalEffect::Continue {
                 assert_eq!(finished.status, 0, "signal {signal}: {finished:?}");
                 assert_eq!(done(&env), ["second"], "signal {signal}");
                 return;
             }
             assert!([0, 7, 130, 143].contains(&finished.status), "signal {signal}: {finished:?}");
         }
-        // Whatever it left, a person finishes by the commands that it names.
+        // An unfinished undo can be finished by the command that `show` names.
         if done(&env) != ["second"] {
             let shown = env.run(&["show", &run]).stdout;
             let command = if shown.contains("DIRTY") { "undo" } else { "resume" };
@@ -284,7 +287,7 @@ fn an_undo_outlives_its_terminal_and_is_resumed_after_every_other_signal() {
 }
 
 fn undo_began(env: &TestEnv) -> bool {
-    let found = texts(
+    let found = query_texts(
         env,
         ".local/state/runbook/journal.db",
         "select event from events where event like '%\"undo-started\"%'",
@@ -294,7 +297,7 @@ fn undo_began(env: &TestEnv) -> bool {
 
 #[test]
 fn checks_end_with_their_terminal_and_an_interrupted_round_is_unknown() {
-    each(&every_signal(), |(signal, effect)| {
+    for_each_in_parallel(&every_signal(), |(signal, effect)| {
         let env = prepared();
         let mut child = env.spawn(&["check", "checks.toml", "--events", "events.jsonl"]);
         wait_for("the check looks", || {
@@ -302,14 +305,14 @@ fn checks_end_with_their_terminal_and_an_interrupted_round_is_unknown() {
                 .is_ok_and(|text| text.contains("attempt-started"))
         });
         match effect {
-            Effect::Dies => kill(child, signal),
-            Effect::GoesOn if *signal != "1" => {
+            SignalEffect::Kill => kill(child, signal),
+            SignalEffect::Continue if *signal != "1" => {
                 send(&child, signal);
                 send(&child, "CONT");
                 open_gate(&env);
                 end(child).status(0);
             }
-            Effect::GoesOn | Effect::Ends(_) | Effect::Stops => {
+            SignalEffect::Continue | SignalEffect::Cancel(_) | SignalEffect::StopAtOnce => {
                 send(&child, signal);
                 wait_for("it ends", || child.try_wait().expect("it is ours").is_some());
                 end(child).status(3);
@@ -327,11 +330,11 @@ fn the_documented_table_of_signals_is_the_tested_one() {
             text.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
         let row = row.unwrap_or_else(|| panic!("{name} is not in docs/semantics.md"));
         let words = match effect {
-            Effect::GoesOn => "goes on",
-            Effect::Ends(130) => "exit code 130",
-            Effect::Ends(_) => "exit code 143",
-            Effect::Stops => "stops at once",
-            Effect::Dies => "killed",
+            SignalEffect::Continue => "goes on",
+            SignalEffect::Cancel(130) => "exit code 130",
+            SignalEffect::Cancel(_) => "exit code 143",
+            SignalEffect::StopAtOnce => "stops at once",
+            SignalEffect::Kill => "killed",
         };
         assert!(row.contains(words), "{name}: `{words}` is not in: {row}");
     }

@@ -1,11 +1,11 @@
 //! Signed plugins: where a trust file is in force, only plugins with an accepted signature run.
 
-use crate::{home, renamed};
+use crate::{home, renamed_plugin};
 use runbook_tests::env::TestEnv;
 
 fn env() -> (TestEnv, String) {
     let env = home();
-    std::fs::write(env.path().join("mine.wasm"), renamed("sql", "our"))
+    std::fs::write(env.path().join("mine.wasm"), renamed_plugin("sql", "our"))
         .expect("a file can be written");
     env.file("shop.db", "");
     env.file(
@@ -54,22 +54,20 @@ fn a_plugin_runs_when_an_accepted_key_has_signed_it() {
     env.run(EXEC).status(0);
 }
 
-/// Whoever reviews at a desk has no trust file; a signature that is wrong is told all the same, and
-/// one that is missing is not.
+/// Without a trust file, a wrong signature is a finding and a missing one is not.
 #[test]
-fn a_signature_that_is_wrong_is_a_finding_wherever_it_is_reviewed() {
+fn a_wrong_signature_is_a_finding_with_and_without_a_trust_file() {
     let (env, public) = env();
     trust(&env, &public, "[\"our\"]", "");
     let audit =
         |more: &[&str]| env.run(&[more, &["review", "--fail-on", "high", "r.toml"]].concat());
-    let (good, signature) = (renamed("sql", "our"), "mine.wasm.sig");
+    let (good, signature) = (renamed_plugin("sql", "our"), "mine.wasm.sig");
     audit(&[]).status(0).without("RB020");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     audit(&[]).status(0).without("RB020").without("RB015");
     audit(&["--trust", "trust.toml"]).status(0).without("RB020").without("RB015");
     let signed = env.read(signature);
-    // Another file under the same signature; and the same file under a signature whose digest or
-    // bytes were changed.
+    // A changed file with the old signature, and the old file with a changed signature.
     let changed = [good.as_slice(), &[0, 2, 1, b'x']].concat();
     let hex = |from: &str, to: &str| signed.replacen(from, to, 1);
     let digit =
@@ -96,11 +94,11 @@ fn a_changed_component_a_strange_key_and_another_plugin_are_refused() {
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     std::fs::write(
         env.path().join("mine.wasm"),
-        [renamed("sql", "our").as_slice(), &[0, 2, 1, b'x']].concat(),
+        [renamed_plugin("sql", "our").as_slice(), &[0, 2, 1, b'x']].concat(),
     )
     .expect("a file can be written");
     env.run(EXEC).status(6).err("it was changed after");
-    std::fs::write(env.path().join("mine.wasm"), renamed("sql", "our"))
+    std::fs::write(env.path().join("mine.wasm"), renamed_plugin("sql", "our"))
         .expect("a file can be written");
     env.run(&["plugin", "keygen", "--output", "stranger.key"]).status(0);
     env.run(&["plugin", "sign", "mine.wasm", "--key", "stranger.key"]).status(0);
@@ -125,7 +123,7 @@ fn a_key_that_others_can_read_is_not_used() {
 }
 
 #[test]
-fn a_file_that_decides_what_runs_and_that_everybody_may_write_is_warned_of() {
+fn world_writable_files_that_decide_what_runs_are_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
     let (env, public) = env();
     trust(&env, &public, "[\"our\"]", "");

@@ -1,13 +1,13 @@
-//! Reading is reading, on every database, whatever the statement says; and every type arrives as a
-//! value.
+//! SQL on every database: a query cannot write, whatever the statement is, and every type arrives
+//! as a value.
 
-mod answered;
 mod certificates;
 mod commit;
-mod earlier;
-mod foreseen;
-mod narrow;
+mod earlier_session;
+mod indirect_access;
+mod server_errors;
 mod sqlite;
+mod validated_statements;
 mod wire;
 
 use crate::home;
@@ -15,17 +15,16 @@ use runbook_tests::env::TestEnv;
 use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::postgres::{PASSWORD, Postgres};
 
-/// The text of a statement that nobody knows before its turn, so that what refuses it then is
-/// tried, and not what foresees it.
-fn at_its_turn(statement: &str) -> String {
+/// Makes a statement a template, so that `validate` does not know it and the checks at run time are
+/// tested.
+fn unknown_until_run_time(statement: &str) -> String {
     format!("{{{{ '' }}}}{statement}")
 }
 
-/// A runbook with one step that queries, and one preflight for each statement, all of which are to
-/// fail.
-fn query(env: &TestEnv, target: &str, statement: &str) -> runbook_tests::env::Finished {
-    let quoted =
-        serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
+/// Runs a runbook with one preflight that runs `statement` as a query.
+fn query(env: &TestEnv, target: &str, statement: &str) -> runbook_tests::env::ProgramOutput {
+    let quoted = serde_json::to_string(&unknown_until_run_time(statement))
+        .expect("text is JSON, and a TOML string");
     let text = format!(
         "format = 1\n[runbook]\nname = \"q\"\n[secrets.word]\nsource = \"age:s.age#word\"\n\
                  [targets.db]\n{target}\n[[preflight]]\nid = \"q\"\nuses = \"sql:query\"\n\
@@ -99,7 +98,7 @@ const POSTGRES_WRITES: &[&str] = &[
     "security label on table t is 'x'",
     "savepoint a; update t set a = 2",
     "select 1\u{0};",
-    // Functions that act although nothing is written to a table.
+    // Functions with side effects that write to no table.
     "select pg_terminate_backend(pid) from pg_stat_activity",
     "select \"pg_terminate_backend\"(1)",
     "select pg_catalog.pg_cancel_backend(1)",
@@ -132,8 +131,8 @@ const POSTGRES_WRITES: &[&str] = &[
     "import foreign schema x from server y into z",
 ];
 
-/// What must go on working on every database.
-const HONEST_READS: &[&str] = &[
+/// Reading statements that must work on every database.
+const READS: &[&str] = &[
     "select a from t",
     "SELECT A FROM T",
     "select count(*) from t where a between 0 and 10",
@@ -177,7 +176,7 @@ fn no_statement_writes_through_a_query_on_postgresql() {
         );
         assert_eq!(found, "1|1|1|0", "`{statement}` changed something");
     }
-    for statement in HONEST_READS {
+    for statement in READS {
         query(&env, &target, statement).status(0);
     }
     // PostgreSQL 15 lets a read-only transaction make a large object; the rollback takes it away.
@@ -388,7 +387,7 @@ fn no_statement_writes_through_a_query_on_sqlite() {
         .expect("good SQL");
     query(&env, "sql = \"sqlite:data.db\"", "select a from t").status(0);
     query(&env, "sql = \"sqlite:data.db\"", "select * from pragma_table_info('t')").status(0);
-    for statement in HONEST_READS {
+    for statement in READS {
         query(&env, "sql = \"sqlite:data.db\"", statement).status(0);
     }
     for statement in SQLITE_WRITES {
@@ -488,7 +487,7 @@ const MARIADB_WRITES: &[&str] = &[
 #[test]
 fn no_statement_writes_through_a_query_on_mariadb() {
     let server = MariaDb::start();
-    // With the privilege to write files, so that nothing but our own walls is tried.
+    // The user may write files, so that only the checks of the host are tested.
     server.sql(
         "create table shop.t (a int); insert into shop.t values (1); grant file on *.* to \
                 shop@'127.0.0.1'",
@@ -500,7 +499,7 @@ fn no_statement_writes_through_a_query_on_mariadb() {
     );
     query(&env, &target, "select a from t").status(0);
     query(&env, &target, "show tables").status(0);
-    for statement in HONEST_READS
+    for statement in READS
         .iter()
         .filter(|statement| !statement.contains("\"update\"") && !statement.contains("FROM T"))
     {
@@ -548,7 +547,7 @@ fn a_result_is_cut_at_the_rows_and_the_bytes_of_the_target() {
         report["steps"][0].clone()
     };
     assert_eq!(report("")["output"]["rows"].as_array().map(Vec::len), Some(3));
-    // What was cut is never taken for the whole.
+    // A truncated result is marked or is a fault.
     for limit in ["max_rows = 2", "max_bytes = \"40B\""] {
         let step = report(limit);
         let is_told = step["output"]["truncated"] == true || step["fault"].is_object();

@@ -1,10 +1,9 @@
-//! Every way in which stdin, stdout and stderr can be closed, full, stopped or gone: none stops a
-//! run or changes how it ends.
+//! A closed, full or broken stdin, stdout or stderr neither stops a run nor changes how it ends.
 
 use crate::home;
 use crate::signals::{done, looks_at_the_gate, open_gate, prepared, wait_for_the_gate};
 use runbook_tests::env::TestEnv;
-use runbook_tests::running::Running;
+use runbook_tests::running::RunningProgram;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::wait_for;
 use std::fs::OpenOptions;
@@ -18,48 +17,56 @@ enum Stream {
     Err,
 }
 
-/// What is wrong with it.
+/// How a stream is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wrong {
-    /// Closed when the program starts.
+enum StreamFault {
+    /// It is closed when the program starts.
     Closed,
-    /// A disk without room.
+    /// It is `/dev/full`, as a full disk.
     Full,
-    /// A pipe that nobody reads any more.
-    NobodyReads,
-    /// A terminal that was closed before.
-    TerminalGone,
+    /// It is a pipe whose reader is closed.
+    PipeWithoutReader,
+    /// It is a terminal that was closed.
+    ClosedTerminal,
 }
 
-const OUTPUT: &[Wrong] = &[Wrong::Closed, Wrong::Full, Wrong::NobodyReads, Wrong::TerminalGone];
+const OUTPUT_FAULTS: &[StreamFault] = &[
+    StreamFault::Closed,
+    StreamFault::Full,
+    StreamFault::PipeWithoutReader,
+    StreamFault::ClosedTerminal,
+];
 
-/// Every combination that a table of the documents names.
-fn all() -> Vec<Vec<(Stream, Wrong)>> {
-    let mut all = vec![vec![(Stream::In, Wrong::Closed)], vec![(Stream::In, Wrong::TerminalGone)]];
-    for wrong in OUTPUT {
+/// Every combination in the table of the documents.
+fn all() -> Vec<Vec<(Stream, StreamFault)>> {
+    let mut all = vec![
+        vec![(Stream::In, StreamFault::Closed)],
+        vec![(Stream::In, StreamFault::ClosedTerminal)],
+    ];
+    for wrong in OUTPUT_FAULTS {
         all.push(vec![(Stream::Out, *wrong)]);
         all.push(vec![(Stream::Err, *wrong)]);
         all.push(vec![(Stream::Out, *wrong), (Stream::Err, *wrong)]);
     }
     all.push(vec![
-        (Stream::In, Wrong::Closed),
-        (Stream::Out, Wrong::Closed),
-        (Stream::Err, Wrong::Closed),
+        (Stream::In, StreamFault::Closed),
+        (Stream::Out, StreamFault::Closed),
+        (Stream::Err, StreamFault::Closed),
     ]);
     all.push(vec![
-        (Stream::In, Wrong::TerminalGone),
-        (Stream::Out, Wrong::TerminalGone),
-        (Stream::Err, Wrong::TerminalGone),
+        (Stream::In, StreamFault::ClosedTerminal),
+        (Stream::Out, StreamFault::ClosedTerminal),
+        (Stream::Err, StreamFault::ClosedTerminal),
     ]);
     all
 }
 
-/// The exit status of a command whose descriptors are wrong.
-fn status(env: &TestEnv, arguments: &[&str], wrongs: &[(Stream, Wrong)]) -> Option<i32> {
+/// Runs a command with broken streams, and returns its exit status.
+fn status(env: &TestEnv, arguments: &[&str], faults: &[(Stream, StreamFault)]) -> Option<i32> {
     let program = env.command(arguments);
     let mut closed = String::new();
-    for (stream, wrong) in wrongs {
-        if *wrong == Wrong::Closed {
+    for (stream, wrong) in faults {
+        if *wrong == StreamFault::Closed {
             closed.push_str(match stream {
                 Stream::In => " <&-",
                 Stream::Out => " >&-",
@@ -77,16 +84,16 @@ fn status(env: &TestEnv, arguments: &[&str], wrongs: &[(Stream, Wrong)]) -> Opti
         .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .current_dir(env.path());
     command.env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    for (stream, wrong) in wrongs {
+    for (stream, wrong) in faults {
         let end = match wrong {
-            Wrong::Closed => continue,
-            Wrong::Full => {
+            StreamFault::Closed => continue,
+            StreamFault::Full => {
                 Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("Linux has it"))
             }
-            Wrong::NobodyReads => Stdio::from(std::io::pipe().expect("a pipe").1),
-            Wrong::TerminalGone => {
+            StreamFault::PipeWithoutReader => Stdio::from(std::io::pipe().expect("a pipe").1),
+            StreamFault::ClosedTerminal => {
                 let mut terminal = Terminal::open();
-                let end = terminal.end();
+                let end = terminal.open_client_side();
                 terminal.close();
                 Stdio::from(end)
             }
@@ -101,47 +108,48 @@ fn status(env: &TestEnv, arguments: &[&str], wrongs: &[(Stream, Wrong)]) -> Opti
 }
 
 #[test]
-fn whatever_is_wrong_with_a_descriptor_a_run_ends_as_it_would_and_says_so_by_its_exit_code() {
-    for wrongs in all() {
+fn a_run_succeeds_with_any_broken_descriptor() {
+    for faults in all() {
         let env = prepared();
         open_gate(&env);
-        assert_eq!(status(&env, &["exec", "r.toml"], &wrongs), Some(0), "{wrongs:?}");
-        assert_eq!(done(&env), ["first", "second"], "{wrongs:?}");
+        assert_eq!(status(&env, &["exec", "r.toml"], &faults), Some(0), "{faults:?}");
+        assert_eq!(done(&env), ["first", "second"], "{faults:?}");
         env.run(&["show", &env.newest_run()]).status(0).out("Succeeded.");
     }
 }
 
 #[test]
-fn a_run_that_failed_says_so_by_its_exit_code_although_nobody_reads_its_report() {
-    for wrongs in all() {
+fn a_failed_run_keeps_its_exit_code_with_any_broken_descriptor() {
+    for faults in all() {
         let env = prepared();
         let text = crate::signals::RUNBOOK.replace("within = \"5m\"", "within = \"60ms\"");
         env.file("r.toml", &text);
-        assert_eq!(status(&env, &["exec", "r.toml"], &wrongs), Some(1), "{wrongs:?}");
-        assert!(done(&env).is_empty(), "{wrongs:?}");
+        assert_eq!(status(&env, &["exec", "r.toml"], &faults), Some(1), "{faults:?}");
+        assert!(done(&env).is_empty(), "{faults:?}");
     }
 }
 
 #[test]
-fn so_it_is_with_a_run_that_is_resumed_or_undone_and_with_checks() {
-    for wrongs in all() {
+fn resume_undo_and_check_work_with_any_broken_descriptor() {
+    for faults in all() {
         let env = prepared();
         let mut child = env.spawn(&["exec", "r.toml"]);
         wait_for_the_gate(&env, 0);
         child.kill().and_then(|()| child.wait()).expect("it is ours");
         open_gate(&env);
         let run = env.newest_run();
-        assert_eq!(status(&env, &["resume", &run], &wrongs), Some(0), "{wrongs:?}");
-        assert_eq!(done(&env), ["first", "second"], "{wrongs:?}");
-        assert_eq!(status(&env, &["undo", &run, "--yes"], &wrongs), Some(0), "{wrongs:?}");
-        assert_eq!(done(&env), ["second"], "{wrongs:?}");
-        // What checks found is their output: where it cannot be written, nothing is known. A reader
-        // that has had enough is no error.
-        let is_lost = |wrong: &(Stream, Wrong)| {
-            wrong.0 == Stream::Out && matches!(wrong.1, Wrong::Full | Wrong::TerminalGone)
+        assert_eq!(status(&env, &["resume", &run], &faults), Some(0), "{faults:?}");
+        assert_eq!(done(&env), ["first", "second"], "{faults:?}");
+        assert_eq!(status(&env, &["undo", &run, "--yes"], &faults), Some(0), "{faults:?}");
+        assert_eq!(done(&env), ["second"], "{faults:?}");
+        // If the results of `check` cannot be written, its exit code is 3 (unknown). A reader that
+        // closes the pipe is no error.
+        let is_lost = |wrong: &(Stream, StreamFault)| {
+            wrong.0 == Stream::Out
+                && matches!(wrong.1, StreamFault::Full | StreamFault::ClosedTerminal)
         };
-        let expected = if wrongs.iter().any(is_lost) { 3 } else { 0 };
-        assert_eq!(status(&env, &["check", "checks.toml"], &wrongs), Some(expected), "{wrongs:?}");
+        let expected = if faults.iter().any(is_lost) { 3 } else { 0 };
+        assert_eq!(status(&env, &["check", "checks.toml"], &faults), Some(expected), "{faults:?}");
     }
 }
 
@@ -162,19 +170,22 @@ fn a_warning_says_that_the_report_could_not_be_written() {
 }
 
 #[test]
-fn what_was_written_down_stays_so_although_it_cannot_be_said() {
+fn a_recorded_answer_counts_although_its_confirmation_cannot_be_printed() {
     let env = home();
     let manual = "format = 1\n[runbook]\nname = \"m\"\n[[step]]\nid = \"look\"\n\
                   manual = { instructions = \"Look.\" }\n";
     env.file("m.toml", manual);
     env.run(&["exec", "m.toml"]).status(5);
     let run = env.newest_run();
-    assert_eq!(status(&env, &["answer", &run, "look"], &[(Stream::Out, Wrong::Full)]), Some(0));
+    assert_eq!(
+        status(&env, &["answer", &run, "look"], &[(Stream::Out, StreamFault::Full)]),
+        Some(0)
+    );
     env.run(&["resume", &run]).status(0);
 }
 
 #[test]
-fn a_pipe_that_does_not_block_and_has_no_room_delays_only_what_is_said() {
+fn a_full_nonblocking_pipe_delays_only_the_output() {
     let env = prepared();
     let (mut out, out_end) = std::io::pipe().expect("a pipe");
     let (mut err, err_end) = std::io::pipe().expect("a pipe");
@@ -185,10 +196,10 @@ fn a_pipe_that_does_not_block_and_has_no_room_delays_only_what_is_said() {
         while rustix::io::write(end, b".").is_ok() {}
     }
     let mut child =
-        Running::start(env.command(&["exec", "r.toml"]).stdout(out_end).stderr(err_end));
+        RunningProgram::start(env.command(&["exec", "r.toml"]).stdout(out_end).stderr(err_end));
     wait_for_the_gate(&env, 0);
     open_gate(&env);
-    wait_for("the run has ended although nobody reads", || ended(&env));
+    wait_for("the run has ended although nobody reads", || has_ended(&env));
     assert_eq!(done(&env), ["first", "second"]);
     let read = |from: &mut std::io::PipeReader| {
         let mut text = String::new();
@@ -207,7 +218,7 @@ fn a_pipe_that_does_not_block_and_has_no_room_delays_only_what_is_said() {
 }
 
 #[test]
-fn a_signal_ends_a_program_that_only_waits_to_be_read() {
+fn a_signal_ends_a_program_that_only_waits_for_its_reader() {
     let env = prepared();
     open_gate(&env);
     let (_reader, end) = std::io::pipe().expect("a pipe");
@@ -216,10 +227,10 @@ fn a_signal_ends_a_program_that_only_waits_to_be_read() {
     while rustix::io::write(&end, &[b'.'; 4096]).is_ok() {}
     while rustix::io::write(&end, b".").is_ok() {}
     let mut child =
-        Running::start(env.command(&["exec", "r.toml"]).stdout(end).stderr(Stdio::null()));
-    // Its tables may not be there yet.
+        RunningProgram::start(env.command(&["exec", "r.toml"]).stdout(end).stderr(Stdio::null()));
+    // The tables of the journal may not exist yet.
     wait_for("the run has begun", || looks_at_the_gate(&env) > 0);
-    wait_for("the run has ended", || ended(&env));
+    wait_for("the run has ended", || has_ended(&env));
     wait_for("the program ends", || {
         let gone = child.try_wait().expect("it is ours").is_some();
         if !gone {
@@ -230,16 +241,16 @@ fn a_signal_ends_a_program_that_only_waits_to_be_read() {
     assert_eq!(done(&env), ["first", "second"]);
 }
 
-fn ended(env: &TestEnv) -> bool {
+fn has_ended(env: &TestEnv) -> bool {
     if !env.path().join(".local/state/runbook/journal.db").exists() {
         return false;
     }
     let query = "select event from events where event like '%\"run-ended\"%'";
-    !crate::texts(env, ".local/state/runbook/journal.db", query).is_empty()
+    !crate::query_texts(env, ".local/state/runbook/journal.db", query).is_empty()
 }
 
 #[test]
-fn a_terminal_that_is_closed_in_the_middle_ends_no_run() {
+fn closing_the_terminal_does_not_end_a_run() {
     for control in [Control::Session, Control::None] {
         for arguments in [&["exec", "r.toml"][..], &["resume"]] {
             let env = prepared();
@@ -261,18 +272,18 @@ fn a_terminal_that_is_closed_in_the_middle_ends_no_run() {
             wait_for_the_gate(&env, looks);
             wait_for("the view moves", || terminal.shown().contains("of 3 steps"));
             terminal.close();
-            // Some more looks: it draws, and writes what it sees.
+            // Some more polls, so that the live view writes to the closed terminal.
             wait_for_the_gate(&env, looks_at_the_gate(&env) + 5);
             open_gate(&env);
-            let ended = child.wait().expect("it ends");
-            assert_eq!(ended.code(), Some(0), "{control:?} {arguments:?}: {ended}");
+            let exit_status = child.wait().expect("it ends");
+            assert_eq!(exit_status.code(), Some(0), "{control:?} {arguments:?}: {exit_status}");
             assert_eq!(done(&env), ["first", "second"], "{control:?} {arguments:?}");
             env.run(&["show", &env.newest_run(), "--follow"]).status(0).out("Succeeded.");
         }
     }
 }
 
-/// What a run waits for at a terminal, and the beginning of an answer.
+/// A step that prompts at a terminal, its prompt, and the answer without Enter.
 const QUESTIONS: &[(&str, &str, &str)] = &[
     (
         "manual = { instructions = \"Look.\", confirm = \"I looked\" }",
@@ -291,7 +302,7 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn a_question_whose_terminal_goes_away_has_no_answer_and_the_run_waits() {
+fn a_prompt_whose_terminal_is_closed_gets_no_answer_and_the_run_waits() {
     for control in [Control::Session, Control::None] {
         for (step, question, beginning) in QUESTIONS {
             let env = prepared();
@@ -301,11 +312,11 @@ fn a_question_whose_terminal_goes_away_has_no_answer_and_the_run_waits() {
             let mut terminal = Terminal::open();
             let mut child = terminal.spawn(&env.command(&["exec", "q.toml"]), control);
             wait_for("it asks", || terminal.shown().contains(question));
-            // Typed, and not finished with Enter.
+            // The answer is typed without Enter.
             terminal.type_keys(beginning);
             terminal.close();
-            let ended = child.wait().expect("it ends");
-            assert_eq!(ended.code(), Some(5), "{control:?} {step}: {ended}");
+            let exit_status = child.wait().expect("it ends");
+            assert_eq!(exit_status.code(), Some(5), "{control:?} {step}: {exit_status}");
             let run = env.newest_run();
             env.run(&["show", &run])
                 .status(0)
@@ -318,7 +329,7 @@ fn a_question_whose_terminal_goes_away_has_no_answer_and_the_run_waits() {
 }
 
 #[test]
-fn a_yes_that_was_not_finished_is_none() {
+fn an_unfinished_yes_is_no_confirmation() {
     for keys in ["y", "\u{4}", "no\n"] {
         let env = prepared();
         env.file(

@@ -2,7 +2,7 @@
 
 use crate::{home, repository};
 use runbook_tests::env::TestEnv;
-use runbook_tests::http::{Received, Receiver};
+use runbook_tests::http::{ReceivedRequest, Receiver};
 
 /// The examples of a page, as files.
 fn examples(page: &str) -> Vec<String> {
@@ -23,7 +23,7 @@ fn with_secrets(names: &[&str]) -> TestEnv {
     env
 }
 
-fn header<'a>(request: &'a Received, name: &str) -> Option<&'a str> {
+fn header<'a>(request: &'a ReceivedRequest, name: &str) -> Option<&'a str> {
     let parted = request.headers.iter().filter_map(|line| line.split_once(": "));
     parted.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
 }
@@ -35,7 +35,7 @@ fn the_examples_of_http_targets_reach_servers_as_the_page_says_and_show_no_secre
     let names = ["orders-token", "aws-key", "aws-session", "announcer"];
     let env = with_secrets(&names);
     let issued = r#"{"access_token":"issued-token","token_type":"Bearer","expires_in":600}"#;
-    let (server, tokens) = (Receiver::start(), Receiver::answering("200 OK", issued));
+    let (server, tokens) = (Receiver::start(), Receiver::start_with_response("200 OK", issued));
     let here = |receiver: &Receiver| format!("http://127.0.0.1:{}", receiver.port);
     for example in &examples {
         let local = [

@@ -1,11 +1,11 @@
-//! Traces by OTLP, received as a collector receives them.
+//! Traces by OTLP, received by a test collector.
 
 use crate::home;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
-use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::env::{ProgramOutput, TestEnv};
 use runbook_tests::http::Receiver;
 
 const RUNBOOK: &str = r#"
@@ -40,15 +40,15 @@ fn prepared(runbook: &str) -> TestEnv {
     env
 }
 
-fn exec(env: &TestEnv, variables: &[(&str, &str)]) -> Finished {
+fn exec(env: &TestEnv, variables: &[(&str, &str)]) -> ProgramOutput {
     let mut command = env.command(&["exec", "r.toml", "--yes"]);
     command.envs(variables.iter().copied());
     runbook_tests::env::finish(command.output().expect("the program starts"))
 }
 
-/// Whose certificates are believed is what a target or the system says.
+/// Trusted certificates are those of the target or the system.
 #[test]
-fn no_variable_says_whose_certificates_are_believed() {
+fn no_variable_decides_which_certificates_are_trusted() {
     let server = Receiver::start();
     let text = format!(
         "format = 1\n[runbook]\nname = \"r\"\n[targets.t]\nhttp = \"https://127.0.0.1:{}\"\n\
@@ -96,7 +96,7 @@ fn spans(collector: &Receiver) -> Vec<Span> {
         .collect()
 }
 
-fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+fn span_named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     let names: Vec<_> = spans.iter().map(|span| &span.name).collect();
     spans
         .iter()
@@ -111,8 +111,9 @@ fn a_run_is_a_trace_with_a_span_for_each_attempt() {
         .status(0)
         .without("warning");
     let spans = spans(&collector);
-    let root = named(&spans, "runbook traced");
-    let (make, look) = (named(&spans, "make: attempt 1"), named(&spans, "look: attempt 1"));
+    let root = span_named(&spans, "runbook traced");
+    let (make, look) =
+        (span_named(&spans, "make: attempt 1"), span_named(&spans, "look: attempt 1"));
     assert!(
         root.parent_span_id.is_empty()
             && make.parent_span_id == root.span_id
@@ -131,7 +132,7 @@ fn a_run_is_a_trace_with_a_span_for_each_attempt() {
         .replace('-', "");
     let id = u128::from_be_bytes(root.trace_id.as_slice().try_into().expect("16 bytes"));
     assert_eq!(format!("{id:032x}"), run);
-    // What runbooks are given and what plugins say stays here.
+    // Parameters and outputs are not in the trace.
     assert!(!format!("{spans:?}").contains("s3cret-looking-word"));
 }
 
@@ -145,7 +146,7 @@ fn a_run_that_fails_is_a_trace_with_errors_and_its_undo() {
     .status(1);
     let spans = spans(&collector);
     let code = |name: &str| {
-        named(&spans, name)
+        span_named(&spans, name)
             .status
             .as_ref()
             .map_or(StatusCode::Unset, opentelemetry_proto::tonic::trace::v1::Status::code)
@@ -173,14 +174,15 @@ fn headers_of_the_environment_are_sent() {
 }
 
 #[test]
-fn a_collector_that_is_away_or_refuses_is_a_warning_and_changes_nothing() {
+fn a_collector_that_fails_is_only_a_warning() {
     let env = prepared(RUNBOOK);
     let away = format!("http://127.0.0.1:{}", runbook_tests::free_port());
     exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &away)])
         .status(0)
         .err("warning: the trace of the run could not be sent")
         .out("Succeeded");
-    let (env, collector) = (prepared(RUNBOOK), Receiver::answering("403 Forbidden", "no"));
+    let (env, collector) =
+        (prepared(RUNBOOK), Receiver::start_with_response("403 Forbidden", "no"));
     exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint(&collector))])
         .status(0)
         .err("warning: the trace")
@@ -196,7 +198,7 @@ fn nothing_is_sent_unless_it_is_asked_for() {
     assert!(collector.received().is_empty());
 }
 
-/// Every name by which programs are told of a proxy.
+/// The variables by which programs commonly find a proxy.
 const PROXY_VARIABLES: [&str; 8] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -210,8 +212,11 @@ const PROXY_VARIABLES: [&str; 8] = [
 
 #[test]
 fn neither_plugins_nor_traces_go_through_a_proxy_that_the_environment_names() {
-    let (application, collector, proxy) =
-        (Receiver::start(), Receiver::start(), Receiver::answering("502 Bad Gateway", "proxy"));
+    let (application, collector, proxy) = (
+        Receiver::start(),
+        Receiver::start(),
+        Receiver::start_with_response("502 Bad Gateway", "proxy"),
+    );
     let env = home();
     env.file(
         "r.toml",
@@ -236,13 +241,13 @@ fn neither_plugins_nor_traces_go_through_a_proxy_that_the_environment_names() {
     assert_eq!(lines(&application), ["GET /health", "POST /done"]);
     assert_eq!(lines(&collector), ["POST /v1/traces"]);
     assert_eq!(lines(&proxy), [""; 0], "a proxy was used");
-    // The proxy does hear who asks it.
+    // The proxy works: it answers a direct request.
     assert_eq!(runbook_tests::http::get(proxy.port, "/is-it-there"), None);
     runbook_tests::wait_for("the proxy answers", || !proxy.received().is_empty());
 }
 
 #[test]
-fn doctor_says_which_variables_name_a_proxy_and_that_none_is_obeyed() {
+fn doctor_reports_that_proxy_variables_are_ignored() {
     let env = home();
     let without = |command: &mut std::process::Command| {
         PROXY_VARIABLES.iter().for_each(|name| {

@@ -1,4 +1,4 @@
-//! What a terminal of 80 columns shows, with wide characters in it, with and without colour.
+//! Output on a terminal of 80 columns, with wide characters, with and without color.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -41,21 +41,22 @@ fn prepared() -> TestEnv {
     env
 }
 
-/// All that a terminal of 80 columns is sent.
-fn on_a_terminal(env: &TestEnv, command_line: &str, colour: &str) -> String {
+/// Runs a command on a terminal of 80 columns, and returns all bytes that it sent. `no_color` is the
+/// value of `NO_COLOR`.
+fn run_on_terminal(env: &TestEnv, command_line: &str, no_color: &str) -> String {
     let program = env.command(&[]);
     let line =
         format!("stty cols 80 rows 24; {} {command_line}", program.get_program().to_string_lossy());
     let mut command = Command::new("script");
     command.args(["--quiet", "--command", &line, "/dev/null"]).current_dir(env.path()).env_clear();
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("TERM", "xterm").env("SHELL", "/bin/sh").env("NO_COLOR", colour);
+    command.env("TERM", "xterm").env("SHELL", "/bin/sh").env("NO_COLOR", no_color);
     let output = command.stdin(Stdio::null()).output().expect("script is there");
     String::from_utf8(output.stdout).expect("it is text")
 }
 
-/// Without what moves the cursor or colours.
-fn plain(sent: &str) -> String {
+/// The text without escape sequences.
+fn without_escapes(sent: &str) -> String {
     let mut text = String::new();
     let mut rest = sent;
     while let Some((before, after)) = rest.split_once('\u{1b}') {
@@ -86,16 +87,16 @@ fn no_line_is_wider_than_the_terminal() {
         "doctor",
     ];
     for command_line in commands {
-        let sent = plain(&on_a_terminal(&env, command_line, "1"));
+        let sent = without_escapes(&run_on_terminal(&env, command_line, "1"));
         assert!(!sent.trim().is_empty(), "`{command_line}` says nothing: {sent}");
-        // A line that is drawn anew begins with a carriage return.
+        // A line that is redrawn begins with a carriage return.
         for line in sent.split(['\n', '\r']) {
-            // A line of the file is quoted as it is.
+            // Quoted lines of a file are not wrapped.
             if line.contains(" │ ") {
                 continue;
             }
-            // What moves is cut to the width by who draws it, and several such lines are sent as
-            // one.
+            // Lines of the live view are cut by the library that draws it, and several are sent
+            // without a line end.
             if line.contains(['⠁', '─', '━']) {
                 continue;
             }
@@ -111,24 +112,27 @@ fn no_line_is_wider_than_the_terminal() {
 }
 
 #[test]
-fn colour_is_used_on_a_terminal_and_never_alone_and_never_against_no_color() {
+fn color_is_used_on_a_terminal_unless_no_color_is_set() {
     let env = prepared();
-    let (coloured, bare) = (
-        on_a_terminal(&env, "exec r.toml --yes", ""),
-        on_a_terminal(&env, "exec r.toml --yes", "1"),
+    let (colored, bare) = (
+        run_on_terminal(&env, "exec r.toml --yes", ""),
+        run_on_terminal(&env, "exec r.toml --yes", "1"),
     );
-    assert!(coloured.contains("\u{1b}[32m") && coloured.contains("\u{1b}[31m"), "{coloured}");
+    assert!(colored.contains("\u{1b}[32m") && colored.contains("\u{1b}[31m"), "{colored}");
     for code in ["\u{1b}[3", "\u{1b}[1;3", "\u{1b}[2m"] {
         assert!(!bare.contains(code), "{bare}");
     }
-    // Signs and words say the same.
+    // Symbols and words give the same information without color.
     for said in ["✓ sound", "✗ look", "failed"] {
-        assert!(plain(&coloured).contains(said) && plain(&bare).contains(said), "{bare}");
+        assert!(
+            without_escapes(&colored).contains(said) && without_escapes(&bare).contains(said),
+            "{bare}"
+        );
     }
 }
 
 #[test]
-fn a_wait_is_told_once_and_not_every_time() {
+fn a_poll_is_reported_once() {
     let env = prepared();
     let told = env.run(&["exec", "r.toml", "--yes"]).stderr;
     assert_eq!(told.matches("not yet").count(), 1, "{told}");

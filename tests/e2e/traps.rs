@@ -1,7 +1,7 @@
-//! Mistakes that other tools are known for, each shown not to be made by the real program.
-//! `docs/traps.md` says which is which.
+//! Known mistakes of other tools, and tests that the real program does not make them.
+//! `docs/traps.md` lists them.
 
-use crate::{home, texts};
+use crate::{home, query_texts};
 use runbook_tests::env::TestEnv;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -44,7 +44,7 @@ fn journal(env: &TestEnv) -> rusqlite::Connection {
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
-    texts(env, "work.db", "select name from effects order by name")
+    query_texts(env, "work.db", "select name from effects order by name")
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_verify_that_fails_is_never_exit_code_0() {
 }
 
 #[test]
-fn an_undo_is_of_one_run_that_was_named_and_happens_once() {
+fn undo_needs_a_named_run_and_happens_once() {
     let env = prepared(RUNBOOK);
     env.run(&["exec", "r.toml", "--yes", "--set", "word=first"]).status(0);
     env.run(&["exec", "r.toml", "--yes", "--set", "word=second"]).status(0);
@@ -87,14 +87,14 @@ fn a_record_that_cannot_be_read_stops_its_own_run_only() {
     env.run(&["show", &broken]).status(3).err(&broken).without("Succeeded");
     env.run(&["undo", &broken, "--yes"]).status(3);
     assert_eq!(effects(&env), ["one"], "nothing is done by a journal that cannot be understood");
-    // Others go on.
+    // Other runs are not affected.
     env.run(&["runs"]).status(0).out(&broken);
     env.run(&["exec", "r.toml", "--yes", "--set", "word=two"]).status(0);
     env.run(&["show", &env.newest_run()]).status(0).out("Succeeded");
 }
 
 #[test]
-fn a_run_goes_on_as_it_began_or_says_what_changed() {
+fn a_resumed_run_uses_the_text_that_it_began_with() {
     let killed = |env: &TestEnv| {
         let mut command = env.command(&["exec", "r.toml", "--yes"]);
         command.env("RUNBOOK_TEST_KILL", "record:5");
@@ -105,15 +105,14 @@ fn a_run_goes_on_as_it_began_or_says_what_changed() {
         );
         env.newest_run()
     };
-    // The text that was begun with is in the journal: what is on the disk meanwhile changes
-    // nothing.
+    // The journal has the text of the runbook, so a later change of the file has no effect.
     let env = prepared(RUNBOOK);
     let run = killed(&env);
     env.file("r.toml", &RUNBOOK.replace("max(name)", "min(name)"));
     env.run(&["resume", &run]).status(0);
     let shown = env.run(&["show", &run, "--format", "json"]).status(0).stdout;
     assert!(shown.contains("\"one\""), "{shown}");
-    // Whoever wants the new text says so, and is shown that it is another.
+    // With `--accept-changes`, the new text is used.
     let env = prepared(RUNBOOK);
     let run = killed(&env);
     env.file("r.toml", &RUNBOOK.replace("max(name)", "min(name)"));
@@ -133,7 +132,7 @@ fn a_run_sees_nothing_of_another() {
 }
 
 #[test]
-fn nobody_else_can_read_what_runs_leave_behind() {
+fn journal_and_audit_log_are_private() {
     let env = prepared(RUNBOOK);
     env.run(&["exec", "r.toml", "--yes"]).status(0);
     let mode = |path: &std::path::Path| {

@@ -1,5 +1,5 @@
-//! What an operation leaves out, it says: `truncated = true` in its output, "50 of 120" in its
-//! summary. Each operation is given more than any limit lets through, by a real service.
+//! An operation that leaves entries out reports it: `truncated = true` in its output, "50 of 120"
+//! in its summary. Each operation is tested with a real service that returns more than fits.
 
 use crate::{BUNDLED, home};
 use runbook_tests::env::TestEnv;
@@ -7,7 +7,7 @@ use runbook_tests::http::Receiver;
 use runbook_tests::postgres::{PASSWORD, Postgres};
 use serde_json::Value as Json;
 
-/// Operations whose output can hold a list, with the test that gives them more than fits.
+/// Operations whose output can contain a list, each with its test with more than fits.
 const CASES: &[(&str, fn())] = &[
     ("http:get", http_get),
     ("http:post", http_post),
@@ -20,9 +20,9 @@ const CASES: &[(&str, fn())] = &[
     ("net:dns", net_dns),
 ];
 
-/// Operations whose output holds a list that is never cut, and why; and one that has a test of its
-/// own.
-const WHOLE: &[(&str, &str)] = &[
+/// Operations that need no test here, and why: their list is never truncated, or they are tested
+/// elsewhere.
+const NEVER_TRUNCATED: &[(&str, &str)] = &[
     ("sql:transaction", "one number for each statement that the runbook writes"),
     (
         "disk:space",
@@ -61,19 +61,19 @@ fn can_hold_a_list(schema: &Json, definitions: &Json) -> bool {
 }
 
 #[test]
-fn every_output_that_can_be_cut_says_whether_it_was_and_is_tried_with_more_than_fits() {
+fn every_output_with_a_list_reports_whether_it_was_truncated() {
     let mut found = 0;
     for bundled in BUNDLED {
         let inspected = runbook_runtime::inspect(bundled.component).expect("it is a plugin");
         for (name, operation) in &inspected.manifest.operations {
             let reference = format!("{}:{name}", bundled.name);
             let schema = &operation.output;
-            // A smoke test answers verdicts, all of them.
+            // A smoke test returns the verdicts of all its cases.
             if operation.kind.name() == "smoke-test" || !can_hold_a_list(schema, &schema["$defs"]) {
                 continue;
             }
             found += 1;
-            if WHOLE.iter().any(|(known, _)| *known == reference) {
+            if NEVER_TRUNCATED.iter().any(|(known, _)| *known == reference) {
                 continue;
             }
             assert_eq!(
@@ -90,13 +90,17 @@ fn every_output_that_can_be_cut_says_whether_it_was_and_is_tried_with_more_than_
             );
         }
     }
-    assert_eq!(found, CASES.len() + WHOLE.len(), "an operation in a table is no longer there");
+    assert_eq!(
+        found,
+        CASES.len() + NEVER_TRUNCATED.len(),
+        "an operation in a table is no longer there"
+    );
     for (_, case) in CASES {
         case();
     }
 }
 
-/// Runs one operation and gives back its step of the report.
+/// Runs one operation and returns its step in the report.
 fn step(env: &TestEnv, targets: &str, uses: &str, slot: &str, with: &str, more: &str) -> Json {
     let text = format!(
         "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\nsource = \"age:s.age#word\"\n\
@@ -110,7 +114,7 @@ fn step(env: &TestEnv, targets: &str, uses: &str, slot: &str, with: &str, more: 
     report["steps"][0].clone()
 }
 
-/// The entries of a list of the output, whether it says that it was cut, and the summary.
+/// The number of entries of a list in the output, the value of `truncated`, and the summary.
 fn found(step: &Json, list: &str) -> (usize, bool, String) {
     let entries =
         step["output"][list].as_array().unwrap_or_else(|| panic!("there is no `{list}`: {step}"));
@@ -120,15 +124,15 @@ fn found(step: &Json, list: &str) -> (usize, bool, String) {
     (entries.len(), truncated, step["summary"].as_str().unwrap_or_default().to_owned())
 }
 
-/// A JSON list of so many entries, from a server. It has twice as many bytes.
+/// A server that returns a JSON list with this number of entries, in about twice as many bytes.
 fn server(entries: usize) -> (Receiver, String) {
     let body = format!("[{}0]", "0,".repeat(entries - 1));
-    let server = Receiver::answering("200 OK", Box::leak(body.into_boxed_str()));
+    let server = Receiver::start_with_response("200 OK", Box::leak(body.into_boxed_str()));
     let target = format!("http = \"http://127.0.0.1:{}\"", server.port);
     (server, target)
 }
 
-fn answers(uses: &str, with: &str, more: &str) {
+fn check_body(uses: &str, with: &str, more: &str) {
     let env = home();
     let (_server, small) = server(50_000);
     let whole = step(&env, &small, uses, "target", with, more);
@@ -150,15 +154,15 @@ fn answers(uses: &str, with: &str, more: &str) {
 }
 
 fn http_get() {
-    answers("http:get", "{}", "");
+    check_body("http:get", "{}", "");
 }
 
 fn http_post() {
-    answers("http:post", "{ body = 1 }", "irreversible = \"it is a test\"");
+    check_body("http:post", "{ body = 1 }", "irreversible = \"it is a test\"");
 }
 
-/// A server with so many sessions that sleep, and a home whose target may see them.
-fn crowded(sessions: usize) -> (Postgres, Vec<std::process::Child>, TestEnv, String) {
+/// A server with this number of sleeping sessions, and a home with a target on it.
+fn server_with_sleepers(sessions: usize) -> (Postgres, Vec<std::process::Child>, TestEnv, String) {
     let postgres = Postgres::start(1);
     let sleepers = (0..sessions).map(|_| postgres.sleeper()).collect();
     let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and \
@@ -187,7 +191,7 @@ fn end_all(sleepers: Vec<std::process::Child>) {
 }
 
 fn long_running() {
-    let (_postgres, sleepers, env, target) = crowded(120);
+    let (_postgres, sleepers, env, target) = server_with_sleepers(120);
     let with = "{ older_than = \"1s\", max = 500 }";
     let whole = step(&env, &target, "postgres:long-running", "db", with, "");
     assert_eq!(
@@ -203,7 +207,7 @@ fn long_running() {
 }
 
 fn terminate_queries() {
-    let (postgres, sleepers, env, target) = crowded(120);
+    let (postgres, sleepers, env, target) = server_with_sleepers(120);
     let more = "irreversible = \"clients connect again\"";
     let target = format!("{target}\nmax_rows = 50");
     let done =
@@ -221,7 +225,7 @@ fn terminate_queries() {
 }
 
 fn terminate_blockers() {
-    let (postgres, sleepers, env, target) = crowded(0);
+    let (postgres, sleepers, env, target) = server_with_sleepers(0);
     postgres.psql(
         "orders",
         "create table many (n int); alter table many owner to orders_admin; insert into many \
@@ -309,10 +313,10 @@ fn net_tcp() {
         let with = format!("{{ banner = \"{banner}\" }}");
         found(&step(&env, &format!("{target}\n{more}"), "net:tcp", "server", &with, ""), "answers")
     };
-    let (answers, truncated, _) = of("", "220");
-    assert_eq!((answers, truncated), (1, false));
-    let (answers, truncated, summary) = of("max_bytes = \"7B\"", "ready");
-    assert_eq!((answers, truncated), (1, true), "{summary}");
+    let (check_body, truncated, _) = of("", "220");
+    assert_eq!((check_body, truncated), (1, false));
+    let (check_body, truncated, summary) = of("max_bytes = \"7B\"", "ready");
+    assert_eq!((check_body, truncated), (1, true), "{summary}");
     assert!(summary.contains("`max_bytes` of the target"), "{summary}");
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runbook_tests::env::TestEnv;
 
-/// A day of the week on which it surely is not now: midnight during the test changes nothing.
+/// A day of the week three days from now, so that midnight during the test does not matter.
 fn another_day() -> &'static str {
     let now = Timestamp::now().to_zoned(TimeZone::UTC);
     let day = (now.date() + jiff::Span::new().days(3)).weekday().to_monday_zero_offset();
@@ -59,7 +59,8 @@ fn inside_its_window_a_run_does_not_mention_it() {
     env.run(&["exec", "r.toml"]).status(0).without("window is closed");
 }
 
-/// What is printed can be typed: outside the window the run goes on only if that is said.
+/// Outside of the window, a run can be resumed only with `--outside-window`. The printed commands
+/// work as they are.
 #[test]
 fn the_printed_commands_work_outside_the_window() {
     let manual =

@@ -1,8 +1,8 @@
-//! Inputs in files of their own: statements and the cases of a smoke test are texts of the runbook
-//! like any other, and are never put together from templates.
+//! `with_file`: statements and smoke test cases in files of their own. The files are texts of the
+//! runbook like any other, and statements are never built from templates.
 
 use crate::{home, repository};
-use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::env::{ProgramOutput, TestEnv};
 use runbook_tests::http::Receiver;
 use rusqlite::Connection;
 use std::os::unix::fs::symlink;
@@ -58,14 +58,14 @@ fn said(env: &TestEnv) -> Vec<String> {
     rows.query_map([], |row| row.get(0)).expect("SQL").map(|row| row.expect("text")).collect()
 }
 
-/// All that was said, with the line ends that a frame puts into it removed.
-fn in_one_line(finished: &Finished) -> String {
+/// All output with wrapped lines joined.
+fn unwrapped_output(finished: &ProgramOutput) -> String {
     let said = format!("{} {}", finished.stdout, finished.stderr);
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn statements_run_as_they_stand_in_their_files_and_values_are_never_a_part_of_them() {
+fn statements_run_exactly_as_written_in_their_files() {
     let env = prepared(&format!("{SAY}{UPGRADE}"));
     env.run(&["exec", "r.toml", "-y"]).status(0);
     assert_eq!(said(&env), ["ada; drop table said", "a;b", "c"]);
@@ -76,7 +76,7 @@ fn statements_run_as_they_stand_in_their_files_and_values_are_never_a_part_of_th
 }
 
 #[test]
-fn an_undo_a_check_and_a_nested_runbook_have_files_of_inputs_too() {
+fn undos_checks_and_nested_runbooks_can_have_input_files() {
     let undo = "undo = \
                 { uses = \"sql:execute\", bind.db = \"db\", with_file.statement = \"sql/undo.sql\" }";
     let step = SAY.replace("irreversible = \"it is said\"", undo);
@@ -103,7 +103,7 @@ fn an_undo_a_check_and_a_nested_runbook_have_files_of_inputs_too() {
 }
 
 #[test]
-fn what_the_document_shows_is_good() {
+fn the_samples_of_the_document_are_valid() {
     let text = std::fs::read_to_string(repository().join("docs/runbooks.md")).expect("readable");
     let section = text.split_once("### An input in a file of its own").expect("a section").1;
     let section = section.split_once("\n### ").expect("an end").0;
@@ -125,7 +125,7 @@ fn what_the_document_shows_is_good() {
     env.file("shop.with.toml", cases);
     env.run(&["validate", "r.toml", "shop.with.toml"]).status(0);
     env.file("shop.with.toml", &cases.replace("contains", "kontains"));
-    let told = in_one_line(&env.run(&["validate", "r.toml"]).status(2));
+    let told = unwrapped_output(&env.run(&["validate", "r.toml"]).status(2));
     assert!(told.contains("shop.with.toml:7:"), "{told}");
 }
 
@@ -153,7 +153,7 @@ fn a_file_of_inputs_is_reviewed_locked_planned_and_resumed_like_the_runbook() {
     let wait = "[[step]]\nid = \"look\"\nmanual = { instructions = \"Look.\" }\n";
     let env = prepared(&format!("{wait}{SAY}{UPGRADE}"));
     let review = env.run(&["review", "r.toml"]).status(0);
-    let shown = in_one_line(&review);
+    let shown = unwrapped_output(&review);
     for text in ["insert into said values (?1)", "insert into said values ('a;b')", "sql/say.sql"] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
@@ -180,7 +180,7 @@ fn a_file_of_inputs_is_reviewed_locked_planned_and_resumed_like_the_runbook() {
     assert_eq!(said(&env), ["ada; drop table said", "a;b", "c"], "the text of its beginning");
 }
 
-/// What is wrong, in which file it is told and where, and the code of it.
+/// A wrong statement file, the expected place, and the expected code.
 const WRONG: &[(&str, &str, &str)] = &[
     ("insert into said values ('{{ params.who }}')", "say.sql:1:", "E0240"),
     ("-- a\n-- {% if params.who %}\nselect 1", "say.sql:2:", "E0240"),
@@ -193,14 +193,14 @@ const WRONG: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn what_is_wrong_in_a_file_of_statements_is_told_at_its_line() {
+fn a_mistake_in_a_statement_file_is_reported_at_its_line() {
     for (text, place, code) in WRONG {
         let env = prepared(SAY);
         env.file("sql/say.sql", text);
         for command in [&["validate", "r.toml"][..], &["exec", "r.toml", "-y"]] {
             let told = env.run(command);
             assert_ne!(told.status, 0, "{text:?}: {told:?}");
-            let told = in_one_line(&told);
+            let told = unwrapped_output(&told);
             assert!(told.contains(place) && told.contains(code), "{text:?}: {told}");
         }
         assert_eq!(said(&env), [""; 0]);
@@ -213,14 +213,14 @@ fn what_is_wrong_in_a_file_of_statements_is_told_at_its_line() {
     ] {
         let env = prepared(UPGRADE);
         env.file("sql/upgrade.sql", text);
-        let told = in_one_line(&env.run(&["validate", "r.toml"]).status(2));
+        let told = unwrapped_output(&env.run(&["validate", "r.toml"]).status(2));
         assert!(told.contains(&format!("upgrade.sql:{line}:")), "{text:?}: {told}");
         assert!(told.contains("E0240"), "{text:?}: {told}");
     }
 }
 
 #[test]
-fn what_is_wrong_in_a_file_of_inputs_is_told_at_its_line() {
+fn a_mistake_in_an_input_file_is_reported_at_its_line() {
     let smoke = "[targets.api]\nhttp = \"http://127.0.0.1:1\"\n[[step]]\nid = \"smoke\"\n\
                  uses = \"smoke:run\"\nbind.target = \"api\"\nwith_file = \"c.toml\"\n";
     for (text, line, code) in [
@@ -239,13 +239,13 @@ fn what_is_wrong_in_a_file_of_inputs_is_told_at_its_line() {
     ] {
         let env = prepared(smoke);
         env.file("c.toml", text);
-        let told = in_one_line(&env.run(&["validate", "r.toml"]).status(2));
+        let told = unwrapped_output(&env.run(&["validate", "r.toml"]).status(2));
         assert!(told.contains(&format!("c.toml:{line}:")) && told.contains(code), "{text}: {told}");
     }
 }
 
 #[test]
-fn a_key_that_names_a_file_for_nothing_or_twice_is_refused() {
+fn an_invalid_with_file_key_is_refused() {
     for (good, bad, told) in [
         (
             "uses = \"sql:execute\"\nbind.db = \"db\"",
@@ -260,7 +260,7 @@ fn a_key_that_names_a_file_for_nothing_or_twice_is_refused() {
         ("irreversible", "with_files = \"a\"\nirreversible", "did you mean"),
     ] {
         let env = prepared(&SAY.replace(good, bad));
-        let said = in_one_line(&env.run(&["validate", "r.toml"]).status(2));
+        let said = unwrapped_output(&env.run(&["validate", "r.toml"]).status(2));
         assert!(said.contains(told), "{bad}: {said}");
     }
     let env = prepared("");
@@ -268,9 +268,9 @@ fn a_key_that_names_a_file_for_nothing_or_twice_is_refused() {
     env.run(&["validate", "r.toml"]).status(2).err("is no file of targets and secrets");
 }
 
-/// A file of the checkout that its author cannot read must not be read for them.
+/// The author of a runbook must not be able to read files of the checkout by naming them.
 #[test]
-fn a_file_of_statements_lies_in_the_folder_of_the_runbook_by_whatever_name() {
+fn a_statement_file_must_lie_in_the_folder_of_its_runbook() {
     const CANARY: &str = "b3BlbnNzaC1rZXktdjEAAAAA";
     let env = home();
     for file in ["elsewhere/key.sql", "work/.git/config.sql", "work/.hidden.sql", "work/key.txt"] {
@@ -306,16 +306,16 @@ fn a_file_of_statements_lies_in_the_folder_of_the_runbook_by_whatever_name() {
         for command in ["validate", "exec", "review", "lock"] {
             let told = env.run_in("work", &[command, "r.toml"]);
             assert_ne!(told.status, 0, "{command} {name}: {told:?}");
-            let told = in_one_line(&told);
+            let told = unwrapped_output(&told);
             assert!(told.contains("E0225") && !told.contains(CANARY), "{command} {name}: {told}");
         }
     }
 }
 
-/// What is locked, compared and shown is the name: one that looks like another would let a text in
-/// that nobody has seen.
+/// Files are locked, compared and shown by name. A name that looks like another could hide a text
+/// from the reviewer.
 #[test]
-fn a_file_whose_name_is_not_shown_as_it_is_belongs_to_no_run() {
+fn a_file_with_hidden_characters_in_its_name_is_refused() {
     type Naming = fn(&str) -> String;
     let named: [(&str, Naming); 4] = [
         ("sql", |name| SAY.replace("sql/say.sql", name)),
@@ -339,13 +339,13 @@ fn a_file_whose_name_is_not_shown_as_it_is_belongs_to_no_run() {
             env.file(&format!("a{character}b.{ending}"), "select 1");
             let refused = env.run(&["validate", "r.toml"]);
             assert_ne!(refused.status, 0, "{name}");
-            assert!(in_one_line(&refused).contains("cannot be shown"), "{name}: {refused:?}");
+            assert!(unwrapped_output(&refused).contains("cannot be shown"), "{name}: {refused:?}");
         }
     }
 }
 
 #[test]
-fn a_file_that_is_named_in_two_ways_is_one_text_of_the_run() {
+fn a_file_with_two_spellings_is_one_text_of_the_run() {
     let asks = "[[step]]\nid = \"look\"\nmanual = { instructions = \"look\" }\n";
     let again = SAY.replace("\"say\"", "\"again\"").replace("sql/say.sql", "./sql//say.sql");
     let env = prepared(&format!("{SAY}{asks}{again}"));

@@ -1,18 +1,18 @@
-//! Every mistake of `tests/wrong/*.toml` is answered by exactly what stands beside it: where it is,
-//! what is wrong, and what to do.
+//! Each file `tests/wrong/*.toml` has a mistake, and `validate` prints exactly the `.txt` file
+//! beside it: where the mistake is, what is wrong, and what to do.
 //!
-//! The first line of the answer is the exit code. After a change of a message, `RUNBOOK_BLESS=1`
-//! writes the answers anew; read their diff.
+//! The first line of the `.txt` file is the exit code. After a change of a message,
+//! `RUNBOOK_BLESS=1` updates these files; read their diff.
 
 use crate::{home, repository};
 use std::fmt::Write as _;
 use std::fs;
 
-/// As many mistakes as are known to be made.
+/// The test fails if there are fewer files: then it has not found them.
 const MIN_FILES: usize = 80;
 
 #[test]
-fn every_mistake_is_answered_as_it_stands_beside_it() {
+fn every_wrong_runbook_gets_the_expected_diagnostics() {
     let folder = repository().join("tests/wrong");
     let mut files: Vec<_> = fs::read_dir(&folder)
         .expect("the folder is there")
@@ -47,10 +47,10 @@ fn every_mistake_is_answered_as_it_stands_beside_it() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// What an editor is told is what a person is shown: every finding, at its line, and by the
+/// `validate --format json` has the same findings at the same lines as the text, and matches the
 /// published schema.
 #[test]
-fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
+fn json_diagnostics_match_the_text_diagnostics() {
     let folder = repository().join("tests/wrong");
     let env = home();
     for entry in fs::read_dir(folder.join("beside")).expect("what some of them nest is there") {
@@ -88,10 +88,11 @@ fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
             assert!(shown.contains(&place), "{name}: {place} is not shown: {shown}");
         }
         let errors = findings.iter().filter(|finding| finding["severity"] == "error").count();
-        let counted = if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") };
+        let count_text =
+            if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") };
         assert!(
-            findings.is_empty() || shown.contains(&counted),
-            "{name}: {counted} are told: {shown}"
+            findings.is_empty() || shown.contains(&count_text),
+            "{name}: {count_text} are told: {shown}"
         );
         findings_seen += findings.len();
     }
@@ -108,8 +109,8 @@ fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
     assert!(validator.is_valid(&good) && good["ok"] == true && good["holds"] == "1 step", "{good}");
 }
 
-/// A runbook with a place for a mistake of each stage: what is good there, what is wrong, and the
-/// code of the answer.
+/// Mistakes of each stage of validation: the correct text in [`RUNBOOK_FOR_MISTAKES`], the wrong
+/// text, and the expected code.
 const STAGES: &[(&str, &str, &str)] = &[
     // A key.
     ("owner = \"team\"", "ownr = \"team\"", "E0204"),
@@ -135,7 +136,7 @@ const STAGES: &[(&str, &str, &str)] = &[
     ("runbook = \"inner.toml\"", "runbook = \"outer.toml\"", "E0225"),
 ];
 
-const OF_EVERY_STAGE: &str = r#"format = 1
+const RUNBOOK_FOR_MISTAKES: &str = r#"format = 1
 [runbook]
 name = "stages"
 owner = "team"
@@ -183,7 +184,7 @@ id = "seven"
 runbook = "inner.toml"
 "#;
 
-/// The codes of an answer, in order, but for those of warnings.
+/// The codes of the errors in an output, sorted, without those of warnings.
 fn codes(stderr: &str) -> Vec<String> {
     let mut lines = stderr.lines().peekable();
     let mut found = Vec::new();
@@ -204,17 +205,17 @@ fn codes(stderr: &str) -> Vec<String> {
 }
 
 #[test]
-fn mistakes_of_different_stages_are_all_said_at_once_and_each_once() {
+fn mistakes_of_all_stages_are_reported_together_and_once() {
     let env = home();
     env.file(
         "inner.toml",
         "format = 1\n[runbook]\nname = \"inner\"\n[[step]]\nid = \"a\"\nuses = \"sql:query\"\n\
          bind.db = \"shop\"\nwith = { statement = \"select 1\" }\n",
     );
-    env.file("r.toml", OF_EVERY_STAGE);
+    env.file("r.toml", RUNBOOK_FOR_MISTAKES);
     env.run(&["validate", "r.toml"]).status(0);
     let answer = |mistakes: &[usize]| {
-        let text = mistakes.iter().fold(OF_EVERY_STAGE.to_owned(), |text, mistake| {
+        let text = mistakes.iter().fold(RUNBOOK_FOR_MISTAKES.to_owned(), |text, mistake| {
             let (good, bad, _) = STAGES[*mistake];
             assert_eq!(text.matches(good).count(), 1, "{good}");
             text.replace(good, bad)
@@ -238,9 +239,9 @@ fn mistakes_of_different_stages_are_all_said_at_once_and_each_once() {
     }
 }
 
-/// Every place that names a field of an output, with `FIELD` for it: the good field, then what is
-/// never there.
-const DOORS: &[(&str, &str, &str)] = &[
+/// Every construct that names a field of an output, with `FIELD` in its place; an existing field;
+/// and one that the output never has.
+const OUTPUT_FIELD_USES: &[(&str, &str, &str)] = &[
     ("[[preflight]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
     ("[[step]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
     ("[[verify]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
@@ -304,7 +305,7 @@ const DOORS: &[(&str, &str, &str)] = &[
         "pass",
     ),
     ("[[check]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
-    // What a person answers has the fields of its form, and the choice.
+    // The output of a manual step has the fields of its form, and the choice.
     ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.FIELD\"\nQUERY", "yes", "form.yes"),
     (
         "ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.choice == FIELD\"\nQUERY",
@@ -339,22 +340,22 @@ const DOORS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// A step that asks for one value of each type.
+/// A manual step with a form field of each type.
 const ASKED: &str = "[[step]]\nid = \"ask\"\n\
                      manual = \
                      { instructions = \"look\", form = { yes = \"bool\", whole = \"int\", part = \"float\", text = \"string\" }, choices = [\"go\", \"stop\"] }\n";
 
 #[test]
-fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
+fn an_impossible_output_field_or_value_is_reported_in_every_section() {
     let env = home();
     let head = "format = 1\n[runbook]\nname = \"doors\"\n[targets.api]\n\
                 http = \"http://127.0.0.1:1\"\n[targets.db]\nsql = \"sqlite:w.db\"\n";
     let query = "uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
-    for (door, good, bad) in DOORS {
+    for (field_use, good, bad) in OUTPUT_FIELD_USES {
         let guarded =
-            if door.starts_with("[[guard]]") { "[[step]]\nid = \"x\"\nQUERY" } else { "" };
+            if field_use.starts_with("[[guard]]") { "[[step]]\nid = \"x\"\nQUERY" } else { "" };
         let text = |field: &str| {
-            format!("{head}{door}{guarded}")
+            format!("{head}{field_use}{guarded}")
                 .replace("QUERY", query)
                 .replace("ASKED", ASKED)
                 .replace("FIELD", field)
@@ -364,7 +365,7 @@ fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
             let finished = env.run(&["validate", "r.toml"]);
             assert!(
                 finished.status == 0 && !finished.stderr.contains("E0234"),
-                "{door}: {}",
+                "{field_use}: {}",
                 finished.stderr
             );
         }
@@ -373,14 +374,14 @@ fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
         assert_eq!(
             (finished.status, codes(&finished.stderr)),
             (2, vec!["E0234".to_owned()]),
-            "{door}: {}",
+            "{field_use}: {}",
             finished.stderr
         );
     }
 }
 
 #[test]
-fn every_mistake_of_an_input_is_said_at_its_key_in_the_words_of_inspect() {
+fn every_input_mistake_is_reported_at_its_key() {
     let env = home();
     let head = "format = 1\n[runbook]\nname = \"inputs\"\n[params.name]\ntype = \"string\"\n\
                 default = \"a\"\n[params.count]\ntype = \"int\"\ndefault = 1\n[targets.api]\n\
@@ -435,8 +436,8 @@ fn every_mistake_of_an_input_is_said_at_its_key_in_the_words_of_inspect() {
     }
 }
 
-/// A list or map, a template that reads of its items, and what is said if some item does not have
-/// it.
+/// A list or map, a template that reads a field of its items, and the message if an item lacks the
+/// field.
 const ITEMS: &[(&str, &str, Option<&str>)] = &[
     ("[{ id = 1, host = \"a\" }, { id = 2, host = \"b\" }]", "item.host", None),
     (
@@ -466,8 +467,7 @@ const ITEMS: &[(&str, &str, Option<&str>)] = &[
 ];
 
 #[test]
-fn what_an_item_of_a_written_list_does_not_have_is_found_and_a_key_that_is_the_same_for_all_is_told()
- {
+fn missing_fields_of_items_and_constant_item_keys_are_reported() {
     let env = home();
     let head = "format = 1\n[runbook]\nname = \"items\"\n[params.any]\ntype = \"string\"\n\
                 default = \"a\"\n[targets.db]\nsql = \"sqlite:w.db\"\n[[step]]\nid = \"each\"\n\

@@ -1,4 +1,4 @@
-//! Certificates of the test's own: an authority, and what it issues.
+//! Certificates for tests: a certificate authority, and what it issues.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -8,20 +8,20 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// An authority.
+/// A certificate authority.
 #[derive(Debug)]
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct CertificateAuthority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its private key, in PEM.
 #[derive(Debug, Clone)]
-pub struct Issued {
+pub struct IssuedCertificate {
     /// The certificate.
     pub certificate: String,
     /// Its private key.
     pub key: String,
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// A new authority.
     ///
     /// # Panics
@@ -39,57 +39,57 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate for a server of this name or address.
+    /// A server certificate for this name or address.
     ///
     /// # Panics
     /// If it cannot be made.
-    pub fn server(&self, name: &str) -> Issued {
+    pub fn server(&self, name: &str) -> IssuedCertificate {
         self.issue(name, |params| {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         })
     }
 
-    /// The same, expired long ago.
+    /// A server certificate that expired long ago.
     ///
     /// # Panics
     /// If it cannot be made.
-    pub fn expired_server(&self, name: &str) -> Issued {
+    pub fn expired_server(&self, name: &str) -> IssuedCertificate {
         self.issue(name, |params| params.not_after = date_time_ymd(2001, 2, 3))
     }
 
-    /// A certificate for a client of this name.
+    /// A client certificate for this name.
     ///
     /// # Panics
     /// If it cannot be made.
-    pub fn client(&self, name: &str) -> Issued {
+    pub fn client(&self, name: &str) -> IssuedCertificate {
         self.issue(name, |params| {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
         })
     }
 
-    /// The same, expired long ago.
+    /// A client certificate that expired long ago.
     ///
     /// # Panics
     /// If it cannot be made.
-    pub fn expired_client(&self, name: &str) -> Issued {
+    pub fn expired_client(&self, name: &str) -> IssuedCertificate {
         self.issue(name, |params| {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
             params.not_after = date_time_ymd(2001, 2, 3);
         })
     }
 
-    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issued {
+    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> IssuedCertificate {
         let names = if name.contains('_') { Vec::new() } else { vec![name.to_owned()] };
         let mut params = CertificateParams::new(names).expect("a good name");
         params.distinguished_name.push(DnType::CommonName, name);
         change(&mut params);
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &self.0).expect("it can be signed");
-        Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+        IssuedCertificate { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 }
 
-impl Issued {
+impl IssuedCertificate {
     /// Writes `NAME.pem` and `NAME.key`, which only its owner may read.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! A Docker engine, and containers of the test's own on it.
+//! A Docker engine, and the containers that a test starts on it.
 
 use crate::{free_port, program, wait_for};
 use std::fs;
@@ -11,12 +11,12 @@ pub const IMAGE: &str = "runbook-tests/busybox:1";
 /// The engine's socket.
 pub const SOCKET: &str = "/var/run/docker.sock";
 
-/// Makes sure that an engine answers and has [`IMAGE`]. If none is running, one is started; it
-/// serves all tests of the machine and is left running, because other test processes may use it.
+/// Makes sure that an engine answers and has [`IMAGE`]. If none is running, one is started. It is
+/// left running, because other test processes of the machine may use it.
 ///
 /// # Panics
-/// If no engine can be had.
-pub fn engine() {
+/// If no engine can be started.
+pub fn ensure_engine() {
     // Several test processes may come here at once: one starts the engine, the others wait for it.
     let lock = fs::File::create("/tmp/runbook-tests-docker.lock").expect("a lock file can be made");
     lock.lock().expect("a file can be locked");
@@ -45,7 +45,7 @@ fn answers() -> bool {
     docker(&["version", "--format", "{{.Server.Version}}"]).1
 }
 
-/// Runs the `docker` program; what it printed, and whether it worked.
+/// Runs the `docker` program. Returns what it printed, and whether it succeeded.
 ///
 /// # Panics
 /// If there is no `docker` program.
@@ -61,7 +61,7 @@ pub fn docker(arguments: &[&str]) -> (String, bool) {
     (String::from_utf8_lossy(&text).trim().to_owned(), output.status.success())
 }
 
-/// An image from a tar of busybox and a page to serve.
+/// Imports [`IMAGE`] from a tar of busybox and the pages that it serves.
 fn make_image() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let root = folder.path().join("root");
@@ -118,7 +118,7 @@ impl App {
         Self::start_with(name, "SIGKILL")
     }
 
-    /// Starts one that does not end when it is asked to: it is killed when the grace is over.
+    /// Starts one that ignores the stop signal: it is killed after the grace period.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -127,7 +127,7 @@ impl App {
     }
 
     fn start_with(name: &str, stop_signal: &str) -> Self {
-        engine();
+        ensure_engine();
         let port = free_port();
         let name = format!("runbook-test-{name}-{port}");
         let publish = format!("127.0.0.1:{port}:8080");
@@ -166,11 +166,10 @@ impl App {
         docker(&["inspect", "--format", "{{.State.Status}}", &self.name]).0
     }
 
-    /// How often it was killed, and asked to end, as the engine remembers: the signals in their
-    /// order.
+    /// The signals that the engine has sent to the container, in their order.
     pub fn signals(&self) -> Vec<String> {
         let filter = format!("container={}", self.name);
-        let asked = [
+        let arguments = [
             "events",
             "--since",
             "1h",
@@ -183,7 +182,7 @@ impl App {
             "--format",
             "{{.Actor.Attributes.signal}}",
         ];
-        docker(&asked).0.lines().map(str::to_owned).collect()
+        docker(&arguments).0.lines().map(str::to_owned).collect()
     }
 
     /// When it was last started, as Docker writes it.

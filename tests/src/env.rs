@@ -1,6 +1,6 @@
 //! The program with a home directory of its own.
 
-use crate::running::Running;
+use crate::running::RunningProgram;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,22 +14,22 @@ pub struct TestEnv {
     cache: PathBuf,
 }
 
-/// What a run of the program printed and how it ended.
+/// The output and exit status of the program.
 #[derive(Debug)]
-pub struct Finished {
+pub struct ProgramOutput {
     /// Exit status; `-1` if it was killed.
     pub status: i32,
-    /// Data.
+    /// All of stdout, as text.
     pub stdout: String,
-    /// Everything else.
+    /// All of stderr, as text.
     pub stderr: String,
 }
 
-impl Finished {
+impl ProgramOutput {
     /// Checks the exit status.
     ///
     /// # Panics
-    /// With all that was printed, if it is another.
+    /// If it is another, with all output.
     #[track_caller]
     pub fn status(self, expected: i32) -> Self {
         assert_eq!(
@@ -40,10 +40,10 @@ impl Finished {
         self
     }
 
-    /// Checks that stdout has a text.
+    /// Checks that stdout contains `text`.
     ///
     /// # Panics
-    /// With all that was printed, if it has not.
+    /// If it does not, with all output.
     #[track_caller]
     pub fn out(self, text: &str) -> Self {
         assert!(
@@ -55,10 +55,10 @@ impl Finished {
         self
     }
 
-    /// Checks that stderr has a text.
+    /// Checks that stderr contains `text`.
     ///
     /// # Panics
-    /// With all that was printed, if it has not.
+    /// If it does not, with all output.
     #[track_caller]
     pub fn err(self, text: &str) -> Self {
         assert!(
@@ -70,10 +70,10 @@ impl Finished {
         self
     }
 
-    /// Checks that a text is nowhere.
+    /// Checks that neither stdout nor stderr contains `text`.
     ///
     /// # Panics
-    /// With all that was printed, if it is there.
+    /// If one does, with all output.
     #[track_caller]
     pub fn without(self, text: &str) -> Self {
         assert!(
@@ -159,7 +159,7 @@ impl TestEnv {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn run(&self, arguments: &[&str]) -> Finished {
+    pub fn run(&self, arguments: &[&str]) -> ProgramOutput {
         finish(self.command(arguments).output().expect("the program starts"))
     }
 
@@ -167,7 +167,7 @@ impl TestEnv {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn run_in(&self, folder: &str, arguments: &[&str]) -> Finished {
+    pub fn run_in(&self, folder: &str, arguments: &[&str]) -> ProgramOutput {
         finish(
             self.command(arguments)
                 .current_dir(self.path().join(folder))
@@ -180,7 +180,7 @@ impl TestEnv {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Finished {
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> ProgramOutput {
         use std::io::Write as _;
         let mut command = self.command(arguments);
         let mut child = command
@@ -198,7 +198,7 @@ impl TestEnv {
         finish(child.wait_with_output().expect("the program ends"))
     }
 
-    /// The run that the journal of this home lists first, as people are shown it.
+    /// The id of the newest run in the journal of this home, as `runbook runs` prints it.
     ///
     /// # Panics
     /// If there is none.
@@ -210,16 +210,16 @@ impl TestEnv {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn spawn(&self, arguments: &[&str]) -> Running {
-        Running::start(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()))
+    pub fn spawn(&self, arguments: &[&str]) -> RunningProgram {
+        RunningProgram::start(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 }
 
-/// The first run of what `runbook runs` has printed.
+/// The id of the first run in the output of `runbook runs`.
 ///
 /// # Panics
 /// If there is none.
-pub fn first_run(listed: &Finished) -> String {
+pub fn first_run(listed: &ProgramOutput) -> String {
     listed
         .stdout
         .split_whitespace()
@@ -228,9 +228,9 @@ pub fn first_run(listed: &Finished) -> String {
         .to_owned()
 }
 
-/// How a command ended.
-pub fn finish(output: std::process::Output) -> Finished {
-    Finished {
+/// Converts the output of a command.
+pub fn finish(output: std::process::Output) -> ProgramOutput {
+    ProgramOutput {
         status: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -1,24 +1,24 @@
-//! Texts that try to be more than text.
+//! Hostile texts for tests of output.
 
-/// What a plugin, a server or a file might write to deceive who reads it. Each is told by a few
-/// letters at its beginning.
+/// Texts that a plugin, a server or a file might contain to deceive a reader, a terminal or a
+/// parser. Most begin with a word that identifies them in a test failure.
 pub fn texts() -> Vec<String> {
     let mut texts: Vec<String> = [
-        // A terminal: clear it, set its title, write a link, ask it to answer, colour.
+        // Terminal control: clear, set the title, write a link, request an answer, color.
         "osc \u{1b}]0;title\u{7}\u{1b}]8;;http://evil.example\u{1b}\\link",
         "csi \u{1b}[2J\u{1b}[1;1H\u{1b}[31mred\u{1b}[6n",
         "dcs \u{1b}P+q544e\u{1b}\\ \u{1b}c \u{1b}#8",
         "c1 \u{9b}2J\u{9d}0;title\u{9c}\u{90}q\u{85}next",
         "overwrite failed\rsucceeded \u{8}\u{8}\u{8}\u{7f}",
         "nul \u{0} bell \u{7} vt \u{b} ff \u{c} so \u{e} si \u{f}",
-        // The order of reading, and what is not seen.
+        // Bidirectional overrides and invisible characters.
         "bidi \u{202a}\u{202b}\u{202c}\u{202d}\u{202e}drowssap\u{202c}",
         "isolate \u{2066}\u{2067}\u{2068}\u{2069} mark \u{200e}\u{200f}\u{61c}",
         "separator \u{2028}✓ verify done\u{2029}✓ all done",
         "hidden \u{200b}\u{2060}\u{feff}\u{ad}\u{34f}\u{3164} join\u{200d}er\u{fe0f}",
         "tags \u{e0001}\u{e0041}\u{e0042}\u{e007f}\u{e0100}",
         "nonchar \u{fffe}\u{ffff}\u{fdd0}\u{1fffe}\u{10ffff}",
-        // Lines of other formats.
+        // Syntax of report formats.
         "lines\n  ✓ verify     done     1 s\nSucceeded. Everything was done.\r\n| forged",
         "github\n::error::forged\n::set-output name=x::y\n::stop-commands::t%0A::error::again",
         "azure\n##vso[task.setvariable variable=x]y ##[error]forged\n\

@@ -1,4 +1,4 @@
-//! A small HTTP client, and a server that remembers what it was sent.
+//! A small HTTP client, and a server that records the requests that it gets.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,39 +18,39 @@ pub fn get(port: u16, path: &str) -> Option<String> {
     head.lines().next()?.contains(" 200").then(|| body.to_owned())
 }
 
-/// A request that a [`Receiver`] was sent.
+/// A request that a [`Receiver`] got.
 #[derive(Debug, Clone)]
-pub struct Received {
-    /// `POST /hook`.
+pub struct ReceivedRequest {
+    /// Method and path, such as `POST /hook`.
     pub line: String,
     /// Header lines.
     pub headers: Vec<String>,
     /// Body, as text.
     pub body: String,
-    /// Body, as it came.
+    /// Body, as bytes.
     pub bytes: Vec<u8>,
 }
 
-/// A server on loopback that answers every request the same way and remembers them all.
+/// A server on loopback that records all requests and answers each with the same response.
 #[derive(Debug)]
 pub struct Receiver {
     /// Its port.
     pub port: u16,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Receiver {
     /// Starts one that answers `200 OK`.
     pub fn start() -> Self {
-        Self::answering("200 OK", "{}")
+        Self::start_with_response("200 OK", "{}")
     }
 
     /// Starts one with another answer.
     ///
     /// # Panics
     /// If loopback has no free port.
-    pub fn answering(status: &'static str, body: &'static str) -> Self {
+    pub fn start_with_response(status: &'static str, body: &'static str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -70,8 +70,8 @@ impl Receiver {
         Self { port, received, stop }
     }
 
-    /// What it was sent so far.
-    pub fn received(&self) -> Vec<Received> {
+    /// The requests so far.
+    pub fn received(&self) -> Vec<ReceivedRequest> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -83,7 +83,7 @@ impl Drop for Receiver {
     }
 }
 
-fn answer(stream: &TcpStream, status: &str, body: &str) -> Option<Received> {
+fn answer(stream: &TcpStream, status: &str, body: &str) -> Option<ReceivedRequest> {
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut line = String::new();
@@ -113,7 +113,7 @@ fn answer(stream: &TcpStream, status: &str, body: &str) -> Option<Received> {
         body.len()
     )
     .ok()?;
-    Some(Received {
+    Some(ReceivedRequest {
         line: line.trim().trim_end_matches(" HTTP/1.1").to_owned(),
         headers,
         body: String::from_utf8_lossy(&content).into_owned(),

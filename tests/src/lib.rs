@@ -1,7 +1,8 @@
 //! Shared by the tests of the real program: a home directory for each test, and real servers on
 //! loopback, each stopped by its own pid.
 //!
-//! A server that cannot be had is a failure with what to install, never a skip.
+//! If a server is not installed, the test fails and names the package to install. It is never
+//! skipped.
 
 pub mod certificates;
 pub mod docker;
@@ -23,18 +24,18 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// How far apart the places are at which the longest tests kill a program: each fifth one, or what
-/// `RUNBOOK_TEST_EACH` says. What they would find at the others, a test of the same engine with a
-/// quicker journal finds at each.
+/// The stride between the journal records at which the longest tests kill the program: 5, or the
+/// value of `RUNBOOK_TEST_EACH`. A test of the same engine with a faster journal kills it at every
+/// record.
 ///
 /// # Panics
-/// If the variable is no number.
-pub fn each_so_many() -> usize {
+/// If the variable is not a number.
+pub fn kill_point_stride() -> usize {
     std::env::var("RUNBOOK_TEST_EACH")
         .map_or(5, |text| text.parse().expect("RUNBOOK_TEST_EACH is a number"))
 }
 
-/// The launcher as a program of its own, built beside the test that asks.
+/// Builds the standalone launcher beside the current test and returns its path.
 ///
 /// # Panics
 /// If it cannot be built.
@@ -70,10 +71,10 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
-/// Waits until `ready` says so.
+/// Waits until `ready` returns true.
 ///
 /// # Panics
-/// With `what`, after 2 minutes.
+/// After 2 minutes, with `what` in the message.
 pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(2);
     while !ready() {
@@ -82,7 +83,7 @@ pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// Presses Ctrl-C for a program.
+/// Sends SIGINT to a program, as Ctrl-C does.
 ///
 /// # Panics
 /// If it does not run any more.
@@ -90,7 +91,8 @@ pub fn interrupt(child: &std::process::Child) {
     send(child, "INT");
 }
 
-/// Sends a signal, by its number or its name without `SIG`; those for real time have no constants.
+/// Sends a signal, given by its number or its name without `SIG`. It is a text because real-time
+/// signals have no constants.
 ///
 /// # Panics
 /// If the program does not run any more.
@@ -100,10 +102,10 @@ pub fn send(child: &std::process::Child, signal: &str) {
     assert!(sent.expect("`kill` is there").success(), "the program runs");
 }
 
-/// The first of `candidates` that is there.
+/// The first of `candidates` that exists.
 ///
 /// # Panics
-/// With the name of the Debian package that has it.
+/// If none exists, with the name of the Debian package that contains it.
 pub fn program(candidates: &[&str], package: &str) -> String {
     let found = candidates.iter().find(|path| Path::new(path).exists());
     (*found.unwrap_or_else(|| {

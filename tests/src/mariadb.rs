@@ -1,6 +1,6 @@
-//! A MariaDB server of the test's own.
+//! A MariaDB server for one test.
 
-use crate::certificates::{Authority, Issued};
+use crate::certificates::{CertificateAuthority, IssuedCertificate};
 use crate::server::{Server, Stop};
 use crate::{free_port, program, wait_for};
 use std::fs;
@@ -31,7 +31,7 @@ impl MariaDb {
         Self::start_with(|_| Vec::new())
     }
 
-    /// Starts a server that can encrypt, with a certificate that nobody vouches for.
+    /// Starts a server with TLS and a self-signed certificate.
     ///
     /// # Panics
     /// If the server cannot be started.
@@ -49,11 +49,15 @@ impl MariaDb {
         })
     }
 
-    /// Starts a server with this certificate, which asks its clients for one of `clients`.
+    /// Starts a server with TLS and this certificate. It asks its clients for a certificate issued
+    /// by `clients`.
     ///
     /// # Panics
     /// If the server cannot be started.
-    pub fn start_asking(certificate: &Issued, clients: &Authority) -> Self {
+    pub fn start_with_client_certificates(
+        certificate: &IssuedCertificate,
+        clients: &CertificateAuthority,
+    ) -> Self {
         Self::start_with(|folder| {
             certificate.write(folder, "server");
             fs::write(folder.join("clients.pem"), clients.certificate()).expect("it is written");
@@ -70,11 +74,11 @@ impl MariaDb {
         })
     }
 
-    /// Encrypts from now on with another certificate.
+    /// Makes the running server use another certificate for new connections.
     ///
     /// # Panics
-    /// If the server cannot be told.
-    pub fn show(&self, certificate: &Issued) {
+    /// If the server cannot be configured.
+    pub fn use_certificate(&self, certificate: &IssuedCertificate) {
         certificate.write(self.folder.path(), "server");
         let ids = server_user();
         chown(self.folder.path().join("server.key"), Some(ids.0), Some(ids.1))
@@ -82,7 +86,7 @@ impl MariaDb {
         self.sql("flush ssl");
     }
 
-    /// Starts a server with these arguments more, which may name files in its folder.
+    /// Starts a server with additional arguments, which may name files in its folder.
     fn start_with(arguments: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("rb-my")
@@ -91,8 +95,8 @@ impl MariaDb {
         let ids = server_user();
         chown(folder.path(), Some(ids.0), Some(ids.1)).expect("root can give a folder away");
         let data = format!("--datadir={}/data", folder.path().display());
-        // A server that starts removes what it finds of temporary tables, also those of a server
-        // beside it.
+        // A server that starts removes all temporary tables in its temporary folder, so two servers
+        // must not share one.
         let temporary = folder.path().join("tmp");
         fs::create_dir(&temporary).expect("a folder can be made");
         chown(&temporary, Some(ids.0), Some(ids.1)).expect("root can give a folder away");
@@ -154,7 +158,7 @@ impl MariaDb {
         server
     }
 
-    /// Runs SQL as root and returns what the client prints, without a head.
+    /// Runs SQL as root and returns the rows as text, without column names.
     ///
     /// # Panics
     /// If the SQL fails.
@@ -162,11 +166,11 @@ impl MariaDb {
         self.try_sql(sql).unwrap_or_else(|error| panic!("mariadb: {error}"))
     }
 
-    /// A session of root that runs SQL and stays until it is killed. It has printed `held` when
-    /// this returns.
+    /// Starts a session of root that runs SQL, and waits until it has printed `held`. The session
+    /// lasts until it is killed.
     ///
     /// # Panics
-    /// If it does not come so far.
+    /// If it prints something else or nothing.
     pub fn session(&self, sql: &str) -> Child {
         use std::io::{BufRead as _, BufReader};
         let client = program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client");
@@ -186,11 +190,11 @@ impl MariaDb {
         BufReader::new(child.stdout.take().expect("stdout is piped"))
             .read_line(&mut line)
             .expect("it is text");
-        assert_eq!(line.trim(), "held", "the session came so far");
+        assert_eq!(line.trim(), "held", "the session holds its locks");
         child
     }
 
-    /// Ends every session but the one that asks, and waits until their transactions are gone.
+    /// Ends every other session, and waits until their transactions have ended.
     ///
     /// # Panics
     /// If they do not end.
@@ -200,24 +204,24 @@ impl MariaDb {
                       ('root', 'shop')";
         wait_for("the other sessions end", || {
             let _ = self.try_sql(&self.sql(others));
-            self.of_transactions("select count(*) from information_schema.innodb_trx") == "0"
+            self.query_transactions("select count(*) from information_schema.innodb_trx") == "0"
         });
     }
 
-    /// Asks the table of `InnoDB`'s transactions. The server renews it only for who has not read it
-    /// for 0.1 s: whoever asks more often is told the same for ever.
+    /// Runs a query on the table of `InnoDB`'s transactions. The server refreshes that table only
+    /// if nobody has read it for 0.1 s, so this sleeps before the query.
     ///
     /// # Panics
     /// As [`sql`](Self::sql).
-    pub fn of_transactions(&self, sql: &str) -> String {
+    pub fn query_transactions(&self, sql: &str) -> String {
         std::thread::sleep(std::time::Duration::from_millis(150));
         self.sql(sql)
     }
 
-    /// Runs SQL as root and returns what the client prints, without a head.
+    /// Runs SQL as root and returns the rows as text, without column names.
     ///
     /// # Errors
-    /// What the client says, if the SQL fails.
+    /// What the client writes to stderr, if the SQL fails.
     ///
     /// # Panics
     /// If the client cannot be started.
@@ -230,8 +234,8 @@ impl MariaDb {
         }
     }
 
-    /// Runs each statement as root, whatever becomes of those before, and returns what those that
-    /// work print.
+    /// Runs each statement as root, also after one that fails, and returns the output of those that
+    /// succeed.
     ///
     /// # Panics
     /// If the client cannot be started.
@@ -248,7 +252,7 @@ impl MariaDb {
         self.server.id()
     }
 
-    /// Where all of it lies.
+    /// The folder with its data, socket and log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -262,7 +266,7 @@ impl MariaDb {
     }
 }
 
-/// As which user the server runs: it refuses root.
+/// The user and group that the server runs as. It refuses to run as root.
 fn server_user() -> (u32, u32) {
     let passwd = fs::read_to_string("/etc/passwd").expect("there are users");
     let entry = passwd

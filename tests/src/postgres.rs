@@ -1,6 +1,6 @@
-//! A PostgreSQL server of the test's own.
+//! A PostgreSQL server for one test.
 
-use crate::certificates::{Authority, Issued};
+use crate::certificates::{CertificateAuthority, IssuedCertificate};
 use crate::server::{Server, Stop};
 use crate::{free_port, program, wait_for};
 use std::fs;
@@ -38,7 +38,7 @@ pub fn programs() -> PathBuf {
         .to_owned()
 }
 
-/// As which user the server runs: it refuses root.
+/// The user and group that the server runs as if the tests run as root, which PostgreSQL refuses.
 fn server_user() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -160,7 +160,7 @@ impl Postgres {
     /// # Panics
     /// If it cannot be started.
     pub fn start_again(&mut self) {
-        // What a killed server left; its processes are gone.
+        // A killed server leaves its pid file behind.
         let _ = fs::remove_file(self.folder.path().join("data/postmaster.pid"));
         self.server = launch(&self.folder, self.port);
         self.wait_until_it_answers();
@@ -175,11 +175,11 @@ impl Postgres {
         format!("postgres://journal@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// Waits until the last statement of each of these sessions, and there is one, is older than a
-    /// second by the server's clock. `sessions` is a condition of `pg_stat_activity`.
+    /// Waits until there is at least one of these sessions, and the last statement of each is older
+    /// than a second by the server's clock. `sessions` is a condition on `pg_stat_activity`.
     ///
     /// # Panics
-    /// If that is not so after half a minute.
+    /// After 2 minutes.
     pub fn wait_until_older_than_a_second(&self, sessions: &str) {
         let ages = format!(
             "select coalesce(bool_and(clock_timestamp() - query_start > interval '1.1 s'), false) \
@@ -199,7 +199,7 @@ impl Postgres {
     /// Runs SQL as the superuser and returns what `psql -At` prints.
     ///
     /// # Errors
-    /// What `psql` says, if the SQL fails.
+    /// What `psql` writes to stderr, if the SQL fails.
     ///
     /// # Panics
     /// If `psql` cannot be started.
@@ -243,8 +243,8 @@ impl Postgres {
         self.named_session("psql", sql)
     }
 
-    /// A session of `orders_admin` that calls itself `application` and does what a script of psql
-    /// says.
+    /// A session of `orders_admin` with the application name `application` that runs a script of
+    /// psql.
     ///
     /// # Panics
     /// If psql cannot be started.
@@ -263,12 +263,17 @@ impl Postgres {
             .expect("psql runs")
     }
 
-    /// Encrypts from now on with this certificate, and asks for one of `clients`, which
-    /// `orders_admin` must have over TLS by the method `method` of `pg_hba.conf`.
+    /// Turns TLS on with this certificate, and requires of `orders_admin` a client certificate
+    /// issued by `clients`. `method` is the authentication method in `pg_hba.conf`.
     ///
     /// # Panics
-    /// If the server cannot be told.
-    pub fn encrypt(&self, certificate: &Issued, clients: &Authority, method: &str) {
+    /// If the server cannot be configured.
+    pub fn encrypt(
+        &self,
+        certificate: &IssuedCertificate,
+        clients: &CertificateAuthority,
+        method: &str,
+    ) {
         let data = self.folder.path().join("data");
         certificate.write(&data, "server");
         fs::write(data.join("clients.pem"), clients.certificate()).expect("it is written");
@@ -290,7 +295,7 @@ impl Postgres {
         ] {
             self.psql("postgres", &format!("alter system set {setting}"));
         }
-        // A session that begins later has read what was told before.
+        // A session that begins after the reload uses the new settings.
         let before = self.psql("postgres", "select pg_conf_load_time()");
         self.psql("postgres", "select pg_reload_conf()");
         crate::wait_for("PostgreSQL has read its settings", || {
@@ -312,7 +317,7 @@ impl Postgres {
         self.server.id()
     }
 
-    /// Where all of it lies.
+    /// The folder with its data, socket and log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -323,7 +328,7 @@ impl Postgres {
     }
 }
 
-/// A stdin with these bytes.
+/// A stdin from which these bytes can be read.
 fn pipe(bytes: &[u8]) -> Stdio {
     use std::io::{Seek as _, Write as _};
     let mut file = tempfile::tempfile().expect("a temporary file can be made");

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 /// A registry, stopped by its own pid when dropped.
 #[derive(Debug)]
 pub struct Registry {
-    /// Its port on 127.0.0.1, from where Docker engines fetch without TLS.
+    /// Its port on 127.0.0.1. Docker engines pull from loopback without TLS.
     pub port: u16,
     server: Server,
     folder: tempfile::TempDir,
@@ -21,7 +21,7 @@ impl Registry {
         self.server.id()
     }
 
-    /// Where all of it lies.
+    /// The folder with its configuration and data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -1,13 +1,13 @@
-//! A program that a test started and that ends with the test, also with one that fails.
+//! A program that a test starts. It is killed when the test ends, also when the test fails.
 
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, Output};
 
-/// A program that runs. It is killed, by its own pid, when this goes out of scope.
+/// A child process that is killed by its own pid when this is dropped.
 #[derive(Debug)]
-pub struct Running(Option<Child>);
+pub struct RunningProgram(Option<Child>);
 
-impl Running {
+impl RunningProgram {
     /// Starts the program.
     ///
     /// # Panics
@@ -16,23 +16,23 @@ impl Running {
         Self(Some(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))))
     }
 
-    /// Whether it was stopped, as by Ctrl-Z, and not continued yet.
-    pub fn stands_still(&self) -> bool {
+    /// Whether the process is stopped, as by Ctrl-Z, and not yet continued.
+    pub fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
     }
 
-    /// Reads all that it says, until it ends by itself.
+    /// Reads all output of the program until it ends by itself.
     ///
     /// # Errors
-    /// What it says cannot be read.
+    /// If the output cannot be read.
     pub fn wait_with_output(mut self) -> std::io::Result<Output> {
-        // While it is read, nothing of this process can fail but by a signal.
-        self.0.take().expect("it is there until this").wait_with_output()
+        // Only a signal can end this process while it reads, so the child need not be killed.
+        self.0.take().expect("only this method takes it").wait_with_output()
     }
 }
 
-impl Deref for Running {
+impl Deref for RunningProgram {
     type Target = Child;
 
     fn deref(&self) -> &Child {
@@ -40,15 +40,15 @@ impl Deref for Running {
     }
 }
 
-impl DerefMut for Running {
+impl DerefMut for RunningProgram {
     fn deref_mut(&mut self) -> &mut Child {
         self.0.as_mut().expect("it is there while it can be named")
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
-        // One that was waited for is gone, and its pid is not used again.
+        // If the child was already waited for, `kill` does nothing: the pid may be reused.
         if let Some(child) = &mut self.0 {
             let _ = child.kill();
             let _ = child.wait();
@@ -61,24 +61,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_ends_with_the_test_that_failed() {
-        let (tell, told) = std::sync::mpsc::channel();
+    fn a_program_is_killed_when_its_test_fails() {
+        let (pid_sender, pid_receiver) = std::sync::mpsc::channel();
         let failed = std::thread::spawn(move || {
-            let running = Running::start(Command::new("sleep").arg("600"));
-            tell.send(running.id()).expect("it is heard");
+            let running = RunningProgram::start(Command::new("sleep").arg("600"));
+            pid_sender.send(running.id()).expect("the receiver exists");
             panic!("a test that fails");
         });
         assert!(failed.join().is_err());
-        let pid = told.recv().expect("it was started");
-        let is_there = std::path::Path::new(&format!("/proc/{pid}")).exists();
-        assert!(!is_there, "process {pid} goes on");
+        let pid = pid_receiver.recv().expect("it was started");
+        let exists = std::path::Path::new(&format!("/proc/{pid}")).exists();
+        assert!(!exists, "process {pid} goes on");
     }
 
     #[test]
-    fn what_a_program_said_is_read_to_its_end() {
+    fn all_output_of_a_program_is_read() {
         let mut command = Command::new("echo");
         command.arg("said").stdout(std::process::Stdio::piped());
-        let output = Running::start(&mut command).wait_with_output().expect("it ends");
+        let output = RunningProgram::start(&mut command).wait_with_output().expect("it ends");
         assert_eq!(output.stdout, b"said\n");
     }
 }

@@ -1,5 +1,5 @@
-//! The only way in which tests start a server. It is stopped when it is dropped, and by a watchdog
-//! when the test is killed.
+//! Every server of a test is started here. A server is stopped when it is dropped, and by a
+//! watchdog when the test is killed.
 
 use crate::watchdog::Watchdog;
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,7 +31,7 @@ impl Stop {
     }
 }
 
-/// A server that lives as long as this, and never longer than this process, however that ends.
+/// A server process that is stopped when this is dropped, or when this process ends.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -49,7 +49,7 @@ impl Server {
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{} starts: {error}", command.get_program().display()));
-        let watchdog = Watchdog::over(&child, stop.name(), folder);
+        let watchdog = Watchdog::start(&child, stop.name(), folder);
         Self { child, stop, _watchdog: watchdog }
     }
 
@@ -67,7 +67,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A process that was waited for has given its id back: it may be anybody's.
+        // The pid of a process that was waited for may belong to another process by now.
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
@@ -90,33 +90,33 @@ mod tests {
 
     const CHILD: &str = "RUNBOOK_TEST_SERVER";
 
-    /// Started again by the test below, as a process that is killed.
+    /// The test below starts this test as a process of its own, and kills it.
     #[test]
     fn starts_a_server_and_waits_if_it_is_asked_to() {
         let Ok(name) = std::env::var(CHILD) else { return };
-        let told = |id: u32, folder: &Path| {
+        let report_and_wait = |id: u32, folder: &Path| {
             println!("\nserver {id} {}", folder.display());
             std::thread::park();
         };
         match name.as_str() {
             "postgres" => {
                 let server = Postgres::start(1);
-                told(server.id(), server.folder());
+                report_and_wait(server.id(), server.folder());
             }
             "mariadb" => {
                 let server = MariaDb::start();
-                told(server.id(), server.folder());
+                report_and_wait(server.id(), server.folder());
             }
             "registry" => {
                 let server = Registry::start();
-                told(server.id(), server.folder());
+                report_and_wait(server.id(), server.folder());
             }
             other => panic!("no server `{other}`"),
         }
     }
 
     #[test]
-    fn no_server_outlives_a_test_that_is_killed_by_whatever_signal() {
+    fn no_server_outlives_a_test_that_is_killed_by_any_signal() {
         for name in ["postgres", "mariadb", "registry"] {
             for signal in ["TERM", "KILL", "INT", "HUP"] {
                 // Whoever started this test may ignore signals (`nohup`, a background job); its
@@ -141,21 +141,21 @@ mod tests {
                     .expect("the server has started");
                 let (id, folder) =
                     line["server ".len()..].split_once(' ').expect("an id and a folder");
-                assert!(is_there(id) && Path::new(folder).exists(), "{name}");
+                assert!(process_exists(id) && Path::new(folder).exists(), "{name}");
                 crate::send(&test, signal);
                 test.wait().expect("it ends");
-                wait_for("the server is stopped", || !is_there(id));
+                wait_for("the server is stopped", || !process_exists(id));
                 wait_for("its folder is removed", || !Path::new(folder).exists());
             }
         }
     }
 
-    fn is_there(id: &str) -> bool {
+    fn process_exists(id: &str) -> bool {
         Path::new("/proc").join(id).exists()
     }
 
-    /// What each file of this crate starts besides servers.
-    const OTHERS: &[(&str, usize)] = &[
+    /// How many `spawn` calls each file of this crate has for processes that are no servers.
+    const OTHER_SPAWNS: &[(&str, usize)] = &[
         // Clients of a server, which end with their connection.
         ("postgres.rs", 1),
         ("mariadb.rs", 1),
@@ -167,12 +167,12 @@ mod tests {
         ("terminal.rs", 1),
         // The watchdog, and a process for its tests.
         ("watchdog.rs", 2),
-        // The door, and this test.
+        // `Server::start`, and this test.
         ("server.rs", 2),
     ];
 
     #[test]
-    fn every_server_is_started_through_the_one_door() {
+    fn every_server_is_started_by_server_start() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut found = Vec::new();
         let mut folders = vec![folder];
@@ -191,7 +191,7 @@ mod tests {
         }
         found.sort();
         let mut listed: Vec<(String, usize)> =
-            OTHERS.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+            OTHER_SPAWNS.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
         listed.sort();
         assert_eq!(found, listed, "a server is started by `Server::start`; list what is none");
     }

@@ -1,4 +1,4 @@
-//! A terminal for tests: it keeps what is shown on it, keys can be typed, and it can be closed
+//! A pseudo terminal for tests: it records all output, keys can be typed, and it can be closed
 //! while a program runs.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Whether a terminal is the one that controls the session of a program: only then is the program
-/// told when it hangs up.
+/// Whether the terminal is the controlling terminal of the program. Only then does the program get
+/// SIGHUP when the terminal is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// As in a shell: closed, it sends SIGHUP.
+    /// It is, as in a shell: when it is closed, the program gets SIGHUP.
     Session,
-    /// As after `nohup` or `setsid`: closed, it only refuses to be written.
+    /// It is not, as after `nohup` or `setsid`: when it is closed, writes to it fail.
     None,
 }
 
@@ -57,11 +57,11 @@ impl Terminal {
         Self { master: Some(master), slave, shown, stop, reader: Some(reader) }
     }
 
-    /// The end of a program, which does not become its controlling terminal by being opened.
+    /// Opens the program's side of the terminal, without making it a controlling terminal.
     ///
     /// # Panics
     /// If it cannot be opened.
-    pub fn end(&self) -> File {
+    pub fn open_client_side(&self) -> File {
         let noctty = i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).expect("a flag is small");
         OpenOptions::new()
             .read(true)
@@ -71,7 +71,7 @@ impl Terminal {
             .expect("it can be opened")
     }
 
-    /// Starts a program on it, with all three descriptors.
+    /// Starts a program with this terminal as stdin, stdout and stderr.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -88,8 +88,8 @@ impl Terminal {
             .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .env("TERM", "xterm");
         command.current_dir(program.get_current_dir().unwrap_or_else(|| "/".as_ref()));
-        let end = || Stdio::from(self.end());
-        command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("the program starts")
+        let stdio = || Stdio::from(self.open_client_side());
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().expect("the program starts")
     }
 
     /// Presses keys.
@@ -105,21 +105,21 @@ impl Terminal {
         }
     }
 
-    /// All that it was sent so far: everything, if the program on it has ended.
+    /// All output so far. If the program has ended, this is all of its output.
     pub fn shown(&self) -> String {
-        self.master.iter().for_each(|master| take(master, &self.shown));
+        self.master.iter().for_each(|master| read_available(master, &self.shown));
         String::from_utf8_lossy(&self.shown.lock().unwrap_or_else(PoisonError::into_inner))
             .into_owned()
     }
 
-    /// Hangs up, as a window that is closed or a connection that dies does. What was shown stays
-    /// readable.
+    /// Closes the terminal, as a closed window or a lost connection does. [`shown`](Self::shown)
+    /// still returns the output.
     pub fn close(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
-        self.master.iter().for_each(|master| take(master, &self.shown));
+        self.master.iter().for_each(|master| read_available(master, &self.shown));
         self.master = None;
     }
 }
@@ -131,31 +131,31 @@ impl Drop for Terminal {
 }
 
 fn read(master: &OwnedFd, shown: &Mutex<Vec<u8>>, stop: &AtomicBool) {
-    let a_moment = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     while !stop.load(Ordering::SeqCst) {
         let fd = master.as_fd();
-        let mut asked = [PollFd::new(&fd, PollFlags::IN)];
-        let _ = poll(&mut asked, Some(&a_moment));
-        if asked[0].revents().contains(PollFlags::IN) {
-            take(master, shown);
-        } else if !asked[0].revents().is_empty() {
-            // Nobody has the other end open now; somebody may open it yet.
+        let mut poll_fds = [PollFd::new(&fd, PollFlags::IN)];
+        let _ = poll(&mut poll_fds, Some(&timeout));
+        if poll_fds[0].revents().contains(PollFlags::IN) {
+            read_available(master, shown);
+        } else if !poll_fds[0].revents().is_empty() {
+            // No process has the other side open now, but one may open it later.
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
 }
 
-/// Takes what is there now. Whoever takes holds the lock, so that bytes are kept in the order in
-/// which they came.
-fn take(master: &OwnedFd, shown: &Mutex<Vec<u8>>) {
+/// Reads what is available now. The lock is held while reading, so that bytes from two threads are
+/// appended in the order in which they arrived.
+fn read_available(master: &OwnedFd, shown: &Mutex<Vec<u8>>) {
     let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut buffer = [0; 4096];
     loop {
         let fd = master.as_fd();
-        let mut asked = [PollFd::new(&fd, PollFlags::IN)];
-        let _ = poll(&mut asked, Some(&now));
-        if !asked[0].revents().contains(PollFlags::IN) {
+        let mut poll_fds = [PollFd::new(&fd, PollFlags::IN)];
+        let _ = poll(&mut poll_fds, Some(&now));
+        if !poll_fds[0].revents().contains(PollFlags::IN) {
             return;
         }
         match rustix::io::read(master, &mut buffer) {

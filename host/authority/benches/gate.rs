@@ -1,12 +1,12 @@
 //! The cost of one decision of the gate. Every host call pays it.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use runbook_authority::gate::{HeaderValue, Mode, Operation, decide};
-use runbook_authority::grant::{Binding, Effective, GrantSite, grant};
+use runbook_authority::gate::{GateRequest, HeaderValue, Mode, decide};
+use runbook_authority::grant::{Binding, EffectiveGrants, GrantSite, grant};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::{ContainerFacts, Folder, Targets};
 use runbook_authority::{Manifest, Verb};
-use runbook_document::{Diagnostics, Located, Source, Value};
+use runbook_document::{Diagnostics, Source, Spanned, Value};
 use std::hint::black_box;
 use std::path::Path;
 
@@ -51,7 +51,7 @@ arguments = ["--format=plain", { regex = "--table=[a-z_]+" }]
 sql = "postgres://a@h/d"
 "#;
 
-fn effective() -> Effective {
+fn grants() -> EffectiveGrants {
     let mut diagnostics = Diagnostics::default();
     let manifest =
         Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics).expect("good");
@@ -67,7 +67,7 @@ fn effective() -> Effective {
         Folder::without_links(Path::new("/base")).expect("absolute"),
         &mut diagnostics,
     );
-    let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
+    let located = |text: &str| Spanned { value: text.to_owned(), span: 0..0 };
     let bindings = ["api", "app", "program", "db"]
         .map(|name| Binding { slot: located(name), target: located(name) });
     let site = GrantSite {
@@ -82,19 +82,19 @@ fn effective() -> Effective {
 }
 
 fn gate(criterion: &mut Criterion) {
-    let effective = effective();
+    let grants = grants();
     let headers = [
         ("accept", HeaderValue::Plain("application/json")),
         ("x-trace", HeaderValue::Plain("abc")),
     ];
-    let request = Operation::Http {
+    let request = GateRequest::Http {
         slot: "api",
         verb: Verb::HttpGet,
         path: "/customers/17/orders?page=2",
         headers: &headers,
         secrets: &[],
     };
-    let denied = Operation::Http {
+    let denied = GateRequest::Http {
         slot: "api",
         verb: Verb::HttpGet,
         path: "/admin",
@@ -103,11 +103,12 @@ fn gate(criterion: &mut Criterion) {
     };
     let labels = [("role".to_owned(), "api".to_owned())];
     let container = ContainerFacts { name: "orders-api", labels: &labels };
-    let stop = Operation::Container { slot: "app", verb: Verb::DockerStop, container };
+    let stop = GateRequest::Container { slot: "app", verb: Verb::DockerStop, container };
     let arguments = ["--format=plain".to_owned(), "--table=orders".to_owned()];
-    let run = Operation::Process { slot: "program", verb: Verb::ProcessRun, arguments: &arguments };
-    let query = Operation::Sql { slot: "db", verb: Verb::SqlQuery, statement: Some("select 1") };
-    for (name, operation) in [
+    let run =
+        GateRequest::Process { slot: "program", verb: Verb::ProcessRun, arguments: &arguments };
+    let query = GateRequest::Sql { slot: "db", verb: Verb::SqlQuery, statement: Some("select 1") };
+    for (name, request) in [
         ("request", request),
         ("request that is denied", denied),
         ("container", stop),
@@ -115,9 +116,8 @@ fn gate(criterion: &mut Criterion) {
         ("statement", query),
     ] {
         criterion.bench_function(&format!("gate: {name}"), |bencher| {
-            bencher.iter(|| {
-                black_box(decide(black_box(&effective), Mode::Effects, black_box(&operation)))
-            });
+            bencher
+                .iter(|| black_box(decide(black_box(&grants), Mode::Effects, black_box(&request))));
         });
     }
 }

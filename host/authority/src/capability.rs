@@ -1,7 +1,7 @@
 //! The table of capabilities: every verb, every host function behind it, and how much it matters.
 //!
-//! This is the one vocabulary of authority. Manifests, grants, the gate, the linker, reports and
-//! help all read it; a host function that has no row here cannot be linked.
+//! Manifests, grants, the gate, the linker, reports and help all read this table. A host function
+//! without a row here cannot be linked.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub enum Capability {
     Http,
     /// One database, on a server or in a SQLite file.
     Sql,
-    /// The containers that a filter lets through.
+    /// The containers that a filter matches.
     Docker,
     /// One secret of a store.
     Secrets,
@@ -25,11 +25,11 @@ pub enum Capability {
     Process,
     /// The condition of this host, such as its memory, disks and services.
     System,
-    /// A namespace of the plugin's own.
+    /// Stored values of the plugin, in a namespace of its own.
     State,
 }
 
-/// Whether a verb changes anything outside of the plugin.
+/// The effect of a verb on anything outside of the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerbEffect {
@@ -45,11 +45,11 @@ pub enum VerbEffect {
 pub enum Risk {
     /// It can do no harm by itself.
     Info,
-    /// Reads what is rarely sensitive.
+    /// Reads data that is rarely sensitive.
     Low,
-    /// Reads data, or changes what is easily put back.
+    /// Reads data, or changes something that is easily restored.
     Medium,
-    /// Changes or removes what matters.
+    /// Changes or removes important things.
     High,
     /// Runs code or shows a secret.
     Critical,
@@ -75,7 +75,7 @@ impl Risk {
     }
 }
 
-/// One row of the table.
+/// One row of [`VERBS`].
 #[derive(Debug, Clone, Copy)]
 pub struct VerbRow {
     /// The verb that this row describes.
@@ -88,7 +88,7 @@ pub struct VerbRow {
     pub effect: VerbEffect,
     /// How much harm it can do.
     pub risk: Risk,
-    /// What it allows, with `{}` for what the slot is bound to.
+    /// What the verb allows, as a sentence. `{}` stands for what the slot is bound to.
     pub sentence: &'static str,
 }
 
@@ -160,17 +160,18 @@ impl Verb {
         VERBS.iter().find(|row| row.verb == self).expect("the macro makes one row for each verb")
     }
 
-    /// `http.get`: the verb with its family, as it is written in plans, denials and the audit log.
+    /// The verb with its capability, such as `http.get`, as plans, denials and the audit log write
+    /// it.
     pub fn full_name(self) -> String {
         format!("{}.{}", self.row().capability.name(), self.row().name)
     }
 
-    /// Whether it changes anything.
+    /// Whether the verb changes anything.
     pub fn effect(self) -> VerbEffect {
         self.row().effect
     }
 
-    /// The verb that a family calls `name`.
+    /// The verb of this name in a capability.
     pub fn find(capability: Capability, name: &str) -> Option<Self> {
         VERBS
             .iter()
@@ -244,7 +245,7 @@ impl std::fmt::Display for Capability {
     }
 }
 
-/// Whether this host links a function.
+/// The availability of a host function on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
     /// This host has the function and links it.
@@ -253,14 +254,14 @@ pub enum Availability {
     Planned,
 }
 
-/// One host function of the contract: where it is in WIT, and the verb that allows it.
+/// One host function of the WIT contract, and the verb that allows it.
 #[derive(Debug, Clone, Copy)]
 pub struct FunctionRow {
     /// The interface, such as `runbook:http/reader@1.0.0`.
     pub interface: &'static str,
     /// The function, such as `get`.
     pub function: &'static str,
-    /// The verb that allows it; `None` is what every plugin has.
+    /// The verb that allows it; `None` if every plugin may call it.
     pub verb: Option<Verb>,
     /// Whether this host links it.
     pub availability: Availability,
@@ -320,9 +321,10 @@ functions! {
     }
 }
 
-/// Verbs that a function asks the gate for in addition to its own, because it reads from or writes
-/// to another slot for the plugin.
-pub const USED_THROUGH: &[(Verb, &[Verb])] = &[
+/// Verbs that are also used by the functions of other verbs: each with those other verbs. Such a
+/// function asks the gate for both, because it reads from or writes to a second slot for the
+/// plugin.
+pub const INDIRECT_USES: &[(Verb, &[Verb])] = &[
     (
         Verb::SecretsUse,
         &[
@@ -338,13 +340,15 @@ pub const USED_THROUGH: &[(Verb, &[Verb])] = &[
     (Verb::FilesWrite, &[Verb::ProcessRun, Verb::SqlBackup]),
 ];
 
-/// The functions by which a verb can be used.
+/// The functions that need a verb, directly or by [`INDIRECT_USES`].
 pub fn functions_of(verb: Verb) -> impl Iterator<Item = &'static FunctionRow> {
-    let through: &[Verb] =
-        USED_THROUGH.iter().find(|(used, _)| *used == verb).map_or(&[], |(_, through)| through);
-    FUNCTIONS
+    let calling_verbs: &[Verb] = INDIRECT_USES
         .iter()
-        .filter(move |row| row.verb.is_some_and(|own| own == verb || through.contains(&own)))
+        .find(|(indirect_verb, _)| *indirect_verb == verb)
+        .map_or(&[], |(_, calling_verbs)| calling_verbs);
+    FUNCTIONS.iter().filter(move |row| {
+        row.verb.is_some_and(|row_verb| row_verb == verb || calling_verbs.contains(&row_verb))
+    })
 }
 
 /// The row of one imported function, if the contract has it.
@@ -365,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_is_behind_a_function() {
+    fn every_verb_has_a_function() {
         for row in VERBS {
             assert!(functions_of(row.verb).next().is_some(), "{}", row.verb.full_name());
         }

@@ -3,11 +3,11 @@
 //! A grant that reaches anything new is widened, even if it lost something else; the change then
 //! names one call that was not possible before.
 
-use crate::boundary::{BoundaryRule, uncovered};
+use crate::boundary::{BoundaryRule, uncovered_call};
 use crate::capability::{Risk, Verb};
 use crate::scope::{AccessScope, ConcreteCall, Dimension};
 use crate::snapshot::{GrantFacts, PluginFacts, SlotFacts, Snapshot};
-use crate::written::{self, Rewritten};
+use crate::toml_entries::{self, EntryChange};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// In which direction authority changed.
@@ -16,11 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Direction {
     /// Something is possible that was not.
     Widened,
-    /// The same authority for another thing: other code under the same name, another operation.
+    /// The authority is the same, but something else has it: other code of the same name, or
+    /// another operation.
     Moved,
-    /// Something is no longer possible, and nothing new is.
+    /// Something is no longer possible, and nothing else became possible.
     Narrowed,
-    /// A key of a file has another value, and nothing else is possible by that.
+    /// A key of a file has another value, and the authority is the same.
     Changed,
 }
 
@@ -38,10 +39,10 @@ impl Direction {
     }
 }
 
-/// One difference between two moments.
+/// One difference between two snapshots.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct AccessChange {
-    /// Whether more became possible, or less.
+    /// How the authority changed.
     pub direction: Direction,
     /// How much harm it can do.
     pub risk: Risk,
@@ -53,25 +54,30 @@ pub struct AccessChange {
     pub witness: Option<String>,
 }
 
-/// Every difference between two moments, the widest first.
+/// Every difference between two snapshots: first what was widened, then by risk.
 pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
     let mut changes = Vec::new();
     for (reference, pair) in pairs(&old.plugins, &new.plugins) {
-        plugin(reference, pair, &mut changes);
+        push_plugin_changes(reference, pair, &mut changes);
     }
-    let none = crate::snapshot::RunbookFacts::default();
+    let no_facts = crate::snapshot::RunbookFacts::default();
     for (file, (old, new)) in pairs(&old.runbooks, &new.runbooks) {
-        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        let (old, new) = (old.unwrap_or(&no_facts), new.unwrap_or(&no_facts));
         for ((step, slot), pair) in pairs(&old.grants, &new.grants) {
-            grant(&format!("step `{step}` of {file}, slot `{slot}`"), pair, &mut changes);
+            push_grant_changes(
+                &format!("step `{step}` of {file}, slot `{slot}`"),
+                pair,
+                &mut changes,
+            );
         }
     }
     changes.sort_by(|a, b| (a.direction, b.risk).cmp(&(b.direction, a.risk)));
     changes
 }
 
-/// Every key of the runbooks' files that has another value: it changes what a run does, but not its
-/// authority. A runbook whose texts were not kept gives no such change.
+/// Every key of the runbooks' files that has another value. Such a change affects what a run does,
+/// but not its authority. A snapshot that does not hold the texts of a runbook gives no such
+/// change.
 pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
     let change = |subject: String, what: String| AccessChange {
         direction: Direction::Changed,
@@ -97,7 +103,9 @@ pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
         if old.texts.is_empty() || new.texts.is_empty() {
             continue;
         }
-        for Rewritten { file, key, old, new } in written::difference(&old.texts, &new.texts) {
+        for EntryChange { file, key, old, new } in
+            toml_entries::changed_entries(&old.texts, &new.texts)
+        {
             let what = match (old, new) {
                 (Some(old), Some(new)) => format!("is {new}, and was {old}"),
                 (None, Some(new)) => format!("is new: {new}"),
@@ -110,6 +118,7 @@ pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
     changes
 }
 
+/// The value of one key in the old and in the new snapshot.
 type Pair<'a, V> = (Option<&'a V>, Option<&'a V>);
 
 fn pairs<'a, K: Ord, V>(
@@ -120,7 +129,11 @@ fn pairs<'a, K: Ord, V>(
     keys.into_iter().map(move |key| (key, (old.get(key), new.get(key))))
 }
 
-fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<AccessChange>) {
+fn push_plugin_changes(
+    reference: &str,
+    pair: Pair<'_, PluginFacts>,
+    changes: &mut Vec<AccessChange>,
+) {
     let subject = format!("plugin `{reference}`");
     let mut push = |direction, risk, what: String| {
         changes.push(AccessChange {
@@ -169,7 +182,7 @@ fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<Access
         );
     }
     for (name, (old, new)) in pairs(&old.slots, &new.slots) {
-        slot(name, (old, new), &mut push);
+        push_slot_changes(name, (old, new), &mut push);
     }
     for import in new.imports.difference(&old.imports) {
         push(
@@ -183,12 +196,17 @@ fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<Access
     }
 }
 
-fn slot(name: &str, pair: Pair<'_, SlotFacts>, push: &mut impl FnMut(Direction, Risk, String)) {
-    let nothing = BTreeSet::new();
-    let same_kind = pair.0.zip(pair.1).is_none_or(|(old, new)| old.capability == new.capability);
-    // A thing of another kind under the same name has nothing in common with the old one.
-    let old = pair.0.filter(|_| same_kind).map_or(&nothing, |slot| &slot.verbs);
-    let new = pair.1.map_or(&nothing, |slot| &slot.verbs);
+fn push_slot_changes(
+    name: &str,
+    pair: Pair<'_, SlotFacts>,
+    push: &mut impl FnMut(Direction, Risk, String),
+) {
+    let no_verbs = BTreeSet::new();
+    let is_same_capability =
+        pair.0.zip(pair.1).is_none_or(|(old, new)| old.capability == new.capability);
+    // A slot with another capability has nothing in common with the old slot of the same name.
+    let old = pair.0.filter(|_| is_same_capability).map_or(&no_verbs, |slot| &slot.verbs);
+    let new = pair.1.map_or(&no_verbs, |slot| &slot.verbs);
     for verb in new.difference(old) {
         push(
             Direction::Widened,
@@ -217,7 +235,7 @@ fn import_risk(import: &str) -> Risk {
         .map_or(Risk::Info, |verb| verb.row().risk)
 }
 
-fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<AccessChange>) {
+fn push_grant_changes(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<AccessChange>) {
     let mut push = |direction, risk, what: String, witness: Option<String>| {
         changes.push(AccessChange { direction, risk, subject: subject.to_owned(), what, witness });
     };
@@ -225,7 +243,7 @@ fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<AccessChan
         (None, Some(new)) => {
             let what =
                 format!("is granted, which it was not: `{}` on target `{}`", new.uses, new.target);
-            push(Direction::Widened, risk_of(&new.scope), what, one_call(&new.scope));
+            push(Direction::Widened, risk_of(&new.scope), what, example_sentence(&new.scope));
         }
         (Some(old), None) => {
             push(
@@ -244,13 +262,13 @@ fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<AccessChan
                     None,
                 );
             }
-            reach(old, new, &mut push);
+            push_scope_change(old, new, &mut push);
         }
         (None, None) => {}
     }
 }
 
-fn reach(
+fn push_scope_change(
     old: &GrantFacts,
     new: &GrantFacts,
     push: &mut impl FnMut(Direction, Risk, String, Option<String>),
@@ -258,28 +276,32 @@ fn reach(
     if is_same(&old.scope, &new.scope) {
         return;
     }
-    let changed = changed_dimensions(&old.scope, &new.scope);
-    match beyond(&new.scope, &old.scope) {
-        Containment::Within => push(Direction::Narrowed, Risk::Info, changed, None),
+    let changes_text = changed_dimensions(&old.scope, &new.scope);
+    match containment(&new.scope, &old.scope) {
+        Containment::Within => push(Direction::Narrowed, Risk::Info, changes_text, None),
         Containment::Beyond(call) => {
-            push(Direction::Widened, risk_of(&new.scope), changed, Some(call.sentence()));
+            push(Direction::Widened, risk_of(&new.scope), changes_text, Some(call.sentence()));
         }
-        // A grant that cannot be compared counts as wider.
-        Containment::Unknown => push(Direction::Widened, risk_of(&new.scope), changed, None),
+        // A grant that cannot be compared counts as widened.
+        Containment::Unknown => push(Direction::Widened, risk_of(&new.scope), changes_text, None),
     }
 }
 
+/// How one scope compares with another.
 enum Containment {
+    /// The other scope allows every call of this one.
     Within,
+    /// The other scope does not allow this call.
     Beyond(Box<ConcreteCall>),
+    /// The comparison was too complex.
     Unknown,
 }
 
-/// Whether `scope` reaches beyond `other`.
-fn beyond(scope: &AccessScope, other: &AccessScope) -> Containment {
+/// Compares a scope with another one.
+fn containment(scope: &AccessScope, other: &AccessScope) -> Containment {
     let is_new = |dimension: &Dimension| !other.values.contains_key(dimension);
-    if scope.values.keys().any(|dimension| is_new(dimension) && opens(*dimension)) {
-        return one_call_of(scope)
+    if scope.values.keys().any(|dimension| is_new(dimension) && widens_scope(*dimension)) {
+        return example_call(scope)
             .map_or(Containment::Unknown, |call| Containment::Beyond(Box::new(call)));
     }
     let rule = BoundaryRule {
@@ -288,15 +310,16 @@ fn beyond(scope: &AccessScope, other: &AccessScope) -> Containment {
         values: other.values.clone(),
         span: 0..0,
     };
-    match uncovered(scope, &[&rule]) {
+    match uncovered_call(scope, &[&rule]) {
         Ok(None) => Containment::Within,
         Ok(Some(call)) => Containment::Beyond(Box::new(call)),
         Err(_) => Containment::Unknown,
     }
 }
 
-/// Whether a dimension that was not there before lets something through by being there.
-fn opens(dimension: Dimension) -> bool {
+/// Whether a scope becomes wider when it gets this dimension. A limit on size, count or time makes
+/// it narrower.
+fn widens_scope(dimension: Dimension) -> bool {
     !matches!(
         dimension,
         Dimension::MaxBody
@@ -319,7 +342,7 @@ fn is_same(old: &AccessScope, new: &AccessScope) -> bool {
 /// `verbs: stop → start, stop; containers: a → b`
 fn changed_dimensions(old: &AccessScope, new: &AccessScope) -> String {
     let keys: BTreeSet<&Dimension> = old.values.keys().chain(new.values.keys()).collect();
-    let shown = |scope: &AccessScope, dimension: &Dimension| {
+    let values_text = |scope: &AccessScope, dimension: &Dimension| {
         scope
             .values
             .get(dimension)
@@ -329,7 +352,7 @@ fn changed_dimensions(old: &AccessScope, new: &AccessScope) -> String {
     };
     let parts: Vec<_> = keys
         .into_iter()
-        .map(|dimension| (dimension, shown(old, dimension), shown(new, dimension)))
+        .map(|dimension| (dimension, values_text(old, dimension), values_text(new, dimension)))
         .filter(|(_, old, new)| old != new)
         .map(|(dimension, old, new)| format!("{}: {old} → {new}", dimension.key()))
         .collect();
@@ -347,11 +370,11 @@ fn risk_of(scope: &AccessScope) -> Risk {
         .unwrap_or(Risk::Info)
 }
 
-fn one_call(scope: &AccessScope) -> Option<String> {
-    one_call_of(scope).map(|call| call.sentence())
+fn example_sentence(scope: &AccessScope) -> Option<String> {
+    example_call(scope).map(|call| call.sentence())
 }
 
-/// Some call that the scope lets through.
-fn one_call_of(scope: &AccessScope) -> Option<ConcreteCall> {
-    uncovered(scope, &[]).ok().flatten()
+/// Some call that the scope allows.
+fn example_call(scope: &AccessScope) -> Option<ConcreteCall> {
+    uncovered_call(scope, &[]).ok().flatten()
 }

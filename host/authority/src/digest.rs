@@ -15,7 +15,7 @@ impl Digest {
         Self::from_sha256(Sha256::digest(bytes).into())
     }
 
-    /// The digest from the bytes of a finished SHA-256.
+    /// The digest from the 32 bytes of a SHA-256 hash.
     pub fn from_sha256(hash: [u8; 32]) -> Self {
         use std::fmt::Write as _;
         let mut text = String::with_capacity(71);
@@ -26,7 +26,7 @@ impl Digest {
         Self(text)
     }
 
-    /// The digest that `text` writes, if it writes one.
+    /// Parses a digest from its text form; `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.strip_prefix("sha256:")?;
         let lower_hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');

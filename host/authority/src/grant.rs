@@ -1,27 +1,28 @@
-//! From what a plugin declares and what a runbook binds to what a step may do: D ∩ G, or a refusal.
+//! Computes what a step may do, from what its plugin declares and what the runbook binds: the
+//! intersection of the two, or a refusal.
 
 mod effective;
 mod refusal;
 
-pub use effective::{ConditionalVerb, Effective, Grant};
+pub use effective::{ConditionalVerb, EffectiveGrants, Grant};
 pub use refusal::{Refusal, RefusalRule};
 
 use crate::capability::{Capability, Verb};
 use crate::manifest::{self, KnownInput, Manifest, Need};
 use crate::targets::{Target, Targets};
-use runbook_document::{Located, Source, Span};
+use runbook_document::{Source, Span, Spanned};
 use std::sync::Arc;
 
 /// One line such as `bind.db = "orders"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// The plugin's slot, and where its name stands.
-    pub slot: Located<String>,
-    /// The target, and where its name stands.
-    pub target: Located<String>,
+    /// The name of the slot, and its position in the file.
+    pub slot: Spanned<String>,
+    /// The name of the target, and its position in the file.
+    pub target: Spanned<String>,
 }
 
-/// Where a plugin is used: for messages.
+/// The place in a runbook where a plugin is used: the call to judge, and its position for messages.
 #[derive(Debug, Clone)]
 pub struct GrantSite<'a> {
     /// The id of the step.
@@ -49,31 +50,31 @@ pub fn grant(
     manifest: &Manifest,
     bindings: &[Binding],
     targets: &Targets,
-) -> Result<Effective, Vec<Refusal>> {
+) -> Result<EffectiveGrants, Vec<Refusal>> {
     let check = BindingCheck { site, manifest, targets };
     let operation = check.operation().map_err(|refusal| vec![refusal])?;
-    let mut effective = Effective::none();
+    let mut effective = EffectiveGrants::none();
     let mut refusals = Vec::new();
     for binding in
         bindings.iter().filter(|binding| !operation.slots.contains_key(&binding.slot.value))
     {
-        refusals.push(check.unknown_slot(operation, binding));
+        refusals.push(check.unknown_slot_refusal(operation, binding));
     }
     for (slot, needed) in &operation.slots {
         match bindings.iter().find(|binding| binding.slot.value == *slot) {
             Some(binding) => {
-                let decided: Vec<_> =
+                let verb_needs: Vec<_> =
                     needed.iter().map(|verb| (*verb, check.need(operation, slot, *verb))).collect();
-                match check.slot(slot, &decided, binding) {
+                match check.grant_slot(slot, &verb_needs, binding) {
                     Ok(grant) => {
-                        effective.note_conditions(operation, &grant, &decided);
+                        effective.add_conditional_verbs(operation, &grant, &verb_needs);
                         effective.insert(grant, targets);
                     }
                     Err(refusal) => refusals.push(refusal),
                 }
             }
             None if operation.optional.contains(slot) => {}
-            None => refusals.push(check.unbound(slot, needed)),
+            None => refusals.push(check.unbound_slot_refusal(slot, needed)),
         }
     }
     if refusals.is_empty() { Ok(effective) } else { Err(refusals) }
@@ -110,7 +111,7 @@ impl BindingCheck<'_> {
         })
     }
 
-    fn unknown_slot(&self, operation: &manifest::Operation, binding: &Binding) -> Refusal {
+    fn unknown_slot_refusal(&self, operation: &manifest::Operation, binding: &Binding) -> Refusal {
         let known: Vec<_> = operation.slots.keys().map(String::as_str).collect();
         let help = match (
             runbook_document::nearest(&binding.slot.value, known.iter().copied()),
@@ -124,7 +125,7 @@ impl BindingCheck<'_> {
         self.refusal(RefusalRule::UnknownSlot, message, &binding.slot.span, help)
     }
 
-    /// Whether the input needs a verb; `None` if every input does.
+    /// Whether the input needs a verb; `None` if the verb has no condition.
     fn need(&self, operation: &manifest::Operation, slot: &str, verb: Verb) -> Option<Need> {
         operation
             .conditions(slot, verb)
@@ -132,16 +133,16 @@ impl BindingCheck<'_> {
             .reduce(|need, next| need.or(|| next))
     }
 
-    fn unbound(&self, slot: &str, needed: &[Verb]) -> Refusal {
+    fn unbound_slot_refusal(&self, slot: &str, needed: &[Verb]) -> Refusal {
         let capability =
             self.manifest.slots.get(slot).map_or(Capability::Http, |slot| slot.capability);
-        let fitting: Vec<_> = self
+        let fitting_targets: Vec<_> = self
             .targets
             .iter()
             .filter(|target| target.capability() == capability)
             .map(|target| target.name.as_str())
             .collect();
-        let help = match fitting.as_slice() {
+        let help = match fitting_targets.as_slice() {
             [] => format!(
                 "add a target with `{capability} = …` and `bind.{slot} = \"its-name\"` to step \
                  `{}`",
@@ -152,15 +153,16 @@ impl BindingCheck<'_> {
         let message = format!(
             "slot `{slot}` of `{}` is not bound; it needs {}",
             self.site.uses,
-            manifest::list(needed)
+            manifest::verb_list(needed)
         );
         self.refusal(RefusalRule::Unbound, message, self.site.span, help)
     }
 
-    fn slot(
+    /// What one slot is granted by its binding.
+    fn grant_slot(
         &self,
         slot: &str,
-        decided: &[(Verb, Option<Need>)],
+        verb_needs: &[(Verb, Option<Need>)],
         binding: &Binding,
     ) -> Result<Grant, Refusal> {
         let Some(target) = self.targets.get(&binding.target.value) else {
@@ -181,42 +183,43 @@ impl BindingCheck<'_> {
                 help,
             ));
         };
-        let declared = self
+        let declared_slot = self
             .manifest
             .slots
             .get(slot)
             .expect("operations only use declared slots: checked when the manifest was read");
-        if target.capability() != declared.capability {
+        if target.capability() != declared_slot.capability {
             let message = format!(
                 "slot `{slot}` of `{}` needs a `{}` target, but `{}` is a `{}` target",
                 self.site.uses,
-                declared.capability,
+                declared_slot.capability,
                 target.name,
                 target.capability()
             );
-            let help = format!("bind it to a `{}` target", declared.capability);
+            let help = format!("bind it to a `{}` target", declared_slot.capability);
             return Err(self.refusal(RefusalRule::WrongKind, message, &binding.target.span, help));
         }
         let is_granted = |need: &Option<Need>| need.as_ref().is_none_or(Need::is_granted);
-        let granted: Vec<_> = decided.iter().filter(|(_, need)| is_granted(need)).collect();
+        let granted_verbs: Vec<_> =
+            verb_needs.iter().filter(|(_, need)| is_granted(need)).collect();
         if let Some(listed) = &target.verbs {
-            self.check_listed(slot, &granted, declared, target, &listed.value)?;
+            self.check_listed_verbs(slot, &granted_verbs, declared_slot, target, &listed.value)?;
         }
         Ok(Grant {
             slot: slot.to_owned(),
-            capability: declared.capability,
-            verbs: granted.into_iter().map(|(verb, _)| *verb).collect(),
+            capability: declared_slot.capability,
+            verbs: granted_verbs.into_iter().map(|(verb, _)| *verb).collect(),
             target: Arc::clone(target),
         })
     }
 
-    /// A target that lists its verbs must list no more than the plugin declares and no less than
-    /// the operation needs.
-    fn check_listed(
+    /// Refuses a target whose `verbs` list more than the plugin declares, or less than the
+    /// operation needs.
+    fn check_listed_verbs(
         &self,
         slot: &str,
         needed: &[&(Verb, Option<Need>)],
-        declared: &manifest::Slot,
+        declared_slot: &manifest::Slot,
         target: &Target,
         listed: &[Verb],
     ) -> Result<(), Refusal> {
@@ -229,23 +232,23 @@ impl BindingCheck<'_> {
         };
         let missing: Vec<_> = needed.iter().filter(|(verb, _)| !listed.contains(verb)).collect();
         if !missing.is_empty() {
-            // All at once: one after the other is one more round for each.
+            // All missing verbs are reported together, so that one correction is enough.
             let template = missing.iter().find_map(|(_, need)| match need {
                 Some(Need::Unknown { at }) => Some(at.as_str()),
                 Some(Need::Met { .. } | Need::No) | None => None,
             });
-            let may = if template.is_some() { "may need" } else { "needs" };
-            let because = template.map_or_else(String::new, |at| match at {
+            let verb_phrase = if template.is_some() { "may need" } else { "needs" };
+            let reason_clause = template.map_or_else(String::new, |at| match at {
                 "" => ", because its input is a template".to_owned(),
                 at => format!(", because `{at}` of its input is a template"),
             });
             let missing: Vec<Verb> = missing.iter().map(|(verb, _)| *verb).collect();
-            let all = manifest::list(&missing);
+            let missing_list = manifest::verb_list(&missing);
             let message = format!(
-                "`{}` {may} {all} on slot `{slot}`{because}, but target `{}` grants only {}",
+                "`{}` {verb_phrase} {missing_list} on slot `{slot}`{reason_clause}, but target `{}` grants only {}",
                 self.site.uses,
                 target.name,
-                manifest::list(listed)
+                manifest::verb_list(listed)
             );
             let help = if target.files().is_some() {
                 format!("set `access = \"write\"` in `[targets.{}]`, if that is right", target.name)
@@ -256,26 +259,29 @@ impl BindingCheck<'_> {
                     target.name
                 )
             } else {
-                format!("add {all} to the verbs of `[targets.{}]`, if that is right", target.name)
+                format!(
+                    "add {missing_list} to the verbs of `[targets.{}]`, if that is right",
+                    target.name
+                )
             };
             return Err(refusal(RefusalRule::Narrower, message, help));
         }
-        let wider = if target.files().is_some() {
-            // A directory's access is one word for several verbs: it is too wide only if the plugin
-            // changes nothing at all.
+        let undeclared = if target.files().is_some() {
+            // `access = "write"` grants several verbs at once, so it is too wide only if the plugin
+            // declares no verb that changes anything.
             let changes = |verbs: &[Verb]| {
                 verbs.iter().any(|verb| verb.effect() == crate::VerbEffect::Change)
             };
-            (changes(listed) && !changes(&declared.verbs)).then_some(Verb::FilesWrite)
+            (changes(listed) && !changes(&declared_slot.verbs)).then_some(Verb::FilesWrite)
         } else {
-            listed.iter().find(|verb| !declared.verbs.contains(verb)).copied()
+            listed.iter().find(|verb| !declared_slot.verbs.contains(verb)).copied()
         };
-        let Some(extra) = wider else { return Ok(()) };
+        let Some(extra_verb) = undeclared else { return Ok(()) };
         let message = format!(
-            "target `{}` grants `{extra}`, but slot `{slot}` of plugin `{}` declares only {}",
+            "target `{}` grants `{extra_verb}`, but slot `{slot}` of plugin `{}` declares only {}",
             target.name,
             self.manifest.name,
-            manifest::list(&declared.verbs)
+            manifest::verb_list(&declared_slot.verbs)
         );
         let help = if target.files().is_some() {
             format!(
@@ -284,7 +290,7 @@ impl BindingCheck<'_> {
             )
         } else {
             format!(
-                "remove `{extra}` from the verbs of `[targets.{}]`, or bind another target",
+                "remove `{extra_verb}` from the verbs of `[targets.{}]`, or bind another target",
                 target.name
             )
         };

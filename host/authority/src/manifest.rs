@@ -1,4 +1,5 @@
-//! The manifest: the declared needs of a plugin, the set D.
+//! The manifest of a plugin: what the plugin is, what it offers, and which slots and verbs it
+//! declares.
 //!
 //! An author writes `plugin.toml`; `runbook plugin build` embeds it, with the schemas of the
 //! operations, as the custom section [`SECTION`] of the component, so that one digest covers code
@@ -10,7 +11,9 @@ mod parse;
 mod section;
 
 use crate::capability::{Capability, Verb};
-pub use condition::{InputPath, KnownInput, Need, NotAPath, Scalar, ValueTest, VerbCondition};
+pub use condition::{
+    InputPath, InputPathError, KnownInput, Need, Scalar, ValueTest, VerbCondition,
+};
 pub use runbook_contract::Kind;
 pub use section::ManifestError;
 use serde::{Deserialize, Serialize};
@@ -46,13 +49,13 @@ pub struct Manifest {
 pub struct Slot {
     /// The kind of thing that can be bound to it.
     pub capability: Capability,
-    /// The most that any operation of the plugin does with it.
+    /// Every verb that some operation of the plugin uses on it.
     pub verbs: Vec<Verb>,
     /// Why the plugin needs it, in the author's words.
     pub reason: String,
 }
 
-/// Something that a plugin offers.
+/// An operation: a probe, a smoke test or a step that a plugin offers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operation {
@@ -67,7 +70,7 @@ pub struct Operation {
     /// Verbs that only some inputs need. Every other verb of `slots` is needed by every input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needed_if: Vec<VerbCondition>,
-    /// Whether running it again after an unknown outcome does no harm. Probes always are.
+    /// Whether it can run again after an unknown outcome without harm. A probe always can.
     pub idempotent: bool,
     /// Whether the plugin can undo it.
     pub undo: bool,
@@ -78,7 +81,8 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Refuses combinations that an operation of its kind cannot have.
+    /// Why an operation of its kind cannot be as it is; `None` if it is consistent. The text
+    /// continues a sentence that begins with the name of the operation.
     fn problem(&self) -> Option<&'static str> {
         let has = |slot: &String| self.slots.contains_key(slot);
         match self.kind {
@@ -94,23 +98,23 @@ impl Operation {
         }
     }
 
-    /// The conditions under which it needs a verb on a slot; none if it always does.
+    /// The conditions under which it needs a verb on a slot. There is none if it always needs it.
     pub fn conditions(&self, slot: &str, verb: Verb) -> impl Iterator<Item = &VerbCondition> {
         self.needed_if
             .iter()
             .filter(move |condition| condition.slot == slot && condition.verb == verb)
     }
 
-    /// What is wrong with one of the conditions: it names what the operation does not use, or a
-    /// place or value that the schema of the input does not have.
+    /// Checks `needed_if`: each condition must name a slot and a verb that the operation uses, and
+    /// keys and values that the schema of its input allows.
     ///
     /// # Errors
     /// The number of the first wrong condition, from 1, and what is wrong with it.
     pub fn check_conditions(&self) -> Result<(), String> {
         for (index, condition) in self.needed_if.iter().enumerate() {
             let VerbCondition { slot, verb, any_of, .. } = condition;
-            let uses = self.slots.get(slot).is_some_and(|verbs| verbs.contains(verb));
-            let problem = if !uses {
+            let is_used = self.slots.get(slot).is_some_and(|verbs| verbs.contains(verb));
+            let problem = if !is_used {
                 Some(format!("the operation does not use `{verb}` on slot `{slot}`"))
             } else if any_of.is_empty() {
                 Some("`any_of` names no place of the input".to_owned())
@@ -141,7 +145,7 @@ impl Manifest {
 }
 
 /// Verbs as a list for messages: `` `query`, `execute` ``.
-pub(crate) fn list(verbs: &[Verb]) -> String {
+pub(crate) fn verb_list(verbs: &[Verb]) -> String {
     verbs.iter().map(|verb| format!("`{verb}`")).collect::<Vec<_>>().join(", ")
 }
 

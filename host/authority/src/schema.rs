@@ -1,5 +1,5 @@
-//! JSON Schemas (draft 07) of the files of authority, made from the tables that their readers use,
-//! so that an editor knows every word that the program knows.
+//! JSON Schemas (draft 07) of `plugin.toml`, `boundary.toml` and trust files. They are made from
+//! the same tables that the parsers use, so that an editor knows every key and value.
 
 use crate::capability::Capability;
 use crate::manifest::Kind;
@@ -13,14 +13,14 @@ const KEBAB_CASE: &str = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$";
 
 /// The JSON Schema of `plugin.toml`.
 pub fn plugin() -> Json {
-    let slots: Vec<Json> = Capability::all().map(slot).collect();
+    let slots: Vec<Json> = Capability::all().map(slot_schema).collect();
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
     let mut all_verbs: Vec<_> =
         Capability::all().flat_map(Capability::verbs).map(|verb| verb.row().name).collect();
     all_verbs.sort_unstable();
     all_verbs.dedup();
-    let used = json!({
-        "description": "What it does with which slot",
+    let slots_schema = json!({
+        "description": "The slots that it uses, each with the verbs that it uses on it",
         "type": "object",
         "additionalProperties": { "type": "array", "minItems": 1, "items": { "enum": all_verbs } },
     });
@@ -29,19 +29,20 @@ pub fn plugin() -> Json {
         "additionalProperties": false,
         "required": ["name", "kind", "summary"],
         "properties": {
-            "name": { "description": "After the colon in `uses`", "type": "string" },
+            "name": { "description": "Its name, which follows the colon in `uses`",
+            "type": "string" },
             "kind": { "description": "A probe changes nothing, a smoke test cleans up after \
                                       itself, a step acts", "enum": kinds },
             "summary": { "description": "One line: what it does, in the third person",
             "type": "string" },
-            "slots": used,
+            "slots": slots_schema,
             "optional": { "description": "Slots that need not be bound", "type": "array",
             "items": { "type": "string" } },
             "needed_if": {
                 "description": "Verbs that only some inputs need: they are granted to those alone, \
                                 and every other verb to every input",
                 "type": "array",
-                "items": condition(&all_verbs),
+                "items": condition_schema(&all_verbs),
             },
             "idempotent": { "description": "Running it again after an unknown outcome does no harm",
             "type": "boolean" },
@@ -52,8 +53,8 @@ pub fn plugin() -> Json {
     json!({
         "$schema": DRAFT,
         "title": "plugin.toml, format 1",
-        "description": "What a plugin is and needs. Put `#:schema schema/plugin.v1.json` on its \
-                        first line. `runbook plugin build` checks more.",
+        "description": "What a plugin is, offers and needs. Put \
+                        `#:schema schema/plugin.v1.json` on its first line. `runbook plugin build` checks more.",
         "type": "object",
         "additionalProperties": false,
         "required": ["format", "plugin"],
@@ -65,14 +66,14 @@ pub fn plugin() -> Json {
                 "additionalProperties": false,
                 "required": ["name", "version", "description"],
                 "properties": {
-                    "name": { "description": "Before the colon in `uses`", "type": "string",
+                    "name": { "description": "Its name, which precedes the colon in `uses`", "type": "string",
                     "pattern": KEBAB_CASE },
                     "version": { "description": "Semantic version", "type": "string" },
                     "description": { "description": "One line", "type": "string" },
                 },
             },
             "slots": {
-                "description": "The named holes that a runbook binds to one concrete thing each",
+                "description": "The slots: a runbook binds each of them to one target",
                 "type": "object",
                 "propertyNames": { "pattern": KEBAB_CASE },
                 "additionalProperties": { "oneOf": slots },
@@ -82,7 +83,7 @@ pub fn plugin() -> Json {
     })
 }
 
-fn condition(verbs: &[&str]) -> Json {
+fn condition_schema(verb_names: &[&str]) -> Json {
     let path = "^[A-Za-z0-9_-]+(\\[\\])*(\\.[A-Za-z0-9_-]+(\\[\\])*)*$";
     json!({
         "type": "object",
@@ -90,35 +91,36 @@ fn condition(verbs: &[&str]) -> Json {
         "required": ["slot", "verb", "any_of"],
         "properties": {
             "slot": { "description": "A slot of `slots`", "type": "string" },
-            "verb": { "description": "A verb that `slots` has for it", "enum": verbs },
+            "verb": { "description": "A verb that `slots` has for it", "enum": verb_names },
             "any_of": {
-                "description": "Places of the input, such as `cases[].method`; one that passes is \
-                                enough",
+                "description": "Paths to values of the input, such as `cases[].method`; the \
+                                condition holds if one value passes",
                 "type": "array",
                 "minItems": 1,
                 "items": { "type": "string", "pattern": path },
             },
             "is": {
-                "description": "What the value there must be; without it, a value must be there",
+                "description": "The value that passes; without it, any present value passes",
                 "type": ["string", "integer", "boolean"],
             },
-            "or_absent": { "description": "It passes also where nothing is written",
+            "or_absent": { "description": "An absent value passes, too",
             "type": "boolean" },
         },
         "dependencies": { "or_absent": ["is"] },
     })
 }
 
-fn slot(capability: Capability) -> Json {
+fn slot_schema(capability: Capability) -> Json {
     json!({
         "type": "object",
         "additionalProperties": false,
         "required": ["capability", "verbs", "reason"],
         "properties": {
-            "capability": { "description": "Which kind of thing", "const": capability.name() },
-            "verbs": { "description": "The most that any operation does with it", "type": "array",
-            "minItems": 1, "items": { "enum": verbs(capability) } },
-            "reason": { "description": "Why the plugin needs it, for who reviews it",
+            "capability": { "description": "The capability, which decides the kind of target",
+            "const": capability.name() },
+            "verbs": { "description": "Every verb that some operation uses on it", "type": "array",
+            "minItems": 1, "items": { "enum": verb_names(capability) } },
+            "reason": { "description": "Why the plugin needs it, for reviewers",
             "type": "string" },
         },
     })
@@ -126,12 +128,12 @@ fn slot(capability: Capability) -> Json {
 
 /// The JSON Schema of `boundary.toml`.
 pub fn boundary() -> Json {
-    let rules: Vec<Json> = Capability::all().map(rule).collect();
+    let rules: Vec<Json> = Capability::all().map(rule_schema).collect();
     let protections: Vec<_> = crate::boundary::PROTECTIONS.iter().map(|(name, _)| *name).collect();
     json!({
         "$schema": DRAFT,
         "title": "boundary.toml, format 1",
-        "description": "The outermost limit of what any runbook on this host may be granted. Put \
+        "description": "The outer limit of every grant to a runbook on this host. Put \
                         `#:schema schema/boundary.v1.json` on its first line.",
         "type": "object",
         "additionalProperties": false,
@@ -145,8 +147,8 @@ pub fn boundary() -> Json {
                 "items": { "enum": protections },
             },
             "allow": {
-                "description": "A grant is inside if every call that it lets through is covered by \
-                                some rule; what a rule does not mention it does not limit",
+                "description": "A grant is within the boundary if some rule covers each call that \
+                                it allows; a rule does not limit what it does not mention",
                 "type": "array",
                 "items": { "oneOf": rules },
             },
@@ -154,18 +156,19 @@ pub fn boundary() -> Json {
     })
 }
 
-fn rule(capability: Capability) -> Json {
+fn rule_schema(capability: Capability) -> Json {
     let mut properties = Map::new();
     properties.insert(
         "capability".to_owned(),
-        json!({ "description": "What it is about", "const": capability.name() }),
+        json!({ "description": "The capability that the rule covers", "const": capability.name() }),
     );
     properties.insert(
         "reason".to_owned(),
-        json!({ "description": "Why, in security's words", "type": "string" }),
+        json!({ "description": "Why it is allowed, in the words of the security team",
+            "type": "string" }),
     );
     for row in Dimension::of(capability) {
-        let mut value = values(capability, row);
+        let mut value = values_schema(capability, row);
         value["description"] = Json::from(row.meaning);
         properties.insert(row.key.to_owned(), value);
     }
@@ -173,8 +176,8 @@ fn rule(capability: Capability) -> Json {
         "properties": properties })
 }
 
-fn values(capability: Capability, row: &DimensionRow) -> Json {
-    if let Some(known) = row.dimension.words(capability) {
+fn values_schema(capability: Capability, row: &DimensionRow) -> Json {
+    if let Some(known) = row.dimension.fixed_values(capability) {
         let known: Vec<_> = known.into_iter().chain(["*"]).collect();
         return json!({ "type": "array", "items": { "enum": known } });
     }
@@ -208,7 +211,7 @@ pub fn trust() -> Json {
         "additionalProperties": false,
         "required": ["name", "public", "plugins"],
         "properties": {
-            "name": { "description": "Whose it is", "type": "string" },
+            "name": { "description": "The name of the key's owner", "type": "string" },
             "public": { "description": "The key, as `runbook plugin keygen` prints it",
             "type": "string", "pattern": "^ed25519:[0-9a-f]{64}$" },
             "plugins": { "description": "The plugins that it may sign; `*` is any run of \
@@ -231,6 +234,6 @@ pub fn trust() -> Json {
     })
 }
 
-fn verbs(capability: Capability) -> Vec<&'static str> {
+fn verb_names(capability: Capability) -> Vec<&'static str> {
     capability.verbs().map(|verb| verb.row().name).collect()
 }

@@ -1,9 +1,9 @@
-//! What plugins and runbooks may do at one moment, in the form in which moments are compared: a
-//! lockfile is one, a folder is one, a git revision is one.
+//! What plugins and runbooks may do, in a form that can be compared: read from a lockfile, a folder
+//! or a git revision.
 
 use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
-use crate::grant::Effective;
+use crate::grant::EffectiveGrants;
 use crate::manifest::{Kind, Manifest};
 use crate::scope::{AccessScope, Dimension};
 use crate::targets::PathView;
@@ -14,14 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Snapshot {
     /// Plugins, by what `uses` calls them: a bundled name or a path.
     pub plugins: BTreeMap<String, PluginFacts>,
-    /// Runbooks, by path, with the environment behind an `@`.
+    /// Runbooks, by path, with the environment after an `@`.
     pub runbooks: BTreeMap<String, RunbookFacts>,
 }
 
 impl Snapshot {
-    /// The same, as if `root` were the root of the file system: so that two checkouts compare.
+    /// The same snapshot with paths as if `root` were the root of the file system, so that
+    /// snapshots of two checkouts can be compared.
     #[must_use]
-    pub fn rebased(mut self, root: &str) -> Self {
+    pub fn relative_to(mut self, root: &str) -> Self {
         for grant in self.runbooks.values_mut().flat_map(|runbook| runbook.grants.values_mut()) {
             for (dimension, values) in &mut grant.scope.values {
                 if matches!(
@@ -33,7 +34,7 @@ impl Snapshot {
                         | Dimension::Writes
                         | Dimension::Secrets
                 ) {
-                    *values = values.rebased(root);
+                    *values = values.relative_to(root);
                 }
             }
         }
@@ -63,7 +64,7 @@ pub struct PluginFacts {
 pub struct SlotFacts {
     /// The capability that the slot declares.
     pub capability: Capability,
-    /// The verbs that it declares.
+    /// The verbs that the slot declares.
     pub verbs: BTreeSet<Verb>,
 }
 
@@ -86,7 +87,7 @@ pub struct GrantFacts {
     pub uses: String,
     /// The name of the target.
     pub target: String,
-    /// How far it reaches.
+    /// How far the grant reaches.
     pub scope: AccessScope,
 }
 
@@ -111,16 +112,16 @@ impl PluginFacts {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
             digest: digest.clone(),
-            interface: fingerprint(manifest, &imports, exports),
+            interface: interface_digest(manifest, &imports, exports),
             slots: slots.collect(),
             imports,
         }
     }
 }
 
-/// The digest of all by which others use a plugin: what it imports, exports and offers; not its
-/// code, texts or version.
-fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[String]) -> Digest {
+/// The digest of the interface of a plugin: what it imports, exports and offers, without its code,
+/// texts and version.
+fn interface_digest(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[String]) -> Digest {
     let operations: BTreeMap<_, _> = manifest
         .operations
         .iter()
@@ -148,12 +149,12 @@ fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[Strin
 
 impl RunbookFacts {
     /// Adds what one step is granted.
-    pub fn add(&mut self, (step, uses, plugin): (&str, &str, &str), effective: &Effective) {
-        for grant in effective.iter() {
+    pub fn add(&mut self, (step, uses, plugin): (&str, &str, &str), grants: &EffectiveGrants) {
+        for grant in grants.iter() {
             let facts = GrantFacts {
                 uses: uses.to_owned(),
                 target: grant.target.name.clone(),
-                scope: AccessScope::of(plugin, grant, effective, PathView::Reviewed),
+                scope: AccessScope::of(plugin, grant, grants, PathView::Portable),
             };
             self.grants.insert((step.to_owned(), grant.slot.clone()), facts);
         }

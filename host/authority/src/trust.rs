@@ -1,7 +1,7 @@
 //! Whose signatures are accepted for which plugins.
 //!
 //! A signature is over the digest of a component, which covers the manifest inside. A trust file
-//! names keys and, for each, the plugins that it may sign. Where one is in force, a plugin of a
+//! names keys and, for each, the plugins that it may sign. With a trust file in force, a plugin
 //! file that no accepted key has signed is refused.
 
 use crate::digest::Digest;
@@ -13,7 +13,8 @@ use std::sync::Arc;
 /// The version of trust files and signature files.
 pub const FORMAT: u32 = 1;
 
-/// What is signed begins with this, so that a signature for something else is none for a plugin.
+/// The beginning of each signed message, so that a signature made for another purpose cannot be
+/// used for a plugin.
 const CONTEXT: &str = "runbook plugin signature v1\n";
 
 /// An Ed25519 public key (RFC 8032), written `ed25519:` and 64 hex digits.
@@ -46,16 +47,16 @@ pub struct TrustedKey {
     pub expires: Option<String>,
 }
 
-/// The keys that a trust file accepts.
+/// A trust file: the keys that it accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Trust {
+pub struct TrustFile {
     /// The keys, in file order.
     pub keys: Vec<TrustedKey>,
 }
 
 /// Why a plugin is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Untrusted {
+pub enum TrustError {
     /// There is no signature.
     #[error("it is not signed")]
     Unsigned,
@@ -89,7 +90,7 @@ pub enum Untrusted {
         /// The name of this plugin.
         plugin: String,
     },
-    /// The key is accepted no more.
+    /// The key has expired.
     #[error("key `{name}` was accepted until {expires}")]
     Expired {
         /// The name of the key in the trust file.
@@ -100,7 +101,7 @@ pub enum Untrusted {
 }
 
 impl PublicKey {
-    /// The key that `text` writes, if it writes one.
+    /// Parses a key from its text form; `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Self> {
         from_hex(text.strip_prefix("ed25519:")?).map(Self)
     }
@@ -165,51 +166,54 @@ impl Signature {
         let mut reader = Reader::new(source, &table, "the signature", diagnostics);
         check_format(&mut reader);
         let algorithm = reader.required::<String>("algorithm");
-        if let Some(other) = algorithm.filter(|algorithm| algorithm.value != "ed25519") {
+        if let Some(unknown_algorithm) = algorithm.filter(|algorithm| algorithm.value != "ed25519")
+        {
             reader.error(
                 "E0123",
-                other.span,
-                format!("algorithm `{}` is not known", other.value),
+                unknown_algorithm.span,
+                format!("algorithm `{}` is not known", unknown_algorithm.value),
                 "only `ed25519` is",
             );
         }
-        let digest = read(&mut reader, "digest", "`sha256:` and 64 hex digits", Digest::parse);
-        let key = read(&mut reader, "key", "`ed25519:` and 64 hex digits", PublicKey::parse);
-        let bytes = read(&mut reader, "signature", "128 hex digits", from_hex);
+        let digest =
+            read_parsed(&mut reader, "digest", "`sha256:` and 64 hex digits", Digest::parse);
+        let key = read_parsed(&mut reader, "key", "`ed25519:` and 64 hex digits", PublicKey::parse);
+        let bytes = read_parsed(&mut reader, "signature", "128 hex digits", from_hex);
         reader.finish();
         Some(Self { digest: digest?, key: key?, bytes: bytes? })
             .filter(|_| !diagnostics.has_errors())
     }
 
-    /// Whether it is over this digest and of the key that it names.
+    /// Checks that the signature is over this digest and by the key that it names.
     ///
     /// # Errors
-    /// [`Untrusted::OtherDigest`] if another digest was signed, [`Untrusted::Forged`] if the
+    /// [`TrustError::OtherDigest`] if another digest was signed, [`TrustError::Forged`] if the
     /// signature does not fit its key.
-    pub fn check(&self, digest: &Digest) -> Result<(), Untrusted> {
+    pub fn verify(&self, digest: &Digest) -> Result<(), TrustError> {
         if self.digest != *digest {
-            return Err(Untrusted::OtherDigest {
+            return Err(TrustError::OtherDigest {
                 signed: self.digest.short().to_owned(),
                 found: digest.short().to_owned(),
             });
         }
         UnparsedPublicKey::new(&ED25519, &self.key.0)
             .verify(&message(digest), &self.bytes)
-            .map_err(|_| Untrusted::Forged { key: self.key.to_string() })
+            .map_err(|_| TrustError::Forged { key: self.key.to_string() })
     }
 }
 
-impl Trust {
-    /// Reads a trust file. Returns `None` after it has reported every mistake: half a trust file
-    /// counts as none.
+impl TrustFile {
+    /// Reads a trust file. Returns `None` after it has reported every mistake, because a partly
+    /// read trust file would not be safe.
     pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
         let table = runbook_document::parse(source, diagnostics)?;
         let mut found = Diagnostics::default();
         let mut reader = Reader::new(source, &table, "the trust file", &mut found);
         check_format(&mut reader);
-        let keys = reader.each("key", "key", |reader| {
+        let keys = reader.read_each("key", "key", |reader| {
             let name = reader.required::<String>("name");
-            let public = read(reader, "public", "`ed25519:` and 64 hex digits", PublicKey::parse);
+            let public =
+                read_parsed(reader, "public", "`ed25519:` and 64 hex digits", PublicKey::parse);
             let plugins = reader.required::<Vec<String>>("plugins");
             let expires = read_date(reader);
             Some(TrustedKey {
@@ -225,22 +229,22 @@ impl Trust {
         is_good.then_some(Self { keys })
     }
 
-    /// The key by which a plugin is trusted on a day (`2026-11-21`).
+    /// The key that makes a plugin trusted on a day (`2026-11-21`).
     ///
     /// # Errors
-    /// [`Untrusted`] if there is no signature, it is not of this digest or of its key, or its key
-    /// is unknown, accepted for other plugins, or expired.
+    /// [`TrustError`] if there is no signature, if the signature does not match the digest or its
+    /// key, or if the key is unknown, accepted for other plugins only, or expired.
     pub fn judge(
         &self,
         plugin: &str,
         digest: &Digest,
         signature: Option<&Signature>,
         today: &str,
-    ) -> Result<&TrustedKey, Untrusted> {
-        let signature = signature.ok_or(Untrusted::Unsigned)?;
-        signature.check(digest)?;
+    ) -> Result<&TrustedKey, TrustError> {
+        let signature = signature.ok_or(TrustError::Unsigned)?;
+        signature.verify(digest)?;
         let key = self.keys.iter().find(|key| key.public == signature.key);
-        let key = key.ok_or_else(|| Untrusted::UnknownKey { key: signature.key.to_string() })?;
+        let key = key.ok_or_else(|| TrustError::UnknownKey { key: signature.key.to_string() })?;
         if !key.plugins.iter().any(|pattern| pattern_matches(pattern, plugin)) {
             let accepted = key
                 .plugins
@@ -248,16 +252,16 @@ impl Trust {
                 .map(|pattern| format!("`{pattern}`"))
                 .collect::<Vec<_>>()
                 .join(", ");
-            return Err(Untrusted::OtherPlugins {
+            return Err(TrustError::OtherPlugins {
                 name: key.name.clone(),
                 accepted,
                 plugin: plugin.to_owned(),
             });
         }
-        // Dates of this form are in order as texts.
+        // Dates in this form can be compared as texts.
         match &key.expires {
             Some(expires) if expires.as_str() < today => {
-                Err(Untrusted::Expired { name: key.name.clone(), expires: expires.clone() })
+                Err(TrustError::Expired { name: key.name.clone(), expires: expires.clone() })
             }
             Some(_) | None => Ok(key),
         }
@@ -272,7 +276,7 @@ fn check_format(reader: &mut Reader<'_>) {
     }
 }
 
-fn read<T>(
+fn read_parsed<T>(
     reader: &mut Reader<'_>,
     key: &'static str,
     expected: &str,
@@ -344,10 +348,13 @@ mod tests {
         SigningKey::parse(&SigningKey::generate().expect("randomness")).expect("its own text")
     }
 
-    fn trust(text: &str) -> Trust {
+    fn trust(text: &str) -> TrustFile {
         let mut diagnostics = Diagnostics::default();
-        Trust::parse(&Source::new("trust.toml", format!("format = 1\n{text}")), &mut diagnostics)
-            .unwrap_or_else(|| panic!("{diagnostics:?}"))
+        TrustFile::parse(
+            &Source::new("trust.toml", format!("format = 1\n{text}")),
+            &mut diagnostics,
+        )
+        .unwrap_or_else(|| panic!("{diagnostics:?}"))
     }
 
     fn reread(signature: &Signature) -> Signature {
@@ -370,36 +377,36 @@ mod tests {
         };
         assert_eq!(judge("lag", "2026-11-21").as_deref(), Ok("team"));
         assert_eq!(judge("acme-disk", "2027-01-31").as_deref(), Ok("team"));
-        assert!(matches!(judge("acme-disk", "2027-02-01"), Err(Untrusted::Expired { .. })));
-        assert!(matches!(judge("other", "2026-11-21"), Err(Untrusted::OtherPlugins { .. })));
+        assert!(matches!(judge("acme-disk", "2027-02-01"), Err(TrustError::Expired { .. })));
+        assert!(matches!(judge("other", "2026-11-21"), Err(TrustError::OtherPlugins { .. })));
     }
 
     #[test]
-    fn everything_else_is_not() {
-        let (own, stranger, digest) = (key(), key(), Digest::of(b"component"));
+    fn a_plugin_without_a_valid_signature_by_an_accepted_key_is_not_trusted() {
+        let (accepted_key, unknown_key, digest) = (key(), key(), Digest::of(b"component"));
         let trust = trust(&format!(
             "[[key]]\nname = \"team\"\npublic = \"{}\"\nplugins = [\"*\"]\n",
-            own.public()
+            accepted_key.public()
         ));
         let judge = |digest: &Digest, signature: Option<&Signature>| {
             trust.judge("p", digest, signature, "2026-11-21").map(|_| ())
         };
-        assert_eq!(judge(&digest, None), Err(Untrusted::Unsigned));
+        assert_eq!(judge(&digest, None), Err(TrustError::Unsigned));
         assert!(matches!(
-            judge(&Digest::of(b"changed"), Some(&own.sign(&digest))),
-            Err(Untrusted::OtherDigest { .. })
+            judge(&Digest::of(b"changed"), Some(&accepted_key.sign(&digest))),
+            Err(TrustError::OtherDigest { .. })
         ));
         assert!(matches!(
-            judge(&digest, Some(&stranger.sign(&digest))),
-            Err(Untrusted::UnknownKey { .. })
+            judge(&digest, Some(&unknown_key.sign(&digest))),
+            Err(TrustError::UnknownKey { .. })
         ));
         // A stranger who writes the team's key beside his own signature.
-        let forged = Signature { key: own.public(), ..stranger.sign(&digest) };
-        assert!(matches!(judge(&digest, Some(&forged)), Err(Untrusted::Forged { .. })));
-        let mut flipped = own.sign(&digest);
-        flipped.bytes[7] ^= 1;
-        assert!(matches!(judge(&digest, Some(&flipped)), Err(Untrusted::Forged { .. })));
-        assert_eq!(judge(&digest, Some(&own.sign(&digest))), Ok(()));
+        let forged = Signature { key: accepted_key.public(), ..unknown_key.sign(&digest) };
+        assert!(matches!(judge(&digest, Some(&forged)), Err(TrustError::Forged { .. })));
+        let mut damaged = accepted_key.sign(&digest);
+        damaged.bytes[7] ^= 1;
+        assert!(matches!(judge(&digest, Some(&damaged)), Err(TrustError::Forged { .. })));
+        assert_eq!(judge(&digest, Some(&accepted_key.sign(&digest))), Ok(()));
     }
 
     #[test]
@@ -416,7 +423,7 @@ mod tests {
         ] {
             let mut diagnostics = Diagnostics::default();
             assert_eq!(
-                Trust::parse(&Source::new("trust.toml", text), &mut diagnostics),
+                TrustFile::parse(&Source::new("trust.toml", text), &mut diagnostics),
                 None,
                 "{text}"
             );

@@ -130,7 +130,7 @@ fn audit(env: &TestEnv) {
 
 /// A plugin inside the program.
 #[derive(Debug)]
-pub struct Bundled {
+pub struct BundledPlugin {
     /// Its name.
     pub name: &'static str,
     /// Its component.

@@ -1,20 +1,21 @@
-//! Who runs the program, as the operating system knows them. The environment is not asked, because
-//! everybody can set it.
+//! Who runs the program, as the operating system knows them. Environment variables are not used,
+//! because anybody can set them.
 
 use std::process::{Command, Stdio};
 
-/// The user id that the kernel gives to a process that no login started.
+/// The login uid of a process that was not started by a login.
 const NO_LOGIN: u32 = u32::MAX;
 
-/// `user@host`. Root is who became it, as `sudo` or the login says: `ada@bastion (as root)`. What
-/// root claims about itself is not proof; that somebody is not root is known from the kernel.
+/// `user@host`. Root is shown as the user who became root, from `sudo` or the login:
+/// `ada@bastion (as root)`. Root can forge both; other users cannot, because the kernel reports
+/// their id.
 pub fn operator(host: &str) -> String {
     let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
     let login =
         std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|uid| uid.trim().parse().ok());
     let account =
         Account { effective: user_id(), sudo, login: login.filter(|uid| *uid != NO_LOGIN) };
-    account.shown(host, name)
+    account.describe(host, name)
 }
 
 /// The user id of this account.
@@ -22,18 +23,17 @@ pub fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The name of a user id; the number, if no user has it.
+/// The name of a user id; `uid-NUMBER`, if no user has it.
 fn name(uid: u32) -> String {
     let local = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     name_in(&local, uid)
-        .or_else(|| name_in(&directory(uid), uid))
+        .or_else(|| name_in(&directory_entry(uid), uid))
         .unwrap_or_else(|| format!("uid-{uid}"))
 }
 
-/// The entry of a user that only a directory such as LDAP has. It is read with the system's
-/// `getent`, because the C library's function is not safe code and does not exist in a static
-/// program.
-fn directory(uid: u32) -> String {
+/// The entry of a user from a directory such as LDAP. It is read with the system's `getent`,
+/// because the C library's function is unsafe and does not work in a static program.
+fn directory_entry(uid: u32) -> String {
     let mut getent = Command::new("/usr/bin/getent");
     getent
         .args(["passwd", &uid.to_string()])
@@ -50,8 +50,8 @@ fn directory(uid: u32) -> String {
 fn name_in(lines: &str, uid: u32) -> Option<String> {
     lines.lines().find_map(|line| {
         let mut fields = line.split(':');
-        let (name, own) = (fields.next()?, fields.nth(1)?);
-        (own.parse() == Ok(uid) && !name.is_empty()).then(|| name.to_owned())
+        let (name, uid_text) = (fields.next()?, fields.nth(1)?);
+        (uid_text.parse() == Ok(uid) && !name.is_empty()).then(|| name.to_owned())
     })
 }
 
@@ -64,17 +64,17 @@ struct Account {
 }
 
 impl Account {
-    fn shown(self, host: &str, name: impl Fn(u32) -> String) -> String {
+    fn describe(self, host: &str, name: impl Fn(u32) -> String) -> String {
         let behind_root = || self.sudo.or(self.login).filter(|uid| *uid != 0);
         match (self.effective, self.login) {
             (0, _) => match behind_root() {
                 Some(uid) => format!("{}@{host} (as root)", name(uid)),
                 None => format!("{}@{host}", name(0)),
             },
-            (own, Some(login)) if login != own => {
-                format!("{}@{host} (login {})", name(own), name(login))
+            (effective, Some(login)) if login != effective => {
+                format!("{}@{host} (login {})", name(effective), name(login))
             }
-            (own, _) => format!("{}@{host}", name(own)),
+            (effective, _) => format!("{}@{host}", name(effective)),
         }
     }
 }
@@ -93,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn root_is_who_became_it_and_nobody_else_is_who_they_say() {
+    fn root_is_shown_as_the_user_who_became_root_and_others_as_themselves() {
         let all = [None, Some(0), Some(1), Some(2)];
         for sudo in all {
             for login in all {
                 for effective in [0, 1, 2] {
                     let shown =
-                        Account { effective, sudo, login }.shown("h", |uid| format!("u{uid}"));
+                        Account { effective, sudo, login }.describe("h", |uid| format!("u{uid}"));
                     let expected =
                         if effective == 0 { sudo.or(login).unwrap_or(0) } else { effective };
                     assert_eq!(

@@ -1,4 +1,4 @@
-//! Atomic writes: after a crash the old file is still there, and nobody ever reads half of a file.
+//! Replaces files atomically: nobody reads half of a file, and a crash leaves the old one.
 
 use crate::failure::Failure;
 use std::fs::{self, Permissions};
@@ -13,17 +13,17 @@ pub enum FileMode {
     AsBefore,
     /// Only the owner of the file.
     Owner,
-    /// Everybody: it is committed, or collected by a service.
+    /// Everybody: the file is committed, or collected by a service.
     Everybody,
 }
 
-/// Replaces or creates a file. A link stays, and the file that it leads to is replaced. A pipe,
-/// terminal or device is written to, because a file in its place would break it for everybody.
-pub fn replace(path: &Path, text: &str, rights: FileMode) -> Result<(), Failure> {
+/// Replaces or creates a file. For a symbolic link, the file that it leads to is replaced. A pipe,
+/// terminal or device is written to and not replaced.
+pub fn replace(path: &Path, text: &str, mode: FileMode) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::usage(format!("`{}` cannot be written: {error}", path.display()))
     };
-    // A pipe has no path of its own, so this is asked through the link that leads to it.
+    // `/dev/stdout` may lead to a pipe, which has no path: metadata follows the link.
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let mut stream = fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
         return stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).map_err(failed);
@@ -31,7 +31,7 @@ pub fn replace(path: &Path, text: &str, rights: FileMode) -> Result<(), Failure>
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder =
         target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let permissions = match rights {
+    let permissions = match mode {
         FileMode::AsBefore => fs::metadata(&target).map_err(failed)?.permissions(),
         FileMode::Owner => Permissions::from_mode(0o600),
         FileMode::Everybody => Permissions::from_mode(0o644),
@@ -49,19 +49,19 @@ mod tests {
     use std::os::unix::fs::{FileTypeExt as _, symlink};
 
     #[test]
-    fn a_pipe_is_written_to_and_stays_one_by_its_name_and_through_a_link() {
+    fn a_pipe_is_written_to_and_not_replaced_also_through_a_link() {
         let folder = tempfile::tempdir().expect("a folder");
         let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600))
             .expect("a pipe");
         symlink(&pipe, &link).expect("a link");
         for name in [&pipe, &link] {
-            for rights in [FileMode::Owner, FileMode::Everybody] {
+            for mode in [FileMode::Owner, FileMode::Everybody] {
                 let reader = std::thread::spawn({
                     let pipe = pipe.clone();
                     move || fs::read_to_string(pipe)
                 });
-                assert!(replace(name, "text\n", rights).is_ok());
+                assert!(replace(name, "text\n", mode).is_ok());
                 assert!(
                     fs::metadata(name).expect("it is there").file_type().is_fifo(),
                     "it is a pipe still"
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_and_what_it_leads_to_is_replaced() {
+    fn replacing_a_link_replaces_the_file_that_it_leads_to() {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         fs::write(&file, "old").expect("it is written");

@@ -1,16 +1,16 @@
-//! The records of the audit log that a run writes: the names of their kinds and members, in the
-//! order in which they are written.
+//! The JSON form of the records of the audit log. Programs read them: names and order of members
+//! stay as they are.
 
 use serde::Serialize;
 
-/// What is known of a run when its part of the audit log is opened.
+/// The first record of a run's part of the audit log.
 #[derive(Debug, Serialize)]
 pub struct RunOpened<'a> {
     /// Why plugins are called: the name of a purpose.
     pub purpose: &'static str,
     /// The file, as the operator named it.
     pub runbook: &'a str,
-    /// The file by which a review counts: absolute, with links resolved.
+    /// The file by which a review finds the run: absolute, with links resolved.
     pub path: &'a str,
     /// The environment that `--env` chose, if any.
     pub environment: Option<&'a str>,
@@ -24,19 +24,18 @@ pub struct RunOpened<'a> {
     pub version: &'static str,
 }
 
-/// What is known of a person who does something to a run from outside, when their part of the audit
-/// log is opened.
+/// The first record of a part of the audit log in which an operator acts on a run from outside.
 #[derive(Debug, Serialize)]
-pub struct LogOpened<'a> {
-    /// The name of the purpose for which it is opened.
+pub struct InterventionOpened<'a> {
+    /// The name of the purpose.
     pub purpose: &'static str,
-    /// The name of the person who does it.
+    /// The name of the operator.
     pub operator: &'a str,
     /// The version of this program.
     pub version: &'static str,
 }
 
-/// A record of a run.
+/// A record of what happened in a run.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum AuditLogRecord<'a> {
@@ -83,25 +82,25 @@ pub enum AuditLogRecord<'a> {
         /// The `secrets` slots whose values the host would insert into the call.
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         secrets: &'a [&'a str],
-        /// The secrets that the target itself puts in.
+        /// The secrets that the target itself adds to the call.
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         target_secrets: &'a [&'a str],
         /// The gate's decision.
         #[serde(flatten)]
-        decision: Judgement<'a>,
+        decision: LoggedDecision<'a>,
     },
-    /// A person takes a lock from a run.
+    /// An operator takes a lock from a run.
     LockTaken {
         /// The name of the lock, as `[locks]` has it.
         lock: &'a str,
         /// The fencing token of the run that holds it.
         token: u64,
-        /// The name of the person who takes it.
+        /// The name of the operator who takes it.
         by: &'a str,
-        /// Why they take it, in their words.
+        /// The reason that the operator gave.
         reason: &'a str,
     },
-    /// A host function has come back.
+    /// A host function has returned.
     Returned {
         /// The id of the step that called.
         step: &'a str,
@@ -111,7 +110,7 @@ pub enum AuditLogRecord<'a> {
         slot: &'a str,
         /// The verb with its capability, such as `http.get`.
         function: String,
-        /// Bytes of data that went out or came in.
+        /// Bytes of data that were sent or received.
         bytes: u64,
         /// How long the host function took, in microseconds.
         duration_us: u128,
@@ -121,8 +120,8 @@ pub enum AuditLogRecord<'a> {
 /// The gate's decision about a call.
 #[derive(Debug, Serialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
-pub enum Judgement<'a> {
-    /// The host call is let through.
+pub enum LoggedDecision<'a> {
+    /// The host call is allowed.
     Allow,
     /// The host call is denied.
     Deny {
@@ -132,14 +131,14 @@ pub enum Judgement<'a> {
         key: &'static str,
         /// The name of the target; empty if the slot is bound to none.
         target: &'a str,
-        /// Where the target stands, as `file:line`.
+        /// Where the target is defined, as `file:line`.
         place: &'a str,
     },
 }
 
-/// The members of a record, without the braces of the object: the log adds its own before and
-/// after.
-pub fn members(record: &impl Serialize) -> String {
+/// The members of a record as JSON, without the braces of the object, because the log adds members
+/// of its own before and after.
+pub fn json_members(record: &impl Serialize) -> String {
     let mut text = serde_json::to_string(record).expect("a record has string keys only");
     text.pop();
     text.remove(0);
@@ -148,11 +147,11 @@ pub fn members(record: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{AuditLogRecord, Judgement, RunOpened, members};
+    use super::{AuditLogRecord, LoggedDecision, RunOpened, json_members};
 
-    /// Programs read these lines: a member that is renamed, moved or left out breaks them.
+    /// Programs read these lines: renaming, moving or omitting a member breaks them.
     #[test]
-    fn each_kind_of_record_is_written_exactly_so() {
+    fn each_kind_of_record_has_exactly_these_members() {
         let opened = RunOpened {
             purpose: "preview",
             runbook: "r.toml",
@@ -164,7 +163,7 @@ mod tests {
             version: "1.0.0",
         };
         assert_eq!(
-            members(&opened),
+            json_members(&opened),
             r#""purpose":"preview","runbook":"r.toml","path":"/r.toml","environment":null,"prefix":"","name":"n","operator":"ada \"a\"","version":"1.0.0""#
         );
         let called = AuditLogRecord::Called {
@@ -175,17 +174,17 @@ mod tests {
             digest: "d",
         };
         assert_eq!(
-            members(&called),
+            json_members(&called),
             r#""kind":"called","step":"s","attempt":1,"phase":"execute","plugin":"p","digest":"d""#
         );
         let ended = AuditLogRecord::Ended { step: "s", attempt: 1, ended: "ok", duration_us: 7 };
         assert_eq!(
-            members(&ended),
+            json_members(&ended),
             r#""kind":"ended","step":"s","attempt":1,"ended":"ok","duration_us":7"#
         );
         let taken = AuditLogRecord::LockTaken { lock: "db", token: 3, by: "ada", reason: "r" };
         assert_eq!(
-            members(&taken),
+            json_members(&taken),
             r#""kind":"lock-taken","lock":"db","token":3,"by":"ada","reason":"r""#
         );
         let returned = AuditLogRecord::Returned {
@@ -197,13 +196,13 @@ mod tests {
             duration_us: 7,
         };
         assert_eq!(
-            members(&returned),
+            json_members(&returned),
             r#""kind":"returned","step":"s","attempt":1,"slot":"api","function":"http.get","bytes":5,"duration_us":7"#
         );
     }
 
     #[test]
-    fn a_judgement_is_written_exactly_so() {
+    fn a_judged_record_has_exactly_these_members() {
         let judged = |secrets, decision| AuditLogRecord::Judged {
             step: "s",
             attempt: 1,
@@ -216,16 +215,17 @@ mod tests {
             target_secrets: &[],
             decision,
         };
-        let before = r#""kind":"judged","step":"s","attempt":1,"plugin":"p","digest":"d","slot":"api","function":"http.get","operation":"GET /""#;
+        let common_members = r#""kind":"judged","step":"s","attempt":1,"plugin":"p","digest":"d","slot":"api","function":"http.get","operation":"GET /""#;
         assert_eq!(
-            members(&judged(&[], Judgement::Allow)),
-            format!(r#"{before},"decision":"allow""#)
+            json_members(&judged(&[], LoggedDecision::Allow)),
+            format!(r#"{common_members},"decision":"allow""#)
         );
-        let denied = Judgement::Deny { rule: "path", key: "paths", target: "t", place: "r.toml:3" };
+        let denied =
+            LoggedDecision::Deny { rule: "path", key: "paths", target: "t", place: "r.toml:3" };
         assert_eq!(
-            members(&judged(&["token"], denied)),
+            json_members(&judged(&["token"], denied)),
             format!(
-                r#"{before},"secrets":["token"],"decision":"deny","rule":"path","key":"paths","target":"t","place":"r.toml:3""#
+                r#"{common_members},"secrets":["token"],"decision":"deny","rule":"path","key":"paths","target":"t","place":"r.toml:3""#
             )
         );
     }

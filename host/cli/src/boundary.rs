@@ -1,22 +1,21 @@
-//! The boundaries of this host or organisation: found, read, and compared with the grants of each
-//! step.
+//! Loads the boundaries in force, and compares them with the grants of each step.
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::project::Project;
 use crate::{text_file, writable};
-use runbook_authority::boundary::Exceeded;
+use runbook_authority::boundary::BoundaryViolation;
 use runbook_authority::scope::{CallValue, ConcreteCall, Dimension};
-use runbook_authority::{Boundary, Capability, Effective, Grant, Manifest};
+use runbook_authority::{Boundary, Capability, EffectiveGrants, Grant, Manifest};
 use runbook_document::{Diagnostic, Diagnostics};
-use runbook_engine::UseSite;
+use runbook_engine::CallSite;
 use runbook_launch::protection::Protection;
-use runbook_runtime::follow_links;
+use runbook_runtime::resolve_symlinks;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Loads the boundaries in force, each of which must contain every grant. If one cannot be read in
-/// full, the command stops.
+/// Loads the boundaries in force. Each of them must contain every grant. If one cannot be read or
+/// has a mistake, the command stops.
 pub fn load(context: &Context) -> Result<Vec<Boundary>, Failure> {
     context.boundaries.iter().map(|path| read(path)).collect()
 }
@@ -30,10 +29,10 @@ fn read(path: &Path) -> Result<Boundary, Failure> {
     let source = text_file::source(path).map_err(|error| {
         Failure::refused(format!("the boundary `{}` cannot be read: {error}", path.display()))
     })?;
-    writable::warn("the boundary", path);
+    writable::warn_if_world_writable("the boundary", path);
     let mut diagnostics = Diagnostics::default();
     match Boundary::parse(&source, &mut diagnostics) {
-        Some(boundary) => Ok(boundary.on_this_host(&follow_links)),
+        Some(boundary) => Ok(boundary.with_links_resolved(&resolve_symlinks)),
         None => {
             Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics })
         }
@@ -43,15 +42,15 @@ fn read(path: &Path) -> Result<Boundary, Failure> {
 /// Reports every slot of one step that reaches beyond a boundary.
 pub fn check(
     boundary: &Boundary,
-    site: &UseSite<'_>,
-    (manifest, effective): (&Manifest, &Effective),
+    site: &CallSite<'_>,
+    (manifest, grants): (&Manifest, &EffectiveGrants),
     diagnostics: &mut Diagnostics,
 ) {
-    for grant in effective.iter() {
-        if let Some(diagnostic) = unmet(boundary, site, grant) {
+    for grant in grants.iter() {
+        if let Some(diagnostic) = unmet_requirement(boundary, site, grant) {
             diagnostics.push(diagnostic);
         }
-        let Err(exceeded) = boundary.check_grant(&manifest.name, grant, effective) else {
+        let Err(violation) = boundary.check_grant(&manifest.name, grant, grants) else {
             continue;
         };
         let target = &grant.target;
@@ -59,17 +58,21 @@ pub fn check(
             "slot `{}` of step `{}` reaches beyond the boundary: {}",
             grant.slot,
             site.step,
-            witness(&exceeded)
+            witness(&violation)
         );
         let diagnostic =
             Diagnostic::error("E0120", &Arc::clone(&target.source), target.span.clone(), message)
                 .label("grants more than the boundary allows");
-        diagnostics.push(diagnostic.help(help(boundary, &exceeded)));
+        diagnostics.push(diagnostic.help(help(boundary, &violation)));
     }
 }
 
 /// The finding about a program, if the boundary requires what this kernel does not have.
-fn unmet(boundary: &Boundary, site: &UseSite<'_>, grant: &Grant) -> Option<Diagnostic> {
+fn unmet_requirement(
+    boundary: &Boundary,
+    site: &CallSite<'_>,
+    grant: &Grant,
+) -> Option<Diagnostic> {
     grant.target.process()?;
     let lacks: Vec<_> = Protection::ALL
         .into_iter()
@@ -95,52 +98,55 @@ fn unmet(boundary: &Boundary, site: &UseSite<'_>, grant: &Grant) -> Option<Diagn
     Some(diagnostic.help(help))
 }
 
-/// `it would allow: POST https://billing.internal:443/refund`
-pub fn witness(exceeded: &Exceeded) -> String {
-    match &exceeded.witness {
+/// The witness as a clause, such as `it would allow: POST https://billing.internal:443/refund`.
+pub fn witness(violation: &BoundaryViolation) -> String {
+    match &violation.witness {
         Some(call) => format!("it would allow: {}", call.sentence()),
         None => "its patterns are too complex to compare, so it counts as beyond the boundary"
             .to_owned(),
     }
 }
 
-/// What to do: which rule comes nearest, and where the call leaves it.
-fn help(boundary: &Boundary, exceeded: &Exceeded) -> String {
-    let Some(nearest) = &exceeded.nearest else {
+/// What to do: names the nearest rule and the dimensions in which the call exceeds it.
+fn help(boundary: &Boundary, violation: &BoundaryViolation) -> String {
+    let Some(nearest) = &violation.nearest_rule else {
         return format!(
             "no rule of {} covers this; narrow the target, or ask who owns the boundary",
             boundary.source.name()
         );
     };
-    let leaves: Vec<_> = nearest
-        .leaves
+    let exceeded_dimensions: Vec<_> = nearest
+        .exceeded_dimensions
         .iter()
         .map(|(dimension, covered)| format!("{} = {covered}", dimension.key()))
         .collect();
-    let sort = exceeded
+    let kind_note = violation
         .witness
         .as_ref()
-        .and_then(|call| other_sort(call, &nearest.leaves))
+        .and_then(|call| other_database_kind_note(call, &nearest.exceeded_dimensions))
         .unwrap_or_default();
     format!(
-        "narrow the target; the nearest rule, {}, allows only {}{sort}",
-        nearest.place,
-        leaves.join("; ")
+        "narrow the target; the nearest rule, {}, allows only {}{kind_note}",
+        nearest.location,
+        exceeded_dimensions.join("; ")
     )
 }
 
-/// Says that the nearest rule is about servers and the call about a SQLite file, or the reverse: no
-/// value of its keys would allow the call.
-fn other_sort(call: &ConcreteCall, leaves: &[(Dimension, String)]) -> Option<String> {
+/// A note that the nearest rule is about database servers and the call about a SQLite file, or the
+/// reverse: no values of its keys would allow the call.
+fn other_database_kind_note(
+    call: &ConcreteCall,
+    exceeded_dimensions: &[(Dimension, String)],
+) -> Option<String> {
     if call.capability != Capability::Sql {
         return None;
     }
-    let leaves_one = |dimensions: &[Dimension]| {
-        leaves.iter().any(|(dimension, _)| dimensions.contains(dimension))
+    let exceeds_any = |dimensions: &[Dimension]| {
+        exceeded_dimensions.iter().any(|(dimension, _)| dimensions.contains(dimension))
     };
     match call.values.get(&Dimension::Files) {
         Some(CallValue::Text(file))
-            if leaves_one(&[
+            if exceeds_any(&[
                 Dimension::Hosts,
                 Dimension::Databases,
                 Dimension::Ports,
@@ -152,7 +158,7 @@ fn other_sort(call: &ConcreteCall, leaves: &[(Dimension, String)]) -> Option<Str
                  folder, in a rule of its own"
             ))
         }
-        None if leaves_one(&[Dimension::Files]) => Some(
+        None if exceeds_any(&[Dimension::Files]) => Some(
             ", which are of SQLite files; a server is allowed by `hosts` and `databases`, in a \
              rule of its own"
                 .to_owned(),

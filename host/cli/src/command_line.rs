@@ -1,9 +1,9 @@
-//! The command line as it is typed.
+//! The commands and their arguments, as clap parses them.
 
 use crate::commands;
-use crate::exit_status::{ExitStatus, Family};
+use crate::exit_status::{CommandFamily, ExitStatus};
 use crate::global_arguments::GlobalArgs;
-use crate::schemas::FileKind;
+use crate::schemas::SchemaKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -113,7 +113,7 @@ pub enum Command {
     Schema {
         /// The kind of file
         #[arg(value_enum)]
-        file: FileKind,
+        file: SchemaKind,
     },
     /// Print a completion script for a shell
     ///
@@ -150,17 +150,17 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["doctor", "secret", "completions", "man", "help"]),
 ];
 
-/// The command line as it is parsed and explained: commands in groups, and the global options in a
-/// topic of their own (`runbook help options`), so that the help of a command is about that
-/// command.
+/// The command line with its help. Commands are listed in groups. The global options are hidden:
+/// `runbook help options` lists them.
 pub fn command() -> clap::Command {
-    let plain = Args::command();
+    let whole_command = Args::command();
     let mut groups = String::new();
     for (heading, names) in GROUPS {
         groups.push_str(&format!("{heading}:\n"));
         for name in *names {
-            let known =
-                plain.find_subcommand(name).expect("a group names commands that there are: a test");
+            let known = whole_command
+                .find_subcommand(name)
+                .expect("each name in a group is a command: a test");
             let about = known.get_about().map(ToString::to_string).unwrap_or_default();
             let aliases: Vec<_> = known.get_visible_aliases().collect();
             let aliases = if aliases.is_empty() {
@@ -176,28 +176,29 @@ pub fn command() -> clap::Command {
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n\
                  {{options}}{{after-help}}"
     );
-    with_common_options_folded(plain).help_template(template)
+    with_common_options_hidden(whole_command).help_template(template)
 }
 
-fn with_common_options_folded(command: clap::Command) -> clap::Command {
+/// The command and all its subcommands, with the global options hidden in their help.
+fn with_common_options_hidden(command: clap::Command) -> clap::Command {
     let names: Vec<String> =
-        command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
-    let folded = command
+        command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect();
+    let hidden = command
         .mut_args(|argument| if argument.is_global_set() { argument.hide(true) } else { argument })
         .after_help(
             "Options of every command, such as `--journal` and `-v`: `runbook help options`",
         );
     names
         .into_iter()
-        .fold(folded, |command, name| command.mut_subcommand(name, with_common_options_folded))
+        .fold(hidden, |command, name| command.mut_subcommand(name, with_common_options_hidden))
 }
 
 /// What a command works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandData {
-    /// Files of runbooks, so the limits of the project around hold.
+    /// Files of runbooks. The limits of the enclosing project apply.
     Runbooks,
-    /// The journal, or this program itself: a broken project does not matter.
+    /// The journal, or this program itself. It works even if the project file is broken.
     Records,
 }
 
@@ -238,31 +239,31 @@ impl Command {
         }
     }
 
-    /// What its exit codes mean.
-    pub fn family(&self) -> Family {
-        if matches!(self, Self::Check(_)) { Family::Check } else { Family::Run }
+    /// The table of exit codes that the command uses.
+    pub fn family(&self) -> CommandFamily {
+        if matches!(self, Self::Check(_)) { CommandFamily::Check } else { CommandFamily::Run }
     }
 }
 
-/// The exit status for a wrong command line. No command was parsed, so it is searched for among the
-/// words.
-pub fn status_of_a_usage_error(error: &clap::Error, words: impl Iterator<Item = OsString>) -> u8 {
+/// The exit status for a wrong command line. No command was parsed, so `words` are searched for the
+/// name of one.
+pub fn usage_error_status(error: &clap::Error, words: impl Iterator<Item = OsString>) -> u8 {
     match error.exit_code() {
         0 => ExitStatus::Success.code(),
         _ => ExitStatus::Usage.code_in(family_of(words)),
     }
 }
 
-/// The first word that is a command, and neither an option nor its value.
-fn family_of(words: impl Iterator<Item = OsString>) -> Family {
+/// The family of the first word that is a command, and neither an option nor its value.
+fn family_of(words: impl Iterator<Item = OsString>) -> CommandFamily {
     let command = Args::command();
     let takes_value = |word: &str| {
-        let of_word = |option: &&clap::Arg| {
+        let is_named_by_word = |option: &&clap::Arg| {
             option.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long))
         };
         command
             .get_arguments()
-            .find(of_word)
+            .find(is_named_by_word)
             .is_some_and(|option| option.get_action().takes_values())
     };
     let mut words = words.map(|word| word.to_string_lossy().into_owned());
@@ -270,10 +271,14 @@ fn family_of(words: impl Iterator<Item = OsString>) -> Family {
         if takes_value(&word) {
             words.next();
         } else if let Some(known) = command.find_subcommand(&word) {
-            return if known.get_name() == "check" { Family::Check } else { Family::Run };
+            return if known.get_name() == "check" {
+                CommandFamily::Check
+            } else {
+                CommandFamily::Run
+            };
         }
     }
-    Family::Run
+    CommandFamily::Run
 }
 
 #[cfg(test)]
@@ -288,40 +293,40 @@ mod tests {
     /// Every command, with the words that lead to it.
     fn commands(command: &clap::Command, words: &[String]) -> Vec<(Vec<String>, clap::Command)> {
         let mut found = vec![(words.to_vec(), command.clone())];
-        for below in command.get_subcommands() {
+        for subcommand in command.get_subcommands() {
             let words: Vec<_> =
-                words.iter().cloned().chain([below.get_name().to_owned()]).collect();
-            found.extend(commands(below, &words));
+                words.iter().cloned().chain([subcommand.get_name().to_owned()]).collect();
+            found.extend(commands(subcommand, &words));
         }
         found
     }
 
     #[test]
     fn an_empty_name_of_a_run_or_a_step_is_refused_by_every_command() {
-        let mut seen = 0;
+        let mut n_checked = 0;
         for (words, command) in commands(&Args::command(), &["runbook".to_owned()]) {
             let names: Vec<_> =
                 command.get_positionals().map(|argument| argument.get_id().to_string()).collect();
-            for (empty, name) in names
+            for (empty_index, name) in names
                 .iter()
                 .enumerate()
                 .filter(|(_, name)| ["run", "step"].contains(&name.as_str()))
             {
-                let given = names
+                let values = names
                     .iter()
                     .enumerate()
-                    .map(|(index, _)| if index == empty { "" } else { "x" }.to_owned());
-                let line: Vec<String> = words.iter().cloned().chain(given).collect();
+                    .map(|(index, _)| if index == empty_index { "" } else { "x" }.to_owned());
+                let line: Vec<String> = words.iter().cloned().chain(values).collect();
                 let error = Args::try_parse_from(&line).expect_err("it is empty").to_string();
                 assert!(
                     error.contains(&format!("'<{}>'", name.to_uppercase()))
                         || error.contains("[RUN]"),
                     "{line:?}: {error}"
                 );
-                seen += 1;
+                n_checked += 1;
             }
         }
-        assert!(seen >= 12, "only {seen}");
+        assert!(n_checked >= 12, "only {n_checked}");
     }
 
     #[test]
@@ -336,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_command_has_stands_below_its_own_options() {
+    fn options_of_every_command_have_a_heading_of_their_own() {
         for (words, mut command) in commands(&Args::command(), &["runbook".to_owned()]) {
             command.build();
             for option in command.get_opts().filter(|option| option.is_global_set()) {
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn no_variable_of_the_environment_says_yes() {
+    fn no_environment_variable_answers_yes() {
         for (words, command) in commands(&Args::command(), &["runbook".to_owned()]) {
             for option in command.get_arguments().filter(|option| option.get_id() == "yes") {
                 assert_eq!(option.get_env(), None, "{words:?}");
@@ -360,8 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_on_the_command_line_of_check_is_told_in_its_own_exit_codes_wherever_options_stand()
-    {
+    fn a_usage_error_of_check_has_an_exit_code_of_check_wherever_options_are() {
         let mut lines = vec![
             vec!["check", "--bogus"],
             vec!["--no-input", "check"],
@@ -383,12 +387,16 @@ mod tests {
             lines.push(vec![name, "check", "--bogus"]);
         }
         for line in lines {
-            assert_eq!(family_of(line.iter().map(OsString::from)), Family::Check, "{line:?}");
+            assert_eq!(
+                family_of(line.iter().map(OsString::from)),
+                CommandFamily::Check,
+                "{line:?}"
+            );
         }
         for line in
             [&["exec", "check"][..], &["--journal", "check", "exec"], &["--color=check"], &[]]
         {
-            assert_eq!(family_of(line.iter().map(OsString::from)), Family::Run, "{line:?}");
+            assert_eq!(family_of(line.iter().map(OsString::from)), CommandFamily::Run, "{line:?}");
         }
     }
 }

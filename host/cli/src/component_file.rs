@@ -1,12 +1,11 @@
-//! A component, read from its file.
+//! Reads component files.
 
 use crate::failure::Failure;
-use runbook_runtime::{Inspected, inspect};
+use runbook_runtime::{InspectedComponent, inspect};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The largest component, in bytes: twice the size of those that toolchains for scripting languages
-/// make.
+/// The largest component, in bytes: twice the size that toolchains for scripting languages produce.
 const MAX_COMPONENT: u64 = 64 << 20;
 
 /// The bytes of a component file.
@@ -26,17 +25,17 @@ pub fn read(path: &Path) -> Result<Arc<[u8]>, Failure> {
     }
 }
 
-/// What a component file says of itself. It is validated whole.
-pub fn read_and_inspect(path: &Path) -> Result<Inspected, Failure> {
-    inspect(read(path)?).map_err(|error| unusable(&path.display().to_string(), &error))
+/// Reads and validates a component file, and reads its manifest.
+pub fn read_and_inspect(path: &Path) -> Result<InspectedComponent, Failure> {
+    inspect(read(path)?).map_err(|error| invalid_component(&path.display().to_string(), &error))
 }
 
-/// The refusal of a file that is no plugin, with its name.
-pub fn unusable(reference: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    let said = std::iter::once(error.to_string())
+/// The failure for a file that is not a valid plugin.
+pub fn invalid_component(reference: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+    let message = std::iter::once(error.to_string())
         .chain(Failure::causes(error))
         .collect::<Vec<_>>()
         .join(": ");
-    Failure::refused(format!("`{reference}` is not a plugin that can be used: {said}"))
+    Failure::refused(format!("`{reference}` is not a plugin that can be used: {message}"))
         .hint("it was not run")
 }

@@ -1,6 +1,6 @@
-//! What one person sets for every command, in `config.toml` of the configuration directory. Flags
-//! and variables override it; `boundary`, `trust` and `locked` hold in addition to theirs, like
-//! every limit.
+//! `config.toml` in the configuration directory: the settings of one person for every command.
+//! Flags and variables override them. `boundary`, `trust` and `locked` are limits: they apply in
+//! addition to those of flags and variables.
 
 use crate::directories::config_directory;
 use crate::failure::Failure;
@@ -9,16 +9,16 @@ use crate::program_log::LogFormat;
 use crate::{file_format, text_file, writable};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, ValueEnum};
-use runbook_document::{Diagnostics, FromNode, Located, Reader, Source};
+use runbook_document::{Diagnostics, FromNode, Reader, Source, Spanned};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file's name in the configuration directory.
+/// The name of the file in the configuration directory.
 const NAME: &str = "config.toml";
 
-/// The keys of the file, beside `format`. A test compares them with the options of every command.
+/// The keys of the file, except `format`. A test compares them with the global options.
 pub const KEYS: [&str; 12] = [
     "color",
     "no_input",
@@ -34,7 +34,7 @@ pub const KEYS: [&str; 12] = [
     "log_format",
 ];
 
-/// What the file says. What it does not say is `None`.
+/// The content of the file. Keys that are not set are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
     color: Option<ColorChoice>,
@@ -49,19 +49,18 @@ pub struct Configuration {
     cache: Option<PathBuf>,
     log: Option<String>,
     log_format: Option<LogFormat>,
-    /// Where each option that it sets stands, such as `/home/me/.config/runbook/config.toml:3`, by
-    /// the option's name.
-    places: BTreeMap<&'static str, String>,
+    /// Where each option is set, such as `/home/me/.config/runbook/config.toml:3`. The key is the
+    /// name of the option.
+    locations: BTreeMap<&'static str, String>,
 }
 
 impl Configuration {
     /// Reads the file of this account, if there is one.
     ///
     /// # Errors
-    /// It cannot be read, or something in it is wrong: a part of a person's settings would be no
-    /// good.
+    /// It cannot be read, or something in it is wrong. It is never used in part.
     pub fn load() -> Result<Self, Failure> {
-        // Without a home directory there is no configuration; a command that needs one says so.
+        // Without a home directory there is no configuration. A command that needs one reports it.
         let Ok(folder) = config_directory() else { return Ok(Self::default()) };
         let path = folder.join(NAME);
         let source = match text_file::source(&path) {
@@ -74,15 +73,15 @@ impl Configuration {
                 )));
             }
         };
-        writable::warn("the configuration", &path);
+        writable::warn_if_world_writable("the configuration", &path);
         let mut diagnostics = Diagnostics::default();
         let read = parse(&source, &mut diagnostics);
         if diagnostics.has_errors() { Err(Failure::findings(diagnostics)) } else { Ok(read) }
     }
 
-    /// Where the option is set, if it is.
-    pub fn place(&self, option: &str) -> Option<&str> {
-        self.places.get(option).map(String::as_str)
+    /// Where the option is set, as `FILE:LINE`, if it is.
+    pub fn location_of(&self, option: &str) -> Option<&str> {
+        self.locations.get(option).map(String::as_str)
     }
 
     /// The boundary that it adds.
@@ -95,19 +94,19 @@ impl Configuration {
         self.trust.as_deref()
     }
 
-    /// The arguments as typed, completed by this configuration where neither they nor a variable
-    /// say anything.
+    /// The arguments, with values from this configuration where neither a flag nor a variable is
+    /// given.
     pub fn complete(&self, typed: GlobalArgs, matches: &ArgMatches) -> GlobalArgs {
-        let matches = deepest(matches);
-        let is_open = |option: &str| {
+        let matches = deepest_subcommand(matches);
+        let is_unset = |option: &str| {
             !matches!(
                 matches.value_source(option),
                 Some(ValueSource::CommandLine | ValueSource::EnvVariable)
             )
         };
-        let color = self.color.filter(|_| is_open("color")).unwrap_or(typed.color);
-        let no_input = self.no_input.filter(|_| is_open("no_input")).unwrap_or(typed.no_input);
-        // A limit: each that is set holds, so no variable lifts it.
+        let color = self.color.filter(|_| is_unset("color")).unwrap_or(typed.color);
+        let no_input = self.no_input.filter(|_| is_unset("no_input")).unwrap_or(typed.no_input);
+        // A limit: `RUNBOOK_LOCKED=false` does not lift it.
         let locked = typed.locked || self.locked == Some(true);
         let identity = if typed.identity.is_empty() {
             self.identity.clone().unwrap_or_default()
@@ -133,9 +132,10 @@ impl Configuration {
     }
 }
 
-/// What was given after a subcommand is known there, and what was given before it, too.
-pub fn deepest(matches: &ArgMatches) -> &ArgMatches {
-    matches.subcommand().map_or(matches, |(_, below)| deepest(below))
+/// The matches of the innermost subcommand. They include the global options that were given before
+/// it.
+pub fn deepest_subcommand(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, inner_matches)| deepest_subcommand(inner_matches))
 }
 
 /// Reads a configuration. All mistakes are reported.
@@ -143,9 +143,9 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Configurati
     let Some(table) = runbook_document::parse(source, diagnostics) else {
         return Configuration::default();
     };
-    let mut keys = Keys {
+    let mut keys = KeyReader {
         reader: Reader::new(source, &table, "the configuration", diagnostics),
-        places: BTreeMap::new(),
+        locations: BTreeMap::new(),
     };
     file_format::check(&mut keys.reader, "E0125", "a configuration");
     let read = Configuration {
@@ -161,27 +161,28 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Configurati
         cache: keys.path("cache", "cache"),
         log: keys.value("log", "log"),
         log_format: keys.word("log_format", "log-format"),
-        places: BTreeMap::new(),
+        locations: BTreeMap::new(),
     };
-    let Keys { reader, places } = keys;
+    let KeyReader { reader, locations } = keys;
     reader.finish();
-    Configuration { places, ..read }
+    Configuration { locations, ..read }
 }
 
-/// Reads key after key, and keeps where each stands.
-struct Keys<'a> {
+/// Reads keys, and records the location of each.
+struct KeyReader<'a> {
     reader: Reader<'a>,
-    places: BTreeMap<&'static str, String>,
+    locations: BTreeMap<&'static str, String>,
 }
 
-impl Keys<'_> {
+impl KeyReader<'_> {
+    /// Reads a key, and records its location for the option.
     fn located<T: FromNode>(
         &mut self,
         key: &'static str,
         option: &'static str,
-    ) -> Option<Located<T>> {
+    ) -> Option<Spanned<T>> {
         let read = self.reader.optional::<T>(key)?;
-        self.places.insert(option, self.reader.source().place(&read.span));
+        self.locations.insert(option, self.reader.source().place(&read.span));
         Some(read)
     }
 
@@ -189,43 +190,43 @@ impl Keys<'_> {
         self.located(key, option).map(|read| read.value)
     }
 
-    /// One of the words that the option takes.
+    /// One of the values that the option takes.
     fn word<T: ValueEnum>(&mut self, key: &'static str, option: &'static str) -> Option<T> {
-        let written = self.located::<String>(key, option)?;
-        let known = T::from_str(&written.value, false).ok();
+        let raw_value = self.located::<String>(key, option)?;
+        let known = T::from_str(&raw_value.value, false).ok();
         if known.is_none() {
             let words = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
             let words: Vec<_> = words.map(|word| format!("`{}`", word.get_name())).collect();
             let message =
-                format!("`{key}` is one of {}, not `{}`", words.join(", "), written.value);
-            self.reader.error("E0125", written.span, message, "not known");
+                format!("`{key}` is one of {}, not `{}`", words.join(", "), raw_value.value);
+            self.reader.error("E0125", raw_value.span, message, "not known");
         }
         known
     }
 
-    /// A path, which is below the folder of the file if it is not absolute.
+    /// A path. A relative path is relative to the folder of the file.
     fn path(&mut self, key: &'static str, option: &'static str) -> Option<PathBuf> {
-        let written = self.value::<String>(key, option)?;
-        Some(self.beside(&written))
+        let raw_value = self.value::<String>(key, option)?;
+        Some(self.relative_to_file(&raw_value))
     }
 
     fn paths(&mut self, key: &'static str, option: &'static str) -> Option<Vec<PathBuf>> {
-        let written = self.value::<Vec<String>>(key, option)?;
-        Some(written.iter().map(|path| self.beside(path)).collect())
+        let raw_value = self.value::<Vec<String>>(key, option)?;
+        Some(raw_value.iter().map(|path| self.relative_to_file(path)).collect())
     }
 
-    /// The address of a server as it is, or a file.
+    /// The URL of a server, or a file.
     fn journal(&mut self) -> Option<String> {
-        let written = self.value::<String>("journal", "journal")?;
-        Some(if written.contains("://") {
-            written
+        let raw_value = self.value::<String>("journal", "journal")?;
+        Some(if raw_value.contains("://") {
+            raw_value
         } else {
-            self.beside(&written).display().to_string()
+            self.relative_to_file(&raw_value).display().to_string()
         })
     }
 
-    fn beside(&self, written: &str) -> PathBuf {
-        Path::new(self.reader.source().name()).parent().unwrap_or(Path::new("")).join(written)
+    fn relative_to_file(&self, raw_value: &str) -> PathBuf {
+        Path::new(self.reader.source().name()).parent().unwrap_or(Path::new("")).join(raw_value)
     }
 }
 
@@ -260,42 +261,42 @@ mod tests {
         "\"json\"",
     ];
 
-    fn whole() -> String {
+    fn all_keys() -> String {
         KEYS.iter().zip(VALUES).fold("format = 1\n".to_owned(), |text, (key, value)| {
             format!("{text}{key} = {value}\n")
         })
     }
 
     #[test]
-    fn every_option_of_every_command_but_how_much_it_says_has_a_key() {
-        let read = read(&whole()).expect("it is right");
+    fn every_global_option_but_verbose_and_quiet_has_a_key() {
+        let read = read(&all_keys()).expect("it is right");
         let command = Args::command();
         let options = command
             .get_opts()
             .filter(|option| option.is_global_set())
             .filter_map(clap::Arg::get_long);
         for option in options.filter(|option| !["verbose", "quiet"].contains(option)) {
-            assert!(read.place(option).is_some(), "{option}");
+            assert!(read.location_of(option).is_some(), "{option}");
         }
-        assert_eq!(read.places.len(), KEYS.len());
+        assert_eq!(read.locations.len(), KEYS.len());
     }
 
     #[test]
-    fn a_flag_is_stronger_and_what_no_flag_says_is_taken() {
-        let read = read(&whole()).expect("it is right");
+    fn a_flag_overrides_the_configuration_and_the_rest_is_taken_from_it() {
+        let read = read(&all_keys()).expect("it is right");
         let complete = |words: &[&str]| {
             let matches = Args::command().try_get_matches_from(words).expect("it is right");
             let args = Args::from_arg_matches(&matches).expect("it is right");
             read.complete(args.global, &matches)
         };
-        let taken = complete(&["runbook", "doctor"]);
-        assert_eq!(taken.color, ColorChoice::Never);
-        assert!(taken.no_input && taken.locked);
-        assert_eq!(taken.journal.as_deref(), Some("postgres://me@db/journal"));
-        assert_eq!(taken.identity, [Path::new("/home/me/one.txt"), Path::new("/two.txt")]);
-        assert_eq!(taken.passphrase_file.as_deref(), Some(Path::new("/home/me/word")));
-        assert_eq!(taken.cache.as_deref(), Some(Path::new("/var/cache/runbook")));
-        assert_eq!(taken.log_format, Some(LogFormat::Json));
+        let merged = complete(&["runbook", "doctor"]);
+        assert_eq!(merged.color, ColorChoice::Never);
+        assert!(merged.no_input && merged.locked);
+        assert_eq!(merged.journal.as_deref(), Some("postgres://me@db/journal"));
+        assert_eq!(merged.identity, [Path::new("/home/me/one.txt"), Path::new("/two.txt")]);
+        assert_eq!(merged.passphrase_file.as_deref(), Some(Path::new("/home/me/word")));
+        assert_eq!(merged.cache.as_deref(), Some(Path::new("/var/cache/runbook")));
+        assert_eq!(merged.log_format, Some(LogFormat::Json));
         let typed = complete(&[
             "runbook",
             "--journal",
@@ -318,15 +319,15 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_read_whole_or_not_at_all() {
+    fn a_configuration_with_any_mistake_is_refused() {
         assert_eq!(read("format = 1\n"), Ok(Configuration::default()));
-        let wrong = [
+        let wrong_texts = [
             "",
             "format = 2\n",
             "format = 1\ncolor = \"red\"\n",
             "format = 1\nlog_format = \"xml\"\n",
         ];
-        for text in wrong.into_iter().chain([
+        for text in wrong_texts.into_iter().chain([
             "format = 1\njournals = \"x\"\n",
             "format = 1\nidentity = \"one\"\n",
             "format = \n",

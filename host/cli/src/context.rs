@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
-/// Where a setting comes from.
+/// Whether the operator has given a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingOrigin {
     /// It is the default; a file that it names need not exist.
@@ -42,24 +42,24 @@ impl LockPolicy {
     }
 }
 
-/// The program's surroundings.
+/// The environment of the program: directories, terminal, operator and settings.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "independent facts about the surroundings, each with a name of its own"
+    reason = "independent facts about the environment, each with its own name"
 )]
 pub struct Context {
-    /// Whether stderr may be coloured.
+    /// Whether stderr may be colored.
     pub color_stderr: bool,
-    /// Whether stdout may be coloured.
+    /// Whether stdout may be colored.
     pub color_stdout: bool,
     /// Whether progress may be drawn on stderr.
     pub live: bool,
-    /// Whether stdout and stderr lead to one place, such as a terminal, a pipe or a file: what is
-    /// said on one need not be said on the other.
-    pub one_place: bool,
-    /// Whether that is a terminal.
-    pub one_terminal: bool,
+    /// Whether stdout and stderr are the same terminal, pipe or file. What is written to one is not
+    /// repeated on the other.
+    pub outputs_are_same: bool,
+    /// Whether stdout and stderr are the same terminal.
+    pub outputs_are_same_terminal: bool,
     /// Whether a question can be asked.
     pub interactive: bool,
     /// Where the journal is.
@@ -72,16 +72,16 @@ pub struct Context {
     pub identity_origin: SettingOrigin,
     /// Where passphrases are read from instead of the terminal.
     pub passphrase_file: Option<PathBuf>,
-    /// The files of all boundaries in force: that of the host, and one that the operator adds. Each
-    /// must be there.
+    /// The boundary files in force: of the host, of the operator and of the projects. Each must
+    /// exist.
     pub boundaries: Vec<PathBuf>,
-    /// All trust files in force, likewise.
-    pub trusts: Vec<PathBuf>,
+    /// The trust files in force: of the host, of the operator and of the projects. Each must exist.
+    pub trust_files: Vec<PathBuf>,
     /// The folder of the audit log that is read.
     pub audit_log: PathBuf,
     /// The only folder of an audit log that runs on this host may write, if the administrator named
     /// one.
-    pub audit_log_of_host: Option<PathBuf>,
+    pub host_audit_log: Option<PathBuf>,
     /// Whether a runbook must be locked.
     pub lock_policy: LockPolicy,
     /// Where compiled plugins are kept.
@@ -90,38 +90,38 @@ pub struct Context {
     pub operator: String,
     /// The name of this machine.
     pub host: String,
-    /// What tells this process from every other one, if the system says.
+    /// The identity of this process among all others, if the system provides it.
     pub process: Option<ProcessIdentity>,
     /// The parts of the program that log, and how much, if any were chosen.
     pub log: Option<String>,
     /// The format of the log, if one was chosen.
     pub log_format: Option<LogFormat>,
-    /// Where each option of every command comes from, for people.
+    /// Where the value of each global option comes from, as text for people. The key is the name of
+    /// the option.
     pub origins: BTreeMap<String, String>,
     /// The project of the working directory, which says where runbooks are.
     pub project: Project,
-    /// This project and those around it, whose limits hold too; empty if there is none.
+    /// This project and the enclosing ones. The limits of all of them apply.
     pub projects: Vec<Project>,
 }
 
 impl Context {
-    /// Whether there is a journal to look into. Looking makes none.
+    /// Whether the journal exists. It is not created.
     pub fn has_journal(&self) -> bool {
         self.journal.file().is_none_or(Path::exists)
     }
 
-    /// The projects whose limits hold for what lies in a folder, besides those of the working
-    /// directory.
+    /// The projects whose limits apply to a folder, without those that the working directory has.
     ///
     /// # Errors
-    /// As [`Project::all_of`].
-    pub fn projects_beyond(&self, folder: &Path) -> Result<Vec<Project>, Failure> {
-        let mut all = Project::all_of(folder)?;
+    /// As [`Project::enclosing`].
+    pub fn additional_projects(&self, folder: &Path) -> Result<Vec<Project>, Failure> {
+        let mut all = Project::enclosing(folder)?;
         all.retain(|project| self.projects.iter().all(|here| here.file != project.file));
         Ok(all)
     }
 
-    /// The journal as a command names it from any folder, if it is not the default.
+    /// The value of `--journal` that names this journal from any folder; `None` for the default.
     pub fn named_journal(&self) -> Option<String> {
         match (self.journal_origin, &self.journal) {
             (SettingOrigin::Default, _) => None,
@@ -146,11 +146,11 @@ impl Context {
     ) -> Result<Self, Failure> {
         let project = Project::nearest(&projects, here);
         let stderr_terminal = std::io::stderr().is_terminal();
-        let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
-        let is_coloured = |is_terminal: bool| match args.color {
-            ColorChoice::Auto => {
-                wants_color(|name| std::env::var(name).ok()).unwrap_or(is_terminal && moves)
-            }
+        let supports_cursor =
+            std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
+        let is_colored = |is_terminal: bool| match args.color {
+            ColorChoice::Auto => wants_color(|name| std::env::var(name).ok())
+                .unwrap_or(is_terminal && supports_cursor),
             ColorChoice::Always => true,
             ColorChoice::Never => false,
         };
@@ -162,11 +162,13 @@ impl Context {
             args.identity.clone()
         };
         Ok(Self {
-            color_stderr: is_coloured(stderr_terminal),
-            color_stdout: is_coloured(std::io::stdout().is_terminal()),
-            one_place: is_one_place(),
-            one_terminal: stderr_terminal && std::io::stdout().is_terminal() && is_one_place(),
-            live: stderr_terminal && moves,
+            color_stderr: is_colored(stderr_terminal),
+            color_stdout: is_colored(std::io::stdout().is_terminal()),
+            outputs_are_same: are_outputs_same(),
+            outputs_are_same_terminal: stderr_terminal
+                && std::io::stdout().is_terminal()
+                && are_outputs_same(),
+            live: stderr_terminal && supports_cursor,
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
             journal: journal(args.journal.as_deref())?,
             journal_origin: if args.journal.is_some() {
@@ -189,7 +191,7 @@ impl Context {
                 ],
                 projects.iter().map(|project| project.boundary.clone()),
             ),
-            trusts: limits(
+            trust_files: limits(
                 [host_policy.trust, configuration.trust().map(Path::to_owned), args.trust.clone()],
                 projects.iter().map(|project| project.trust.clone()),
             ),
@@ -198,7 +200,7 @@ impl Context {
                 .clone()
                 .or_else(|| host_policy.audit_log.clone())
                 .map_or_else(|| state_directory().map(|dir| dir.join("audit")), Ok)?,
-            audit_log_of_host: host_policy.audit_log,
+            host_audit_log: host_policy.audit_log,
             lock_policy: LockPolicy::required_if(
                 args.locked || projects.iter().any(|project| project.locked.is_some()),
             ),
@@ -215,23 +217,23 @@ impl Context {
     }
 }
 
-/// Every limit that is set by anybody; each of them holds.
+/// All files of one kind of limit: those of the host and the operator, and those of the projects.
 fn limits(
-    of: [Option<PathBuf>; 3],
+    of_host_and_operator: [Option<PathBuf>; 3],
     of_projects: impl Iterator<Item = Option<PathBuf>>,
 ) -> Vec<PathBuf> {
-    of.into_iter().chain(of_projects).flatten().collect()
+    of_host_and_operator.into_iter().chain(of_projects).flatten().collect()
 }
 
-/// Where each option of every command comes from: its flag, its variable, a file, or nowhere. A
-/// limit comes from wherever one was added.
+/// Where the value of each global option comes from: its flag, its variable, a file, or the
+/// default. For `boundary`, `trust` and `locked` a project counts too.
 fn origins(
     matches: &ArgMatches,
     configuration: &Configuration,
     projects: &[Project],
 ) -> BTreeMap<String, String> {
     let command = GlobalArgs::augment_args(clap::Command::new("runbook"));
-    let matches = configuration::deepest(matches);
+    let matches = configuration::deepest_subcommand(matches);
     let origin = |option: &clap::Arg| {
         let name = option.get_long().unwrap_or_default();
         let id = option.get_id().as_str();
@@ -246,7 +248,8 @@ fn origins(
             }
             Some(_) | None => None,
         };
-        let configured = configuration.place(name).map(|place| format!("from {place}"));
+        let configured_origin =
+            configuration.location_of(name).map(|place| format!("from {place}"));
         let of_project = |project: &Project| match (name, &project.file) {
             ("boundary", Some(file)) => {
                 project.boundary.as_ref().map(|_| format!("from {}", file.display()))
@@ -258,13 +261,13 @@ fn origins(
             _ => None,
         };
         let limit = || projects.iter().find_map(of_project);
-        typed.or(configured).or_else(limit).unwrap_or_else(|| "default".to_owned())
+        typed.or(configured_origin).or_else(limit).unwrap_or_else(|| "default".to_owned())
     };
     let global = command.get_opts().filter(|option| option.is_global_set());
     global.filter_map(|option| Some((option.get_long()?.to_owned(), origin(option)))).collect()
 }
 
-/// The choice of colour by environment variables; `None` if none is set. `NO_COLOR` overrides the
+/// The choice of color by environment variables; `None` if none is set. `NO_COLOR` overrides the
 /// others.
 fn wants_color(variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
     let is_on = |name: &str| variable(name).is_some_and(|value| !value.is_empty() && value != "0");
@@ -277,8 +280,9 @@ fn wants_color(variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
     variable("CLICOLOR").is_some_and(|value| value == "0").then_some(false)
 }
 
-/// Whether stdout and stderr lead to one place. A terminal has several names, and one device.
-fn is_one_place() -> bool {
+/// Whether stdout and stderr are the same file. Terminals are compared by their device, because one
+/// terminal can be opened by several paths.
+fn are_outputs_same() -> bool {
     let is_terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
     match (rustix::fs::fstat(std::io::stdout()), rustix::fs::fstat(std::io::stderr())) {
         (Ok(stdout), Ok(stderr)) if is_terminal => stdout.st_rdev == stderr.st_rdev,
@@ -289,18 +293,18 @@ fn is_one_place() -> bool {
     }
 }
 
-/// Reads the location of the journal. Clap does not read it, because it shows what it refuses, and
-/// somebody may have put a password into the URL.
+/// Parses the location of the journal. Clap must not parse it: its error would show the value, and
+/// the URL may contain a password.
 fn journal(given: Option<&str>) -> Result<JournalLocation, Failure> {
     match given {
         Some(text) => {
-            let unusable = |error: runbook_journal::LocationError| {
+            let journal_failure = |error: runbook_journal::LocationError| {
                 Failure::usage(format!("`--journal`: {error}"))
             };
-            let location = JournalLocation::parse(text).map_err(unusable)?;
+            let location = JournalLocation::parse(text).map_err(journal_failure)?;
             location
                 .check_environment(|name| std::env::var_os(name).is_some())
-                .map_err(unusable)?;
+                .map_err(journal_failure)?;
             Ok(location)
         }
         None => Ok(JournalLocation::File(state_directory()?.join("journal.db"))),
@@ -312,7 +316,7 @@ mod tests {
     use super::wants_color;
 
     #[test]
-    fn of_the_variables_about_colour_the_one_that_says_no_is_the_strongest() {
+    fn no_color_overrides_the_other_color_variables() {
         type Variables<'a> = &'a [(&'a str, &'a str)];
         let table: &[(Variables<'_>, Option<bool>)] = &[
             (&[], None),
@@ -325,11 +329,14 @@ mod tests {
             (&[("CLICOLOR", "0"), ("CLICOLOR_FORCE", "1")], Some(true)),
             (&[("NO_COLOR", "1"), ("FORCE_COLOR", "1"), ("CLICOLOR_FORCE", "1")], Some(false)),
         ];
-        for (set, expected) in table {
+        for (variables, expected) in table {
             let variable = |name: &str| {
-                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+                variables
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| (*value).to_owned())
             };
-            assert_eq!(wants_color(variable), *expected, "{set:?}");
+            assert_eq!(wants_color(variable), *expected, "{variables:?}");
         }
     }
 }

@@ -1,6 +1,5 @@
-//! The targets of an environment: which ones it replaces, and which are used by nothing. A
-//! name that is mistyped there would let the runbook run against its own target, in another
-//! environment than the one that was named.
+//! Finds targets of an environment that nothing uses. Such a target may have a mistyped name, and
+//! the runbook would then use its own target, in another environment than the one that was chosen.
 
 use crate::runbook_file::RunbookFile;
 use crate::text_file;
@@ -11,40 +10,43 @@ use runbook_engine::model::TargetOrigin;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What other runbooks of the folder may name: one file of an environment is shared by all of them.
+/// Whether other runbooks of the folder are read for uses of a target, because all of them share
+/// the file of an environment.
 #[derive(Debug, Clone, Copy)]
-pub enum SharedTargetNames<'a> {
-    /// The other runbooks beside this one are read if there is a reason to.
-    Beside(&'a RunbookFile),
-    /// They are not looked at: the run began with this text, and files that lie beside it now have
-    /// no say.
-    Unasked,
+pub enum SiblingRunbooks<'a> {
+    /// The other runbooks beside this one are read if necessary.
+    Read(&'a RunbookFile),
+    /// They are not read: the run uses its recorded texts, and the files in the folder may have
+    /// changed.
+    Ignored,
 }
 
-/// Targets of the environment that replace nothing and are bound nowhere.
-pub fn strays(
+/// Reports the targets of the environment that replace no target and are bound to no slot.
+pub fn unused_targets(
     runbook: &Runbook,
     targets: &Targets,
-    neighbors: SharedTargetNames<'_>,
+    siblings: SiblingRunbooks<'_>,
 ) -> Diagnostics {
     let mut found = Diagnostics::default();
-    let SharedTargetNames::Beside(file) = neighbors else { return found };
-    let bound = bound(runbook, targets);
+    let SiblingRunbooks::Read(file) = siblings else { return found };
+    let bound_targets = bound_targets(runbook, targets);
     let added = runbook.targets.iter().filter(|entry| entry.origin == TargetOrigin::Added);
-    for entry in added.filter(|entry| !bound.contains(entry.name.name.as_str())) {
+    for entry in added.filter(|entry| !bound_targets.contains(entry.name.name.as_str())) {
         let name = &entry.name.name;
         if is_named_beside(file, name) {
             continue;
         }
-        let own: Vec<&str> = of_origin(runbook, TargetOrigin::Runbook).collect();
+        let own_targets: Vec<&str> = names_by_origin(runbook, TargetOrigin::Runbook).collect();
         let message = format!(
             "target `{name}` of the environment replaces no target of the runbook, and is \
                      bound nowhere"
         );
-        let help = match runbook_document::nearest(name, own.iter().copied()) {
+        let help = match runbook_document::nearest(name, own_targets.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if own.is_empty() => "remove it, or bind a slot to it".to_owned(),
-            None => format!("remove it, or name one that the runbook has: {}", own.join(", ")),
+            None if own_targets.is_empty() => "remove it, or bind a slot to it".to_owned(),
+            None => {
+                format!("remove it, or name one that the runbook has: {}", own_targets.join(", "))
+            }
         };
         found.push(
             Diagnostic::error("E0238", &entry.source, entry.name.span.clone(), message)
@@ -55,22 +57,22 @@ pub fn strays(
     found
 }
 
-/// One line: which targets the environment says, and which stay those of the runbook.
-pub fn described(runbook: &Runbook, environment: &str) -> String {
-    let named = |origin| of_origin(runbook, origin).collect::<Vec<_>>().join(", ");
-    let of_environment = [named(TargetOrigin::Replaced), named(TargetOrigin::Added)];
+/// One line for the plan: the targets of the environment, and those that the runbook itself has.
+pub fn describe(runbook: &Runbook, environment: &str) -> String {
+    let names_of = |origin| names_by_origin(runbook, origin).collect::<Vec<_>>().join(", ");
+    let of_environment = [names_of(TargetOrigin::Replaced), names_of(TargetOrigin::Added)];
     let of_environment: Vec<_> =
         of_environment.into_iter().filter(|names| !names.is_empty()).collect();
-    let own = match named(TargetOrigin::Runbook) {
-        own if own.is_empty() => "the runbook adds none".to_owned(),
-        own => format!("the runbook's own: {own}"),
+    let own_targets = match names_of(TargetOrigin::Runbook) {
+        own_targets if own_targets.is_empty() => "the runbook adds none".to_owned(),
+        own_targets => format!("the runbook's own: {own_targets}"),
     };
     let of_environment =
         if of_environment.is_empty() { "no target".to_owned() } else { of_environment.join(", ") };
-    format!("environment: {environment} ({of_environment}; {own})")
+    format!("environment: {environment} ({of_environment}; {own_targets})")
 }
 
-fn of_origin(runbook: &Runbook, origin: TargetOrigin) -> impl Iterator<Item = &str> {
+fn names_by_origin(runbook: &Runbook, origin: TargetOrigin) -> impl Iterator<Item = &str> {
     runbook
         .targets
         .iter()
@@ -78,16 +80,16 @@ fn of_origin(runbook: &Runbook, origin: TargetOrigin) -> impl Iterator<Item = &s
         .map(|entry| entry.name.name.as_str())
 }
 
-fn bound<'a>(runbook: &'a Runbook, targets: &'a Targets) -> BTreeSet<&'a str> {
-    let mut bound: BTreeSet<&str> = BTreeSet::new();
-    for site in runbook.use_sites() {
-        bound.extend(site.bind.iter().map(|bind| bind.target.value.as_str()));
+fn bound_targets<'a>(runbook: &'a Runbook, targets: &'a Targets) -> BTreeSet<&'a str> {
+    let mut bound_targets: BTreeSet<&str> = BTreeSet::new();
+    for site in runbook.call_sites() {
+        bound_targets.extend(site.bind.iter().map(|bind| bind.target.value.as_str()));
     }
-    bound.extend(targets.iter().filter_map(|target| target.connection()));
-    bound
+    bound_targets.extend(targets.iter().filter_map(|target| target.connection()));
+    bound_targets
 }
 
-/// Whether another file of the folder has a target of this name, or binds a slot to one.
+/// Whether another runbook in the folder mentions a target of this name.
 fn is_named_beside(file: &RunbookFile, name: &str) -> bool {
     let entries = std::fs::read_dir(file.folder()).into_iter().flatten().flatten();
     let others = entries.map(|entry| entry.path()).filter(|path| is_another_runbook(path, file));
@@ -97,7 +99,7 @@ fn is_named_beside(file: &RunbookFile, name: &str) -> bool {
         })
         .any(|source| {
             let table = runbook_document::parse(&source, &mut Diagnostics::default());
-            table.is_some_and(|table| names(&table.to_json(), name))
+            table.is_some_and(|table| mentions(&table.to_json(), name))
         })
 }
 
@@ -108,18 +110,18 @@ fn is_another_runbook(path: &Path, file: &RunbookFile) -> bool {
 }
 
 /// Whether a file has a target of this name, or a text that is exactly the name.
-fn names(file: &serde_json::Value, name: &str) -> bool {
-    fn is_said(value: &serde_json::Value, name: &str) -> bool {
+fn mentions(file: &serde_json::Value, name: &str) -> bool {
+    fn contains_text(value: &serde_json::Value, name: &str) -> bool {
         match value {
             serde_json::Value::String(text) => text == name,
-            serde_json::Value::Array(items) => items.iter().any(|item| is_said(item, name)),
+            serde_json::Value::Array(items) => items.iter().any(|item| contains_text(item, name)),
             serde_json::Value::Object(entries) => {
-                entries.values().any(|value| is_said(value, name))
+                entries.values().any(|value| contains_text(value, name))
             }
             serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
                 false
             }
         }
     }
-    file.get("targets").and_then(|targets| targets.get(name)).is_some() || is_said(file, name)
+    file.get("targets").and_then(|targets| targets.get(name)).is_some() || contains_text(file, name)
 }

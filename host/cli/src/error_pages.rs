@@ -1,4 +1,4 @@
-//! The pages of `docs/errors`, which are a part of the program.
+//! The pages of `docs/errors`, which are compiled into the program.
 
 /// One page of `docs/errors`.
 pub struct Page {

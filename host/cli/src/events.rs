@@ -1,8 +1,8 @@
-//! `--events`: what happens, for programs, while it happens. A file that cannot be written gives a
-//! warning, because the journal has every event.
+//! `--events`: writes each event of a run as a line of JSON when it happens. If the file cannot be
+//! written, that is only a warning, because the journal has every event.
 
 use crate::failure::Failure;
-use crate::screen::{Screen, Surface, write_whole};
+use crate::screen::{BackgroundWriter, Surface, write_whole};
 use crate::ui;
 use runbook_engine::{Record, RunId};
 use std::fs::File;
@@ -11,13 +11,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
-/// The destination of events. A thread of its own writes them, so that a slow reader does not delay
-/// a run.
-pub struct Events {
-    out: Screen,
+/// Writes events on a thread of its own, so that a slow reader does not delay a run.
+pub struct EventWriter {
+    out: BackgroundWriter,
     start: Instant,
 }
 
+/// The file or stream that events are written to. Its first write error is a warning.
 struct Sink {
     out: OwnedFd,
     name: String,
@@ -35,7 +35,7 @@ impl Surface for Sink {
                 self.name
             ));
         }
-        // A torn line would be worse than no further lines.
+        // Later writes would follow an incomplete line, so the error ends all writing.
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -44,7 +44,7 @@ impl Surface for Sink {
     }
 }
 
-impl Events {
+impl EventWriter {
     /// Opens a file, which is replaced, or a pipe; `-` is stdout.
     ///
     /// # Errors
@@ -63,7 +63,10 @@ impl Events {
             })?;
             (OwnedFd::from(file), name)
         };
-        Ok(Self { out: Screen::new(Sink { out, name, failed: false }), start: Instant::now() })
+        Ok(Self {
+            out: BackgroundWriter::new(Sink { out, name, failed: false }),
+            start: Instant::now(),
+        })
     }
 
     /// Writes one event as a line of JSON.
@@ -71,7 +74,7 @@ impl Events {
         self.out.print(&runbook_report::event_line(run, record, Some(self.start.elapsed())));
     }
 
-    /// Waits until all are written.
+    /// Waits until all events are written.
     pub fn flush(&self) {
         self.out.flush();
     }

@@ -1,4 +1,5 @@
-//! What executions of runs need: the journal, the clock, the reports, and how the program ends.
+//! Functions for commands that execute a run: open the journal, write reports, explain errors, and
+//! determine the exit status.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -7,8 +8,8 @@ use crate::failure::Failure;
 use crate::process;
 use crate::ui;
 use runbook_engine::{
-    Account, Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RunEnd, RunError, Section,
-    StepId, Stopped, UnrecordedOutcome,
+    Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RemainingChanges, RunEnd, RunError,
+    Section, StepId, StopReason, UnrecordedOutcome,
 };
 use runbook_journal::{JournalError, JournalLocation, ServerEvent, SqlJournal};
 use runbook_report::{Format, Summary};
@@ -22,8 +23,8 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
         .build()
         .map_err(Failure::engine)?;
     let result = runtime.block_on(future);
-    // A task that a cancelled call left behind (a statement that the server is still ending) must
-    // not keep the program from ending.
+    // A cancelled call can leave a task behind, such as one that ends a statement on a server. It
+    // must not delay the end of the program for long.
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
 }
@@ -36,23 +37,23 @@ pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
         .map_err(Failure::engine)
 }
 
-/// Tells those who wait that the server of the journal is away, and since when.
-fn report_server_event(journal: &JournalLocation, away: ServerEvent) {
-    match away {
-        ServerEvent::Gone { since, patience } => ui::warning(&format!(
+/// Prints that the server of the journal does not answer, or that it answers again.
+fn report_server_event(journal: &JournalLocation, event: ServerEvent) {
+    match event {
+        ServerEvent::Unreachable { since, max_wait } => ui::warning(&format!(
             "the journal {journal} does not answer since {}; the run waits for it, {} at most, and \
              begins nothing meanwhile",
             (jiff::Timestamp::now() - since).strftime("%H:%M:%S UTC"),
-            runbook_document::format_duration(patience)
+            runbook_document::format_duration(max_wait)
         )),
-        ServerEvent::Back { after } => ui::note(&format!(
+        ServerEvent::Reachable { after } => ui::note(&format!(
             "the journal answers again, after {}",
             runbook_document::format_duration(Duration::from_secs(after.as_secs()))
         )),
     }
 }
 
-/// What `--outside-window` means to the engine.
+/// The engine's value for the flag `--outside-window`.
 pub fn outside_window(given: bool) -> OutsideWindow {
     if given { OutsideWindow::Override } else { OutsideWindow::AsWritten }
 }
@@ -62,85 +63,89 @@ pub fn is_dead(context: &Context, holder: &Holder) -> bool {
     process::is_dead(context.process.as_ref(), holder)
 }
 
-/// Writes the reports that were asked for: each is tried, whatever happens to another.
+/// Writes the requested reports. If one cannot be written, the others still are.
 pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
     for (format, path) in reports {
         let text = ui::render_report(*format, summary);
         if path == Path::new("-") {
-            ui::warn_if_unwritten(ui::data(&text), REPORT);
+            ui::warn_if_unwritten(ui::data(&text), REPORT_DESCRIPTION);
         } else if let Err(error) = std::fs::write(path, text) {
             ui::warning(&format!("report `{}` could not be written: {error}", path.display()));
         }
     }
 }
 
-/// A report that could not be written; the run itself is not affected, and the journal has
-/// everything.
-pub const REPORT: &str = "the report of the run (`runbook show` shows it again)";
+/// The words for a report in the warning that it could not be written. The run is not affected, and
+/// its events are in the journal.
+pub const REPORT_DESCRIPTION: &str = "the report of the run (`runbook show` shows it again)";
 
-/// Where a run goes on whose journal failed.
-enum ResumeLocation {
-    /// In its journal, when that can be written again.
-    There,
-    /// In a copy of it.
+/// How a run can be resumed after its journal failed.
+enum ResumePoint {
+    /// From its journal, once that can be written again.
+    SameJournal,
+    /// From a copy of the journal.
     Copy(PathBuf),
-    /// Nowhere: nothing of the journal could be copied.
+    /// Not at all: the journal is lost and could not be copied.
     Lost,
 }
 
-impl ResumeLocation {
-    fn after(error: &JournalError) -> Self {
-        let JournalError::Gone { rescued, .. } = error else { return Self::There };
+impl ResumePoint {
+    /// How the run can be resumed after this error of its journal.
+    fn from_error(error: &JournalError) -> Self {
+        let JournalError::FileChanged { rescued, .. } = error else { return Self::SameJournal };
         rescued.clone().map_or(Self::Lost, Self::Copy)
     }
 
-    fn hint(&self, run: &str, decided: &str) -> String {
+    fn hint(&self, run: &str, decide_options: &str) -> String {
         match self {
             Self::Copy(copy) => {
                 let copy = copy.display().to_string();
-                let copy = runbook_text::argument(&copy);
+                let copy = runbook_text::shell_argument(&copy);
                 format!(
                     "its locks are free in the place of the lost file: check with `runbook runs` \
                      that nobody has begun the same; then \
-                     `runbook resume {run} --journal {copy}{decided}`"
+                     `runbook resume {run} --journal {copy}{decide_options}`"
                 )
             }
             Self::Lost => "it cannot be resumed: put back by hand what it changed".to_owned(),
-            Self::There => {
-                format!("when the journal can be written again: `runbook resume {run}{decided}`")
+            Self::SameJournal => {
+                format!(
+                    "when the journal can be written again: `runbook resume {run}{decide_options}`"
+                )
             }
         }
     }
 }
 
-/// The facts that this process knows and the journal does not have, the changes that the journal
-/// knows, and the next command.
-fn after_the_journal(
+/// Hints for a run whose journal failed: the outcomes that are not in the journal, the changes that
+/// are, and the next command.
+fn journal_failure_hints(
     run: &str,
-    known: &[(StepId, UnrecordedOutcome)],
-    account: &Account,
-    onward: &ResumeLocation,
+    unrecorded_outcomes: &[(StepId, UnrecordedOutcome)],
+    remaining_changes: &RemainingChanges,
+    location: &ResumePoint,
 ) -> Vec<String> {
     let mut hints = Vec::new();
-    let mut decided = String::new();
-    for (step, what) in known {
-        let say =
-            |how: &str| format!(" --decide {}", runbook_text::argument(&format!("{step}={how}")));
-        let told = match what {
+    let mut decide_options = String::new();
+    for (step, what) in unrecorded_outcomes {
+        let decide_option = |decision: &str| {
+            format!(" --decide {}", runbook_text::shell_argument(&format!("{step}={decision}")))
+        };
+        let outcome_text = match what {
             UnrecordedOutcome::Done => {
-                decided += &say("done");
+                decide_options += &decide_option("done");
                 "is done"
             }
             UnrecordedOutcome::DidNotHappen => {
-                decided += &say("retry");
+                decide_options += &decide_option("retry");
                 "was stopped before anything was made final, so it did not happen"
             }
             UnrecordedOutcome::Unclear => "was stopped, and whether it happened is unknown",
         };
-        hints.push(format!("`{step}` {told}; the journal does not have this"));
+        hints.push(format!("`{step}` {outcome_text}; the journal does not have this"));
     }
-    let is_known = |step: &&StepId| known.iter().any(|(known, _)| known == *step);
-    let changed: Vec<String> = account
+    let is_known = |step: &&StepId| unrecorded_outcomes.iter().any(|(id, _)| id == *step);
+    let changed: Vec<String> = remaining_changes
         .changed
         .iter()
         .filter(|step| !is_known(step))
@@ -149,11 +154,11 @@ fn after_the_journal(
     if !changed.is_empty() {
         hints.push(format!("changed so far, and not put back: {}", changed.join(", ")));
     }
-    hints.push(onward.hint(run, &decided));
+    hints.push(location.hint(run, &decide_options));
     hints
 }
 
-/// Why a run could not be executed, with what to do then.
+/// The failure of a run that could not be executed, with hints what to do.
 pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
     match &error {
         RunError::Busy { run, left, .. } => {
@@ -161,13 +166,13 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
             Failure::refused(error).hint(look).hint(wait)
         }
         RunError::LockBusy { left, .. } => {
-            let (run, left) = (runbook_report::short(&summary.run), in_seconds(*left));
-            let again = match summary.end {
+            let (run, left) = (runbook_report::short_run_id(&summary.run), in_seconds(*left));
+            let command = match summary.end {
                 Some(_) => format!("`runbook undo {run}`"),
                 None => format!("`runbook resume {run}`"),
             };
             Failure::refused(error)
-                .hint(format!("when it is free (in {left}, if its holder is dead): {again}"))
+                .hint(format!("when it is free (in {left}, if its holder is dead): {command}"))
         }
         RunError::TakenOver { run } => {
             let hint = format!(
@@ -177,7 +182,7 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
             Failure::Error { status: ExitStatus::Waiting, error: error.into(), hints: vec![hint] }
         }
         RunError::Journal { source, .. }
-            if let Some(JournalError::TriedAgain { by, .. }) = source.downcast_ref() =>
+            if let Some(JournalError::AlreadyRetried { by, .. }) = source.downcast_ref() =>
         {
             let by = by.short();
             Failure::usage(source.to_string())
@@ -192,18 +197,18 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
             let hint = undo_unclear_hint(steps);
             Failure::usage(error).hint(hint)
         }
-        RunError::NothingAsked { step, .. } | RunError::NoStep { step, .. } => {
-            let run = runbook_report::short(&summary.run);
+        RunError::NoOpenDecision { step, .. } | RunError::NoStep { step, .. } => {
+            let run = runbook_report::short_run_id(&summary.run);
             let hint =
                 format!("leave out `--decide {step}=…`; `runbook show {run}` says what is asked");
             Failure::usage(error).hint(hint)
         }
-        RunError::NotAgain { step } => {
-            let step = runbook_text::argument(step.as_str()).into_owned();
+        RunError::RetryWhileUndoing { step } => {
+            let step = runbook_text::shell_argument(step.as_str()).into_owned();
             Failure::usage(error)
                 .hint(format!("if it did not happen, say `--decide {step}=not-done`"))
         }
-        RunError::NotAsked { step } => {
+        RunError::NoUndoDecisionNeeded { step } => {
             let hint = format!("leave out `--decide {step}=…`");
             Failure::usage(error).hint(hint)
         }
@@ -212,10 +217,11 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
         }
         RunError::Changed { .. } => Failure::refused(error)
             .hint("look at the difference, then continue with `--accept-changes`"),
-        RunError::Journal { unwritten, source } => {
-            let onward = source.downcast_ref().map_or(ResumeLocation::There, ResumeLocation::after);
-            let known = unwritten.clone();
-            journal_failure(error, &known, &onward, summary)
+        RunError::Journal { unrecorded, source } => {
+            let location =
+                source.downcast_ref().map_or(ResumePoint::SameJournal, ResumePoint::from_error);
+            let unrecorded_outcomes = unrecorded.clone();
+            journal_failure(error, &unrecorded_outcomes, &location, summary)
         }
         RunError::NotEnded { run } => {
             let run = run.short();
@@ -241,49 +247,49 @@ fn busy_hints(run: runbook_engine::RunId, left: Duration) -> [String; 2] {
     ]
 }
 
-/// How to say what came of an undo of which only its beginning is known.
+/// How to decide about an undo that was begun and whose outcome is unknown.
 fn undo_unclear_hint(steps: &[StepId]) -> String {
-    let step = runbook_text::argument(steps.first().map_or("STEP", |step| step.as_str()));
+    let step = runbook_text::shell_argument(steps.first().map_or("STEP", |step| step.as_str()));
     format!(
         "look, then say so: `--decide {step}=done` (it is undone), `--decide {step}=retry` (it is \
          not; undo it) or `--decide {step}=not-done` (it is not; leave it)"
     )
 }
 
-/// The failure of a run whose journal cannot be written any more. An error of the engine says that
-/// nothing was changed; this run may be partly done.
+/// The failure of a run whose journal cannot be written any more. Its exit status is that of an
+/// engine error only if no step has begun, because that status says that nothing was changed.
 fn journal_failure(
     error: RunError,
-    known: &[(StepId, UnrecordedOutcome)],
-    onward: &ResumeLocation,
+    unrecorded_outcomes: &[(StepId, UnrecordedOutcome)],
+    location: &ResumePoint,
     summary: &Summary,
 ) -> Failure {
-    let begun = summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
-    let status = match onward {
-        ResumeLocation::There | ResumeLocation::Copy(_) if begun => ExitStatus::Waiting,
-        ResumeLocation::Lost if begun => ExitStatus::Dirty,
-        ResumeLocation::There | ResumeLocation::Copy(_) | ResumeLocation::Lost => {
-            ExitStatus::Engine
-        }
+    let has_begun =
+        summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
+    let status = match location {
+        ResumePoint::SameJournal | ResumePoint::Copy(_) if has_begun => ExitStatus::Waiting,
+        ResumePoint::Lost if has_begun => ExitStatus::Dirty,
+        ResumePoint::SameJournal | ResumePoint::Copy(_) | ResumePoint::Lost => ExitStatus::Engine,
     };
-    let run = runbook_report::short(&summary.run);
-    let hints = after_the_journal(run, known, &summary.account(), onward);
+    let run = runbook_report::short_run_id(&summary.run);
+    let hints =
+        journal_failure_hints(run, unrecorded_outcomes, &summary.remaining_changes(), location);
     Failure::Error { status, error: error.into(), hints }
 }
 
-/// Whole seconds, never too few.
+/// The duration in whole seconds, rounded up, such as `3 s`.
 pub fn in_seconds(left: Duration) -> String {
     format!("{} s", left.as_millis().div_ceil(1000))
 }
 
-/// The exit status of an outcome.
-pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus {
+/// The exit status of a run. `by_signal` is the status for the signal that this process got.
+pub fn status_of(stopped: &StopReason, by_signal: Option<ExitStatus>) -> ExitStatus {
     match stopped {
-        Stopped::Paused { reason: PauseReason::Interrupted } => {
+        StopReason::Paused { reason: PauseReason::Interrupted } => {
             by_signal.unwrap_or(ExitStatus::Interrupted)
         }
-        Stopped::Paused { reason: PauseReason::OutsideWindow { .. } } => ExitStatus::Refused,
-        Stopped::Paused {
+        StopReason::Paused { reason: PauseReason::OutsideWindow { .. } } => ExitStatus::Refused,
+        StopReason::Paused {
             reason:
                 PauseReason::UnknownOutcome { .. }
                 | PauseReason::Approval { .. }
@@ -291,7 +297,7 @@ pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus
                 | PauseReason::Guard { .. }
                 | PauseReason::LeaseLost { .. },
         } => ExitStatus::Waiting,
-        Stopped::Ended { end, cause } => match (end, cause) {
+        StopReason::Ended { end, cause } => match (end, cause) {
             (RunEnd::Dirty, _) => ExitStatus::Dirty,
             (RunEnd::Succeeded | RunEnd::SucceededWithWarnings, _)
             | (RunEnd::Undone, Some(Cause::Requested)) => ExitStatus::Success,
@@ -315,7 +321,7 @@ pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus
     }
 }
 
-/// How long a lease lives without a heartbeat.
+/// How long a lease is valid without a heartbeat.
 pub fn lease_ttl() -> Duration {
     failpoints::lease_ttl().unwrap_or(LEASE_TTL)
 }

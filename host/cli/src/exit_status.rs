@@ -1,14 +1,14 @@
-//! The numbers that the program exits with: one table, printed by `runbook help exit-codes`.
+//! The exit codes of the program. `runbook help exit-codes` prints these tables.
 
 use runbook_report::checks::Health;
 
-/// How the program ends. Callers may rely on the numbers; a number that is not in [`EXIT_STATUSES`]
-/// is a failure.
+/// How the program ends. Callers may rely on the codes; a code that is not in [`EXIT_STATUSES`] is
+/// a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
     /// The command succeeded.
     Success,
-    /// A run failed, and nothing of it is left: everything undone and verified, or nothing done.
+    /// A run failed, and left no change: all its steps were undone, or none had an effect.
     Failed,
     /// The command line or a file is wrong; nothing was executed.
     Usage,
@@ -20,7 +20,7 @@ pub enum ExitStatus {
     Waiting,
     /// Refused by authority, boundary, window or a busy lock.
     Refused,
-    /// Something was changed and could not be put back; a person must look.
+    /// A change could not be undone, or an outcome is unknown; a person must look.
     Dirty,
     /// The run reached its time limit.
     Deadline,
@@ -32,16 +32,16 @@ pub enum ExitStatus {
     Checked(Health),
 }
 
-/// Commands whose numbers mean the same.
+/// A group of commands that share a table of exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// `runbook check`, as monitoring knows it.
+pub enum CommandFamily {
+    /// `runbook check`: the codes of monitoring plugins ([`CHECK_STATUSES`]).
     Check,
-    /// Every other command.
+    /// Every other command ([`EXIT_STATUSES`]).
     Run,
 }
 
-/// Every status: number, name and meaning.
+/// Every status, its exit code and its meaning.
 pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (ExitStatus::Success, 0, "succeeded"),
     (
@@ -79,8 +79,8 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     ),
 ];
 
-/// Every status of `runbook check`: number and meaning. An error of its command line or of a file
-/// is 3, too.
+/// Every status of `runbook check`, its exit code and its meaning. A wrong command line or file has
+/// code 3, too.
 pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
     (Health::Healthy, 0, "all are healthy"),
     (
@@ -100,7 +100,7 @@ pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
 ];
 
 impl ExitStatus {
-    /// The number that the program exits with.
+    /// The exit code.
     pub fn code(self) -> u8 {
         if let Self::Checked(found) = self {
             return CHECK_STATUSES
@@ -111,14 +111,14 @@ impl ExitStatus {
         EXIT_STATUSES.iter().find(|(status, ..)| *status == self).map_or(3, |(_, code, _)| *code)
     }
 
-    /// The number within a family of commands: if `runbook check` was stopped, nothing was found
-    /// out.
-    pub fn code_in(self, family: Family) -> u8 {
+    /// The exit code for a command of this family. For `runbook check`, everything but its results
+    /// is `unknown`.
+    pub fn code_in(self, family: CommandFamily) -> u8 {
         match family {
-            Family::Check if !matches!(self, Self::Checked(_)) => {
+            CommandFamily::Check if !matches!(self, Self::Checked(_)) => {
                 Self::Checked(Health::Unknown).code()
             }
-            Family::Check | Family::Run => self.code(),
+            CommandFamily::Check | CommandFamily::Run => self.code(),
         }
     }
 }

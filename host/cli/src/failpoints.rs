@@ -1,29 +1,28 @@
-//! Faults on demand, for the crash tests: kills the program as `kill -9` does, or stops it as
-//! Ctrl-Z would, at a moment that a test asks for. Not in release builds.
+//! Failpoints for the crash tests: kill the program like `kill -9`, or stop it like Ctrl-Z, at a
+//! point that a test chooses. They have no effect in release builds.
 
 use rustix::process::{Signal, getpid, kill_process};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Set by the crash tests to `MOMENT:N`: the N-th such moment of the process (a record of the
-/// journal: the N-th of its run), from 1.
+/// The variable that crash tests set to `FAILPOINT:N`: kill at the N-th time that the process
+/// reaches this failpoint, counted from 1. For `record`, N is the number of the record in its run.
 const KILL: &str = "RUNBOOK_TEST_KILL";
-/// The same, but the program stops there until it is sent SIGCONT.
+/// As [`KILL`], but the program stops there until it gets SIGCONT.
 const STOP: &str = "RUNBOOK_TEST_STOP";
-/// How long leases live, in milliseconds: a test that waits for the end of one need not wait for
-/// long.
+/// The variable for the duration of leases, in milliseconds, so that tests need not wait long.
 const LEASE: &str = "RUNBOOK_TEST_LEASE_MS";
 
-/// Moments at which the program can be killed.
+/// A point at which the program can be killed or stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failpoint {
-    /// A record of the journal is committed.
+    /// A record of the journal was committed.
     Record,
-    /// A host call was let in, and has done nothing yet.
+    /// A host call was allowed, and has done nothing yet.
     Entered,
-    /// A host call has done its work, and its caller was not told yet.
+    /// A host call has finished, and has not returned to its caller yet.
     Returned,
-    /// The record of a run was read, and its lease was not yet.
+    /// A run was read, and its lease was not read yet.
     RunRead,
 }
 
@@ -38,33 +37,33 @@ impl Failpoint {
     }
 }
 
-/// How many host calls there were.
+/// How many host calls were allowed, and how many have returned.
 static ENTERED: AtomicU64 = AtomicU64::new(0);
 static RETURNED: AtomicU64 = AtomicU64::new(0);
 /// How many times a run was read.
 static RUN_READS: AtomicU64 = AtomicU64::new(0);
 
-/// Kills or stops the program, if record `seq` (counted from 0) is the one that a test asked for.
+/// Kills or stops the program if record `seq` (counted from 0) is the one that a test chose.
 pub fn after_record(seq: u64) {
-    fail_if_asked(Failpoint::Record, seq + 1);
+    fail_if_chosen(Failpoint::Record, seq + 1);
 }
 
-/// Kills or stops the program, if the host call that was let in is the one that a test asked for.
+/// Kills or stops the program if this allowed host call is the one that a test chose.
 pub fn on_entry() {
-    fail_if_asked(Failpoint::Entered, ENTERED.fetch_add(1, Ordering::SeqCst) + 1);
+    fail_if_chosen(Failpoint::Entered, ENTERED.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
-/// Kills or stops the program, if the host call that comes back is the one that a test asked for.
+/// Kills or stops the program if this returning host call is the one that a test chose.
 pub fn on_return() {
-    fail_if_asked(Failpoint::Returned, RETURNED.fetch_add(1, Ordering::SeqCst) + 1);
+    fail_if_chosen(Failpoint::Returned, RETURNED.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
-/// Kills or stops the program, if this read of a run is the one that a test chose.
+/// Kills or stops the program if this read of a run is the one that a test chose.
 pub fn after_reading() {
-    fail_if_asked(Failpoint::RunRead, RUN_READS.fetch_add(1, Ordering::SeqCst) + 1);
+    fail_if_chosen(Failpoint::RunRead, RUN_READS.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
-/// How long leases live, if a test says so.
+/// The duration of leases, if a test sets it.
 pub fn lease_ttl() -> Option<Duration> {
     if !cfg!(debug_assertions) {
         return None;
@@ -72,25 +71,25 @@ pub fn lease_ttl() -> Option<Duration> {
     std::env::var(LEASE).ok()?.parse().ok().map(Duration::from_millis)
 }
 
-fn fail_if_asked(moment: Failpoint, number: u64) {
+fn fail_if_chosen(failpoint: Failpoint, number: u64) {
     if !cfg!(debug_assertions) {
         return;
     }
-    let is_wanted = |variable: &str| {
-        let wanted = std::env::var(variable).ok();
-        let wanted = wanted.as_deref().and_then(|text| text.split_once(':'));
-        wanted.is_some_and(|(name, n)| name == moment.name() && n.parse() == Ok(number))
+    let is_chosen = |variable: &str| {
+        let setting = std::env::var(variable).ok();
+        let setting = setting.as_deref().and_then(|text| text.split_once(':'));
+        setting.is_some_and(|(name, n)| name == failpoint.name() && n.parse() == Ok(number))
     };
-    if is_wanted(KILL) {
+    if is_chosen(KILL) {
         let _ = kill_process(getpid(), Signal::KILL);
-        // The signal may take a moment; nothing more may happen meanwhile.
+        // Nothing more may happen until the signal arrives.
         loop {
             std::thread::park();
         }
     }
-    if is_wanted(STOP) {
+    if is_chosen(STOP) {
         let _ = kill_process(getpid(), Signal::STOP);
-        // Other threads may be stopped first; this one does nothing until it is, too.
+        // Other threads may be stopped first; this one waits until it is stopped, too.
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -1,6 +1,6 @@
-//! What stops a command: an error, how the program then ends, and what to do about it.
+//! Why a command stops: an error, the exit status, and hints what to do.
 //!
-//! Outcomes of runs never travel as a [`Failure`]: a run that fails is an answer, not an error.
+//! The outcome of a run is never a [`Failure`]: that a run failed is a result, not an error.
 
 use crate::exit_status::ExitStatus;
 use runbook_document::{Diagnostics, Severity};
@@ -11,21 +11,21 @@ use std::error::Error;
 pub enum Failure {
     /// Findings about files, each shown at its line.
     Findings {
-        /// How the program ends.
+        /// The exit status.
         status: ExitStatus,
-        /// What was found, in the order in which it is shown.
+        /// The findings, in the order in which they are shown.
         diagnostics: Diagnostics,
     },
     /// An error, its causes, and hints.
     Error {
-        /// How the program ends.
+        /// The exit status.
         status: ExitStatus,
         /// The error with its causes.
         error: Box<dyn Error + Send + Sync>,
         /// What to do, each an imperative.
         hints: Vec<String>,
     },
-    /// The reader of the output has gone away; nothing is printed.
+    /// The reader of stdout has ended. Nothing is printed, and the exit code is 0.
     BrokenPipe,
 }
 
@@ -61,7 +61,7 @@ impl Failure {
 
     /// The failure in one line, for a table or a review that continues without the failed part: the
     /// first of several findings, and their number.
-    pub fn in_one_line(&self) -> String {
+    pub fn to_single_line(&self) -> String {
         match self {
             Self::Error { error, .. } => {
                 let causes = Self::causes(error.as_ref());
@@ -71,35 +71,35 @@ impl Failure {
                 let mut errors =
                     diagnostics.iter().filter(|found| found.severity == Severity::Error);
                 let Some(first) = errors.next() else { return "unusable".to_owned() };
-                let place =
+                let text =
                     format!("{}:{}: {}", first.source.name(), first.position().line, first.message);
                 match errors.count() {
-                    0 => place,
-                    more => format!("{place} (and {more} more)"),
+                    0 => text,
+                    more => format!("{text} (and {more} more)"),
                 }
             }
             Self::BrokenPipe => "unusable".to_owned(),
         }
     }
 
-    /// Why an error came about, cause by cause. A cause that a message contains already is not
-    /// repeated.
+    /// The messages of the causes of an error. A cause that the message before it contains is left
+    /// out.
     pub fn causes(error: &dyn Error) -> Vec<String> {
-        let (mut said, mut causes) = (error.to_string(), Vec::new());
+        let (mut last_message, mut causes) = (error.to_string(), Vec::new());
         let mut cause = error.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !said.contains(&text) {
+            if !last_message.contains(&text) {
                 causes.push(text.clone());
-                said = text;
+                last_message = text;
             }
             cause = error.source();
         }
         causes
     }
 
-    /// The code under which `runbook explain` has more to say, such as `E0509`: of the error, or of
-    /// the first cause that has one.
+    /// The code for `runbook explain`, such as `E0509`, of the error or of its first cause that has
+    /// one.
     pub fn code(error: &(dyn Error + 'static)) -> Option<&'static str> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -111,7 +111,7 @@ impl Failure {
         None
     }
 
-    /// How the program ends.
+    /// The exit status.
     pub fn status(&self) -> ExitStatus {
         match self {
             Self::Findings { status, .. } | Self::Error { status, .. } => *status,
@@ -135,18 +135,24 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    enum Told {
+    enum TestError {
         #[error("`a` cannot be read: {source}")]
-        Once { source: std::io::Error },
+        MessageWithSource { source: std::io::Error },
         #[error("`a` cannot be read")]
-        Apart { source: std::io::Error },
+        MessageWithoutSource { source: std::io::Error },
     }
 
     #[test]
-    fn a_cause_is_said_once_wherever_a_message_has_it() {
+    fn a_cause_that_the_message_contains_is_not_repeated() {
         let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
         let reason = missing().to_string();
-        assert_eq!(Failure::causes(&Told::Once { source: missing() }), Vec::<String>::new());
-        assert_eq!(Failure::causes(&Told::Apart { source: missing() }), [reason]);
+        assert_eq!(
+            Failure::causes(&TestError::MessageWithSource { source: missing() }),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            Failure::causes(&TestError::MessageWithoutSource { source: missing() }),
+            [reason]
+        );
     }
 }

@@ -1,10 +1,9 @@
-//! The codes of faults, which reports print as `(assertion, engine.expect)`: what each means, or
-//! which part raises it.
+//! Explains the codes of faults, which reports print as `(assertion, engine.expect)`.
 
 use crate::plugins::BUNDLED;
 use runbook_authority::Capability;
 
-/// The codes of the engine itself, which no README of a plugin explains.
+/// The codes of the engine, without `engine.`, and what each means.
 const ENGINE_CODES: &[(&str, &str)] = &[
     ("answer", "A plugin answered with something that does not fit the call. Tell its author."),
     ("cancelled", "The call was stopped, because the run was cancelled or has failed."),
@@ -79,8 +78,8 @@ const ENGINE_CODES: &[(&str, &str)] = &[
     ),
 ];
 
-/// What there is to say of a code, if it is written as one and its first word is known.
-pub fn explained(code: &str) -> Option<String> {
+/// The explanation of a fault code; `None` if the text is not one.
+pub fn explain(code: &str) -> Option<String> {
     let (family, name) = code.split_once('.')?;
     let is_a_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
@@ -88,9 +87,9 @@ pub fn explained(code: &str) -> Option<String> {
     if !is_a_word(name) {
         return None;
     }
-    let whose = if family == "engine" {
+    let origin = if family == "engine" {
         let (_, meaning) = ENGINE_CODES.iter().find(|(known, _)| *known == name)?;
-        return Some(format!("{code}: a fault of the engine\n  {meaning}\n{CLASSES}"));
+        return Some(format!("{code}: a fault of the engine\n  {meaning}\n{CLASS_NOTE}"));
     } else if family == "plugin" {
         "of the bridge between host and plugin: the plugin was given, or gave back, what it does \
          not declare"
@@ -107,7 +106,7 @@ pub fn explained(code: &str) -> Option<String> {
             (false, false) => return None,
         }
     };
-    let see = if family == "plugin" {
+    let advice = if family == "plugin" {
         "`runbook plugin inspect FILE` shows what it takes and gives back.".to_owned()
     } else {
         format!(
@@ -115,11 +114,11 @@ pub fn explained(code: &str) -> Option<String> {
                  what the plugin does."
         )
     };
-    Some(format!("{code}: a fault {whose}\n  {see}\n{CLASSES}"))
+    Some(format!("{code}: a fault {origin}\n  {advice}\n{CLASS_NOTE}"))
 }
 
-/// What the word before a code is for.
-const CLASSES: &str = "  The word before the code in a report is its class, which `retry.on` of a step may name \
+/// Explains the class that a report prints before the code.
+const CLASS_NOTE: &str = "  The word before the code in a report is its class, which `retry.on` of a step may name \
      (`runbook explain step.retry.on`).\n";
 
 #[cfg(test)]
@@ -127,23 +126,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_of_nobody_is_no_code() {
+    fn a_word_of_an_unknown_family_is_not_a_code() {
         for word in [
             "nobody.timeout",
+            // In two parts: a test collects the codes of the engine from the source files.
             concat!("engine.", "nothing"),
             "engine.",
             "sql",
             "sql.No",
             "step.retry",
         ] {
-            assert_eq!(explained(word), None, "{word}");
+            assert_eq!(explain(word), None, "{word}");
         }
+        assert!(explain("sql.timeout").is_some_and(|text| text.contains("the host's `sql` calls")));
         assert!(
-            explained("sql.timeout").is_some_and(|text| text.contains("the host's `sql` calls"))
-        );
-        assert!(
-            explained("webhook.status")
-                .is_some_and(|text| text.contains("bundled plugin `webhook`"))
+            explain("webhook.status").is_some_and(|text| text.contains("bundled plugin `webhook`"))
         );
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The heading of the options that every command has.
 pub const COMMON_OPTIONS: &str = "Options of every command";
 
-/// When colour is used.
+/// When color is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorChoice {
     /// On a terminal, unless `NO_COLOR` is set.

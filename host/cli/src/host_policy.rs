@@ -1,5 +1,5 @@
-//! What the administrator of this host has set for everybody, in `/etc/runbook`. No flag and no
-//! variable replaces any of it: the operator can only add a limit to it.
+//! The files in `/etc/runbook`: what the administrator of this host has set for everybody. No flag
+//! and no variable overrides them; an operator can only add limits.
 
 use crate::failure::Failure;
 use crate::file_format;
@@ -7,35 +7,38 @@ use runbook_document::{Diagnostics, Reader, Source};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The folder of the administrator. It cannot be set to another one: a user who could set it would
-/// escape its limits.
+/// The folder of the administrator. It cannot be changed: a user who could change it would escape
+/// its limits.
 pub const FOLDER: &str = "/etc/runbook";
 
-/// The files of the administrator of this host, as far as there are any.
+/// The files of the administrator of this host.
 #[derive(Debug, Clone, Default)]
 pub struct HostPolicy {
-    /// `boundary.toml`, if it is there.
+    /// `boundary.toml`, if it exists.
     pub boundary: Option<PathBuf>,
-    /// `trust.toml`, if it is there.
+    /// `trust.toml`, if it exists.
     pub trust: Option<PathBuf>,
     /// The folder of the audit log, if `settings.toml` names one.
     pub audit_log: Option<PathBuf>,
 }
 
 impl HostPolicy {
-    /// Looks for the files. A settings file that cannot be read whole stops everything.
+    /// Looks for the files, and reads `settings.toml`.
+    ///
+    /// # Errors
+    /// `settings.toml` cannot be read or has a mistake.
     pub fn load() -> Result<Self, Failure> {
         Ok(Self {
-            boundary: present("boundary.toml"),
-            trust: present("trust.toml"),
+            boundary: existing_file("boundary.toml"),
+            trust: existing_file("trust.toml"),
             audit_log: audit_log()?,
         })
     }
 }
 
-/// The file, unless it is certain that there is none. A file that cannot be looked at counts as
-/// there, so that reading it fails.
-fn present(name: &str) -> Option<PathBuf> {
+/// The path of a file, unless it certainly does not exist. A file that cannot be inspected counts
+/// as existing, so that reading it fails.
+fn existing_file(name: &str) -> Option<PathBuf> {
     let path = Path::new(FOLDER).join(name);
     match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -44,7 +47,7 @@ fn present(name: &str) -> Option<PathBuf> {
 }
 
 fn audit_log() -> Result<Option<PathBuf>, Failure> {
-    let Some(path) = present("settings.toml") else { return Ok(None) };
+    let Some(path) = existing_file("settings.toml") else { return Ok(None) };
     let source = crate::text_file::source(&path).map_err(|error| {
         Failure::refused(format!("the settings `{}` cannot be read: {error}", path.display()))
     })?;
@@ -64,8 +67,8 @@ pub fn parse(source: &std::sync::Arc<Source>, diagnostics: &mut Diagnostics) -> 
     let table = runbook_document::parse(source, diagnostics)?;
     let mut reader = Reader::new(source, &table, "the settings of this host", diagnostics);
     file_format::check(&mut reader, "E0124", "settings");
-    let written = reader.optional::<String>("audit_log");
-    let audit_log = written.and_then(|text| {
+    let setting = reader.optional::<String>("audit_log");
+    let audit_log = setting.and_then(|text| {
         let path = PathBuf::from(&text.value);
         if path.is_absolute() {
             return Some(path);
@@ -96,20 +99,20 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_the_host_are_read_whole_or_not_at_all() {
+    fn settings_of_the_host_with_any_mistake_are_refused() {
         assert_eq!(read("format = 1\n"), Ok(None));
         assert_eq!(
             read("format = 1\naudit_log = \"/var/log/runbook\"\n"),
             Ok(Some(PathBuf::from("/var/log/runbook")))
         );
-        for wrong in [
+        for wrong_text in [
             "",
             "format = 2\n",
             "format = 1\naudit_log = \"log\"\n",
             "format = 1\naudit-log = \"/x\"\n",
             "format = \n",
         ] {
-            assert!(read(wrong).is_err(), "{wrong}");
+            assert!(read(wrong_text).is_err(), "{wrong_text}");
         }
     }
 }

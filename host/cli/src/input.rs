@@ -1,5 +1,5 @@
-//! Reads what a person types. The end of input, an error and an unfinished line are never an
-//! answer: they mean that the terminal is gone.
+//! Reads lines from the terminal. The end of input, an error and an unfinished line are never an
+//! answer: the terminal is gone then.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -10,32 +10,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What came from the terminal.
+/// The result of reading a line from the terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypedLine {
-    /// A line that was finished with Enter, without the space around it.
+    /// A line that was finished with Enter, trimmed.
     Line(String),
     /// A line that is not UTF-8.
     NotText,
-    /// Nobody can type any more.
+    /// The terminal is gone: no further line will come.
     Gone,
 }
 
-/// Throws away what was typed before a question is shown: it is no answer to it. It was meant for
-/// something else, or nobody meant it.
+/// Discards what was typed before a question is shown, because it cannot be meant as its answer.
 pub fn discard_typed() {
-    // Where there is no terminal, nobody has typed.
+    // It fails only where there is no terminal; then nothing was typed.
     let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
     if let Ok(mut lines) = READER.lines.try_lock() {
         while lines.try_recv().is_ok() {
-            READER.asked.store(false, Ordering::SeqCst);
+            READER.is_line_pending.store(false, Ordering::SeqCst);
         }
     }
 }
 
-/// One line, read here and now.
-pub fn line() -> TypedLine {
-    from(&mut io::stdin().lock(), || {
+/// Reads one line, and blocks until it is finished.
+pub fn read_line() -> TypedLine {
+    read_line_from(&mut io::stdin().lock(), || {
         let stdin = rustix::stdio::stdin();
         match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -44,8 +43,9 @@ pub fn line() -> TypedLine {
     })
 }
 
-/// `wait` waits for more where another program made the descriptor non-blocking.
-fn from(input: &mut impl BufRead, mut wait: impl FnMut() -> io::Result<()>) -> TypedLine {
+/// Reads one line. `wait` blocks until there is input, if another program has made the descriptor
+/// non-blocking.
+fn read_line_from(input: &mut impl BufRead, mut wait: impl FnMut() -> io::Result<()>) -> TypedLine {
     let mut bytes = Vec::new();
     loop {
         match input.read_until(b'\n', &mut bytes) {
@@ -59,30 +59,32 @@ fn from(input: &mut impl BufRead, mut wait: impl FnMut() -> io::Result<()>) -> T
         .map_or(TypedLine::NotText, |text| TypedLine::Line(text.trim().to_owned()))
 }
 
-/// The thread that reads the terminal. There is one for the whole program: a thread that waits for
-/// a key cannot be stopped, and a second one would compete for the same answer.
+/// The thread that reads the terminal. There is only one, because a thread that waits for a key
+/// cannot be stopped, and a second one would compete for the same answer.
 struct Reader {
-    ask: UnboundedSender<()>,
+    /// Requests one line from the thread.
+    request: UnboundedSender<()>,
     lines: Mutex<UnboundedReceiver<TypedLine>>,
-    asked: AtomicBool,
+    /// Whether a requested line was not read yet.
+    is_line_pending: AtomicBool,
 }
 
 static READER: LazyLock<Reader> = LazyLock::new(|| {
-    let ((ask, mut asked), (sender, lines)) = (unbounded_channel(), unbounded_channel());
-    std::thread::spawn(
-        move || while asked.blocking_recv().is_some() && sender.send(line()).is_ok() {},
-    );
-    Reader { ask, lines: Mutex::new(lines), asked: AtomicBool::new(false) }
+    let ((request, mut requests), (sender, lines)) = (unbounded_channel(), unbounded_channel());
+    std::thread::spawn(move || {
+        while requests.blocking_recv().is_some() && sender.send(read_line()).is_ok() {}
+    });
+    Reader { request, lines: Mutex::new(lines), is_line_pending: AtomicBool::new(false) }
 });
 
-/// Reads one line. If the future is dropped before a line was typed, the next call gets it.
+/// Reads one line. If the future is dropped before a line was typed, the next call gets the line.
 pub async fn next_line() -> TypedLine {
     let mut lines = READER.lines.lock().await;
-    if !READER.asked.swap(true, Ordering::SeqCst) && READER.ask.send(()).is_err() {
+    if !READER.is_line_pending.swap(true, Ordering::SeqCst) && READER.request.send(()).is_err() {
         return TypedLine::Gone;
     }
     let typed = lines.recv().await.unwrap_or(TypedLine::Gone);
-    READER.asked.store(false, Ordering::SeqCst);
+    READER.is_line_pending.store(false, Ordering::SeqCst);
     typed
 }
 
@@ -90,20 +92,20 @@ pub async fn next_line() -> TypedLine {
 mod tests {
     use super::*;
 
-    fn typed(text: &[u8]) -> TypedLine {
-        from(&mut io::BufReader::new(text), || Ok(()))
+    fn line_of(text: &[u8]) -> TypedLine {
+        read_line_from(&mut io::BufReader::new(text), || Ok(()))
     }
 
     #[test]
     fn only_a_line_that_was_finished_is_an_answer() {
-        assert_eq!(typed(b"yes\nno\n"), TypedLine::Line("yes".to_owned()));
-        assert_eq!(typed(b"\n"), TypedLine::Line(String::new()));
-        assert_eq!(typed(b"yes"), TypedLine::Gone);
-        assert_eq!(typed(b""), TypedLine::Gone);
-        assert_eq!(typed(b"\xff\n"), TypedLine::NotText);
+        assert_eq!(line_of(b"yes\nno\n"), TypedLine::Line("yes".to_owned()));
+        assert_eq!(line_of(b"\n"), TypedLine::Line(String::new()));
+        assert_eq!(line_of(b"yes"), TypedLine::Gone);
+        assert_eq!(line_of(b""), TypedLine::Gone);
+        assert_eq!(line_of(b"\xff\n"), TypedLine::NotText);
     }
 
-    /// Gives what it has piece by piece; `None` is an error.
+    /// A reader that returns one element at each read, then the end of input.
     struct Pieces(Vec<Result<&'static [u8], io::ErrorKind>>);
 
     impl io::Read for Pieces {
@@ -116,20 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_does_not_block_is_waited_for_and_an_error_is_no_answer() {
-        let mut waited = 0;
+    fn a_non_blocking_descriptor_is_waited_for_and_an_error_is_no_answer() {
+        let mut n_waits = 0;
         let pieces = Pieces(vec![
             Err(io::ErrorKind::WouldBlock),
             Ok(b"y"),
             Err(io::ErrorKind::Interrupted),
             Ok(b"es\n"),
         ]);
-        let typed = from(&mut io::BufReader::new(pieces), || {
-            waited += 1;
+        let typed = read_line_from(&mut io::BufReader::new(pieces), || {
+            n_waits += 1;
             Ok(())
         });
-        assert_eq!((typed, waited), (TypedLine::Line("yes".to_owned()), 1));
+        assert_eq!((typed, n_waits), (TypedLine::Line("yes".to_owned()), 1));
         let pieces = Pieces(vec![Ok(b"yes"), Err(io::ErrorKind::Other)]);
-        assert_eq!(from(&mut io::BufReader::new(pieces), || Ok(())), TypedLine::Gone);
+        assert_eq!(read_line_from(&mut io::BufReader::new(pieces), || Ok(())), TypedLine::Gone);
     }
 }

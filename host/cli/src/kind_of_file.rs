@@ -1,5 +1,4 @@
-//! Detects the kind of a TOML file from its content: one function for every command that takes
-//! files.
+//! Detects the kind of a TOML file from its keys and its name.
 
 use crate::failure::Failure;
 use runbook_document::{Diagnostics, Source};
@@ -14,9 +13,9 @@ pub const PROJECT_FILE: &str = ".runbook.toml";
 pub enum KindOfFile {
     /// A runbook or a suite of checks.
     Runbook,
-    /// Nothing tells its kind. If a person named it, it is read as a runbook, so that its mistakes
-    /// are reported.
-    Untold,
+    /// The kind cannot be detected. A file that was named on the command line is then read as a
+    /// runbook, so that its mistakes are reported.
+    Unknown,
     /// Targets and secrets, which runbooks include or take by `--env`.
     Targets,
     /// `waivers.toml`, which lies beside suites.
@@ -37,19 +36,18 @@ pub enum KindOfFile {
     Manifest,
 }
 
-/// How a kind of file is recognised.
+/// How a kind of file is recognized.
 struct Row {
     kind: KindOfFile,
     /// What people call it.
     noun: &'static str,
-    /// What stands at its top. None of them is a key of another kind.
+    /// Its top-level keys. None of them is a key of another kind.
     keys: &'static [&'static str],
-    /// The name by which the program looks for it, which tells a file that says nothing or has a
-    /// mistake.
+    /// Whether a file name is that of this kind. It decides if the file is empty or has a mistake.
     name: fn(&str) -> bool,
 }
 
-/// Every kind that is no runbook.
+/// Every kind except runbooks.
 const ROWS: &[Row] = &[
     Row {
         kind: KindOfFile::Targets,
@@ -119,47 +117,47 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// What only a runbook or a suite has at its top, beside `[runbook]`.
-const OF_A_RUNBOOK: &[&str] =
+/// The top-level keys that only a runbook or a suite has, except `[runbook]`.
+const RUNBOOK_KEYS: &[&str] =
     &["params", "defaults", "step", "check", "preflight", "verify", "finally", "guard", "notify"];
 
 impl KindOfFile {
-    /// The kind of a file. Keys at its top decide, then its name.
+    /// The kind of a file. Its top-level keys decide, then its name.
     pub fn of(source: &Arc<Source>) -> Self {
         let name = Path::new(source.name()).file_name().unwrap_or_default().to_string_lossy();
         let by_name =
-            || ROWS.iter().find(|row| (row.name)(&name)).map_or(Self::Untold, |row| row.kind);
-        // The reader for its kind reports its mistakes.
+            || ROWS.iter().find(|row| (row.name)(&name)).map_or(Self::Unknown, |row| row.kind);
+        // Syntax errors are reported when the file is read as its kind.
         let Some(table) = runbook_document::parse(source, &mut Diagnostics::default()) else {
-            let says_so =
+            let has_runbook_table =
                 source.text().lines().any(|line| line.trim_start().starts_with("[runbook]"));
-            return if says_so { Self::Runbook } else { by_name() };
+            return if has_runbook_table { Self::Runbook } else { by_name() };
         };
         if table.get("runbook").is_some() {
             return Self::Runbook;
         }
-        if OF_A_RUNBOOK.iter().any(|key| table.get(key).is_some()) {
-            return Self::Untold;
+        if RUNBOOK_KEYS.iter().any(|key| table.get(key).is_some()) {
+            return Self::Unknown;
         }
-        let of_another =
+        let kind_with_key =
             |key: &str| ROWS.iter().find(|row| row.keys.contains(&key)).map(|row| row.kind);
         let kinds: Vec<Self> =
-            table.entries.iter().filter_map(|(key, _)| of_another(&key.name)).collect();
+            table.entries.iter().filter_map(|(key, _)| kind_with_key(&key.name)).collect();
         match kinds.split_first() {
             Some((kind, others)) if others.iter().all(|other| other == kind) => *kind,
             Some(_) | None => by_name(),
         }
     }
 
-    /// What people call it, if it is certain that it is no runbook.
-    pub fn other_than_a_runbook(self) -> Option<&'static str> {
+    /// The noun for the kind, such as `a trust file`, if it is certainly not a runbook.
+    pub fn non_runbook_noun(self) -> Option<&'static str> {
         ROWS.iter().find(|row| row.kind == self).map(|row| row.noun)
     }
 }
 
-/// Refuses a file that is certainly no runbook.
-pub fn refuse(source: &Arc<Source>) -> Result<(), Failure> {
-    match KindOfFile::of(source).other_than_a_runbook() {
+/// Fails if a file is certainly not a runbook.
+pub fn refuse_non_runbook(source: &Arc<Source>) -> Result<(), Failure> {
+    match KindOfFile::of(source).non_runbook_noun() {
         None => Ok(()),
         Some(noun) => Err(Failure::usage(format!("`{}` is {noun}, not a runbook", source.name()))
             .hint("name a file that has `[runbook]`; `runbook validate` checks the others, too")),
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_told_by_its_keys_and_then_by_its_name() {
+    fn the_kind_of_a_file_is_detected_by_its_keys_and_then_by_its_name() {
         for row in ROWS {
             for key in row.keys {
                 assert_eq!(kind("any.toml", &format!("format = 1\n[{key}]\n")), row.kind, "{key}");
@@ -199,17 +197,17 @@ mod tests {
         for (name, row) in names.iter().zip(ROWS) {
             for text in ["", "format = 1\n", "format = \n"] {
                 assert_eq!(kind(&format!("a/{name}"), text), row.kind, "{name} {text:?}");
-                assert_eq!(kind("a/other.toml", text), KindOfFile::Untold);
+                assert_eq!(kind("a/other.toml", text), KindOfFile::Unknown);
             }
         }
         assert_eq!(
             kind("boundary.toml", "[[step]]\nid = \"a\"\n"),
-            KindOfFile::Untold,
+            KindOfFile::Unknown,
             "keys are stronger than a name"
         );
         assert_eq!(
             kind("any.toml", "[targets]\n[[allow]]\n"),
-            KindOfFile::Untold,
+            KindOfFile::Unknown,
             "two kinds at once are none"
         );
         assert_eq!(
@@ -217,15 +215,15 @@ mod tests {
             KindOfFile::Runbook,
             "a broken runbook is one"
         );
-        assert_eq!(kind("Cargo.toml", "[package]\nname = \"a\"\n"), KindOfFile::Untold);
+        assert_eq!(kind("Cargo.toml", "[package]\nname = \"a\"\n"), KindOfFile::Unknown);
     }
 
     #[test]
     fn no_key_belongs_to_two_kinds() {
-        let mut keys: Vec<_> = ROWS.iter().flat_map(|row| row.keys).chain(OF_A_RUNBOOK).collect();
-        let all = keys.len();
+        let mut keys: Vec<_> = ROWS.iter().flat_map(|row| row.keys).chain(RUNBOOK_KEYS).collect();
+        let n_keys = keys.len();
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), all);
+        assert_eq!(keys.len(), n_keys);
     }
 }

@@ -1,8 +1,8 @@
-//! The live view of a run: plain lines for past events, and on a terminal a moving line for each
-//! step under way. Both come from the same events as the report.
+//! The live view of a run: a plain line for each event, and on a terminal a live line with a
+//! spinner for each step under way. Both come from the same events as the report.
 
 use crate::context::Context;
-use crate::events::Events;
+use crate::events::EventWriter;
 use crate::failure::Failure;
 use crate::output_arguments::OutputArgs;
 use crate::screen::{LiveArea, LiveLine, Progress};
@@ -12,35 +12,35 @@ use runbook_engine::{
     NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, RunState, Section, StepEvent,
     StepId, UndoEvent,
 };
-use runbook_report::{Format, StepSummary, Summary, Tone, lines};
+use runbook_report::{Format, StepSummary, Summary, Tone, record_lines};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Tells the operator what happens in a run, while it goes on.
+/// Shows the operator what happens in a run, while it happens.
 pub struct Live {
     summary: Summary,
     color: ui::Color,
-    /// Where a moving view can be drawn.
-    view: Option<View>,
-    told: ShownPart,
+    /// The live lines; `None` if stderr cannot show them.
+    view: Option<LiveView>,
+    shown_extent: ShownExtent,
     end: EndNotice,
-    /// Questions stand below what was told.
-    asked: bool,
+    /// Whether questions were printed below the events.
+    has_asked_questions: bool,
     run: RunId,
-    events: Option<Events>,
-    /// Warnings to show once this process has taken the run.
-    when_resumed: Option<String>,
+    events: Option<EventWriter>,
+    /// A warning to show once this process has taken the run over.
+    warning_on_resume: Option<String>,
 }
 
-/// Which part of the run was shown already.
+/// How much of the run the event lines show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ShownPart {
+enum ShownExtent {
     /// All of it, on the terminal on which the report is shown.
-    Here,
-    /// Not all of it, or elsewhere.
-    Elsewhere,
-    /// Only what needs a person.
-    WhatNeedsPerson,
+    Everything,
+    /// Not all of it, or not on the terminal of the report.
+    Partial,
+    /// Only what the operator must act on.
+    OnlyNeedsAction,
 }
 
 /// How the end of a run is shown.
@@ -52,25 +52,24 @@ enum EndNotice {
     ByReport,
 }
 
-/// The lines at the bottom of a terminal that change while a run goes on.
-struct View {
-    /// In the order in which they began.
+/// The live lines at the bottom of a terminal.
+struct LiveView {
+    /// The steps under way, in the order in which they began.
     under_way: Vec<(StepId, LiveLine)>,
     since: Instant,
-    /// Steps that are over, and all; and when they were counted.
+    /// The number of steps that are over, and of all steps; and when they were counted.
     counted: (usize, usize),
-    at: Option<Instant>,
+    counted_at: Option<Instant>,
 }
 
-/// How many steps under way have a line of their own. A terminal has 24 lines, and nobody reads
-/// more than that.
-const LINES: usize = 8;
+/// How many steps under way get a line. A terminal may have only 24 lines.
+const MAX_LINES: usize = 8;
 
-/// How often it is counted at most: a run may have ten thousand steps.
-const COUNTED_EVERY: Duration = Duration::from_millis(120);
+/// The shortest time between two counts of the steps: a run may have ten thousand.
+const COUNT_INTERVAL: Duration = Duration::from_millis(120);
 
-/// Whether a step is one of those that the operator waits for.
-fn counts(step: &StepSummary) -> bool {
+/// Whether the progress bar counts a step.
+fn is_counted(step: &StepSummary) -> bool {
     match step.section {
         Section::Preflight
         | Section::Step
@@ -82,51 +81,53 @@ fn counts(step: &StepSummary) -> bool {
 }
 
 impl Live {
-    /// A view of a run, with what happened before (of a resumed run) folded in silently.
+    /// A view of a run. `records` are the earlier events of a resumed run, which are not shown
+    /// again.
     pub fn new(context: &Context, header: &RunHeader, records: &[Record]) -> Self {
-        let view = context.live.then(|| View {
+        let view = context.live.then(|| LiveView {
             under_way: Vec::new(),
             since: Instant::now(),
             counted: (0, 0),
-            at: None,
+            counted_at: None,
         });
-        let told = if context.one_terminal && records.is_empty() {
-            ShownPart::Here
+        let shown_extent = if context.outputs_are_same_terminal && records.is_empty() {
+            ShownExtent::Everything
         } else {
-            ShownPart::Elsewhere
+            ShownExtent::Partial
         };
-        let end = if context.one_place { EndNotice::ByReport } else { EndNotice::ByLine };
+        let end = if context.outputs_are_same { EndNotice::ByReport } else { EndNotice::ByLine };
         Self {
             summary: Summary::of(header, records),
             color: context.color_stderr.into(),
             view,
-            told,
+            shown_extent,
             end,
-            asked: false,
+            has_asked_questions: false,
             run: header.run,
             events: None,
-            when_resumed: None,
+            warning_on_resume: None,
         }
     }
 
-    /// The same view, which knows what stands in the runs before this one.
+    /// Adds the states of the runs that this run is a retry of.
     #[must_use]
     pub fn with_earlier_runs(mut self, earlier: &BTreeMap<RunId, RunState>) -> Self {
-        self.summary.note_earlier_runs(earlier);
+        self.summary.set_earlier_run_states(earlier);
         self
     }
 
-    /// The same view, which writes events for programs, too. Of a resumed run those that are new.
+    /// Also writes the events from now on to the file of `--events`, and obeys `-q`.
     ///
     /// # Errors
-    /// They cannot be written to where they are to go.
+    /// A file of the output cannot be written.
     pub fn with_output(self, context: &Context, output: &OutputArgs) -> Result<Self, Failure> {
         output.check_destinations(context)?;
-        let end = if output.has_stdout() { EndNotice::ByLine } else { self.end };
+        let end = if output.writes_to_stdout() { EndNotice::ByLine } else { self.end };
         let view = Self { events: output.open()?, end, ..self };
         Ok(if ui::is_quiet() {
-            let end = if output.has_stdout() { EndNotice::ByLine } else { EndNotice::ByReport };
-            Self { told: ShownPart::WhatNeedsPerson, view: None, end, ..view }
+            let end =
+                if output.writes_to_stdout() { EndNotice::ByLine } else { EndNotice::ByReport };
+            Self { shown_extent: ShownExtent::OnlyNeedsAction, view: None, end, ..view }
         } else {
             view
         })
@@ -139,51 +140,55 @@ impl Live {
         }
     }
 
-    /// Shows the end or the state of the run: the whole report, or the parts that the lines above
-    /// have not shown.
+    /// Shows the end or the state of the run: the whole report, or what the event lines have not
+    /// shown.
     ///
     /// # Errors
     /// Stdout cannot be written to.
     pub fn conclude(&self) -> Result<(), Failure> {
-        match self.told {
-            ShownPart::Here if self.summary.paused.is_some() && !self.asked => Ok(()),
-            ShownPart::Here => ui::text(&runbook_report::closing(&self.summary)),
-            ShownPart::Elsewhere => ui::report(Format::Text, &self.summary),
-            ShownPart::WhatNeedsPerson => ui::text(&runbook_report::outcome(&self.summary)),
+        match self.shown_extent {
+            ShownExtent::Everything
+                if self.summary.paused.is_some() && !self.has_asked_questions =>
+            {
+                Ok(())
+            }
+            ShownExtent::Everything => ui::text(&runbook_report::closing_text(&self.summary)),
+            ShownExtent::Partial => ui::report(Format::Text, &self.summary),
+            ShownExtent::OnlyNeedsAction => ui::text(&runbook_report::outcome_text(&self.summary)),
         }
     }
 
-    /// The run, as far as it was told.
+    /// The summary of the events so far.
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// The summary, once nothing more is told.
+    /// The summary of all events.
     pub fn into_summary(self) -> Summary {
         self.summary
     }
 
-    /// Tells one more thing that happened.
-    pub fn tell(&mut self, record: &Record) {
+    /// Adds an event to the summary and shows it.
+    pub fn show(&mut self, record: &Record) {
         self.summary.fold(record);
         if let Some(events) = &self.events {
             events.write(self.run, record);
         }
-        self.follow(&record.event);
+        self.update_live_lines(&record.event);
         if matches!(record.event, RunEvent::Run(LifecycleEvent::Resumed { .. }))
-            && let Some(warning) = self.when_resumed.take()
+            && let Some(warning) = self.warning_on_resume.take()
         {
             ui::warning(&warning);
         }
         if !self.is_shown(&record.event) {
             return;
         }
-        for line in lines(&self.summary, record) {
+        for line in record_lines(&self.summary, record) {
             self.print(line.tone, &line.text);
         }
     }
 
-    /// Whether the operator is told of it by a line.
+    /// Whether an event is shown as a line.
     fn is_shown(&self, event: &RunEvent) -> bool {
         let is_end = matches!(event, RunEvent::Run(LifecycleEvent::RunEnded { .. }));
         let is_pause = matches!(event, RunEvent::Run(LifecycleEvent::Paused { .. }));
@@ -195,27 +200,28 @@ impl Live {
                 ..
             }
         );
-        match (self.told, self.end) {
+        match (self.shown_extent, self.end) {
             (_, EndNotice::ByReport) if is_end => false,
-            (ShownPart::Here | ShownPart::Elsewhere, EndNotice::ByReport | EndNotice::ByLine) => {
-                true
-            }
-            (ShownPart::WhatNeedsPerson, EndNotice::ByReport) => is_asked,
-            (ShownPart::WhatNeedsPerson, EndNotice::ByLine) => is_asked || is_end || is_pause,
+            (
+                ShownExtent::Everything | ShownExtent::Partial,
+                EndNotice::ByReport | EndNotice::ByLine,
+            ) => true,
+            (ShownExtent::OnlyNeedsAction, EndNotice::ByReport) => is_asked,
+            (ShownExtent::OnlyNeedsAction, EndNotice::ByLine) => is_asked || is_end || is_pause,
         }
     }
 
-    /// Shows this warning once this process has taken the run.
+    /// Shows this warning once this process has taken the run over.
     pub fn warn_when_resumed(&mut self, warning: Option<String>) {
-        self.when_resumed = warning;
+        self.warning_on_resume = warning;
     }
 
-    /// Notes that a person is asked from here on.
-    pub fn ask(&mut self) {
-        self.asked = true;
+    /// Must be called before questions are printed, so that the end of the run is shown below them.
+    pub fn note_questions(&mut self) {
+        self.has_asked_questions = true;
     }
 
-    /// The whole instructions of a manual step that was asked for.
+    /// The full instructions of a manual step that waits for its answer.
     pub fn instructions(&self, step: &StepId) -> &str {
         self.summary.step(step).and_then(|step| step.instructions.as_deref()).unwrap_or_default()
     }
@@ -228,18 +234,18 @@ impl Live {
             Tone::Warning => "33",
             Tone::Bad => "31",
         };
-        let mut painted = ui::Painted::default();
-        painted.push(&ui::wrapped(&ui::with_journal_option(text)), code, self.color);
-        ui::notice_painted(&painted);
+        let mut styled = ui::StyledText::default();
+        styled.push(&ui::wrapped(&ui::with_journal_option(text)), code, self.color);
+        ui::print_stderr_styled(&styled);
     }
 
-    /// A moving line for what began, none for what ended.
-    fn follow(&mut self, event: &RunEvent) {
+    /// Adds a live line for what has begun, and removes it for what has ended.
+    fn update_live_lines(&mut self, event: &RunEvent) {
         match event {
             RunEvent::Run(LifecycleEvent::RunEnded { .. } | LifecycleEvent::Paused { .. }) => {
                 self.stop_all();
             }
-            RunEvent::Step { step, event } => self.follow_step(step, event),
+            RunEvent::Step { step, event } => self.update_for_step(step, event),
             RunEvent::Notify { notify, event: NotifyEvent::NotifyStarted, .. } => {
                 self.start(notify, notify.to_string());
             }
@@ -250,9 +256,9 @@ impl Live {
         }
     }
 
-    fn follow_step(&mut self, step: &StepId, event: &StepEvent) {
+    fn update_for_step(&mut self, step: &StepId, event: &StepEvent) {
         match event {
-            StepEvent::Attempt(event) => self.follow_attempt(step, event),
+            StepEvent::Attempt(event) => self.update_for_attempt(step, event),
             StepEvent::Undo(UndoEvent::Started { .. }) => {
                 self.start(step, format!("undo of {step}"));
             }
@@ -266,21 +272,23 @@ impl Live {
         }
     }
 
-    fn follow_attempt(&mut self, step: &StepId, event: &AttemptEvent) {
+    fn update_for_attempt(&mut self, step: &StepId, event: &AttemptEvent) {
         match event {
             AttemptEvent::Started { attempt, proposal, .. } => {
-                let doing =
+                let effect_summary =
                     proposal.as_ref().map(|proposal| proposal.summary.clone()).unwrap_or_default();
-                let again =
+                let attempt_note =
                     if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 let title = self
                     .summary
                     .step(step)
                     .filter(|step| step.has_title())
                     .map(|step| step.title.clone());
-                let what: Vec<String> =
-                    title.into_iter().chain((!doing.is_empty()).then_some(doing)).collect();
-                self.start(step, format!("{step}{again}  {}", what.join(": ")));
+                let what: Vec<String> = title
+                    .into_iter()
+                    .chain((!effect_summary.is_empty()).then_some(effect_summary))
+                    .collect();
+                self.start(step, format!("{step}{attempt_note}  {}", what.join(": ")));
             }
             AttemptEvent::Ended {
                 result,
@@ -296,7 +304,7 @@ impl Live {
 
     fn start(&mut self, step: &StepId, text: String) {
         let Some(view) = &mut self.view else { return };
-        // Its lines are drawn over one another: one that holds a second line would be left behind.
+        // Live lines are redrawn in place: with a line break, a part would be left behind.
         let text = runbook_text::line(&text).into_owned();
         match view.under_way.iter_mut().find(|(known, _)| known == step) {
             Some((_, line)) => line.text = text,
@@ -305,25 +313,24 @@ impl Live {
         self.draw();
     }
 
-    /// Gives a line to each step under way, as far as there is room, and counts.
+    /// Draws the live lines and the progress bar.
     fn draw(&mut self) {
         let Some(view) = &mut self.view else { return };
-        if view.at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
-            let counted = self.summary.steps.iter().filter(|step| counts(step));
+        if view.counted_at.is_none_or(|counted_at| counted_at.elapsed() >= COUNT_INTERVAL) {
+            let counted = self.summary.steps.iter().filter(|step| is_counted(step));
             view.counted = counted
                 .fold((0, 0), |(over, all), step| (over + usize::from(step.is_over()), all + 1));
-            view.at = Some(Instant::now());
+            view.counted_at = Some(Instant::now());
         }
-        let ((over, all), more) = (view.counted, view.under_way.len().saturating_sub(LINES));
-        let lines = view.under_way.iter().take(LINES).map(|(_, line)| line.clone()).collect();
+        let ((over, all), more) = (view.counted, view.under_way.len().saturating_sub(MAX_LINES));
+        let lines = view.under_way.iter().take(MAX_LINES).map(|(_, line)| line.clone()).collect();
         ui::show(LiveArea {
             lines,
             progress: Some(Progress { over, all, more, since: view.since }),
         });
     }
 
-    /// Shows between two attempts what was wrong with the last one, and the last line that it
-    /// logged.
+    /// Shows, between two attempts, the result of the last one and the last line of its log.
     fn wait(&mut self, step: &StepId, result: &AttemptResult, logs: &[LogLine]) {
         let why = match result {
             AttemptResult::Succeeded { summary, .. } => summary,
@@ -351,6 +358,6 @@ impl Live {
 impl Reporter for Live {
     fn report(&mut self, record: &Record) {
         crate::failpoints::after_record(record.seq);
-        self.tell(record);
+        self.show(record);
     }
 }

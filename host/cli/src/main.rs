@@ -4,7 +4,7 @@ mod account;
 mod atomic_write;
 mod audit_log;
 mod audit_records;
-mod audited;
+mod audited_runbook;
 mod boundary;
 mod command_line;
 mod commands;
@@ -26,7 +26,6 @@ mod failure;
 mod fault_codes;
 mod file_format;
 mod global_arguments;
-mod host_places;
 mod host_policy;
 mod input;
 mod interactive;
@@ -34,7 +33,7 @@ mod kind_of_file;
 mod live;
 mod lockfile;
 mod misfits;
-mod missing_things;
+mod missing_paths;
 mod mounts;
 mod operator_words;
 mod other_files;
@@ -51,15 +50,16 @@ mod prepared;
 mod process;
 mod program_log;
 mod project;
+mod protected_paths;
 mod question;
 mod resolver_environment;
 mod runbook_file;
 mod schema_words;
 mod schemas;
 mod screen;
+mod secret_availability;
 mod secret_source;
 mod secret_store;
-mod secrets_before;
 mod session;
 mod shared_arguments;
 mod signals;
@@ -82,11 +82,11 @@ use clap::FromArgMatches as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // One hidden mode starts a program and becomes it, the other compiles one component; neither
-    // needs the code below.
+    // In two hidden modes the program only starts another program in its place, or only compiles
+    // one component.
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
-        Some(mode) if mode == runbook_launch::MODE => {
+        Some(mode) if mode == runbook_launch::LAUNCH_ARGUMENT => {
             return runbook_launch::run(arguments.next().as_deref());
         }
         Some(mode) if mode == runbook_runtime::COMPILE_MODE => {
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
         }
         Some(_) | None => {}
     }
-    if let Err(error) = resolver_environment::leave() {
+    if let Err(error) = resolver_environment::restart_without_variables() {
         let failure = failure::Failure::engine(format!(
             "the program cannot be started again without variables such as `HOSTALIASES`: {error}"
         ))
@@ -102,15 +102,15 @@ fn main() -> ExitCode {
         ui::failure(ui::Color::Off, &failure);
         return ExitCode::from(failure.status().code());
     }
-    // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else
-    // happens.
+    // A shell that completes a command line sets `COMPLETE`. The program then only prints the
+    // completions.
     clap_complete::CompleteEnv::with_factory(command_line::command).complete();
     let status = run();
     ui::flush();
     ExitCode::from(status)
 }
 
-/// Runs what the command line says, and gives the number that the program exits with.
+/// Parses the command line, runs its command, and returns the exit code.
 fn run() -> u8 {
     let parsed = command_line::command()
         .try_get_matches()
@@ -119,14 +119,14 @@ fn run() -> u8 {
         Ok(parsed) => parsed,
         Err(error) => {
             ui::wrong_command_line(&error);
-            return command_line::status_of_a_usage_error(&error, std::env::args_os().skip(1));
+            return command_line::usage_error_status(&error, std::env::args_os().skip(1));
         }
     };
     let family = args.command.family();
     if args.global.quiet {
-        ui::be_quiet();
+        ui::set_quiet();
     }
-    let context = match surroundings(args.global, &matches, args.command.data()) {
+    let context = match load_context(args.global, &matches, args.command.data()) {
         Ok(context) => context,
         Err(failure) => {
             ui::failure(ui::Color::Off, &failure);
@@ -145,24 +145,24 @@ fn run() -> u8 {
     }
 }
 
-/// Reads the configuration and the environment, and begins the log, if one is asked for.
-fn surroundings(
+/// Reads the configuration and the environment, and starts the log if one is asked for.
+fn load_context(
     typed: global_arguments::GlobalArgs,
     matches: &clap::ArgMatches,
-    matter: command_line::CommandData,
+    data: command_line::CommandData,
 ) -> Result<context::Context, failure::Failure> {
     let configuration = configuration::Configuration::load()?;
     let global = configuration.complete(typed, matches);
-    program_log::begin(global.verbose, global.log.as_deref(), global.log_format)?;
+    program_log::start(global.verbose, global.log.as_deref(), global.log_format)?;
     let here = std::env::current_dir().unwrap_or_default();
-    let projects = match (project::Project::all_of(&here), matter) {
+    let projects = match (project::Project::enclosing(&here), data) {
         (Ok(projects), _) => projects,
         (Err(failure), command_line::CommandData::Runbooks) => return Err(failure),
         // A broken project file must not prevent a cancel.
         (Err(failure), command_line::CommandData::Records) => {
             ui::warning(&format!(
                 "{}; this command does without the project",
-                failure.in_one_line()
+                failure.to_single_line()
             ));
             Vec::new()
         }

@@ -1,43 +1,46 @@
-//! What of an input does not fit the schema of its operation, in the words of
-//! `runbook plugin inspect`.
+//! Compares an input with the schema of its operation. The messages name types as
+//! `runbook plugin inspect` does.
 
-use crate::schema_words::{self, DEEPEST};
+use crate::schema_words::{self, MAX_DEPTH};
 use runbook_document::{nearest, suggestion};
 use runbook_engine::{Misfit, MisfitKind};
-use runbook_runtime::{Mismatch, Verified};
+use runbook_runtime::{Mismatch, VerifiedComponent};
 use serde_json::Value as Json;
 
-/// What of an input does not fit an operation. A key that its schema does not list is a mistake,
-/// unless the schema says that others may stand there.
-pub fn misfits(plugin: &Verified, operation: &str, input: &Json) -> Vec<Misfit> {
+/// Where an input does not fit the schema of an operation. A key that the schema does not list is a
+/// misfit, unless the schema allows other keys there.
+pub fn misfits(plugin: &VerifiedComponent, operation: &str, input: &Json) -> Vec<Misfit> {
     let Some(declared) = plugin.manifest().operations.get(operation) else { return Vec::new() };
-    all(&declared.input, input, &plugin.mismatches(operation, input))
+    misfits_by_schema(&declared.input, input, &plugin.mismatches(operation, input))
 }
 
-fn all(schema: &Json, input: &Json, mismatches: &[Mismatch]) -> Vec<Misfit> {
+/// The unknown keys of an input, and the mismatches of the validator that are not about them.
+fn misfits_by_schema(schema: &Json, input: &Json, mismatches: &[Mismatch]) -> Vec<Misfit> {
     let mut unknown = Vec::new();
     collect_unknown(schema, schema, input, "", &mut unknown);
     let mut found: Vec<Misfit> = unknown.iter().map(UnknownKey::misfit).collect();
     for mismatch in mismatches {
-        let place = mismatch.place();
-        let there = || unknown.iter().filter(|key| key.pointer == place);
-        if is_about_keys(mismatch.keyword()) && there().next().is_some() {
+        let place = mismatch.pointer();
+        let unknown_there = || unknown.iter().filter(|key| key.pointer == place);
+        if is_about_keys(mismatch.keyword()) && unknown_there().next().is_some() {
             continue;
         }
         match mismatch.missing() {
-            // Its name is mistyped, as is said already.
-            Some(missing) if there().any(|key| nearest(&key.key, [missing]).is_some()) => {}
+            // The key is mistyped, which is reported already.
+            Some(missing) if unknown_there().any(|key| nearest(&key.key, [missing]).is_some()) => {}
             Some(missing) => add_missing(schema, place, missing, &mut found),
-            None => found.push(worded(schema, mismatch)),
+            None => found.push(misfit_of(schema, mismatch)),
         }
     }
     found
 }
 
+/// Whether a keyword of JSON Schema forbids keys that the schema does not list.
 fn is_about_keys(keyword: &str) -> bool {
     matches!(keyword, "additionalProperties" | "unevaluatedProperties")
 }
 
+/// The kind of misfit that a mismatch of this JSON Schema keyword is.
 fn kind_of(keyword: &str) -> MisfitKind {
     match keyword {
         "type" | "required" | "additionalProperties" | "unevaluatedProperties" | "falseSchema" => {
@@ -48,29 +51,32 @@ fn kind_of(keyword: &str) -> MisfitKind {
     }
 }
 
-/// What the type there is in words, if it is what the value breaks; otherwise what the validator
-/// says of the value.
-fn worded(schema: &Json, mismatch: &Mismatch) -> Misfit {
-    let type_there =
-        schema_words::kind(schema_words::at(schema, mismatch.place()), schema, DEEPEST);
+/// The misfit for a mismatch of the validator. If the type is wrong, the reason names the expected
+/// type; otherwise it is the message of the validator.
+fn misfit_of(schema: &Json, mismatch: &Mismatch) -> Misfit {
+    let expected_type =
+        schema_words::kind(schema_words::schema_at(schema, mismatch.pointer()), schema, MAX_DEPTH);
     let is_of_type = matches!(mismatch.keyword(), "type" | "anyOf" | "oneOf" | "enum" | "const")
-        || (mismatch.keyword() == "pattern" && type_there == schema_words::DURATION);
-    let reason = if is_of_type && type_there != schema_words::ANYTHING {
+        || (mismatch.keyword() == "pattern" && expected_type == schema_words::DURATION);
+    let reason = if is_of_type && expected_type != schema_words::ANYTHING {
         let example =
-            if type_there.contains(schema_words::DURATION) { ", such as \"5m\"" } else { "" };
-        format!("it must be: {type_there}{example}")
+            if expected_type.contains(schema_words::DURATION) { ", such as \"5m\"" } else { "" };
+        format!("it must be: {expected_type}{example}")
     } else {
         mismatch.reason().to_owned()
     };
-    let pointer = mismatch.place().to_owned();
+    let pointer = mismatch.pointer().to_owned();
     Misfit { pointer, key: None, reason, help: None, kind: kind_of(mismatch.keyword()) }
 }
 
-/// Keys that are missing at one place are one misfit.
+/// Adds a missing key. All keys that are missing in one table are one misfit.
 fn add_missing(schema: &Json, place: &str, missing: &str, found: &mut Vec<Misfit>) {
-    let type_there =
-        schema_words::kind(schema_words::at(schema, &below(place, missing)), schema, DEEPEST);
-    let needed = format!("`{missing}` ({type_there})");
+    let expected_type = schema_words::kind(
+        schema_words::schema_at(schema, &child_pointer(place, missing)),
+        schema,
+        MAX_DEPTH,
+    );
+    let needed = format!("`{missing}` ({expected_type})");
     match found
         .iter_mut()
         .find(|misfit| misfit.pointer == place && misfit.reason.starts_with(MISSING))
@@ -88,7 +94,7 @@ fn add_missing(schema: &Json, place: &str, missing: &str, found: &mut Vec<Misfit
 
 const MISSING: &str = "it needs ";
 
-/// A key that nobody reads.
+/// A key that the schema does not list.
 struct UnknownKey {
     /// The JSON pointer of the table in which it stands.
     pointer: String,
@@ -112,22 +118,22 @@ fn collect_unknown(
     pointer: &str,
     found: &mut Vec<UnknownKey>,
 ) {
-    let own = schema_words::present(schema, root);
+    let resolved = schema_words::non_null(schema, root);
     match value {
         Json::Object(entries) => {
-            let properties = own["properties"].as_object();
+            let properties = resolved["properties"].as_object();
             for (key, value) in entries {
                 if let Some(property) = properties.and_then(|properties| properties.get(key)) {
-                    collect_unknown(property, root, value, &below(pointer, key), found);
-                } else if own["additionalProperties"].is_object() {
+                    collect_unknown(property, root, value, &child_pointer(pointer, key), found);
+                } else if resolved["additionalProperties"].is_object() {
                     collect_unknown(
-                        &own["additionalProperties"],
+                        &resolved["additionalProperties"],
                         root,
                         value,
-                        &below(pointer, key),
+                        &child_pointer(pointer, key),
                         found,
                     );
-                } else if let Some(properties) = properties.filter(|_| lists_all(own)) {
+                } else if let Some(properties) = properties.filter(|_| lists_all(resolved)) {
                     let known: Vec<&str> = properties.keys().map(String::as_str).collect();
                     let help = if known.is_empty() {
                         "it takes no key".to_owned()
@@ -140,21 +146,28 @@ fn collect_unknown(
         }
         Json::Array(items) => {
             for (number, item) in items.iter().enumerate() {
-                collect_unknown(&own["items"], root, item, &format!("{pointer}/{number}"), found);
+                collect_unknown(
+                    &resolved["items"],
+                    root,
+                    item,
+                    &format!("{pointer}/{number}"),
+                    found,
+                );
             }
         }
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
     }
 }
 
-/// Whether a table has the properties that its schema lists and no others.
+/// Whether a schema allows only the properties that it lists.
 fn lists_all(schema: &Json) -> bool {
-    let open = ["additionalProperties", "unevaluatedProperties", "patternProperties"];
-    let elsewhere = ["anyOf", "oneOf", "allOf", "if", "$ref"];
-    open.iter().all(|word| matches!(schema[*word], Json::Null | Json::Bool(false)))
-        && elsewhere.iter().all(|word| schema[*word].is_null())
+    let extending = ["additionalProperties", "unevaluatedProperties", "patternProperties"];
+    let combining = ["anyOf", "oneOf", "allOf", "if", "$ref"];
+    extending.iter().all(|word| matches!(schema[*word], Json::Null | Json::Bool(false)))
+        && combining.iter().all(|word| schema[*word].is_null())
 }
 
-fn below(pointer: &str, key: &str) -> String {
+/// The JSON pointer of a key in the table at a pointer.
+fn child_pointer(pointer: &str, key: &str) -> String {
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }

@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-/// One mount: a folder of a file system, and the name that it has here.
+/// One mount: a folder of a file system, and the path at which it is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mount {
     /// The device number of the file system, as `major:minor`.
     device: String,
-    /// Which folder of the file system it shows.
+    /// The folder of the file system that is mounted.
     root: PathBuf,
     /// The path at which it is mounted.
     point: PathBuf,
@@ -21,7 +21,7 @@ struct Mount {
 pub struct Mounts(Vec<Mount>);
 
 impl Mounts {
-    /// Those of this process, as the kernel lists them; none where it does not.
+    /// The mounts of this process from `/proc/self/mountinfo`; none if it cannot be read.
     pub fn of_this_process() -> Self {
         std::fs::read("/proc/self/mountinfo").map(|text| Self::parse(&text)).unwrap_or_default()
     }
@@ -30,31 +30,28 @@ impl Mounts {
         let mount = |line: &[u8]| {
             let mut fields = line.split(|byte| *byte == b' ').skip(2);
             let device = String::from_utf8(fields.next()?.to_owned()).ok()?;
-            Some(Mount {
-                device,
-                root: unescaped(fields.next()?),
-                point: unescaped(fields.next()?),
-            })
+            Some(Mount { device, root: unescape(fields.next()?), point: unescape(fields.next()?) })
         };
         Self(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
     }
 
     /// Every other name of a path, and of what is mounted below it.
     pub fn other_names(&self, path: &Path) -> Vec<PathBuf> {
-        // What was mounted last at a place hides the others.
-        let holding = self
+        // The last mount at a path hides earlier ones.
+        let enclosing_mount = self
             .0
             .iter()
             .filter(|mount| path.starts_with(&mount.point))
             .max_by_key(|mount| mount.point.components().count());
-        let own = holding.and_then(|mount| {
+        let mount_and_folder = enclosing_mount.and_then(|mount| {
             Some((mount, mount.root.join(path.strip_prefix(&mount.point).ok()?)))
         });
-        let mut names: Vec<PathBuf> =
-            own.map(|(mount, within)| self.names(&mount.device, &within)).unwrap_or_default();
-        for below in self.0.iter().filter(|mount| mount.point.starts_with(path)) {
-            names.push(below.point.clone());
-            names.extend(self.names(&below.device, &below.root));
+        let mut names: Vec<PathBuf> = mount_and_folder
+            .map(|(mount, folder)| self.names(&mount.device, &folder))
+            .unwrap_or_default();
+        for inner in self.0.iter().filter(|mount| mount.point.starts_with(path)) {
+            names.push(inner.point.clone());
+            names.extend(self.names(&inner.device, &inner.root));
         }
         names.retain(|name| name != path);
         names.sort();
@@ -63,35 +60,35 @@ impl Mounts {
     }
 
     /// The names of a folder of a file system, by all mounts that show it.
-    fn names(&self, device: &str, within: &Path) -> Vec<PathBuf> {
-        let shows = |mount: &&Mount| mount.device == device;
+    fn names(&self, device: &str, folder: &Path) -> Vec<PathBuf> {
+        let is_of_device = |mount: &&Mount| mount.device == device;
         let name =
-            |mount: &Mount| Some(joined(&mount.point, within.strip_prefix(&mount.root).ok()?));
-        self.0.iter().filter(shows).filter_map(name).collect()
+            |mount: &Mount| Some(join_path(&mount.point, folder.strip_prefix(&mount.root).ok()?));
+        self.0.iter().filter(is_of_device).filter_map(name).collect()
     }
 }
 
-/// A folder and what lies below it; nothing below is the folder, and no `/` behind its name.
-fn joined(folder: &Path, below: &Path) -> PathBuf {
-    if below.as_os_str().is_empty() { folder.to_owned() } else { folder.join(below) }
+/// `folder` joined with `inner`, without a trailing `/` if `inner` is empty.
+fn join_path(folder: &Path, inner: &Path) -> PathBuf {
+    if inner.as_os_str().is_empty() { folder.to_owned() } else { folder.join(inner) }
 }
 
-/// Spaces, tabs, line ends and backslashes stand as octal numbers.
-fn unescaped(field: &[u8]) -> PathBuf {
+/// Decodes a field of mountinfo, in which spaces, tabs, newlines and backslashes are octal escapes.
+fn unescape(field: &[u8]) -> PathBuf {
     let (mut bytes, mut rest) = (Vec::new(), field);
-    while let Some((first, behind)) = rest.split_first() {
-        let octal = behind
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail
             .get(..3)
             .filter(|_| *first == b'\\')
             .and_then(|digits| std::str::from_utf8(digits).ok());
         match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 bytes.push(byte);
-                rest = &behind[3..];
+                rest = &tail[3..];
             }
             None => {
                 bytes.push(*first);
-                rest = behind;
+                rest = tail;
             }
         }
     }

@@ -1,23 +1,23 @@
-//! The end of a call, in words for the operator. A plugin learns of a denial only that it was
-//! denied, and of a target only the name of its slot; whoever runs the program is told which call,
-//! which target, and the line that decides.
+//! Adds what the host knows to the faults and responses of plugins. A plugin learns only that a
+//! call was denied, and only the name of a slot. The operator must see which call was denied, on
+//! which target, and by which line.
 
-use crate::missing_things;
+use crate::missing_paths;
 use runbook_authority::gate::Denial;
-use runbook_authority::grant::Effective;
+use runbook_authority::grant::EffectiveGrants;
 use runbook_contract::{ErrorClass, Fault, Response};
 
-/// What a plugin is told about everything that is denied.
+/// The message that a plugin gets for every denied call.
 const NOT_GRANTED: &str = "not granted";
 
-/// The fault of a call, with what the host knows of it.
-pub fn fault(fault: Fault, denials: &[Denial], effective: &Effective) -> Fault {
+/// Adds the denials, or what is missing on this machine, to the message of a fault.
+pub fn fault(fault: Fault, denials: &[Denial], grants: &EffectiveGrants) -> Fault {
     let message = match (fault.class, denials.last()) {
         (_, Some(_)) if fault.message.contains(NOT_GRANTED) => {
-            ReportedDenials::new(denials).in_full(&fault.message)
+            ReportedDenials::new(denials).insert_next(&fault.message)
         }
         (ErrorClass::Denied, Some(denial)) => format!("{}: {denial}", fault.message),
-        (ErrorClass::NotFound, _) => match missing_things::of(effective).first() {
+        (ErrorClass::NotFound, _) => match missing_paths::of(grants).first() {
             Some(missing) => format!("{}: {missing}", fault.message),
             None => return fault,
         },
@@ -26,20 +26,20 @@ pub fn fault(fault: Fault, denials: &[Denial], effective: &Effective) -> Fault {
     Fault { message, ..fault }
 }
 
-/// A response, in whose texts a plugin handed on that it was denied something.
+/// Adds the denials to the texts of a response that mention them.
 pub fn response(response: Response, denials: &[Denial]) -> Response {
     if denials.is_empty() {
         return response;
     }
-    let mut told = ReportedDenials::new(denials);
+    let mut reported_denials = ReportedDenials::new(denials);
     match response {
         Response::Report(mut report) => {
-            report.summary = told.in_full(&report.summary);
+            report.summary = reported_denials.insert_next(&report.summary);
             Response::Report(report)
         }
         Response::Cases(mut cases) => {
             for case in &mut cases {
-                case.detail = told.in_full(&case.detail);
+                case.detail = reported_denials.insert_next(&case.detail);
             }
             Response::Cases(cases)
         }
@@ -49,7 +49,7 @@ pub fn response(response: Response, denials: &[Denial]) -> Response {
     }
 }
 
-/// Denials in the order in which a plugin was told of them; the last one stands for all that were
+/// Denials in the order in which the plugin got them. The last one is used again for all that were
 /// not kept.
 struct ReportedDenials<'a> {
     denials: &'a [Denial],
@@ -61,7 +61,8 @@ impl<'a> ReportedDenials<'a> {
         Self { denials, next: 0 }
     }
 
-    fn in_full(&mut self, text: &str) -> String {
+    /// The text with the next denial in place of [`NOT_GRANTED`].
+    fn insert_next(&mut self, text: &str) -> String {
         let Some((before, after)) = text.split_once(NOT_GRANTED) else { return text.to_owned() };
         let Some(denial) = self.denials.get(self.next).or(self.denials.last()) else {
             return text.to_owned();

@@ -1,14 +1,14 @@
 //! The options for reports and events that every command that runs something has.
 
 use crate::context::Context;
-use crate::events::Events;
+use crate::events::EventWriter;
 use crate::failure::Failure;
 use crate::output_file;
 use crate::value_parsers::report;
 use clap::Args as ClapArgs;
 use std::path::{Path, PathBuf};
 
-/// What is written about a run, beside what is shown.
+/// Where reports and events of a run are written.
 #[derive(Debug, ClapArgs)]
 pub struct OutputArgs {
     /// Write a report of the run when it ends or waits, such as `junit=report.xml`; may be given
@@ -22,17 +22,17 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Whether each report has a folder to be written into and replaces nothing that is read,
-    /// before anything runs: afterwards it would be too late.
+    /// Checks, before anything runs, that each report has a folder to be written into and that no
+    /// output replaces a file that the program reads.
     ///
     /// # Errors
-    /// The first report or file of events of which that is not so, and two that would be one file.
+    /// The first report or file of events that fails the check, or two outputs with the same file.
     pub fn check_destinations(&self, context: &Context) -> Result<(), Failure> {
         let mut files: Vec<&Path> = Vec::new();
-        let named =
+        let paths =
             self.report.iter().map(|(_, path)| path).chain(&self.events).map(PathBuf::as_path);
-        for path in named.filter(|path| *path != Path::new("-")) {
-            output_file::refuse_loss(context, path)?;
+        for path in paths.filter(|path| *path != Path::new("-")) {
+            output_file::refuse_overwriting_input(context, path)?;
             if files.contains(&path) {
                 let message = format!("two of the files to be written are `{}`", path.display());
                 return Err(Failure::usage(message).hint("name another file for one of them"));
@@ -55,16 +55,16 @@ impl OutputArgs {
     }
 
     /// Whether stdout belongs to a report or to events, so that nothing else is written to it.
-    pub fn has_stdout(&self) -> bool {
+    pub fn writes_to_stdout(&self) -> bool {
         let stdout = Path::new("-");
         self.events.as_deref() == Some(stdout) || self.report.iter().any(|(_, path)| path == stdout)
     }
 
-    /// Opens what events are written to.
+    /// Opens the file or stream of `--events`, if it was given.
     ///
     /// # Errors
     /// It cannot be opened, or a report goes to stdout as well.
-    pub fn open(&self) -> Result<Option<Events>, Failure> {
+    pub fn open(&self) -> Result<Option<EventWriter>, Failure> {
         let stdout = Path::new("-");
         if self.events.as_deref() == Some(stdout)
             && self.report.iter().any(|(_, path)| path == stdout)
@@ -72,6 +72,6 @@ impl OutputArgs {
             return Err(Failure::usage("events and a report are both to go to stdout")
                 .hint("write one of them to a file"));
         }
-        self.events.as_deref().map(Events::open).transpose()
+        self.events.as_deref().map(EventWriter::open).transpose()
     }
 }

@@ -1,18 +1,18 @@
-//! Files that an operator names to be written: plans, reports, events. None of them takes the place
-//! of what this program reads.
+//! Checks the files that an operator names for plans, reports and events: they must not overwrite a
+//! file that this program reads.
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::host_places;
+use crate::protected_paths;
 use runbook_authority::lockfile;
 use runbook_regular_file::{Links, open};
-use runbook_runtime::follow_links;
+use runbook_runtime::resolve_symlinks;
 use std::io::Read as _;
 use std::path::Path;
 
-/// Endings of files that this program reads, and what those files are. Reports and events have
-/// other endings.
-const ENDINGS: &[(&str, &str)] = &[
+/// The extensions of files that this program reads, and what those files are. Reports and events
+/// have other extensions.
+const EXTENSIONS: &[(&str, &str)] = &[
     ("toml", "a text that runbooks are made of"),
     ("wasm", "a plugin"),
     ("sig", "a signature"),
@@ -20,38 +20,40 @@ const ENDINGS: &[(&str, &str)] = &[
     ("recipients", "a list of recipients"),
 ];
 
-/// How files begin that this program reads, by whatever name, and what those files are.
-const BEGINNINGS: &[(&[u8], &str)] = &[
+/// The first bytes of files that this program reads, and what those files are.
+const MAGIC_BYTES: &[(&[u8], &str)] = &[
     (b"SQLite format 3\0", "a database"),
     (b"\0asm", "a plugin"),
     (b"age-encryption.org/", "a store of secrets"),
     (b"-----BEGIN ", "a key or a certificate"),
 ];
 
-/// Refuses to write to what this program reads, before anything is done: a runbook or what lies
-/// beside it, a plugin, a database, a place of this host. A file of another kind is replaced, as
-/// every program does that writes reports.
+/// Fails if the path is a file that this program reads, such as a runbook, a plugin, a database or
+/// a file of the host. Other existing files may be overwritten.
 ///
 /// # Errors
-/// The file is one of these, with what it is.
-pub fn refuse_loss(context: &Context, path: &Path) -> Result<(), Failure> {
-    let Some(what) = of_this_host(context, path).or_else(|| read_here(path)) else { return Ok(()) };
+/// The path is such a file.
+pub fn refuse_overwriting_input(context: &Context, path: &Path) -> Result<(), Failure> {
+    let Some(what) = protected_path_at(context, path).or_else(|| input_kind_of_existing(path))
+    else {
+        return Ok(());
+    };
     let message = format!("`{}` is {what}, and would be lost", path.display());
     Err(Failure::usage(message).hint("name another file to be written"))
 }
 
-/// What a path is to this host, if it lies in a place that it believes.
-fn of_this_host(context: &Context, path: &Path) -> Option<&'static str> {
-    let real = follow_links(&std::path::absolute(path).ok()?);
-    host_places::places(context, &[])
+/// What the host keeps at a path, if it is one of the protected paths of the host.
+fn protected_path_at(context: &Context, path: &Path) -> Option<&'static str> {
+    let real = resolve_symlinks(&std::path::absolute(path).ok()?);
+    protected_paths::paths(context, &[])
         .into_iter()
-        .find(|place| real.starts_with(&place.path))
-        .map(|place| place.what)
+        .find(|protected| real.starts_with(&protected.path))
+        .map(|protected| protected.what)
 }
 
-/// What a file is that is there already, if commands read such files.
-fn read_here(path: &Path) -> Option<&'static str> {
-    // A pipe or a terminal is written to, and nothing of it is lost.
+/// What an existing file is, if it is of a kind that this program reads.
+fn input_kind_of_existing(path: &Path) -> Option<&'static str> {
+    // A pipe or a terminal has no content that could be lost.
     let mut beginning = Vec::new();
     open(path, Links::Follow).ok()?.take(64).read_to_end(&mut beginning).ok()?;
     if beginning.is_empty() {
@@ -63,9 +65,9 @@ fn read_here(path: &Path) -> Option<&'static str> {
     }
     let by_name = real
         .extension()
-        .and_then(|ending| Some(ENDINGS.iter().find(|(known, _)| ending == *known)?.1));
+        .and_then(|ending| Some(EXTENSIONS.iter().find(|(known, _)| ending == *known)?.1));
     by_name.or_else(|| {
-        BEGINNINGS.iter().find(|(known, _)| beginning.starts_with(known)).map(|(_, what)| *what)
+        MAGIC_BYTES.iter().find(|(known, _)| beginning.starts_with(known)).map(|(_, what)| *what)
     })
 }
 
@@ -74,33 +76,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_this_program_reads_is_known_by_its_name_or_its_beginning_through_a_link_too() {
+    fn input_files_are_recognized_by_extension_or_first_bytes_also_through_a_link() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).expect("it is written");
             path
         };
-        for (ending, what) in ENDINGS {
+        for (ending, what) in EXTENSIONS {
             let path = file(&format!("a.{ending}"), b"text");
             let link = folder.path().join(format!("{ending}.json"));
             std::os::unix::fs::symlink(&path, &link).expect("a link");
-            assert_eq!((read_here(&path), read_here(&link)), (Some(*what), Some(*what)));
             assert_eq!(
-                read_here(&file(&format!("empty.{ending}"), b"")),
+                (input_kind_of_existing(&path), input_kind_of_existing(&link)),
+                (Some(*what), Some(*what))
+            );
+            assert_eq!(
+                input_kind_of_existing(&file(&format!("empty.{ending}"), b"")),
                 None,
-                "of nothing nothing is lost"
+                "an empty file may be overwritten"
             );
         }
-        for (beginning, what) in BEGINNINGS {
+        for (beginning, what) in MAGIC_BYTES {
             assert_eq!(
-                read_here(&file("report.json", &[beginning, &b" and more"[..]].concat())),
+                input_kind_of_existing(&file(
+                    "report.json",
+                    &[beginning, &b" and more"[..]].concat()
+                )),
                 Some(*what)
             );
         }
-        assert_eq!(read_here(&file(lockfile::FILE_NAME, b"format = 2\n")), Some("a lockfile"));
-        assert_eq!(read_here(&file("report.json", b"{\"format\": 1}")), None);
-        assert_eq!(read_here(&folder.path().join("not-there.toml")), None);
-        assert_eq!(read_here(folder.path()), None);
+        assert_eq!(
+            input_kind_of_existing(&file(lockfile::FILE_NAME, b"format = 2\n")),
+            Some("a lockfile")
+        );
+        assert_eq!(input_kind_of_existing(&file("report.json", b"{\"format\": 1}")), None);
+        assert_eq!(input_kind_of_existing(&folder.path().join("not-there.toml")), None);
+        assert_eq!(input_kind_of_existing(folder.path()), None);
     }
 }

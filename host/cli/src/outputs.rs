@@ -1,7 +1,7 @@
-//! What templates read of outputs and what `expect` names in them, compared with the schemas that
-//! the plugins declare for them, and with what a person is asked for.
+//! Compares what templates and `expect` read of outputs with the schemas of the outputs: those that
+//! plugins declare, and those of manual steps.
 
-use crate::prepared::Site;
+use crate::prepared::GrantedSite;
 use crate::schema_words;
 use runbook_authority::manifest::Operation;
 use runbook_contract::Kind;
@@ -12,94 +12,96 @@ use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// What of an output is read that is declared nowhere: it would be missing when it is needed,
-/// perhaps for an undo.
+/// The reads of outputs that can never succeed according to the schemas.
 pub fn wrong_reads(
     reads: &[OutputRead],
     steps: &[Step],
-    sites: &BTreeMap<StepId, Site>,
+    sites: &BTreeMap<StepId, GrantedSite>,
 ) -> Vec<Diagnostic> {
     let manuals: BTreeMap<&StepId, &Manual> =
         steps.iter().filter_map(|step| Some((&step.id.value, step.manual()?))).collect();
     let declared = |step| match (sites.get(step), manuals.get(step)) {
-        (Some(site), _) => Declared::by_plugin(site),
-        (None, Some(manual)) => Some(Declared::by_question(manual)),
+        (Some(site), _) => DeclaredOutput::from_plugin(site),
+        (None, Some(manual)) => Some(DeclaredOutput::from_manual(manual)),
         (None, None) => None,
     };
-    reads.iter().filter_map(|read| wrong_read(read, &declared(&read.step)?)).collect()
+    reads.iter().filter_map(|read| output_mismatch(read, &declared(&read.step)?)).collect()
 }
 
-/// What is known of the output of a step before it has one.
-struct Declared {
+/// The output of a step, as far as it is known before the step runs.
+struct DeclaredOutput {
     schema: Value,
-    /// What gives the output: `plugin:operation`, or `manual`.
-    maker: String,
-    /// Who declares that the output is so, as a clause for the message.
-    authority: &'static str,
+    /// What produces the output: `plugin:operation`, or `manual`.
+    producer: String,
+    /// Who declares the schema, as a clause for messages.
+    declared_by: &'static str,
     measurements: Measurements,
-    /// What is said of an output that has no field at all.
-    without_fields: &'static str,
+    /// The help for an output that has no field at all.
+    no_fields_help: &'static str,
 }
 
-/// Whether a step reports numbers beside its output. Their names are declared nowhere.
+/// Whether a step can report measurements beside its output. Their names are not declared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Measurements {
     Possible,
     None,
 }
 
-impl Declared {
-    fn by_plugin(site: &Site) -> Option<Self> {
+impl DeclaredOutput {
+    /// The output of the operation that a call site uses.
+    fn from_plugin(site: &GrantedSite) -> Option<Self> {
         let operation = site.plugin.manifest().operations.get(&site.operation)?;
         Some(Self {
             schema: schema_of(operation),
-            maker: format!("{}:{}", site.plugin.manifest().name, site.operation),
-            authority: "as its plugin declares it",
+            producer: format!("{}:{}", site.plugin.manifest().name, site.operation),
+            declared_by: "as its plugin declares it",
             measurements: Measurements::Possible,
-            without_fields: "it is a plain value",
+            no_fields_help: "it is a plain value",
         })
     }
 
-    fn by_question(manual: &Manual) -> Self {
+    /// The output of a manual step: the answer of a person.
+    fn from_manual(manual: &Manual) -> Self {
         Self {
             schema: manual.output_schema(),
-            maker: "manual".to_owned(),
-            authority: "as its `form` and `choices` ask for it",
+            producer: "manual".to_owned(),
+            declared_by: "as its `form` and `choices` ask for it",
             measurements: Measurements::None,
-            without_fields: "nothing is asked for there; a person gives values by \
+            no_fields_help: "nothing is asked for there; a person gives values by \
                              `form = { NAME = \"TYPE\" }`, and one of `choices`",
         }
     }
 }
 
-fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
-    let Declared { schema, maker, authority, measurements, without_fields } = declared;
-    let of = format!("the output of `{}` (`{maker}`)", read.step);
+fn output_mismatch(read: &OutputRead, declared: &DeclaredOutput) -> Option<Diagnostic> {
+    let DeclaredOutput { schema, producer, declared_by, measurements, no_fields_help } = declared;
+    let output_name = format!("the output of `{}` (`{producer}`)", read.step);
     let error =
         |message: String| Diagnostic::error("E0234", &read.source, read.span.clone(), message);
-    match Schema::new(schema).reach(schema, &read.path, 0) {
-        SchemaLookup::Perhaps => None,
-        SchemaLookup::At(found) => {
-            let kind = schema_words::kind(found, schema, schema_words::DEEPEST);
+    match Schema::new(schema).lookup(schema, &read.path, 0) {
+        SchemaLookup::Unknown => None,
+        SchemaLookup::Found(found) => {
+            let kind = schema_words::kind(found, schema, schema_words::MAX_DEPTH);
             let path = read.path.join(".");
-            match &read.wanted {
-                ExpectedType::Value(value) if Schema::new(schema).is_never(found, value) => {
-                    let message = format!("`{path}` in {of} is never {value}, {authority}");
+            match &read.expected {
+                ExpectedType::Value(value) if Schema::new(schema).never_equals(found, value) => {
+                    let message =
+                        format!("`{path}` in {output_name} is never {value}, {declared_by}");
                     Some(error(message).label("never so").help(format!("it is: {kind}")))
                 }
-                // A measurement may have this name; only what is further inside can be nothing
-                // else.
+                // A path of one key may also be the name of a measurement.
                 ExpectedType::Number
                     if (read.path.len() > 1 || *measurements == Measurements::None)
-                        && Schema::new(schema).is_never_number(found) =>
+                        && Schema::new(schema).never_is_number(found) =>
                 {
-                    let message = format!("`{path}` in {of} is never a number, {authority}");
+                    let message =
+                        format!("`{path}` in {output_name} is never a number, {declared_by}");
                     Some(error(message).label("has no range").help(format!("it is: {kind}")))
                 }
                 ExpectedType::Anything | ExpectedType::Value(_) | ExpectedType::Number => None,
             }
         }
-        SchemaLookup::Nowhere { at, known } => {
+        SchemaLookup::Missing { at, known } => {
             let key = &read.path[at];
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let near = runbook_document::nearest(key, known.iter().copied());
@@ -108,8 +110,8 @@ fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
             } else {
                 format!("output.{}", read.path[..at].join("."))
             };
-            let message = format!("{of} has no `{key}` in `{place}`, {authority}");
-            let diagnostic = match (&read.wanted, read.path.as_slice(), near) {
+            let message = format!("{output_name} has no `{key}` in `{place}`, {declared_by}");
+            let diagnostic = match (&read.expected, read.path.as_slice(), near) {
                 // A measurement may have this name, and measurements are not declared.
                 (ExpectedType::Number, [_], None) if *measurements == Measurements::Possible => {
                     return None;
@@ -123,7 +125,7 @@ fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
             };
             let is_top = at == 0;
             let help = match known.as_slice() {
-                [] if is_top => (*without_fields).to_owned(),
+                [] if is_top => (*no_fields_help).to_owned(),
                 [] => "it is a plain value".to_owned(),
                 known => suggestion(key, known),
             };
@@ -132,7 +134,7 @@ fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
     }
 }
 
-/// What an output is. That of a smoke test is made of its cases by the host.
+/// The schema of the output of an operation. The host makes that of a smoke test from its cases.
 fn schema_of(operation: &Operation) -> Value {
     match operation.kind {
         Kind::Probe | Kind::Step => operation.output.clone(),
@@ -143,23 +145,22 @@ fn schema_of(operation: &Operation) -> Value {
     }
 }
 
-/// How far a path leads into a schema.
+/// The result of looking up a path in a schema.
 #[derive(Debug, PartialEq, Eq)]
 enum SchemaLookup<'s> {
-    /// It may be there, and may be anything.
-    Perhaps,
-    /// It may be there, and is this.
-    At(&'s Value),
-    /// The key at this place of the path is never there; what is.
-    Nowhere { at: usize, known: Vec<String> },
+    /// The path may exist, with any value.
+    Unknown,
+    /// The path may exist, and its value has this schema.
+    Found(&'s Value),
+    /// The key at this index of the path never exists; `known` are the keys that do.
+    Missing { at: usize, known: Vec<String> },
 }
 
-/// How many parts of a schema are followed at most, because parts that refer to each other would
-/// not end.
+/// The limit for visits of subschemas: subschemas that refer to each other would never end.
 const MAX_SCHEMA_VISITS: u32 = 256;
 
-/// A schema, followed until it has been looked at often enough. What is then not known may be
-/// there, and may be anything.
+/// A schema with a counter of visits. Beyond [`MAX_SCHEMA_VISITS`] every path is
+/// [`SchemaLookup::Unknown`].
 struct Schema<'s> {
     root: &'s Value,
     visits: Cell<u32>,
@@ -170,8 +171,11 @@ impl<'s> Schema<'s> {
         Self { root, visits: Cell::new(0) }
     }
 
-    /// The keys of a part of the schema, behind its reference.
-    fn part(&self, mut schema: &'s Value) -> Option<&'s serde_json::Map<String, Value>> {
+    /// The keywords of a subschema, after following its `$ref`.
+    fn resolve_reference(
+        &self,
+        mut schema: &'s Value,
+    ) -> Option<&'s serde_json::Map<String, Value>> {
         loop {
             self.visits.set(self.visits.get() + 1);
             let object = schema.as_object().filter(|_| self.visits.get() < MAX_SCHEMA_VISITS)?;
@@ -182,46 +186,46 @@ impl<'s> Schema<'s> {
         }
     }
 
-    /// Follows a path. What a schema leaves open may be there; an object that lists its properties
-    /// has no others, unless it says so.
-    fn reach(&self, schema: &'s Value, path: &[String], at: usize) -> SchemaLookup<'s> {
-        let Some(key) = path.get(at) else { return SchemaLookup::At(schema) };
-        let Some(object) = self.part(schema) else { return SchemaLookup::Perhaps };
-        let mut nowhere = None;
+    /// Follows a path from index `at`. What a schema does not restrict may exist. An object with
+    /// `properties` has no others, unless it allows them.
+    fn lookup(&self, schema: &'s Value, path: &[String], at: usize) -> SchemaLookup<'s> {
+        let Some(key) = path.get(at) else { return SchemaLookup::Found(schema) };
+        let Some(object) = self.resolve_reference(schema) else { return SchemaLookup::Unknown };
+        let mut missing_in_choices = None;
         let mut found = Vec::new();
         for choice in choices(object) {
-            match self.reach(choice, path, at) {
-                SchemaLookup::Perhaps => return SchemaLookup::Perhaps,
-                SchemaLookup::At(schema) => found.push(schema),
-                missing @ SchemaLookup::Nowhere { .. } => nowhere = Some(missing),
+            match self.lookup(choice, path, at) {
+                SchemaLookup::Unknown => return SchemaLookup::Unknown,
+                SchemaLookup::Found(schema) => found.push(schema),
+                missing @ SchemaLookup::Missing { .. } => missing_in_choices = Some(missing),
             }
         }
         match found.as_slice() {
             [] => {}
-            [one] => return SchemaLookup::At(one),
-            _ => return SchemaLookup::Perhaps,
+            [one] => return SchemaLookup::Found(one),
+            _ => return SchemaLookup::Unknown,
         }
         if object.contains_key("allOf") || object.contains_key("if") {
-            return SchemaLookup::Perhaps;
+            return SchemaLookup::Unknown;
         }
         match (object.get("properties").and_then(Value::as_object), key.parse::<usize>()) {
             (Some(properties), _) => match properties.get(key) {
-                Some(found) => self.reach(found, path, at + 1),
-                None if is_open(object) => SchemaLookup::Perhaps,
-                None => SchemaLookup::Nowhere { at, known: properties.keys().cloned().collect() },
+                Some(found) => self.lookup(found, path, at + 1),
+                None if allows_other_keys(object) => SchemaLookup::Unknown,
+                None => SchemaLookup::Missing { at, known: properties.keys().cloned().collect() },
             },
             (None, Ok(_)) if object.contains_key("items") => {
-                self.reach(&object["items"], path, at + 1)
+                self.lookup(&object["items"], path, at + 1)
             }
-            (None, _) if is_plain(object) => SchemaLookup::Nowhere { at, known: Vec::new() },
-            (None, _) => nowhere.unwrap_or(SchemaLookup::Perhaps),
+            (None, _) if is_scalar(object) => SchemaLookup::Missing { at, known: Vec::new() },
+            (None, _) => missing_in_choices.unwrap_or(SchemaLookup::Unknown),
         }
     }
 
-    /// Whether no value of this schema equals this one. Whether something is nothing may always be
-    /// asked.
-    fn is_never(&self, schema: &'s Value, value: &Value) -> bool {
-        let Some(object) = self.part(schema) else { return false };
+    /// Whether no value of this schema equals this one. Always `false` for `null`, because it is
+    /// legal to compare any value with `null`.
+    fn never_equals(&self, schema: &'s Value, value: &Value) -> bool {
+        let Some(object) = self.resolve_reference(schema) else { return false };
         let differs = |other: &Value| match (other.as_f64(), value.as_f64()) {
             (Some(other), Some(value)) => (other - value).abs() > 0.0,
             (Some(_), None) | (None, Some(_) | None) => other != value,
@@ -230,21 +234,21 @@ impl<'s> Schema<'s> {
         if value.is_object() || value.is_null() {
             return false;
         }
-        (choices.peek().is_some() && choices.all(|choice| self.is_never(choice, value)))
+        (choices.peek().is_some() && choices.all(|choice| self.never_equals(choice, value)))
             || object
                 .get("enum")
                 .and_then(Value::as_array)
                 .is_some_and(|values| values.iter().all(differs))
             || object.get("const").is_some_and(differs)
-            || !may_be(object, value)
+            || !allows_type_of(object, value)
     }
 
     /// Whether no value of this schema is a number.
-    fn is_never_number(&self, schema: &'s Value) -> bool {
-        let Some(object) = self.part(schema) else { return false };
+    fn never_is_number(&self, schema: &'s Value) -> bool {
+        let Some(object) = self.resolve_reference(schema) else { return false };
         let mut choices = choices(object).peekable();
-        (choices.peek().is_some() && choices.all(|choice| self.is_never_number(choice)))
-            || !may_be(object, &Value::from(1))
+        (choices.peek().is_some() && choices.all(|choice| self.never_is_number(choice)))
+            || !allows_type_of(object, &Value::from(1))
     }
 }
 
@@ -252,9 +256,9 @@ fn choices(object: &serde_json::Map<String, Value>) -> impl Iterator<Item = &Val
     ["anyOf", "oneOf"].into_iter().filter_map(|word| object.get(word)?.as_array()).flatten()
 }
 
-/// Whether the types that a schema names are those of a value. A number is one, whole or not.
-fn may_be(object: &serde_json::Map<String, Value>, value: &Value) -> bool {
-    let is = |name: &Value| match value {
+/// Whether the `type` of a schema allows a value. A number also matches `integer`.
+fn allows_type_of(object: &serde_json::Map<String, Value>, value: &Value) -> bool {
+    let is_type_of_value = |name: &Value| match value {
         Value::Null => name == "null",
         Value::Bool(_) => name == "boolean",
         Value::Number(_) => name == "number" || name == "integer",
@@ -263,25 +267,27 @@ fn may_be(object: &serde_json::Map<String, Value>, value: &Value) -> bool {
         Value::Object(_) => name == "object",
     };
     match object.get("type") {
-        Some(Value::Array(names)) => names.iter().any(is),
-        Some(name) => is(name),
+        Some(Value::Array(names)) => names.iter().any(is_type_of_value),
+        Some(name) => is_type_of_value(name),
         None => true,
     }
 }
 
-fn is_open(object: &serde_json::Map<String, Value>) -> bool {
-    let more = ["additionalProperties", "unevaluatedProperties", "patternProperties"];
-    more.iter().any(|word| object.get(*word).is_some_and(|value| *value != Value::Bool(false)))
+fn allows_other_keys(object: &serde_json::Map<String, Value>) -> bool {
+    let opening_keywords = ["additionalProperties", "unevaluatedProperties", "patternProperties"];
+    opening_keywords
+        .iter()
+        .any(|word| object.get(*word).is_some_and(|value| *value != Value::Bool(false)))
 }
 
-/// Whether it is a value without keys.
-fn is_plain(object: &serde_json::Map<String, Value>) -> bool {
-    let plain = |name: &Value| {
+/// Whether the `type` of a schema allows only values without keys or items.
+fn is_scalar(object: &serde_json::Map<String, Value>) -> bool {
+    let is_scalar_type = |name: &Value| {
         matches!(name.as_str(), Some("string" | "number" | "integer" | "boolean" | "null"))
     };
     match object.get("type") {
-        Some(Value::Array(names)) => names.iter().all(plain),
-        Some(name) => plain(name),
+        Some(Value::Array(names)) => names.iter().all(is_scalar_type),
+        Some(name) => is_scalar_type(name),
         None => false,
     }
 }
@@ -292,7 +298,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_a_schema_leaves_open_may_be_there_and_what_it_does_not_list_is_not() {
+    fn a_key_that_a_schema_lists_or_leaves_open_may_exist_and_others_do_not() {
         let schema = json!({
             "type": "object",
             "properties": {
@@ -307,9 +313,9 @@ mod tests {
         });
         let at = |path: &str| {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-            match Schema::new(&schema).reach(&schema, &path, 0) {
-                SchemaLookup::Perhaps | SchemaLookup::At(_) => None,
-                SchemaLookup::Nowhere { at, .. } => Some(at),
+            match Schema::new(&schema).lookup(&schema, &path, 0) {
+                SchemaLookup::Unknown | SchemaLookup::Found(_) => None,
+                SchemaLookup::Missing { at, .. } => Some(at),
             }
         };
         for path in [
@@ -336,7 +342,7 @@ mod tests {
         }
     }
     #[test]
-    fn a_value_that_no_schema_has_is_never_there_and_what_is_open_may_be_anything() {
+    fn a_value_that_the_schema_excludes_is_found_and_an_open_schema_excludes_nothing() {
         let schema = json!({
             "properties": {
                 "state": { "$ref": "#/$defs/state" },
@@ -349,10 +355,10 @@ mod tests {
         });
         let never = |key: &str, value: Value| {
             let path = [key.to_owned()];
-            let SchemaLookup::At(found) = Schema::new(&schema).reach(&schema, &path, 0) else {
+            let SchemaLookup::Found(found) = Schema::new(&schema).lookup(&schema, &path, 0) else {
                 panic!("{key} is there")
             };
-            Schema::new(&schema).is_never(found, &value)
+            Schema::new(&schema).never_equals(found, &value)
         };
         for (key, value) in [
             ("state", json!("up")),
@@ -379,16 +385,16 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_whose_parts_refer_to_each_other_ends() {
-        let both = json!([{ "$ref": "#/$defs/a" }, { "$ref": "#/$defs/b" }]);
+    fn looking_up_a_path_in_a_recursive_schema_ends() {
+        let either_definition = json!([{ "$ref": "#/$defs/a" }, { "$ref": "#/$defs/b" }]);
         let schema = json!({
             "$ref": "#/$defs/a",
-            "$defs": { "a": { "anyOf": both.clone() }, "b": { "oneOf": both }, "c": { "$ref": "#/$defs/c" } }
+            "$defs": { "a": { "anyOf": either_definition.clone() }, "b": { "oneOf": either_definition }, "c": { "$ref": "#/$defs/c" } }
         });
         assert_eq!(
-            Schema::new(&schema).reach(&schema, &["x".to_owned()], 0),
-            SchemaLookup::Perhaps
+            Schema::new(&schema).lookup(&schema, &["x".to_owned()], 0),
+            SchemaLookup::Unknown
         );
-        assert!(!Schema::new(&schema).is_never(&schema["$defs"]["c"], &json!(1)));
+        assert!(!Schema::new(&schema).never_equals(&schema["$defs"]["c"], &json!(1)));
     }
 }

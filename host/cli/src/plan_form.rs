@@ -1,11 +1,11 @@
-//! What `runbook plan --format json` writes: the plan for programs, such as a change request or a
-//! pipeline that judges it.
+//! The output of `runbook plan --format json`: the plan for programs, such as pipelines that check
+//! it.
 
 use crate::commands::dry_run;
-use crate::prepared::Prepared;
+use crate::prepared::PreparedRunbook;
 use runbook_engine::model::{OnBreach, OutsidePolicy, section_noun};
 use runbook_engine::{
-    AskedPlugins, DryFinding, DryStep, Json, Plan, PlannedItems, PlannedStep, PlannedUndo,
+    DryRunResult, DryRunScope, DryStep, Json, Plan, PlannedItems, PlannedStep, PlannedUndo,
 };
 use serde::Serialize;
 use std::path::Path;
@@ -31,25 +31,25 @@ pub struct PlanForm {
     params: serde_json::Map<String, Json>,
     /// `sha256:…` over the texts of the runbook.
     digest: String,
-    /// Who was asked what they would do: `steps`, or `nobody` (`--offline`).
+    /// Whose plugins were called by the dry run: those of `steps`, or of `nobody` (`--offline`).
     #[schemars(extend("enum" = ["steps", "nobody"]))]
     asked: &'static str,
-    /// Locks that the run holds alone.
+    /// The locks that the run takes.
     locks: Vec<String>,
     /// When it may run; `null` if at any time.
     window: Option<WindowForm>,
-    /// What is looked at while steps run.
+    /// The guards: probes that are repeated while steps run.
     guards: Vec<GuardForm>,
     /// Its steps, in file order.
     steps: Vec<StepForm>,
-    /// What is known of each call now: of guards, steps, and items of a `for_each`.
+    /// The result of the dry run for each call: of guards, steps, and items of a `for_each`.
     calls: Vec<CallForm>,
     /// What each call may do, to what, and where that is granted.
     authority: Vec<GrantForm>,
-    /// Secrets that calls use, by name.
+    /// The secrets that calls use.
     secrets: Vec<SecretForm>,
     /// How many calls may change something.
-    changing_calls: usize,
+    changing_call_count: usize,
 }
 
 /// A maintenance window.
@@ -70,11 +70,11 @@ struct GuardForm {
     id: String,
     /// `plugin:operation`.
     uses: String,
-    /// How often it looks.
+    /// The time between two observations, in milliseconds.
     every_ms: u64,
-    /// How many breaches in a row it takes.
+    /// How many breaches in a row lead to `on_breach`.
     in_a_row: u32,
-    /// What happens then.
+    /// What happens on a breach.
     on_breach: &'static str,
 }
 
@@ -85,15 +85,15 @@ struct StepForm {
     id: String,
     /// `preflight`, `step`, `verify` or `finally`.
     section: &'static str,
-    /// What people call it.
+    /// The title for people.
     title: String,
     /// `plugin:operation`, or what it does instead.
     uses: String,
-    /// Steps that must be settled before.
+    /// Steps that must end before.
     needs: Vec<String>,
-    /// The step that stands for the file in which it is written, if that is a nested one.
+    /// The step that uses the nested file in which this step is written.
     nested_in: Option<String>,
-    /// What it is repeated for.
+    /// The list of its `for_each`.
     for_each: Option<String>,
     /// How many people must approve it; 0 if nobody is asked.
     approvals: u32,
@@ -118,24 +118,24 @@ enum UndoForm {
     },
 }
 
-/// What is known of a call before the run.
+/// A call of the run, with the result of its dry run.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 struct CallForm {
     /// The step, or `STEP[KEY]` for an item.
     id: String,
-    /// Its input; a template that depends on what is not known yet stands as it is.
+    /// Its input. A template whose value is not known yet is not filled in.
     input: Json,
-    /// What its undo is given, if that is another operation.
+    /// The input of its undo, if that is another operation.
     undo_input: Option<Json>,
-    /// Why it could not be undone, so that it would not be begun.
+    /// Why it could not be undone. It would then not begin.
     undo_problem: Option<String>,
-    /// What is known: `would` (it would change this), `nothing` (it would change nothing), `opens`
-    /// (the steps of another file), `skipped`, `later` (known at run time), `not-asked`, `found` (a
-    /// probe looked), `failed` (it could not say).
-    #[schemars(extend("enum" = ["would", "nothing", "opens", "skipped", "later", "not-asked", "found", "failed"]))]
-    finding: &'static str,
-    /// In words, as they are shown to people.
-    says: Vec<String>,
+    /// The result of the dry run: `would-change`, `no-change`, `nested-file` (its steps follow),
+    /// `skipped` (its `when` is false), `at-run-time` (known only then), `not-asked` (its plugin
+    /// was not called), `probed` (a probe ran) or `failed`.
+    #[schemars(extend("enum" = ["would-change", "no-change", "nested-file", "skipped", "at-run-time", "not-asked", "probed", "failed"]))]
+    result: &'static str,
+    /// The result in words, as people are shown it, one text for each line.
+    texts: Vec<String>,
     /// What it would change.
     effects: Vec<EffectForm>,
 }
@@ -145,7 +145,7 @@ struct CallForm {
 struct EffectForm {
     /// Capability and verb, such as `docker.stop`.
     verb: String,
-    /// What it is done to.
+    /// What would be changed, in the words of the plugin, such as `container orders-api`.
     target: String,
     /// In one line.
     summary: String,
@@ -156,14 +156,14 @@ struct EffectForm {
 struct GrantForm {
     /// The call: a step, or `STEP/undo`.
     call: String,
-    /// The plugin's name for what it is given.
+    /// The name of the slot.
     slot: String,
     /// What may be done, such as `sql.query`.
     verbs: Vec<String>,
     /// The target's name in the runbook.
     target: String,
-    /// What the target is.
-    reaches: String,
+    /// The target in words, such as its URL.
+    target_description: String,
     /// The file and line that grants it.
     granted_at: String,
 }
@@ -180,13 +180,13 @@ struct SecretForm {
 }
 
 impl PlanForm {
-    /// Of a plan that was made, and what was found out about its calls.
+    /// The JSON form of a plan, with the findings of its dry run.
     pub fn of(
         file: &Path,
-        prepared: &Prepared,
+        prepared: &PreparedRunbook,
         plan: &Plan,
         found: &[DryStep],
-        audience: AskedPlugins,
+        dry_run_scope: DryRunScope,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -196,9 +196,9 @@ impl PlanForm {
             environment: prepared.environment.clone(),
             params: plan.params.clone(),
             digest: plan.digest.clone(),
-            asked: match audience {
-                AskedPlugins::Nobody => "nobody",
-                AskedPlugins::Steps | AskedPlugins::Everybody => "steps",
+            asked: match dry_run_scope {
+                DryRunScope::NoPlugins => "nobody",
+                DryRunScope::Steps | DryRunScope::ProbesAndSteps => "steps",
             },
             locks: plan.locks.exclusive.clone(),
             window: window(plan),
@@ -207,11 +207,11 @@ impl PlanForm {
             calls: found.iter().map(CallForm::of).collect(),
             authority: authority(prepared),
             secrets: secrets(prepared),
-            changing_calls: prepared.sites.values().filter(|site| site.changes()).count(),
+            changing_call_count: prepared.sites.values().filter(|site| site.may_change()).count(),
         }
     }
 
-    /// As one JSON object.
+    /// The plan as one JSON object.
     pub fn json(&self) -> Json {
         serde_json::to_value(self).expect("its keys are strings")
     }
@@ -275,35 +275,35 @@ impl CallForm {
             Some(Err(reason)) => (None, Some(reason.clone())),
             None => (None, None),
         };
-        let says = dry_run::rows(step).into_iter().filter_map(|mut row| row.pop());
+        let texts = dry_run::rows(step).into_iter().filter_map(|mut row| row.pop());
         Self {
             id: step.id.to_string(),
             input: step.input.clone(),
             undo_input,
             undo_problem,
-            finding: name_of(&step.finding),
-            says: says.filter(|text| !text.is_empty()).collect(),
-            effects: effects(&step.finding),
+            result: result_name(&step.result),
+            texts: texts.filter(|text| !text.is_empty()).collect(),
+            effects: effects(&step.result),
         }
     }
 }
 
-fn name_of(finding: &DryFinding) -> &'static str {
-    match finding {
-        DryFinding::Found { .. } => "found",
-        DryFinding::Would(proposal) if proposal.effects.is_empty() => "nothing",
-        DryFinding::Would(_) => "would",
-        DryFinding::Opens { .. } => "opens",
-        DryFinding::Skipped => "skipped",
-        DryFinding::AtRunTime { .. } => "later",
-        DryFinding::NotAsked => "not-asked",
-        DryFinding::Failed(_) => "failed",
+fn result_name(result: &DryRunResult) -> &'static str {
+    match result {
+        DryRunResult::Probed { .. } => "probed",
+        DryRunResult::Proposed(proposal) if proposal.effects.is_empty() => "no-change",
+        DryRunResult::Proposed(_) => "would-change",
+        DryRunResult::NestedFile { .. } => "nested-file",
+        DryRunResult::Skipped => "skipped",
+        DryRunResult::AtRunTime { .. } => "at-run-time",
+        DryRunResult::NotAsked => "not-asked",
+        DryRunResult::Failed(_) => "failed",
     }
 }
 
-fn effects(finding: &DryFinding) -> Vec<EffectForm> {
-    match finding {
-        DryFinding::Would(proposal) => proposal
+fn effects(result: &DryRunResult) -> Vec<EffectForm> {
+    match result {
+        DryRunResult::Proposed(proposal) => proposal
             .effects
             .iter()
             .map(|effect| EffectForm {
@@ -312,16 +312,16 @@ fn effects(finding: &DryFinding) -> Vec<EffectForm> {
                 summary: effect.summary.clone(),
             })
             .collect(),
-        DryFinding::Found { .. }
-        | DryFinding::Opens { .. }
-        | DryFinding::Skipped
-        | DryFinding::AtRunTime { .. }
-        | DryFinding::NotAsked
-        | DryFinding::Failed(_) => Vec::new(),
+        DryRunResult::Probed { .. }
+        | DryRunResult::NestedFile { .. }
+        | DryRunResult::Skipped
+        | DryRunResult::AtRunTime { .. }
+        | DryRunResult::NotAsked
+        | DryRunResult::Failed(_) => Vec::new(),
     }
 }
 
-fn authority(prepared: &Prepared) -> Vec<GrantForm> {
+fn authority(prepared: &PreparedRunbook) -> Vec<GrantForm> {
     prepared
         .calls()
         .flat_map(|(id, site)| {
@@ -330,15 +330,15 @@ fn authority(prepared: &Prepared) -> Vec<GrantForm> {
                 slot: grant.slot.clone(),
                 verbs: grant.verbs.iter().map(|verb| verb.full_name()).collect(),
                 target: grant.target.name.clone(),
-                reaches: grant.target.describe(),
-                granted_at: grant.target.place(),
+                target_description: grant.target.describe(),
+                granted_at: grant.target.location(),
             };
-            site.effective.iter().map(form)
+            site.grants.iter().map(form)
         })
         .collect()
 }
 
-fn secrets(prepared: &Prepared) -> Vec<SecretForm> {
+fn secrets(prepared: &PreparedRunbook) -> Vec<SecretForm> {
     let users = prepared.users_of_secrets();
     let form = |secret: &runbook_engine::model::SecretEntry| {
         let used_by = users.get(secret.name.name.as_str())?.clone();

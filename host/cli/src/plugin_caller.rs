@@ -1,24 +1,24 @@
-//! Connects engine and runtime: calls of the engine become calls of components.
+//! Connects engine and runtime: each call of the engine becomes a call of a component.
 
 use crate::audit_log::{AuditWriter, Purpose};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::missing_things::{self, Missing};
+use crate::missing_paths::{self, MissingPath};
 use crate::operator_words;
-use crate::prepared::{Prepared, Site};
+use crate::prepared::{GrantedSite, PreparedRunbook};
 use crate::secret_source::{AgeSecretSource, secret_stores};
 use crate::system_clock::monotonic;
-use runbook_authority::Effective;
+use runbook_authority::EffectiveGrants;
 use runbook_authority::gate::{ApprovedEffect, Rule};
 use runbook_contract::{
-    Call, CallReturn, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine,
+    Call, CallReturn, DriftPolicy, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine,
     Phase, Proposal, RunId, StepId,
 };
 use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, STILL_RUNS};
 use runbook_runtime::{
-    self as runtime, CallLimits, CallOutcome, CodeOrigin, Compiler, Launcher, Linked, Permit,
-    PermitCheck, Runtime, RuntimeConfig, SecretSource, SecretUnavailable, Services, SharedScrubber,
-    Unfinished, Verified,
+    self as runtime, CallLimits, CallOutcome, CodeOrigin, Compiler, EarlierAttemptError, Launcher,
+    LeaseCheck, LinkedOperation, Permit, Runtime, RuntimeConfig, SecretFetchError, SecretSource,
+    Services, SharedScrubber, VerifiedComponent,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -27,11 +27,11 @@ use tracing::Instrument as _;
 
 /// Calls the plugins of one runbook.
 pub struct PluginCaller {
-    linked: BTreeMap<StepId, Linked>,
+    linked: BTreeMap<StepId, LinkedOperation>,
     /// The plugin and the operation of each call site.
-    operations: BTreeMap<StepId, (Arc<Verified>, String)>,
+    operations: BTreeMap<StepId, (Arc<VerifiedComponent>, String)>,
     /// What each call site is granted.
-    effective: BTreeMap<StepId, Effective>,
+    grants: BTreeMap<StepId, EffectiveGrants>,
     purpose: Purpose,
     audit: Arc<AuditWriter>,
     secrets: Arc<AgeSecretSource>,
@@ -39,13 +39,13 @@ pub struct PluginCaller {
     stores: BTreeMap<String, PathBuf>,
 }
 
-/// A secret that a call site needs and that cannot be had.
+/// A secret that a call site needs and that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unavailable {
+pub struct UnavailableSecret {
     /// The call site that needs the secret.
     pub site: StepId,
-    /// Which secret it is, and why it cannot be had.
-    pub why: SecretUnavailable,
+    /// Which secret it is, and why it cannot be read.
+    pub why: SecretFetchError,
 }
 
 impl PluginCaller {
@@ -53,14 +53,14 @@ impl PluginCaller {
     /// run's part of the audit log.
     pub fn new(
         context: &Context,
-        prepared: &Prepared,
+        prepared: &PreparedRunbook,
         run: RunId,
         purpose: Purpose,
     ) -> Result<Self, Failure> {
         let audit = Arc::new(AuditWriter::open(context, prepared, run, purpose)?);
-        let on_compile = runtime::OnCompile::tell(announce_compilation);
-        let usual = RuntimeConfig::with_cache(Some(context.cache.clone()));
-        let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..usual };
+        let on_compile = runtime::OnCompile::new(announce_compilation);
+        let defaults = RuntimeConfig::with_cache(Some(context.cache.clone()));
+        let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..defaults };
         let runtime = Runtime::new(config).map_err(Failure::engine)?;
         let secrets = Arc::new(AgeSecretSource::new(context, prepared)?);
         let services = Services {
@@ -81,55 +81,54 @@ impl PluginCaller {
                     compiled.entry(site.plugin.digest().clone()).or_insert(component)
                 }
             };
-            let link = Linked::new(
+            let link = LinkedOperation::new(
                 component,
                 &site.operation,
-                site.effective.clone(),
+                site.grants.clone(),
                 CallLimits::default(),
                 services.clone(),
             );
             linked.insert(step.clone(), link.map_err(Failure::engine)?);
         }
-        let of_site = |(step, site): (&StepId, &Site)| {
+        let of_site = |(step, site): (&StepId, &GrantedSite)| {
             (step.clone(), (Arc::clone(&site.plugin), site.operation.clone()))
         };
         let operations = prepared.sites.iter().map(of_site).collect();
-        let effective = prepared
-            .sites
-            .iter()
-            .map(|(step, site)| (step.clone(), site.effective.clone()))
-            .collect();
+        let grants =
+            prepared.sites.iter().map(|(step, site)| (step.clone(), site.grants.clone())).collect();
         let stores = secret_stores(&prepared.runbook, &prepared.folder)?;
-        Ok(Self { linked, operations, effective, purpose, audit, secrets, stores })
+        Ok(Self { linked, operations, grants, purpose, audit, secrets, stores })
     }
 
-    /// The secrets that these call sites may need and that cannot be had: there is no store, no key
-    /// opens it, or it has no such entry. It opens each store, warns of secrets that are too old or
-    /// expire, and keeps no value.
-    pub fn unavailable_secrets(&self, is_needed: impl Fn(&StepId) -> bool) -> Vec<Unavailable> {
+    /// The secrets that these call sites may need and that cannot be read: the store does not
+    /// exist, no key opens it, or it has no such entry. Opens each store, warns of secrets that are
+    /// too old or expire, and keeps no value.
+    pub fn unavailable_secrets(
+        &self,
+        is_needed: impl Fn(&StepId) -> bool,
+    ) -> Vec<UnavailableSecret> {
         let mut checked = BTreeSet::new();
         let mut found = Vec::new();
-        for (site, effective) in self.effective.iter().filter(|(site, _)| is_needed(site)) {
-            for name in effective.secrets() {
+        for (site, grants) in self.grants.iter().filter(|(site, _)| is_needed(site)) {
+            for name in grants.secrets() {
                 if checked.insert(name)
                     && let Err(why) = self.secrets.check(name)
                 {
-                    found.push(Unavailable { site: site.clone(), why });
+                    found.push(UnavailableSecret { site: site.clone(), why });
                 }
             }
         }
         found
     }
 
-    /// What a call would need and this machine does not have, before it is made. A run makes the
-    /// call all the same: an earlier step may have made what was missing, and what a plugin does
-    /// without it is its own to say.
-    fn missing(&self, site: &StepId) -> Option<Missing> {
+    /// The first thing that a call needs and this machine does not have. Checked only in a preview:
+    /// in a run an earlier step may create it, and the plugin itself reports what it lacks.
+    fn missing(&self, site: &StepId) -> Option<MissingPath> {
         match self.purpose {
             Purpose::Preview => {
-                let effective = self.effective.get(site)?;
-                let stores = || missing_things::stores(effective, &self.stores).into_iter().next();
-                missing_things::of(effective).into_iter().next().or_else(stores)
+                let grants = self.grants.get(site)?;
+                let stores = || missing_paths::stores(grants, &self.stores).into_iter().next();
+                missing_paths::of(grants).into_iter().next().or_else(stores)
             }
             Purpose::Run => None,
         }
@@ -153,25 +152,31 @@ impl Operate for PluginCaller {
             let fault = Fault::new(ErrorClass::NotFound, "target.not-there", missing.to_string());
             return Err(Fault { effect: FaultEffect::None, ..fault });
         }
-        let ended = self.end_earlier(&call).await?;
-        let called = self.audit.called(&call, linked.plugin(), linked.digest());
-        // A task of its own, so that a plugin that computes does not hold up other branches;
-        // dropped with this future.
+        let session_messages = self.end_earlier_sessions(&call).await?;
+        let started_call = self.audit.record_call_start(&call, linked.plugin(), linked.digest());
+        // A separate task, so that a plugin that computes does not block other steps. It is aborted
+        // when this future is dropped.
         let (permit, stop) = (permit(&call, leases.clone()), leases.stop().clone());
         let task = AbortOnDrop(tokio::spawn(
-            async move { linked.call(call, permit, stop.asked()).await }.in_current_span(),
+            async move { linked.call(call, permit, stop.requested()).await }.in_current_span(),
         ));
         let outcome = task.await;
-        self.audit.ended(&called, &outcome);
-        let changed = |calls: &&runtime::HostCalls| {
+        self.audit.record_call_end(&started_call, &outcome);
+        let had_effect = |calls: &&runtime::HostCallCounts| {
             calls.allowed > calls.without_effect
                 && calls.verb.effect() == runbook_authority::VerbEffect::Change
         };
-        let acted: BTreeSet<String> =
-            outcome.host_calls.iter().filter(changed).map(|calls| calls.verb.full_name()).collect();
-        let acted: Vec<String> = acted.into_iter().collect();
-        let mut logs: Vec<LogLine> =
-            ended.into_iter().map(|message| LogLine { level: LogLevel::Warn, message }).collect();
+        let changing_verbs: BTreeSet<String> = outcome
+            .host_calls
+            .iter()
+            .filter(had_effect)
+            .map(|calls| calls.verb.full_name())
+            .collect();
+        let changing_verbs: Vec<String> = changing_verbs.into_iter().collect();
+        let mut logs: Vec<LogLine> = session_messages
+            .into_iter()
+            .map(|message| LogLine { level: LogLevel::Warn, message })
+            .collect();
         logs.extend(outcome.logs);
         logs.extend(
             outcome
@@ -192,15 +197,18 @@ impl Operate for PluginCaller {
             Ok(response) => Ok(CallReturn {
                 response: operator_words::response(response, &outcome.denials),
                 logs,
-                acted,
+                changing_verbs,
             }),
             Err(fault) => {
-                // A call did not happen if the host let none of its changes through, or none that
-                // was made final.
-                let effect =
-                    if acted.is_empty() { FaultEffect::None } else { FaultEffect::Possible };
+                // The call had no effect if the host allowed none of its changes, or if none of
+                // them was committed.
+                let effect = if changing_verbs.is_empty() {
+                    FaultEffect::None
+                } else {
+                    FaultEffect::Possible
+                };
                 let fault =
-                    operator_words::fault(fault, &outcome.denials, &self.effective[&call_site]);
+                    operator_words::fault(fault, &outcome.denials, &self.grants[&call_site]);
                 Err(Fault { logs, effect, ..fault })
             }
         }
@@ -208,51 +216,51 @@ impl Operate for PluginCaller {
 }
 
 impl PluginCaller {
-    /// Ends what an earlier attempt of the call's step still does outside, before anything of it is
-    /// seen, repeated or undone. An undo by another operation may have other targets, so the step's
-    /// own are asked first.
-    async fn end_earlier(&self, call: &Call) -> Result<Vec<String>, Fault> {
-        if !may_follow_an_attempt(call) {
+    /// Ends what an earlier attempt of the call's step still does outside of the host, before the
+    /// step is observed, repeated or undone. An undo by another operation may have other targets,
+    /// so the targets of the step itself come first. Returns messages for the log of the call.
+    async fn end_earlier_sessions(&self, call: &Call) -> Result<Vec<String>, Fault> {
+        if !may_follow_attempt(call) {
             return Ok(Vec::new());
         }
-        let of_step = call.site.undoes().and_then(|step| self.linked.get(&step));
-        let mut ended = Vec::new();
-        for (linked, is_own) in of_step
+        let step_operation = call.site.undone_step().and_then(|step| self.linked.get(&step));
+        let mut session_messages = Vec::new();
+        for (linked, is_own) in step_operation
             .map(|linked| (linked, false))
             .into_iter()
             .chain([(&self.linked[&call.site], true)])
         {
-            match linked.end_earlier(call).await {
-                Ok(said) => ended.extend(said),
-                // Of this call nothing was begun.
-                Err(Unfinished::StillRuns(fault)) => {
+            match linked.end_earlier_sessions(call).await {
+                Ok(messages) => session_messages.extend(messages),
+                // This call itself has begun nothing.
+                Err(EarlierAttemptError::StillRunning(fault)) => {
                     return Err(Fault {
                         code: STILL_RUNS.to_owned(),
                         effect: FaultEffect::None,
                         ..fault
                     });
                 }
-                // What only looks at it is told, so that whoever decides by it knows; an undo
-                // elsewhere may go on.
-                Err(Unfinished::Unasked(fault))
+                // An observation fails, because a decision would rest on it. An undo by another
+                // operation may continue.
+                Err(EarlierAttemptError::Unknown(fault))
                     if is_own && matches!(call.phase, Phase::Observe) =>
                 {
                     return Err(fault);
                 }
-                Err(Unfinished::Unasked(fault)) => ended.push(fault.message),
+                Err(EarlierAttemptError::Unknown(fault)) => session_messages.push(fault.message),
             }
         }
-        Ok(ended)
+        Ok(session_messages)
     }
 }
 
-/// Whether an attempt of the step, or of its undo, may have been made before this call, so that its
-/// answer never came.
-fn may_follow_an_attempt(call: &Call) -> bool {
+/// Whether an earlier attempt of the step or of its undo may have been made whose answer never
+/// came.
+fn may_follow_attempt(call: &Call) -> bool {
     match call.phase {
         Phase::Observe | Phase::Undo { .. } => true,
-        Phase::Plan | Phase::Check => call.attempt > 1 || call.site.undoes().is_some(),
-        // Its plan was asked for just before.
+        Phase::Plan | Phase::Check => call.attempt > 1 || call.site.undone_step().is_some(),
+        // The plan phase came just before and has ended earlier attempts.
         Phase::Apply { .. } => false,
     }
 }
@@ -280,40 +288,41 @@ impl std::future::Future for AbortOnDrop {
     }
 }
 
-/// What the call may begin, beside what is granted: what was approved, as long as its run holds its
-/// locks.
+/// The limits of a call in addition to its grant: only while the run holds its locks, and only the
+/// approved effects, if drift is refused.
 fn permit(call: &Call, leases: LeaseWatch) -> Permit {
-    let in_time: PermitCheck = Arc::new(move || leases.holds(monotonic()));
+    let lease_check: LeaseCheck = Arc::new(move || leases.holds(monotonic()));
     let approved = match &call.phase {
-        Phase::Apply { proposal, drift: Drift::Refused } => Some(approved(proposal)),
-        Phase::Apply { drift: Drift::Told, .. }
+        Phase::Apply { proposal, drift: DriftPolicy::Deny } => Some(approved_effects(proposal)),
+        Phase::Apply { drift: DriftPolicy::Warn, .. }
         | Phase::Check
         | Phase::Plan
         | Phase::Observe
         | Phase::Undo { .. } => None,
     };
-    Permit { in_time: Some(in_time), approved }
+    Permit { lease_check: Some(lease_check), approved_effects: approved }
 }
 
-fn approved(proposal: &Proposal) -> Vec<ApprovedEffect> {
-    let of = |effect: &Effect| {
+/// The effects of a proposal, which the gate compares with those of the call.
+fn approved_effects(proposal: &Proposal) -> Vec<ApprovedEffect> {
+    let approved_effect = |effect: &Effect| {
         let Effect { verb, target, summary } = effect.clone();
         ApprovedEffect { verb, target, summary }
     };
-    proposal.effects.iter().map(of).collect()
+    proposal.effects.iter().map(approved_effect).collect()
 }
 
-/// Without the cache every start takes longer, which deserves a warning but not an error.
+/// Warns if a compiled plugin could not be stored in the cache: each start then takes longer.
 fn warn_about_cache(origin: &CodeOrigin) {
     match origin {
         CodeOrigin::Cached | CodeOrigin::Compiled { problem: None } => {}
         CodeOrigin::Compiled { problem: Some(problem) } => {
-            crate::ui::advice(&format!("compiled plugins cannot be kept: {problem}"));
+            crate::ui::minor_warning(&format!("compiled plugins cannot be kept: {problem}"));
         }
     }
 }
 
-/// A component of this size or more takes so long to compile that the operator is told, in bytes.
+/// The size in bytes from which on the compilation of a component is announced.
 const LONG_TO_COMPILE: usize = 1 << 20;
 
 fn announce_compilation(plugin: &str, bytes: usize) {

@@ -1,18 +1,18 @@
-//! Where plugins come from: inside the program, or a component file that the runbook names.
+//! Loads plugins: those bundled in the program, and component files that a runbook names.
 
-use crate::component_file::{self, unusable};
+use crate::component_file::{self, invalid_component};
 use crate::failure::Failure;
 use crate::signatures::TrustFiles;
 use crate::writable;
-use runbook_runtime::{Verified, inspect, inspect_built_in, verify};
+use runbook_runtime::{VerifiedComponent, inspect, inspect_bundled, verify};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A plugin inside the program.
+/// A plugin that is built into the program.
 #[derive(Debug)]
-pub struct Bundled {
-    /// The name by which `uses` calls it.
+pub struct BundledPlugin {
+    /// The name in `uses`.
     pub name: &'static str,
     /// The bytes of its component.
     pub component: &'static [u8],
@@ -23,26 +23,31 @@ include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 /// The plugins of one command, each read and verified once.
 #[derive(Debug, Default)]
 pub struct Plugins {
-    verified: BTreeMap<String, Arc<Verified>>,
+    verified: BTreeMap<String, Arc<VerifiedComponent>>,
     /// The trust files in force. Bundled plugins are a part of the program and need no signature.
     trust: TrustFiles,
 }
 
 impl Plugins {
-    /// Plugins that must be signed if they are files and a trust file is in force.
+    /// No plugin is loaded yet. Those that are files must be signed if a trust file is in force.
     pub fn trusted(trust: TrustFiles) -> Self {
         Self { verified: BTreeMap::new(), trust }
     }
 
     /// The plugin that `reference` names: a bundled one by its name, or a file by a path below
     /// `folder` (it has a `/` or ends in `.wasm`).
-    pub fn get(&mut self, reference: &str, folder: &Path) -> Result<Arc<Verified>, Failure> {
+    pub fn get(
+        &mut self,
+        reference: &str,
+        folder: &Path,
+    ) -> Result<Arc<VerifiedComponent>, Failure> {
         if let Some(known) = self.verified.get(reference) {
             return Ok(Arc::clone(known));
         }
         let bytes = load(reference, folder)?;
-        let inspect = if is_file(reference) { inspect } else { inspect_built_in };
-        let inspected = inspect(Arc::clone(&bytes)).map_err(|error| unusable(reference, &error))?;
+        let inspect = if is_file(reference) { inspect } else { inspect_bundled };
+        let inspected =
+            inspect(Arc::clone(&bytes)).map_err(|error| invalid_component(reference, &error))?;
         let verified = Arc::new(verify(inspected).map_err(Failure::refused)?);
         if !is_file(reference) && verified.manifest().name != reference {
             return Err(Failure::engine(format!(
@@ -51,35 +56,35 @@ impl Plugins {
             )));
         }
         if is_file(reference) {
-            if let Provenance::Impostor(bundled) =
+            if let Provenance::NameConflict(bundled) =
                 Provenance::of(reference, &verified.manifest().name, &bytes)
             {
-                return Err(impostor(reference, bundled));
+                return Err(name_conflict(reference, bundled));
             }
-            writable::warn("the plugin", &file_of(reference, folder));
-            self.trust.judge(&file_of(reference, folder), &verified)?;
+            writable::warn_if_world_writable("the plugin", &path_of(reference, folder));
+            self.trust.require_signature(&path_of(reference, folder), &verified)?;
         }
         self.verified.insert(reference.to_owned(), Arc::clone(&verified));
         Ok(verified)
     }
 }
 
-/// Where a plugin's code comes from. Boundaries and trust files name plugins by their names, so a
-/// name of a bundled plugin says that it is the bundled one.
+/// Where a plugin's code comes from. Boundaries and trust files identify plugins by name, so only
+/// the bundled plugins may have their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provenance {
-    /// It is inside the program.
+    /// It is built into the program.
     Bundled,
-    /// It is a file with the same bytes as this bundled plugin.
+    /// It is a file with the same name and bytes as this bundled plugin.
     Copy(&'static str),
-    /// It comes from a component file.
+    /// It is another component file.
     File,
-    /// It is a file with the name of this bundled plugin, and other code. It is never run.
-    Impostor(&'static str),
+    /// It is a file with the name of this bundled plugin, but other code. It is never run.
+    NameConflict(&'static str),
 }
 
 impl Provenance {
-    /// The origin of the plugin that `reference` names, whose manifest calls it `name`.
+    /// The provenance of the plugin that `reference` names and whose manifest has this name.
     pub fn of(reference: &str, name: &str, component: &[u8]) -> Self {
         if !is_file(reference) {
             return Self::Bundled;
@@ -87,13 +92,13 @@ impl Provenance {
         match BUNDLED.iter().find(|bundled| bundled.name == name) {
             None => Self::File,
             Some(bundled) if bundled.component == component => Self::Copy(bundled.name),
-            Some(bundled) => Self::Impostor(bundled.name),
+            Some(bundled) => Self::NameConflict(bundled.name),
         }
     }
 }
 
 /// The refusal of a file with the name of a bundled plugin and other code.
-pub fn impostor(reference: &str, bundled: &str) -> Failure {
+pub fn name_conflict(reference: &str, bundled: &str) -> Failure {
     Failure::refused(format!(
         "plugin `{reference}` calls itself `{bundled}`, which is the name of a bundled plugin, and \
          is other code than that"
@@ -111,17 +116,17 @@ pub fn is_file(reference: &str) -> bool {
         || Path::new(reference).extension().is_some_and(|extension| extension == "wasm")
 }
 
-/// The file that a reference names, as people would write it in the working directory.
-pub fn file_of(reference: &str, folder: &Path) -> PathBuf {
+/// The file that a reference names, relative to the working directory if it is below it.
+pub fn path_of(reference: &str, folder: &Path) -> PathBuf {
     let path = folder.join(reference.strip_prefix("./").unwrap_or(reference));
-    let here = std::env::current_dir().map(|here| runbook_runtime::follow_links(&here));
+    let here = std::env::current_dir().map(|here| runbook_runtime::resolve_symlinks(&here));
     here.ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or(path)
 }
 
 /// The bytes of a component.
 pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
     if is_file(reference) {
-        return component_file::read(&file_of(reference, folder));
+        return component_file::read(&path_of(reference, folder));
     }
     match BUNDLED.iter().find(|bundled| bundled.name == reference) {
         Some(bundled) => Ok(Arc::from(bundled.component)),
@@ -142,14 +147,14 @@ pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
 mod tests {
     use super::*;
 
-    /// So that no command has to validate the bodies of their functions again.
+    /// Commands rely on it: for bundled plugins they skip the validation of function bodies.
     #[test]
     fn every_bundled_plugin_is_valid_to_the_last_instruction() {
         for bundled in BUNDLED {
-            let whole = inspect(bundled.component)
+            let validated = inspect(bundled.component)
                 .unwrap_or_else(|error| panic!("{}: {error}", bundled.name));
-            let quick = inspect_built_in(bundled.component).expect("it was read just now");
-            assert_eq!(format!("{whole:?}"), format!("{quick:?}"), "{}", bundled.name);
+            let unvalidated = inspect_bundled(bundled.component).expect("it was read just now");
+            assert_eq!(format!("{validated:?}"), format!("{unvalidated:?}"), "{}", bundled.name);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! From a file to a runbook that can be run: parse → resolve plugins → verify → grant. Nothing is
-//! executed here, and all mistakes are reported at once.
+//! Prepares a runbook to be run: parse → resolve plugins → verify → grant. Nothing is executed,
+//! and all mistakes are reported at once.
 
 mod input_fit;
 mod repeats;
@@ -8,15 +8,15 @@ mod targets;
 
 use crate::boundary;
 use crate::context::Context;
-use crate::environment_targets::SharedTargetNames;
+use crate::environment_targets::SiblingRunbooks;
 use crate::failure::Failure;
-use crate::host_places::{self, PlacesOfHost};
 use crate::plugins::Plugins;
-use crate::prepared::{Prepared, Site};
+use crate::prepared::{GrantedSite, PreparedRunbook};
+use crate::protected_paths::{self, ProtectedPathsAndMounts};
 use crate::runbook_file::RunbookFile;
 use crate::signatures::TrustFiles;
 use crate::{text_file, waivers};
-use repeats::{holds_a_mistake, new_findings};
+use repeats::{contains_reported_error, new_findings};
 use resolver::UseResolver;
 use runbook_authority::Boundary;
 use runbook_authority::targets::Folder;
@@ -30,7 +30,7 @@ pub use targets::check_shared;
 
 /// Reads a runbook from its file.
 fn read(file: &RunbookFile) -> Result<Arc<Source>, Failure> {
-    let path = file.written();
+    let path = file.typed_path();
     let text = text_file::read(file.real()).map_err(|error| {
         let failure =
             Failure::usage(format!("runbook `{}` cannot be read: {error}", path.display()));
@@ -40,7 +40,7 @@ fn read(file: &RunbookFile) -> Result<Arc<Source>, Failure> {
             failure
         }
     })?;
-    Ok(text_file::named(path, path.display().to_string(), text))
+    Ok(text_file::named_source(path, path.display().to_string(), text))
 }
 
 /// Prepares the runbook in a file to be run, and compares it with its lock entry.
@@ -48,47 +48,47 @@ pub fn from_file(
     context: &Context,
     path: &Path,
     environment: Option<&str>,
-) -> Result<Prepared, Failure> {
-    as_locked(context, path, environment, Scrutiny::Refuse)
+) -> Result<PreparedRunbook, Failure> {
+    with_lockfile(context, path, environment, Strictness::Refuse)
 }
 
 /// Prepares the runbook in a file, and compares it with its lock entry.
-pub fn as_locked(
+pub fn with_lockfile(
     context: &Context,
     path: &Path,
     environment: Option<&str>,
-    scrutiny: Scrutiny,
-) -> Result<Prepared, Failure> {
-    let prepared = unlocked(context, path, environment, scrutiny)?;
+    strictness: Strictness,
+) -> Result<PreparedRunbook, Failure> {
+    let prepared = without_lockfile(context, path, environment, strictness)?;
     crate::lockfile::check(context, path, environment, &prepared)?;
     Ok(prepared)
 }
 
-/// Prepares the runbook in a file, whatever the lockfile says: for those who review it.
-pub fn unlocked(
+/// Prepares the runbook in a file without looking at its lockfile: to lock or review it.
+pub fn without_lockfile(
     context: &Context,
     path: &Path,
     environment: Option<&str>,
-    scrutiny: Scrutiny,
-) -> Result<Prepared, Failure> {
+    strictness: Strictness,
+) -> Result<PreparedRunbook, Failure> {
     let file = RunbookFile::locate(path)?;
     let source = read(&file)?;
-    crate::kind_of_file::refuse(&source)?;
+    crate::kind_of_file::refuse_non_runbook(&source)?;
     if let Some(environment) = environment {
-        find_environment(&file, environment)?;
+        require_environment(&file, environment)?;
     }
-    let limits = match scrutiny {
-        Scrutiny::Refuse | Scrutiny::Reach => Limits::load(context, file.folder())?,
-        Scrutiny::Report => Limits::default(),
+    let limits = match strictness {
+        Strictness::Refuse | Strictness::BoundaryOnly => Limits::load(context, file.folder())?,
+        Strictness::Report => Limits::default(),
     };
-    let neighbors = SharedTargetNames::Beside(&file);
-    let mut prepared = prepare_within(
-        (limits, scrutiny),
+    let siblings = SiblingRunbooks::Read(&file);
+    let mut prepared = prepare_source(
+        (limits, strictness),
         &source,
         file.folder(),
         environment,
-        &mut includes(&file),
-        neighbors,
+        &mut include_loader(&file),
+        siblings,
     )?;
     if prepared.runbook.section(Section::Check).next().is_some() {
         prepared.waivers = waivers::source(&file)?;
@@ -96,21 +96,21 @@ pub fn unlocked(
     Ok(prepared)
 }
 
-/// Says which environments there are, where there is no such one.
-fn find_environment(file: &RunbookFile, environment: &str) -> Result<(), Failure> {
-    let wanted = format!("targets.{environment}.toml");
-    if file.folder().join(&wanted).exists() {
+/// Fails if the environment does not exist, and suggests one that does.
+fn require_environment(file: &RunbookFile, environment: &str) -> Result<(), Failure> {
+    let file_name = format!("targets.{environment}.toml");
+    if file.folder().join(&file_name).exists() {
         return Ok(());
     }
     let mut known: Vec<String> = environments(file.folder());
     known.sort();
-    let shown = file.shown(&wanted).display().to_string();
-    let failure = Failure::usage(format!("`--env {environment}`: there is no `{shown}`"));
+    let displayed_path = file.display_path(&file_name).display().to_string();
+    let failure = Failure::usage(format!("`--env {environment}`: there is no `{displayed_path}`"));
     let near = runbook_document::nearest(environment, known.iter().map(String::as_str));
     Err(match near {
         Some(near) => failure.hint(format!("did you mean `--env {near}`?")),
         None if known.is_empty() => failure.hint(format!(
-            "leave `--env` out, or write `{shown}` with `format = 1` and `[targets]`"
+            "leave `--env` out, or write `{displayed_path}` with `format = 1` and `[targets]`"
         )),
         None => failure.hint(format!("environments here: {}", known.join(", "))),
     })
@@ -128,162 +128,171 @@ pub fn environment_of(name: &str) -> Option<&str> {
     name.strip_prefix("targets.")?.strip_suffix(".toml")
 }
 
-/// What happens to a runbook that goes beyond the boundary, or that could not be run to its end as
-/// it stands.
+/// Whether a runbook is refused that goes beyond the boundary, or that could not be run to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scrutiny {
-    /// It is refused: it is to be run, or locked to be run.
+pub enum Strictness {
+    /// Both are refused: the runbook is to be run or locked.
     Refuse,
-    /// It is refused if it goes beyond the boundary: what was done of it is put back or decided
-    /// about, and whether the rest of it could be run does not matter then.
-    Reach,
-    /// Whoever asked reports it.
+    /// A runbook beyond the boundary is refused. It need not be possible to run it to its end,
+    /// because it is only undone, or a decision about it is recorded.
+    BoundaryOnly,
+    /// Neither is refused: the caller reports both.
     Report,
 }
 
-/// Reads what a runbook includes, from beside it. A file that is named twice is read once, so that
-/// the text that is compared with the lockfile is the text that runs.
-pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
+/// A function that reads the files that a runbook includes. Each file is read once, so that the
+/// text that is compared with the lockfile is the text that runs.
+pub fn include_loader(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
     let mut known: BTreeMap<String, Arc<Source>> = BTreeMap::new();
     move |name| {
         if let Some(source) = known.get(name) {
             return Ok(Arc::clone(source));
         }
         let text = text_file::read_below(file.folder(), name)?;
-        let source = Source::new(file.shown(name).display().to_string(), text);
+        let source = Source::new(file.display_path(name).display().to_string(), text);
         known.insert(name.to_owned(), Arc::clone(&source));
         Ok(source)
     }
 }
 
-/// Prepares a runbook from the texts that the journal kept when the run started. Its folder is
-/// absolute and without links.
-pub fn prepare_with(
-    (context, scrutiny): (&Context, Scrutiny),
+/// Prepares a runbook from the texts that were recorded in the journal when the run started.
+/// `folder` is absolute and without symbolic links.
+pub fn from_journaled_texts(
+    (context, strictness): (&Context, Strictness),
     source: &Arc<Source>,
     folder: &Path,
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
-) -> Result<Prepared, Failure> {
-    prepare_within(
-        (Limits::load(context, folder)?, scrutiny),
+) -> Result<PreparedRunbook, Failure> {
+    prepare_source(
+        (Limits::load(context, folder)?, strictness),
         source,
         folder,
         environment,
         load,
-        SharedTargetNames::Unasked,
+        SiblingRunbooks::Ignored,
     )
 }
 
-/// What holds for every runbook of this host.
+/// The limits that a runbook is checked against.
 #[derive(Debug, Default)]
 struct Limits {
     boundaries: Vec<Boundary>,
     trust: TrustFiles,
-    places: PlacesOfHost,
+    protected_paths: ProtectedPathsAndMounts,
 }
 
 impl Limits {
-    /// Those of the host, the operator and the working directory, and those of the project in which
-    /// a runbook lies, wherever it is named from.
+    /// The limits of the host, the operator and the working directory, and those of the projects
+    /// around the folder of a runbook.
     fn load(context: &Context, folder: &Path) -> Result<Self, Failure> {
-        let projects = context.projects_beyond(folder)?;
+        let projects = context.additional_projects(folder)?;
         let mut boundaries = boundary::load(context)?;
         boundaries.extend(boundary::of_projects(&projects)?);
         let trust = TrustFiles::with_projects(context, &projects)?;
-        Ok(Self { boundaries, trust, places: host_places::of(context, &projects) })
+        Ok(Self { boundaries, trust, protected_paths: protected_paths::of(context, &projects) })
     }
 }
 
-fn prepare_within(
-    (limits, scrutiny): (Limits, Scrutiny),
+fn prepare_source(
+    (limits, strictness): (Limits, Strictness),
     source: &Arc<Source>,
     folder: &Path,
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
-    neighbors: SharedTargetNames<'_>,
-) -> Result<Prepared, Failure> {
-    // Each stage adds what it finds to what those before it have found, so that all is said at
-    // once.
+    siblings: SiblingRunbooks<'_>,
+) -> Result<PreparedRunbook, Failure> {
+    // Each stage adds its findings to those of the stages before, so that all are reported at once.
     let (runbook, mut diagnostics) = runbook_engine::parse_leniently(source, environment, load);
     let Some(mut runbook) = runbook else { return Err(Failure::findings(diagnostics)) };
     if !diagnostics.has_errors() {
         runbook.warnings = std::mem::take(&mut diagnostics);
     }
-    let mut later = Diagnostics::default();
-    let paths = Folder::new(folder, &runbook_runtime::follow_links)
+    let mut later_findings = Diagnostics::default();
+    let paths = Folder::new(folder, &runbook_runtime::resolve_symlinks)
         .ok_or_else(|| {
             Failure::engine(format!("the folder `{}` is not absolute", folder.display()))
         })?
         .with_digests(&runbook_runtime::certificates_digest);
-    let (targets, wrong) = targets::read(&runbook, paths, &mut later);
-    later.extend(
+    let (targets, wrong_targets) = targets::read(&runbook, paths, &mut later_findings);
+    later_findings.extend(
         runbook.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()),
     );
-    later.append(crate::environment_targets::strays(&runbook, &targets, neighbors));
+    later_findings.append(crate::environment_targets::unused_targets(&runbook, &targets, siblings));
     let resolver = UseResolver {
         boundaries: &limits.boundaries,
-        places: &limits.places,
+        protected_paths: &limits.protected_paths,
         plugins: Plugins::trusted(limits.trust),
         folder,
         targets: &targets,
-        wrong: &wrong,
+        wrong_targets: &wrong_targets,
     };
-    let (sites, facts) = resolver.resolve(&runbook, &mut later)?;
+    let (sites, facts) = resolver.resolve(&runbook, &mut later_findings)?;
     let reads = crate::outputs::wrong_reads(
         &runbook_engine::output_reads(&runbook),
         &runbook.steps,
         &sites,
     );
-    later.extend(reads.into_iter().filter(|found| !holds_a_mistake(found, &diagnostics)));
-    add_what_cannot_run(&runbook, (&sites, &facts), scrutiny, &diagnostics, &mut later);
-    diagnostics.extend(new_findings(&diagnostics, later));
+    later_findings
+        .extend(reads.into_iter().filter(|found| !contains_reported_error(found, &diagnostics)));
+    add_run_obstacles(&runbook, (&sites, &facts), strictness, &diagnostics, &mut later_findings);
+    diagnostics.extend(new_findings(&diagnostics, later_findings));
     if diagnostics.has_errors() {
-        refuse(diagnostics)?;
+        refuse_errors(diagnostics)?;
     } else {
         runbook.warnings.extend(diagnostics);
     }
     let environment = environment.map(str::to_owned);
-    Ok(Prepared { runbook, folder: folder.to_owned(), environment, waivers: None, sites, facts })
+    Ok(PreparedRunbook {
+        runbook,
+        folder: folder.to_owned(),
+        environment,
+        waivers: None,
+        sites,
+        facts,
+    })
 }
 
-/// Adds why the runbook cannot run as it stands, where it is to run or has other errors. Its
-/// warnings alone are told with the plan.
-fn add_what_cannot_run(
+/// Adds the reasons why the runbook could not be run to its end, if it is to be run or has other
+/// errors.
+fn add_run_obstacles(
     runbook: &Runbook,
-    (sites, facts): (&BTreeMap<StepId, Site>, &BTreeMap<StepId, OperationFacts>),
-    scrutiny: Scrutiny,
-    told: &Diagnostics,
-    later: &mut Diagnostics,
+    (sites, facts): (&BTreeMap<StepId, GrantedSite>, &BTreeMap<StepId, OperationFacts>),
+    strictness: Strictness,
+    reported: &Diagnostics,
+    later_findings: &mut Diagnostics,
 ) {
-    let of_facts = runbook_engine::check_facts(runbook, facts);
+    let fact_diagnostics = runbook_engine::check_facts(runbook, facts);
     let mut cannot_run = false;
-    if scrutiny == Scrutiny::Refuse {
-        later.extend(crate::statements::foreseen(runbook, sites));
-        cannot_run = of_facts.has_errors();
+    if strictness == Strictness::Refuse {
+        later_findings.extend(crate::statements::check(runbook, sites));
+        cannot_run = fact_diagnostics.has_errors();
     }
-    if cannot_run || told.has_errors() || later.has_errors() {
-        // Why nothing is known of an operation was said above.
-        later.extend(
-            of_facts.into_iter().filter(|found| found.code != runbook_engine::NOTHING_KNOWN),
+    if cannot_run || reported.has_errors() || later_findings.has_errors() {
+        // An operation of which nothing is known has a finding of its own already.
+        later_findings.extend(
+            fact_diagnostics
+                .into_iter()
+                .filter(|found| found.code != runbook_engine::UNRESOLVED_OPERATION),
         );
     }
 }
 
-/// The codes of refusals by authority: a target that is wider or narrower than the plugin says, a
-/// plugin that is not trusted, a place of the host itself, and what lies beyond the boundary. Every
-/// other code is a mistake in the text, such as a name that is not there.
-const OF_AUTHORITY: &[&str] = &["E0115", "E0116", "E0117", "E0118", "E0120"];
+/// The codes of refusals by authority: a target that is wider or narrower than the plugin declares,
+/// a plugin that is not trusted, a path of the host itself, and a grant beyond the boundary. All
+/// other codes are mistakes in the text, such as an unknown name.
+const AUTHORITY_CODES: &[&str] = &["E0115", "E0116", "E0117", "E0118", "E0120"];
 
-/// Errors of authority end the program with another status than mistakes in the text.
-fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {
+/// Fails if there are errors. The exit status is `Refused` if all of them are refusals by
+/// authority, else `Usage`.
+fn refuse_errors(diagnostics: Diagnostics) -> Result<(), Failure> {
     if !diagnostics.has_errors() {
         return Ok(());
     }
     let all_of_authority = diagnostics
         .iter()
         .filter(|found| found.severity == Severity::Error)
-        .all(|found| OF_AUTHORITY.contains(&found.code));
+        .all(|found| AUTHORITY_CODES.contains(&found.code));
     let status = if all_of_authority {
         crate::exit_status::ExitStatus::Refused
     } else {

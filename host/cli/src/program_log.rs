@@ -1,8 +1,8 @@
-//! The log of the program itself, to find faults and to see where time is spent. It is off unless
-//! `-v`, `RUNBOOK_LOG` or `--log-format` turns it on, and is written to stderr.
+//! The diagnostic log of the program, on stderr. It is off unless `-v`, `RUNBOOK_LOG` or
+//! `--log-format` turns it on.
 //!
-//! Only crates of this program write into it. Libraries below it would log what they send:
-//! statements, headers, passwords.
+//! Only crates of this program may log. Libraries would log what they send, such as statements,
+//! headers and passwords.
 
 use crate::failure::Failure;
 use crate::ui;
@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How a line of the log is written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One line of text for people.
@@ -23,13 +23,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// The target of the lines of this program. Each crate has a target that begins with it.
+/// The prefix of the `tracing` targets of all crates of this program.
 const OWN_TARGET: &str = "runbook";
 
-/// The levels of the parts of the program; `None` if the log is off.
+/// The filter of the log; `None` if it is off.
 ///
 /// # Errors
-/// `filter` is no list of levels, or names what is not part of this program.
+/// `filter` cannot be parsed, or names a target outside of this program.
 fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, String> {
     let Some(filter) = filter.map(str::trim).filter(|filter| !filter.is_empty()) else {
         let level = match verbosity {
@@ -42,9 +42,9 @@ fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, Strin
     };
     let given: Targets =
         filter.parse().map_err(|error| format!("`{filter}` is no filter: {error}"))?;
-    let mut own = Targets::new();
+    let mut allowed = Targets::new();
     if let Some(level) = given.default_level() {
-        own = own.with_target(OWN_TARGET, level);
+        allowed = allowed.with_target(OWN_TARGET, level);
     }
     for (target, level) in &given {
         if target != OWN_TARGET && !target.starts_with("runbook_") {
@@ -52,31 +52,31 @@ fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, Strin
                 "`{target}` is not a part of runbook; libraries would log what they send"
             ));
         }
-        own = own.with_target(target, level);
+        allowed = allowed.with_target(target, level);
     }
-    Ok(Some(own))
+    Ok(Some(allowed))
 }
 
 /// Starts the log, if an option or `RUNBOOK_LOG` turns it on.
 ///
 /// # Errors
 /// The filter cannot be used.
-pub fn begin(
+pub fn start(
     verbosity: u8,
     filter: Option<&str>,
     format: Option<LogFormat>,
 ) -> Result<(), Failure> {
     // `--log-format` alone turns the log on.
     let verbosity = verbosity.max(u8::from(format.is_some()));
-    let wrong = |error: String| {
+    let filter_failure = |error: String| {
         Failure::usage(format!("`RUNBOOK_LOG`: {error}")).hint(
             "write a level (`error`, `warn`, `info`, `debug`, `trace`), or parts with \
                    levels: `runbook_runtime=debug,info`",
         )
     };
-    let Some(targets) = targets(verbosity, filter).map_err(wrong)? else { return Ok(()) };
+    let Some(targets) = targets(verbosity, filter).map_err(filter_failure)? else { return Ok(()) };
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(Lines)
+        .with_writer(StderrWriter)
         .with_ansi(false)
         .with_span_events(FmtSpan::CLOSE);
     let layer = match format.unwrap_or(LogFormat::Text) {
@@ -88,13 +88,13 @@ pub fn begin(
     Ok(())
 }
 
-/// Writes each line where everything for the operator goes, so that it neither holds up a run nor
-/// tears lines that are drawn.
-struct Lines;
+/// Writes each line by [`ui::print_stderr`], so that it neither delays a run nor breaks the live
+/// lines.
+struct StderrWriter;
 
-impl io::Write for Lines {
+impl io::Write for StderrWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        ui::notice(String::from_utf8_lossy(line).trim_end());
+        ui::print_stderr(String::from_utf8_lossy(line).trim_end());
         Ok(line.len())
     }
 
@@ -103,7 +103,7 @@ impl io::Write for Lines {
     }
 }
 
-impl MakeWriter<'_> for Lines {
+impl MakeWriter<'_> for StderrWriter {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_lets_a_library_write() {
+    fn no_filter_lets_a_library_log() {
         for filter in
             ["trace", "runbook=trace", "runbook_runtime=trace", "trace,runbook_engine=debug"]
         {
@@ -137,24 +137,24 @@ mod tests {
             );
         }
         for filter in ["hyper=trace", "info,sqlx=debug", "runtime=debug"] {
-            let refused = targets(0, Some(filter)).expect_err(filter);
+            let error = targets(0, Some(filter)).expect_err(filter);
             assert!(
-                refused.ends_with("is not a part of runbook; libraries would log what they send"),
-                "{refused}"
+                error.ends_with("is not a part of runbook; libraries would log what they send"),
+                "{error}"
             );
         }
     }
 
     #[test]
-    fn each_v_says_more() {
-        let shown = |verbosity, level| {
+    fn each_v_raises_the_level() {
+        let is_logged = |verbosity, level| {
             targets(verbosity, None)
                 .expect("good")
                 .expect("on")
                 .would_enable("runbook_engine", level)
         };
-        assert!(shown(1, &Level::INFO) && !shown(1, &Level::DEBUG));
-        assert!(shown(2, &Level::DEBUG) && !shown(2, &Level::TRACE));
-        assert!(shown(3, &Level::TRACE) && shown(200, &Level::TRACE));
+        assert!(is_logged(1, &Level::INFO) && !is_logged(1, &Level::DEBUG));
+        assert!(is_logged(2, &Level::DEBUG) && !is_logged(2, &Level::TRACE));
+        assert!(is_logged(3, &Level::TRACE) && is_logged(200, &Level::TRACE));
     }
 }

@@ -1,10 +1,10 @@
-//! A project: a folder with a `.runbook.toml`, which says where its runbooks lie. It is found from
+//! A project: a folder with a `.runbook.toml`, which says where its runbooks are. It is found from
 //! any folder inside.
 //!
-//! The file comes with a checkout, so it can only say where runbooks are and hold limits besides
-//! those of the host and the operator: for whoever stands in it, and for its runbooks wherever they
-//! are named from. Where the journal, the keys and the compiled plugins lie is the operator's to
-//! say, in their own configuration.
+//! The file comes with a checkout, so it can only say where runbooks are and add limits to those of
+//! the host and the operator. The limits apply when the working directory is in the project, and to
+//! its runbooks wherever they are named from. Only the operator's configuration says where the
+//! journal, the keys and the compiled plugins are.
 
 use crate::failure::Failure;
 use crate::kind_of_file::{KindOfFile, PROJECT_FILE};
@@ -16,25 +16,24 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where runbooks lie if the project does not say.
+/// The folders of runbooks if the project names none.
 const FOLDERS: [&str; 2] = [".", "runbooks"];
 
-/// What a project may set as an operator may: limits, which hold besides theirs.
+/// The keys of the operator's configuration that a project may set, too: limits.
 const LIMITS: [&str; 3] = ["boundary", "trust", "locked"];
 
 /// A project, as its `.runbook.toml` describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Project {
-    /// Its file, if there is one; without one the working directory is a project that says nothing.
+    /// Its file. Without one, the working directory counts as a project without settings.
     pub file: Option<PathBuf>,
     /// The folders of its runbooks.
     pub folders: Vec<PathBuf>,
-    /// A boundary that holds besides all others.
+    /// A boundary that applies in addition to all others.
     pub boundary: Option<PathBuf>,
-    /// A trust file that holds besides all others.
+    /// A trust file that applies in addition to all others.
     pub trust: Option<PathBuf>,
-    /// Where it says that each runbook must be locked, such as `/srv/checks/.runbook.toml:3`;
-    /// `None` if it does not.
+    /// Where `locked = true` is set, such as `/srv/checks/.runbook.toml:3`; `None` if it is not.
     pub locked: Option<String>,
 }
 
@@ -42,34 +41,37 @@ impl Project {
     /// The project of the working directory.
     ///
     /// # Errors
-    /// As [`Self::all_of`].
+    /// As [`Self::enclosing`].
     pub fn here() -> Result<Self, Failure> {
         let here = std::env::current_dir().unwrap_or_default();
-        Ok(Self::nearest(&Self::all_of(&here)?, &here))
+        Ok(Self::nearest(&Self::enclosing(&here)?, &here))
     }
 
-    /// The one of the projects of a folder that says where runbooks are.
+    /// The nearest of the projects around a folder; without one, the folder itself.
     pub fn nearest(projects: &[Self], folder: &Path) -> Self {
-        projects.first().cloned().unwrap_or_else(|| Self::without_a_file(folder))
+        projects.first().cloned().unwrap_or_else(|| Self::without_file(folder))
     }
 
-    /// A folder without a project file: its runbooks lie in the folder itself.
-    fn without_a_file(folder: &Path) -> Self {
+    /// A folder without a project file: its runbooks are in the folder itself or in `runbooks`.
+    fn without_file(folder: &Path) -> Self {
         Self {
-            folders: FOLDERS.iter().map(|name| beside(&folder.join(PROJECT_FILE), name)).collect(),
+            folders: FOLDERS
+                .iter()
+                .map(|name| relative_to_file(&folder.join(PROJECT_FILE), name))
+                .collect(),
             ..Self::default()
         }
     }
 
-    /// The projects of a folder, the nearest first: each `.runbook.toml` in it and above it. The
-    /// nearest says where runbooks are; the limits of all hold.
+    /// The projects around a folder, the nearest first: each `.runbook.toml` in it and above it.
+    /// The nearest says where runbooks are; the limits of all apply.
     ///
     /// # Errors
-    /// A file cannot be read, something in it is wrong, or another account has put it there.
-    pub fn all_of(folder: &Path) -> Result<Vec<Self>, Failure> {
+    /// A file cannot be read, something in it is wrong, or it belongs to another account.
+    pub fn enclosing(folder: &Path) -> Result<Vec<Self>, Failure> {
         folder
             .ancestors()
-            .filter_map(|above| Self::read(&above.join(PROJECT_FILE), folder).transpose())
+            .filter_map(|ancestor| Self::read(&ancestor.join(PROJECT_FILE), folder).transpose())
             .collect()
     }
 
@@ -89,37 +91,37 @@ impl Project {
                 )));
             }
         };
-        refuse_planted(path, folder)?;
-        writable::warn("the project", path);
+        refuse_foreign_owner(path, folder)?;
+        writable::warn_if_world_writable("the project", path);
         let mut diagnostics = Diagnostics::default();
         let mut read = parse(&source, &mut diagnostics);
         if diagnostics.has_errors() {
             return Err(Failure::findings(diagnostics));
         }
         for (key, limit) in [("boundary", &mut read.boundary), ("trust", &mut read.trust)] {
-            if let Some(named) = limit {
-                *named = located(path, key, named)?;
+            if let Some(limit_file) = limit {
+                *limit_file = locate_limit_file(path, key, limit_file)?;
             }
         }
         Ok(Some(read))
     }
 }
 
-/// Where a file lies that a project names. The project comes with a checkout, so it may only name
-/// files of the checkout: lines of a wrong one are quoted, and its author may not be allowed to
-/// read what the user of this program can read.
-fn located(project: &Path, key: &str, named: &Path) -> Result<PathBuf, Failure> {
+/// The path of a boundary or trust file that a project names. It must be in the checkout: error
+/// messages quote its lines, and the author of the project may not be allowed to read other files
+/// of this user.
+fn locate_limit_file(project: &Path, key: &str, limit_file: &Path) -> Result<PathBuf, Failure> {
     let folder = project.parent().unwrap_or(Path::new(""));
-    let written = named.strip_prefix(folder).unwrap_or(named);
-    match text_file::locate_below(folder, &written.to_string_lossy()) {
+    let raw_path = limit_file.strip_prefix(folder).unwrap_or(limit_file);
+    match text_file::locate_below(folder, &raw_path.to_string_lossy()) {
         Ok(file) => Ok(file),
-        // The reader of the file reports it.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(named.to_owned()),
+        // A missing file is reported when it is read.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(limit_file.to_owned()),
         Err(error) => {
             let message = format!(
                 "`{key}` of the project `{}` cannot be `{}`: {error}",
                 project.display(),
-                written.display()
+                raw_path.display()
             );
             Err(Failure::refused(message).hint(
                 "put the file beside the project, or name it by a flag or in your `config.toml`",
@@ -128,14 +130,14 @@ fn located(project: &Path, key: &str, named: &Path) -> Result<PathBuf, Failure> 
     }
 }
 
-/// Refuses a file that some other account of this host has put above the working directory, such as
-/// into `/tmp`: its runbooks would be found under the names of ours. Whoever makes a link to a file
-/// of ours has put it there, too.
-fn refuse_planted(file: &Path, folder: &Path) -> Result<(), Failure> {
+/// Refuses a project file of another account of this host above the working directory, such as in
+/// `/tmp`: its runbooks could have the names of the user's own. A link of another account is
+/// refused too, even if it leads to a trusted file.
+fn refuse_foreign_owner(file: &Path, folder: &Path) -> Result<(), Failure> {
     let uid = |found: std::io::Result<std::fs::Metadata>| found.map(|found| found.uid()).ok();
     let trusted = [Some(0), Some(account::user_id()), uid(std::fs::metadata(folder))];
     let owners = [uid(std::fs::symlink_metadata(file)), uid(std::fs::metadata(file))];
-    match stranger(owners, trusted) {
+    match untrusted_owner(owners, trusted) {
         Some(uid) => {
             let message = format!(
                 "the project `{}` belongs to another account of this host, uid {uid}",
@@ -148,8 +150,8 @@ fn refuse_planted(file: &Path, folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The owner of a file, or of the link to it, if they are not trusted here.
-fn stranger(owners: [Option<u32>; 2], trusted: [Option<u32>; 3]) -> Option<u32> {
+/// The owner of a file, or of the link to it, if they are not trusted.
+fn untrusted_owner(owners: [Option<u32>; 2], trusted: [Option<u32>; 3]) -> Option<u32> {
     owners.into_iter().flatten().find(|owner| !trusted.contains(&Some(*owner)))
 }
 
@@ -162,8 +164,9 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Project {
     let mut reader = Reader::new(source, &table, "the project", diagnostics);
     file_format::check(&mut reader, "E0125", "a project");
     let folders = reader.optional::<Vec<String>>("runbooks").map(|folders| folders.value);
-    let mut path =
-        |key| reader.optional::<String>(key).map(|written| beside(&file, &written.value));
+    let mut path = |key| {
+        reader.optional::<String>(key).map(|raw_path| relative_to_file(&file, &raw_path.value))
+    };
     let (boundary, trust) = (path("boundary"), path("trust"));
     let locked = reader
         .optional::<bool>("locked")
@@ -171,7 +174,7 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Project {
         .map(|locked| source.place(&locked.span));
     for key in configuration::KEYS.into_iter().filter(|key| !LIMITS.contains(key)) {
         if let Some(node) = table.get(key) {
-            reader.knows(key);
+            reader.mark_known(key);
             let message = format!(
                 "`{key}` is set by each operator, never by a project, which comes with a checkout"
             );
@@ -183,7 +186,7 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Project {
     reader.finish();
     let folders = folders.unwrap_or_else(|| FOLDERS.map(str::to_owned).to_vec());
     Project {
-        folders: folders.iter().map(|name| beside(&file, name)).collect(),
+        folders: folders.iter().map(|name| relative_to_file(&file, name)).collect(),
         boundary,
         trust,
         locked,
@@ -191,14 +194,14 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Project {
     }
 }
 
-fn beside(file: &Path, written: &str) -> PathBuf {
+fn relative_to_file(file: &Path, raw_path: &str) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new(""));
-    if written == "." { folder.to_owned() } else { folder.join(written) }
+    if raw_path == "." { folder.to_owned() } else { folder.join(raw_path) }
 }
 
-/// A runbook or suite of a project, as far as its file says it without being checked.
+/// A runbook or suite of a project. Its file is parsed, but not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedRunbook {
     /// Its `name`, by which commands find it.
     pub name: String,
     /// Whether it is a suite of checks.
@@ -207,7 +210,7 @@ pub struct Listed {
     pub title: String,
     /// Its parameters, in the order of the file.
     pub parameters: Vec<ListedParameter>,
-    /// The file, from the working directory if it lies below it.
+    /// The file, relative to the working directory if it is below it.
     pub file: PathBuf,
 }
 
@@ -224,10 +227,10 @@ pub struct ListedParameter {
 
 /// A file that seems to be a runbook and cannot be read as TOML.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct UnreadableFile {
     /// The path of the file.
     pub file: PathBuf,
-    /// What is wrong first.
+    /// The first error.
     pub reason: String,
 }
 
@@ -235,7 +238,7 @@ pub struct Unreadable {
 ///
 /// # Errors
 /// A folder that the project names is not there.
-pub fn runbooks(project: &Project) -> Result<(Vec<Listed>, Vec<Unreadable>), Failure> {
+pub fn runbooks(project: &Project) -> Result<(Vec<ListedRunbook>, Vec<UnreadableFile>), Failure> {
     let working_directory = std::env::current_dir().unwrap_or_default();
     let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
     for folder in &project.folders {
@@ -259,12 +262,15 @@ pub fn runbooks(project: &Project) -> Result<(Vec<Listed>, Vec<Unreadable>), Fai
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|end| end == "toml"))
         {
-            let shown =
+            let displayed_path =
                 path.strip_prefix(&working_directory).map_or_else(|_| path.clone(), Path::to_owned);
             let Ok(text) = text_file::read(&path) else { continue };
-            match read_listed(&Source::new(shown.display().to_string(), text), &shown) {
+            match read_listed(
+                &Source::new(displayed_path.display().to_string(), text),
+                &displayed_path,
+            ) {
                 FoundFile::Runbook(found) => listed.push(found),
-                FoundFile::Unreadable(found) => unreadable.push(found),
+                FoundFile::UnreadableFile(found) => unreadable.push(found),
                 FoundFile::Other => {}
             }
         }
@@ -281,9 +287,10 @@ fn is_default(project: &Project, folder: &Path) -> bool {
     project.folders.len() == FOLDERS.len() && folder == first.join(FOLDERS[1])
 }
 
+/// The result of reading one TOML file in a folder of runbooks.
 enum FoundFile {
-    Runbook(Listed),
-    Unreadable(Unreadable),
+    Runbook(ListedRunbook),
+    UnreadableFile(UnreadableFile),
     Other,
 }
 
@@ -296,14 +303,14 @@ fn read_listed(source: &Arc<Source>, file: &Path) -> FoundFile {
     let Some(table) = table else {
         let reason =
             diagnostics.iter().next().map(|first| first.message.clone()).unwrap_or_default();
-        return FoundFile::Unreadable(Unreadable { file: file.to_owned(), reason });
+        return FoundFile::UnreadableFile(UnreadableFile { file: file.to_owned(), reason });
     };
     let json = table.to_json();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let stem = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name =
         Some(text(&json["runbook"]["name"])).filter(|name| !name.is_empty()).unwrap_or_else(stem);
-    // In the order of the file, which JSON does not keep.
+    // JSON does not keep the order of the file.
     let params = match table.get("params").map(|node| &node.value) {
         Some(Value::Table(params)) => {
             params.entries.iter().map(|(key, _)| key.name.clone()).collect()
@@ -314,7 +321,7 @@ fn read_listed(source: &Arc<Source>, file: &Path) -> FoundFile {
         let param = &json["params"][&name];
         ListedParameter { is_required: param["required"] == true, help: text(&param["help"]), name }
     });
-    FoundFile::Runbook(Listed {
+    FoundFile::Runbook(ListedRunbook {
         is_suite: table.get("check").is_some(),
         title: text(&json["runbook"]["title"]),
         parameters: parameters.collect(),
@@ -323,41 +330,43 @@ fn read_listed(source: &Arc<Source>, file: &Path) -> FoundFile {
     })
 }
 
-/// The file that is meant: a file as it is written, else the runbook of the project with this name.
+/// The file with this path, else the file of the project's runbook with this name.
 ///
 /// # Errors
 /// Neither is there, or two runbooks have the name.
-pub fn find(project: &Project, written: &Path) -> Result<PathBuf, Failure> {
-    let Some(name) = bare_name(written) else { return Ok(written.to_owned()) };
+pub fn find(project: &Project, raw_path: &Path) -> Result<PathBuf, Failure> {
+    let Some(name) = bare_name(raw_path) else { return Ok(raw_path.to_owned()) };
     let (listed, unreadable) = runbooks(project)?;
-    let found: Vec<&Listed> = listed.iter().filter(|one| one.name == name).collect();
+    let found: Vec<&ListedRunbook> = listed.iter().filter(|entry| entry.name == name).collect();
     match found.as_slice() {
-        [one] => Ok(one.file.clone()),
+        [entry] => Ok(entry.file.clone()),
         [] => {
             let failure = Failure::usage(format!(
                 "there is neither a file `{name}` nor a runbook of this name here"
             ));
-            // An incomplete name is a more common mistake than a wrong letter.
-            let part =
-                listed.iter().find(|one| one.name.contains(name)).map(|one| one.name.as_str());
-            let near = part.or_else(|| {
-                runbook_document::nearest(name, listed.iter().map(|one| one.name.as_str()))
+            // An incomplete name is more common than a mistyped one.
+            let containing = listed
+                .iter()
+                .find(|entry| entry.name.contains(name))
+                .map(|entry| entry.name.as_str());
+            let near = containing.or_else(|| {
+                runbook_document::nearest(name, listed.iter().map(|entry| entry.name.as_str()))
             });
             let failure = failure.hint(near.map_or_else(
                 || "`runbook list` shows the runbooks of this project".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             ));
-            Err(unreadable.iter().fold(failure, |failure, one| {
+            Err(unreadable.iter().fold(failure, |failure, entry| {
                 failure.hint(format!(
                     "`{}` cannot be read, so its name is not known: {}",
-                    one.file.display(),
-                    one.reason
+                    entry.file.display(),
+                    entry.reason
                 ))
             }))
         }
         several => {
             let files: Vec<_> =
-                several.iter().map(|one| format!("`{}`", one.file.display())).collect();
+                several.iter().map(|entry| format!("`{}`", entry.file.display())).collect();
             Err(Failure::usage(format!(
                 "{} runbooks are called `{name}`: {}",
                 several.len(),
@@ -368,19 +377,20 @@ pub fn find(project: &Project, written: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// [`find`] for each of several.
+/// [`find`] for several files.
 ///
 /// # Errors
 /// The first that is not found.
-pub fn find_all(project: &Project, written: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    written.iter().map(|written| find(project, written)).collect()
+pub fn find_all(project: &Project, raw_paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    raw_paths.iter().map(|raw_path| find(project, raw_path)).collect()
 }
 
-/// The word, if it can only be a name: it has no folder and no ending, and no such file is here.
-fn bare_name(written: &Path) -> Option<&str> {
-    let name = written.to_str()?;
-    let is_word = !name.is_empty() && !name.contains('/') && written.extension().is_none();
-    (is_word && !written.exists()).then_some(name)
+/// The argument, if it can only be the name of a runbook: it has no `/` and no extension, and no
+/// such file exists.
+fn bare_name(raw_path: &Path) -> Option<&str> {
+    let name = raw_path.to_str()?;
+    let is_word = !name.is_empty() && !name.contains('/') && raw_path.extension().is_none();
+    (is_word && !raw_path.exists()).then_some(name)
 }
 
 #[cfg(test)]
@@ -397,20 +407,23 @@ mod tests {
     }
 
     #[test]
-    fn a_project_says_where_runbooks_are_and_what_holds_besides() {
-        let plain = read("format = 1\n").expect("it is right");
-        assert_eq!(plain.folders, [Path::new("/srv/checks"), Path::new("/srv/checks/runbooks")]);
-        let whole = "format = 1\nrunbooks = [\"ops\", \"/etc/ops\"]\nboundary = \"b.toml\"\n\
+    fn a_project_sets_the_folders_of_runbooks_and_limits() {
+        let default_project = read("format = 1\n").expect("it is right");
+        assert_eq!(
+            default_project.folders,
+            [Path::new("/srv/checks"), Path::new("/srv/checks/runbooks")]
+        );
+        let full_project = "format = 1\nrunbooks = [\"ops\", \"/etc/ops\"]\nboundary = \"b.toml\"\n\
                      trust = \"t.toml\"\nlocked = true\n";
-        let whole = read(whole).expect("it is right");
-        assert_eq!(whole.folders, [Path::new("/srv/checks/ops"), Path::new("/etc/ops")]);
-        assert_eq!(whole.boundary.as_deref(), Some(Path::new("/srv/checks/b.toml")));
-        assert_eq!(whole.trust.as_deref(), Some(Path::new("/srv/checks/t.toml")));
-        assert_eq!(whole.locked.as_deref(), Some("/srv/checks/.runbook.toml:5"));
+        let full_project = read(full_project).expect("it is right");
+        assert_eq!(full_project.folders, [Path::new("/srv/checks/ops"), Path::new("/etc/ops")]);
+        assert_eq!(full_project.boundary.as_deref(), Some(Path::new("/srv/checks/b.toml")));
+        assert_eq!(full_project.trust.as_deref(), Some(Path::new("/srv/checks/t.toml")));
+        assert_eq!(full_project.locked.as_deref(), Some("/srv/checks/.runbook.toml:5"));
     }
 
     #[test]
-    fn a_project_is_taken_only_if_its_file_and_the_link_to_it_are_of_somebody_who_is_trusted() {
+    fn a_project_is_used_only_if_the_owners_of_its_file_and_of_the_link_to_it_are_trusted() {
         let (me, other, third) = (Some(1001), Some(1002), Some(1003));
         for folder in [me, Some(0), other] {
             let trusted = [Some(0), me, folder];
@@ -419,22 +432,22 @@ mod tests {
                     let expected =
                         [link, file].into_iter().find(|owner| !trusted.contains(owner)).flatten();
                     assert_eq!(
-                        stranger([link, file], trusted),
+                        untrusted_owner([link, file], trusted),
                         expected,
                         "{link:?} {file:?} in a folder of {folder:?}"
                     );
-                    let is_taken = [link, file].iter().all(|owner| trusted.contains(owner));
-                    assert_eq!(stranger([link, file], trusted).is_none(), is_taken);
+                    let is_used = [link, file].iter().all(|owner| trusted.contains(owner));
+                    assert_eq!(untrusted_owner([link, file], trusted).is_none(), is_used);
                 }
             }
         }
     }
 
     #[test]
-    fn nothing_that_is_the_operators_can_be_set_by_a_project() {
+    fn a_project_cannot_set_what_only_an_operator_may_set() {
         for key in configuration::KEYS.into_iter().filter(|key| !LIMITS.contains(key)) {
-            let said = read(&format!("format = 1\n{key} = \"x\"\n")).expect_err(key);
-            assert!(said.contains("set by each operator"), "{key}: {said}");
+            let message = read(&format!("format = 1\n{key} = \"x\"\n")).expect_err(key);
+            assert!(message.contains("set by each operator"), "{key}: {message}");
         }
     }
 }

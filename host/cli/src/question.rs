@@ -6,29 +6,28 @@ use crate::input::{self, TypedLine};
 use crate::ui::{flush, prompt};
 use runbook_secrets::SecretString;
 
-/// Whether a person has agreed already, by `--yes`.
+/// Whether the operator has agreed already, by `--yes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Agreed {
-    /// They have, so they are not asked.
+pub enum Consent {
+    /// They have, and are not asked.
     Yes,
     /// They have not, and are asked.
     NotYet,
 }
 
-impl Agreed {
+impl Consent {
     /// Whether `--yes` was given.
     pub fn by_flag(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::NotYet }
     }
 }
 
-/// Asks a question that only `y` or `yes` answers with yes. Without a terminal, only `--yes` counts
-/// as yes.
+/// Asks a yes-or-no question; only `y` and `yes` mean yes. Without a terminal, `--yes` is needed.
 ///
 /// # Errors
 /// There is no terminal, or `--no-input` was given.
-pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool, Failure> {
-    if agreed == Agreed::Yes {
+pub fn confirm(context: &Context, question: &str, consent: Consent) -> Result<bool, Failure> {
+    if consent == Consent::Yes {
         return Ok(true);
     }
     if !context.interactive {
@@ -38,7 +37,7 @@ pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool
     input::discard_typed();
     prompt(&format!("{question} [y/N] "));
     flush();
-    Ok(match input::line() {
+    Ok(match input::read_line() {
         TypedLine::Line(answer) => matches!(answer.to_lowercase().as_str(), "y" | "yes"),
         TypedLine::NotText | TypedLine::Gone => false,
     })

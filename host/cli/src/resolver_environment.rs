@@ -1,11 +1,12 @@
-//! The environment of whoever starts the program says nothing about where a name leads.
+//! Removes the environment variables that change how host names are resolved, so that whoever
+//! starts the program cannot redirect a name to another address.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// The variables by which the resolver of the C library turns one name into another, or asks
-/// elsewhere (`resolv.conf(5)`, `host.conf(5)`, `hostname(7)`).
+/// The variables that change how the C library resolves names (`resolv.conf(5)`, `host.conf(5)`,
+/// `hostname(7)`).
 const VARIABLES: &[&str] = &[
     "HOSTALIASES",
     "LOCALDOMAIN",
@@ -18,12 +19,12 @@ const VARIABLES: &[&str] = &[
     "RESOLV_SPOOF_CHECK",
 ];
 
-/// Begins the program anew without these variables, if one is set: the C library reads them from
-/// its own environment, and a program cannot safely change that while it runs.
+/// Executes the program again without these variables, if one is set. A running program cannot
+/// safely remove them, because the C library reads its own environment.
 ///
 /// # Errors
 /// The program cannot be started again.
-pub fn leave() -> io::Result<()> {
+pub fn restart_without_variables() -> io::Result<()> {
     if VARIABLES.iter().all(|name| std::env::var_os(name).is_none()) {
         return Ok(());
     }
@@ -33,6 +34,6 @@ pub fn leave() -> io::Result<()> {
     VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
-    // It comes back only with an error.
+    // `exec` returns only with an error.
     Err(command.exec())
 }

@@ -1,41 +1,40 @@
-//! A runbook's file: what the operator typed, for messages, and where it really is, for all that is
-//! judged or opened.
+//! The file of a runbook: its path as the operator typed it, for messages, and its real path, for
+//! everything else.
 
 use crate::failure::Failure;
-use runbook_runtime::follow_links;
+use runbook_runtime::resolve_symlinks;
 use std::path::{Path, PathBuf};
 
-/// A runbook's file.
+/// The file of a runbook.
 ///
-/// One file has one folder, in whatever way it is named: from another folder, with `..`, or through
-/// a link.
+/// Its folder is that of its real path, even if the file was named with `..` or through a link.
 #[derive(Debug, Clone)]
 pub struct RunbookFile {
-    written: PathBuf,
+    typed_path: PathBuf,
     real: PathBuf,
 }
 
 impl RunbookFile {
-    /// The file that `written` names, which may be relative to the working directory. It need not
-    /// exist.
-    pub fn locate(written: &Path) -> Result<Self, Failure> {
-        let absolute = std::path::absolute(written).map_err(|error| {
-            Failure::usage(format!("runbook `{}` cannot be read: {error}", written.display()))
+    /// The file that `typed_path` names, which may be relative to the working directory. It need
+    /// not exist.
+    pub fn locate(typed_path: &Path) -> Result<Self, Failure> {
+        let absolute = std::path::absolute(typed_path).map_err(|error| {
+            Failure::usage(format!("runbook `{}` cannot be read: {error}", typed_path.display()))
         })?;
-        Ok(Self { written: written.to_owned(), real: follow_links(&absolute) })
+        Ok(Self { typed_path: typed_path.to_owned(), real: resolve_symlinks(&absolute) })
     }
 
-    /// What the operator typed.
-    pub fn written(&self) -> &Path {
-        &self.written
+    /// The path as the operator typed it.
+    pub fn typed_path(&self) -> &Path {
+        &self.typed_path
     }
 
-    /// Its absolute path, without links.
+    /// Its absolute path, with links resolved.
     pub fn real(&self) -> &Path {
         &self.real
     }
 
-    /// Its folder, absolute and without links: relative paths of the runbook are below it.
+    /// Its folder, absolute and with links resolved. Relative paths in the runbook start here.
     pub fn folder(&self) -> &Path {
         self.real.parent().unwrap_or(Path::new("/"))
     }
@@ -45,19 +44,19 @@ impl RunbookFile {
         self.real.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// A file of the runbook, but not the runbook itself, by its path in the folder, from what
-    /// messages call it: the inverse of [`Self::shown`].
-    pub fn beside(&self, shown: &str) -> String {
-        let path = Path::new(shown);
-        let parent = self.written.parent().unwrap_or(Path::new(""));
+    /// The path, relative to the folder, of a file that the runbook includes. `display_path` is its
+    /// path in messages: this is the inverse of [`Self::display_path`].
+    pub fn relative_path(&self, display_path: &str) -> String {
+        let path = Path::new(display_path);
+        let parent = self.typed_path.parent().unwrap_or(Path::new(""));
         path.strip_prefix(parent).unwrap_or(path).display().to_string()
     }
 
-    /// What messages call a file in its folder: as the operator would type it.
-    pub fn shown(&self, beside: &str) -> PathBuf {
-        match self.written.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.join(beside),
-            Some(_) | None => PathBuf::from(beside),
+    /// The path by which messages name a file in the folder: as the operator would type it.
+    pub fn display_path(&self, relative: &str) -> PathBuf {
+        match self.typed_path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.join(relative),
+            Some(_) | None => PathBuf::from(relative),
         }
     }
 }

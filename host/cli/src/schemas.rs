@@ -1,10 +1,11 @@
-//! The JSON Schemas of the files that people write, and of what is written for programs.
+//! The JSON Schemas of the files that people write and of the output for programs, and explanations
+//! of their keys.
 
 use serde_json::Value as Json;
 
-/// Kinds of files.
+/// The kind of file or output that a schema describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum FileKind {
+pub enum SchemaKind {
     /// A runbook: the steps of a procedure
     Runbook,
     /// A suite of checks
@@ -38,36 +39,39 @@ pub enum FileKind {
 }
 
 /// The schema of a kind of file, as published in `schema/`.
-pub fn schema(file: FileKind) -> Json {
+pub fn schema(file: SchemaKind) -> Json {
     match file {
-        FileKind::Runbook => published(include_str!("../../../schema/runbook.v1.json")),
-        FileKind::Suite => published(include_str!("../../../schema/suite.v1.json")),
-        FileKind::Targets => targets(),
-        FileKind::Waivers => published(include_str!("../../../schema/waivers.v1.json")),
-        FileKind::Settings => published(include_str!("../../../schema/settings.v1.json")),
-        FileKind::Configuration => published(include_str!("../../../schema/configuration.v1.json")),
-        FileKind::Project => published(include_str!("../../../schema/project.v1.json")),
-        FileKind::Review => published(include_str!("../../../schema/review.v1.json")),
-        FileKind::Validation => crate::validation::schema(),
-        FileKind::Plan => crate::plan_form::schema(),
-        FileKind::Plugin => runbook_authority::schema::plugin(),
-        FileKind::Boundary => runbook_authority::schema::boundary(),
-        FileKind::Trust => runbook_authority::schema::trust(),
-        FileKind::Report => runbook_report::report_schema(),
-        FileKind::Events => runbook_report::event_schema(),
+        SchemaKind::Runbook => published(include_str!("../../../schema/runbook.v1.json")),
+        SchemaKind::Suite => published(include_str!("../../../schema/suite.v1.json")),
+        SchemaKind::Targets => targets(),
+        SchemaKind::Waivers => published(include_str!("../../../schema/waivers.v1.json")),
+        SchemaKind::Settings => published(include_str!("../../../schema/settings.v1.json")),
+        SchemaKind::Configuration => {
+            published(include_str!("../../../schema/configuration.v1.json"))
+        }
+        SchemaKind::Project => published(include_str!("../../../schema/project.v1.json")),
+        SchemaKind::Review => published(include_str!("../../../schema/review.v1.json")),
+        SchemaKind::Validation => crate::validation::schema(),
+        SchemaKind::Plan => crate::plan_form::schema(),
+        SchemaKind::Plugin => runbook_authority::schema::plugin(),
+        SchemaKind::Boundary => runbook_authority::schema::boundary(),
+        SchemaKind::Trust => runbook_authority::schema::trust(),
+        SchemaKind::Report => runbook_report::report_schema(),
+        SchemaKind::Events => runbook_report::event_schema(),
     }
 }
 
+/// Parses a schema of the folder `schema/`.
 fn published(text: &str) -> Json {
     serde_json::from_str(text).expect("a published schema is JSON, which a test checks")
 }
 
-/// The part of a runbook that may stand in a file of targets.
+/// The schema of a file of targets: a part of that of a runbook.
 fn targets() -> Json {
-    let mut schema = schema(FileKind::Runbook);
-    let own = ["format", "targets", "secrets"]
+    let mut schema = schema(SchemaKind::Runbook);
+    let properties = ["format", "targets", "secrets"]
         .map(|key| (key.to_owned(), schema["properties"][key].take()));
-    schema["properties"] = Json::Object(own.into_iter().collect());
+    schema["properties"] = Json::Object(properties.into_iter().collect());
     schema["title"] = "targets, format 1".into();
     schema["description"] =
         "Targets and secrets that runbooks include, or take by `--env NAME` from \
@@ -80,130 +84,160 @@ fn targets() -> Json {
     schema
 }
 
-/// What a schema says of a key.
+/// The explanation of a key from its schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explained {
-    /// What the key means, as the schema describes it.
+pub struct KeyExplanation {
+    /// The description of the key.
     pub meaning: String,
     /// The type of its value, in words.
     pub kind: String,
-    /// The keys below it, and what they mean.
+    /// The keys below it, with their descriptions.
     pub keys: Vec<(String, String)>,
 }
 
-/// The keys on the way to a place in a schema, or the part of them that is not known with those
-/// that are known there.
-pub fn find(schema: &Json, path: &str) -> Result<Explained, (String, Vec<String>)> {
-    let mut places = vec![schema];
+/// Explains the key at a dotted path, such as `step.retry`.
+///
+/// # Errors
+/// The first word of the path that is unknown, and the keys that are known there.
+pub fn find_key(schema: &Json, path: &str) -> Result<KeyExplanation, (String, Vec<String>)> {
+    let mut subschemas = vec![schema];
     let mut words = path.split('.').filter(|key| !key.is_empty()).peekable();
     while let Some(key) = words.next() {
-        let mut below: Vec<&Json> =
-            places.iter().flat_map(|place| member(schema, place, key)).collect();
-        if below.is_empty() && words.peek().is_some() {
-            // `targets.db.sql`, as it stands in the file: `db` is a name that its author chose.
-            below = places.iter().flat_map(|place| named_freely(schema, place)).collect();
+        let mut inner_schemas: Vec<&Json> =
+            subschemas.iter().flat_map(|subschema| members_named(schema, subschema, key)).collect();
+        if inner_schemas.is_empty() && words.peek().is_some() {
+            // In `targets.db.sql`, `db` is a name that the author of the file chose.
+            inner_schemas = subschemas
+                .iter()
+                .flat_map(|subschema| members_with_chosen_names(schema, subschema))
+                .collect();
         }
-        if below.is_empty() {
-            let known = keys(schema, &places).into_iter().map(|(key, _)| key).collect();
+        if inner_schemas.is_empty() {
+            let known = keys(schema, &subschemas).into_iter().map(|(key, _)| key).collect();
             return Err((key.to_owned(), known));
         }
-        places = below;
+        subschemas = inner_schemas;
     }
-    let text = |place: &&Json| place["description"].as_str().map(str::to_owned);
-    let meaning = places.iter().find_map(text).unwrap_or_default();
-    Ok(Explained { meaning, kind: kind(schema, &places), keys: keys(schema, &places) })
+    let text = |subschema: &&Json| subschema["description"].as_str().map(str::to_owned);
+    let meaning = subschemas.iter().find_map(text).unwrap_or_default();
+    Ok(KeyExplanation { meaning, kind: kind(schema, &subschemas), keys: keys(schema, &subschemas) })
 }
 
-/// A place and all that it refers to or is one of: what may stand there.
-fn forms<'a>(schema: &'a Json, place: &'a Json) -> Vec<&'a Json> {
-    let mut forms = vec![place];
+/// A subschema and all schemas that it refers to or combines: any of them may describe the value.
+fn alternatives<'a>(schema: &'a Json, subschema: &'a Json) -> Vec<&'a Json> {
+    let mut alternatives = vec![subschema];
     if let Some(target) =
-        place["$ref"].as_str().and_then(|path| schema.pointer(path.trim_start_matches('#')))
+        subschema["$ref"].as_str().and_then(|path| schema.pointer(path.trim_start_matches('#')))
     {
-        forms.extend(self::forms(schema, target));
+        alternatives.extend(self::alternatives(schema, target));
     }
     for word in ["oneOf", "anyOf", "allOf"] {
-        for form in place[word].as_array().into_iter().flatten() {
-            forms.extend(self::forms(schema, form));
+        for alternative in subschema[word].as_array().into_iter().flatten() {
+            alternatives.extend(self::alternatives(schema, alternative));
         }
     }
-    if place["items"].is_object() {
-        forms.extend(self::forms(schema, &place["items"]));
+    if subschema["items"].is_object() {
+        alternatives.extend(self::alternatives(schema, &subschema["items"]));
     }
-    forms
+    alternatives
 }
 
-/// What stands below a key: a member with this name, or, where names are free, any member.
-fn member<'a>(schema: &'a Json, place: &'a Json, key: &str) -> Vec<&'a Json> {
-    let forms = forms(schema, place);
-    let named: Vec<&Json> = forms.iter().filter_map(|form| form["properties"].get(key)).collect();
-    if !named.is_empty() {
-        return named;
+/// The schemas of a key: of the property with this name, or, where names are chosen by the author,
+/// of this property of any of them.
+fn members_named<'a>(schema: &'a Json, subschema: &'a Json, key: &str) -> Vec<&'a Json> {
+    let alternatives = alternatives(schema, subschema);
+    let named_members: Vec<&Json> =
+        alternatives.iter().filter_map(|alternative| alternative["properties"].get(key)).collect();
+    if !named_members.is_empty() {
+        return named_members;
     }
-    // `targets.http`: between them stands a name that the author chose.
-    let free =
-        forms.iter().map(|form| &form["additionalProperties"]).filter(|free| free.is_object());
-    let below = |free: &'a Json| {
-        let below = self::forms(schema, free);
-        let known: Vec<&Json> =
-            below.iter().filter_map(|form| form["properties"].get(key)).collect();
-        if known.is_empty() && !below.iter().any(|form| form["properties"].is_object()) {
-            vec![free]
+    // In `targets.http`, the name that the author chose between the two words is left out.
+    let additional = alternatives
+        .iter()
+        .map(|alternative| &alternative["additionalProperties"])
+        .filter(|additional| additional.is_object());
+    let inner_schemas = |additional: &'a Json| {
+        let inner_schemas = self::alternatives(schema, additional);
+        let known: Vec<&Json> = inner_schemas
+            .iter()
+            .filter_map(|alternative| alternative["properties"].get(key))
+            .collect();
+        if known.is_empty()
+            && !inner_schemas.iter().any(|alternative| alternative["properties"].is_object())
+        {
+            vec![additional]
         } else {
             known
         }
     };
-    free.flat_map(below).collect()
+    additional.flat_map(inner_schemas).collect()
 }
 
-/// What stands under a name that the author of the file chose, where names are free.
-fn named_freely<'a>(schema: &'a Json, place: &'a Json) -> Vec<&'a Json> {
-    let free = forms(schema, place).into_iter().map(|form| &form["additionalProperties"]);
-    free.filter(|free| free.is_object())
-        .filter(|free| forms(schema, free).iter().any(|form| form["properties"].is_object()))
+/// The schemas of the tables whose names the author of the file chooses.
+fn members_with_chosen_names<'a>(schema: &'a Json, subschema: &'a Json) -> Vec<&'a Json> {
+    let additional = alternatives(schema, subschema)
+        .into_iter()
+        .map(|alternative| &alternative["additionalProperties"]);
+    additional
+        .filter(|additional| additional.is_object())
+        .filter(|additional| {
+            alternatives(schema, additional)
+                .iter()
+                .any(|alternative| alternative["properties"].is_object())
+        })
         .collect()
 }
 
-fn keys(schema: &Json, places: &[&Json]) -> Vec<(String, String)> {
+fn keys(schema: &Json, subschemas: &[&Json]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
-    let forms = places.iter().flat_map(|place| forms(schema, place));
-    let with_free = forms.flat_map(|form| {
-        let free = &form["additionalProperties"];
-        let below = if free.is_object() { self::forms(schema, free) } else { Vec::new() };
-        std::iter::once(form).chain(below)
+    let alternatives = subschemas.iter().flat_map(|subschema| alternatives(schema, subschema));
+    let with_additional = alternatives.flat_map(|alternative| {
+        let additional = &alternative["additionalProperties"];
+        let inner_schemas = if additional.is_object() {
+            self::alternatives(schema, additional)
+        } else {
+            Vec::new()
+        };
+        std::iter::once(alternative).chain(inner_schemas)
     });
-    for (name, value) in with_free.filter_map(|form| form["properties"].as_object()).flatten() {
+    for (name, value) in
+        with_additional.filter_map(|alternative| alternative["properties"].as_object()).flatten()
+    {
         if !found.iter().any(|(known, _)| known == name) {
-            let text = self::forms(schema, value)
+            let text = self::alternatives(schema, value)
                 .iter()
-                .find_map(|form| form["description"].as_str().map(str::to_owned));
+                .find_map(|alternative| alternative["description"].as_str().map(str::to_owned));
             found.push((name.clone(), text.unwrap_or_default()));
         }
     }
     found
 }
 
-/// What may stand there, in a few words.
-fn kind(schema: &Json, places: &[&Json]) -> String {
+/// The types and constants that are possible, in a few words.
+fn kind(schema: &Json, subschemas: &[&Json]) -> String {
     let mut kinds: Vec<String> = Vec::new();
     let mut push = |kind: String| {
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
     };
-    for place in places {
+    for subschema in subschemas {
         let words = |value: &Json| {
             value.as_str().map_or_else(|| value.to_string(), |text| format!("`{text}`"))
         };
-        for form in forms(schema, place) {
-            if let Some(constant) = form.get("const") {
+        for alternative in alternatives(schema, subschema) {
+            if let Some(constant) = alternative.get("const") {
                 push(words(constant));
             }
-            form["enum"].as_array().into_iter().flatten().for_each(|value| push(words(value)));
-            match &form["type"] {
-                Json::String(one) => push(noun(one)),
+            alternative["enum"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .for_each(|value| push(words(value)));
+            match &alternative["type"] {
+                Json::String(one) => push(type_noun(one)),
                 Json::Array(several) => {
-                    several.iter().filter_map(Json::as_str).for_each(|one| push(noun(one)));
+                    several.iter().filter_map(Json::as_str).for_each(|one| push(type_noun(one)));
                 }
                 Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => {}
             }
@@ -212,7 +246,7 @@ fn kind(schema: &Json, places: &[&Json]) -> String {
     kinds.join(", ")
 }
 
-fn noun(name: &str) -> String {
+fn type_noun(name: &str) -> String {
     match name {
         "object" => "table",
         "array" => "list of",

@@ -1,52 +1,52 @@
-//! Writes to stderr on a thread of its own. A terminal that is stopped (Ctrl-S), slow or closed
-//! never delays a run, which holds leases and has effects under way. Errors of writing are ignored.
+//! Writes to stderr on a separate thread, so that a stopped (Ctrl-S), slow or closed terminal never
+//! delays a run. Write errors are ignored.
 
-use runbook_report::cut;
+use runbook_report::truncate_to_width;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the moving lines are drawn again.
-const TICK: Duration = Duration::from_millis(120);
+/// How often the live lines are redrawn.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(120);
 
-/// The signs that show that the program is alive.
+/// The frames of the spinner.
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
-/// Columns of the bar that shows how much of a run is over.
-const BAR: usize = 24;
+/// The width of the progress bar, in columns.
+const BAR_COLUMNS: usize = 24;
 
-/// Columns to cut moving lines to where the terminal does not say how wide it is.
-const COLUMNS: usize = 80;
+/// The width of live lines if that of the terminal is unknown, in columns.
+const DEFAULT_COLUMNS: usize = 80;
 
-/// A step under way.
+/// The live line of one step under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLine {
-    /// What the step does, in a few words.
+    /// The name of the step, and what it does.
     pub text: String,
     /// When the step began.
     pub since: Instant,
 }
 
-/// How much of a run is over.
+/// How many steps of a run are over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// Steps that are over.
     pub over: usize,
     /// How many steps the run has.
     pub all: usize,
-    /// Steps under way for which there is no line.
+    /// Steps under way that have no live line.
     pub more: usize,
-    /// When the run was begun or continued here.
+    /// When this process began or resumed the run.
     pub since: Instant,
 }
 
-/// Lines at the bottom of the terminal, drawn again and again.
+/// The lines at the bottom of the terminal that are redrawn in place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LiveArea {
     /// One line for each step that is shown.
     pub lines: Vec<LiveLine>,
-    /// The line below them that says how much of the run is over.
+    /// The progress bar below them.
     pub progress: Option<Progress>,
 }
 
@@ -55,22 +55,22 @@ impl LiveArea {
         self.lines.is_empty() && self.progress.is_none()
     }
 
-    /// The lines as they are drawn now, each no wider than the terminal.
-    fn drawn(&self, tick: usize, columns: usize) -> Vec<String> {
+    /// The lines as text, each narrower than `columns`.
+    fn render(&self, tick: usize, columns: usize) -> Vec<String> {
         let spinner = SPINNER[tick % SPINNER.len()];
         let line = |line: &LiveLine| {
             let took = elapsed(line.since);
             // One column is left free: a terminal may wrap when its last one is written.
             let room = columns.saturating_sub(took.len() + 6);
-            format!("  {spinner} {} {took}", cut(&line.text, room))
+            format!("  {spinner} {} {took}", truncate_to_width(&line.text, room))
         };
         let mut drawn: Vec<String> = self.lines.iter().map(line).collect();
         drawn.extend(self.progress.as_ref().map(|progress| {
             let Progress { over, all, more, since } = progress;
-            let filled = (BAR * over).checked_div(*all).unwrap_or(0).min(BAR);
-            let bar = format!("{}{}", "━".repeat(filled), "─".repeat(BAR - filled));
+            let filled = (BAR_COLUMNS * over).checked_div(*all).unwrap_or(0).min(BAR_COLUMNS);
+            let bar = format!("{}{}", "━".repeat(filled), "─".repeat(BAR_COLUMNS - filled));
             let more = if *more == 0 { String::new() } else { format!(", {more} more under way") };
-            cut(
+            truncate_to_width(
                 &format!("  {bar} {over} of {all} steps, {}{more}", elapsed(*since)),
                 columns.saturating_sub(1),
             )
@@ -79,7 +79,7 @@ impl LiveArea {
     }
 }
 
-/// How long ago something was, such as `7s`, `3m` or `2h`.
+/// The time since an instant, such as `7s`, `3m` or `2h`.
 fn elapsed(since: Instant) -> String {
     let seconds = since.elapsed().as_secs();
     match seconds {
@@ -89,17 +89,17 @@ fn elapsed(since: Instant) -> String {
     }
 }
 
-/// Where lines are written, and how wide it is now, if it is a terminal.
+/// Where a [`BackgroundWriter`] writes.
 pub trait Surface: Send {
     /// Writes all bytes, in order.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Its columns, asked each time: a window is made wider while a run goes on.
+    /// The width of the terminal now; `None` if it is not a terminal. It can change during a run.
     fn columns(&self) -> Option<usize>;
 }
 
-/// The lines that wait to be written, and the thread that writes them.
+/// A queue of text, and the thread that writes it to a [`Surface`].
 #[derive(Clone)]
-pub struct Screen(Arc<Shared>);
+pub struct BackgroundWriter(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
@@ -109,16 +109,16 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<String>,
-    moving: LiveArea,
-    /// The thread writes what it took out of `waiting`.
+    live_area: LiveArea,
+    /// Whether the thread is writing what it took out of `waiting`.
     writing: bool,
-    /// The moving lines have changed since they were drawn.
+    /// Whether the live lines have changed since they were drawn.
     stale: bool,
-    /// Whether nobody reads any more: the terminal was closed, or the reader of the pipe has ended.
+    /// Whether the terminal was closed, or the reader of the pipe has ended.
     gone: bool,
 }
 
-impl Screen {
+impl BackgroundWriter {
     /// Starts the thread that writes to the surface.
     pub fn new(surface: impl Surface + 'static) -> Self {
         let screen = Self(Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() }));
@@ -127,8 +127,7 @@ impl Screen {
             .name("stderr".to_owned())
             .spawn(move || shared.write_all(surface));
         if started.is_err() {
-            // A machine without room for one more thread: the run matters more than what is said
-            // about it.
+            // If no thread can be started, the run goes on without output.
             screen.0.lock().gone = true;
         }
         screen
@@ -139,7 +138,7 @@ impl Screen {
         self.write(format!("{text}\n"));
     }
 
-    /// Writes the beginning of a line that a person is to finish. Returns at once.
+    /// Writes a text without ending its line. Returns at once.
     pub fn prompt(&self, text: &str) {
         self.write(text.to_owned());
     }
@@ -153,10 +152,10 @@ impl Screen {
     }
 
     /// Draws these lines below everything that is printed, until they are replaced.
-    pub fn show(&self, moving: LiveArea) {
+    pub fn show(&self, live_area: LiveArea) {
         let mut state = self.0.lock();
-        if !state.gone && state.moving != moving {
-            (state.moving, state.stale) = (moving, true);
+        if !state.gone && state.live_area != live_area {
+            (state.live_area, state.stale) = (live_area, true);
             self.0.changed.notify_all();
         }
     }
@@ -177,15 +176,15 @@ impl Screen {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // What is guarded are texts; a panic elsewhere leaves them whole.
+        // The state has no invariant that a panic could break.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_all(&self, mut surface: impl Surface) {
         let (mut lines_below, mut tick) = (0, 0);
         loop {
-            let Some((texts, moving)) = self.next() else { return };
-            let drawn = moving.drawn(tick, surface.columns().unwrap_or(COLUMNS));
+            let Some((texts, live_area)) = self.next() else { return };
+            let drawn = live_area.render(tick, surface.columns().unwrap_or(DEFAULT_COLUMNS));
             tick += 1;
             let frame = frame(lines_below, &texts, &drawn);
             lines_below = drawn.len();
@@ -193,7 +192,7 @@ impl Shared {
             let mut state = self.lock();
             state.writing = false;
             if let Err(error) = written
-                && nobody_reads(&error)
+                && is_permanent(&error)
             {
                 (state.gone, state.stale) = (true, false);
                 state.waiting.clear();
@@ -210,23 +209,23 @@ impl Shared {
             if state.gone {
                 return None;
             }
-            let due = !state.moving.is_empty() && begin.elapsed() >= TICK;
-            if !state.waiting.is_empty() || state.stale || due {
+            let is_redraw_due = !state.live_area.is_empty() && begin.elapsed() >= REDRAW_INTERVAL;
+            if !state.waiting.is_empty() || state.stale || is_redraw_due {
                 break;
             }
-            state = if state.moving.is_empty() {
+            state = if state.live_area.is_empty() {
                 self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
-                let left = TICK.saturating_sub(begin.elapsed());
+                let left = REDRAW_INTERVAL.saturating_sub(begin.elapsed());
                 self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
             };
         }
         (state.writing, state.stale) = (true, false);
-        Some((std::mem::take(&mut state.waiting), state.moving.clone()))
+        Some((std::mem::take(&mut state.waiting), state.live_area.clone()))
     }
 }
 
-/// What takes the lines below away, writes the texts, and draws the lines below anew.
+/// The bytes that erase the live lines, write the texts, and draw the live lines again.
 fn frame(lines_below: usize, texts: &VecDeque<String>, below: &[String]) -> String {
     let mut frame = String::new();
     if lines_below > 0 {
@@ -239,20 +238,18 @@ fn frame(lines_below: usize, texts: &VecDeque<String>, below: &[String]) -> Stri
     frame
 }
 
-/// Whether an error will not go away: a full disk may have room again, a closed terminal stays
-/// closed.
-fn nobody_reads(error: &io::Error) -> bool {
+/// Whether a write error is permanent: a closed terminal is, a full disk is not.
+fn is_permanent(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let lasting =
+    let permanent =
         [Errno::IO, Errno::PIPE, Errno::BADF, Errno::NXIO, Errno::NODEV, Errno::CONNRESET];
-    Errno::from_io_error(error).is_none_or(|errno| lasting.contains(&errno))
+    Errno::from_io_error(error).is_none_or(|errno| permanent.contains(&errno))
 }
 
-/// Writes all bytes, also where a descriptor was made non-blocking by another program that shares
-/// it.
+/// Writes all bytes, even if another program that shares the descriptor has made it non-blocking.
 ///
 /// # Errors
-/// What the system says, but for `EAGAIN` and `EINTR`.
+/// Errors of the system, except `EAGAIN` and `EINTR`.
 pub fn write_whole(stream: impl std::os::fd::AsFd, mut bytes: &[u8]) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::io::Errno;
@@ -271,13 +268,13 @@ pub fn write_whole(stream: impl std::os::fd::AsFd, mut bytes: &[u8]) -> io::Resu
     Ok(())
 }
 
-/// How wide a terminal is; `None` if there is none.
+/// The width of a terminal, in columns; `None` if the stream is not a terminal.
 pub fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
 
-/// The stream stderr of this process.
+/// Stderr of this process.
 pub struct Stderr;
 
 impl Surface for Stderr {
@@ -297,13 +294,13 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// Takes one frame each time that it is let.
-    struct Slow {
+    /// A surface whose `write` returns only when `let_go` has a result for it.
+    struct SlowSurface {
         let_go: Receiver<io::Result<()>>,
         frames: Sender<String>,
     }
 
-    impl Surface for Slow {
+    impl Surface for SlowSurface {
         fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
             let _ = self.frames.send(String::from_utf8_lossy(bytes).into_owned());
             self.let_go.recv().unwrap_or(Ok(()))
@@ -314,28 +311,28 @@ mod tests {
         }
     }
 
-    fn slow() -> (Screen, Sender<io::Result<()>>, Receiver<String>) {
-        let ((allow, let_go), (frames, seen)) = (channel(), channel());
-        (Screen::new(Slow { let_go, frames }), allow, seen)
+    fn slow_writer() -> (BackgroundWriter, Sender<io::Result<()>>, Receiver<String>) {
+        let ((allow, let_go), (frames, received)) = (channel(), channel());
+        (BackgroundWriter::new(SlowSurface { let_go, frames }), allow, received)
     }
 
     #[test]
-    fn a_terminal_that_is_stopped_holds_nobody_up() {
-        let (screen, allow, seen) = slow();
+    fn a_stopped_terminal_does_not_block_printing() {
+        let (screen, allow, received) = slow_writer();
         for number in 0..1_000 {
             screen.print(&number.to_string());
         }
         assert!(!screen.is_gone());
         drop(allow);
         screen.flush();
-        let all: String = seen.try_iter().collect();
+        let all: String = received.try_iter().collect();
         assert_eq!(all.lines().count(), 1_000, "and nothing is lost");
     }
 
     #[test]
-    fn a_terminal_that_is_gone_is_written_to_no_more() {
+    fn nothing_is_written_to_a_closed_terminal() {
         for errno in [rustix::io::Errno::IO, rustix::io::Errno::PIPE] {
-            let (screen, allow, _seen) = slow();
+            let (screen, allow, _seen) = slow_writer();
             allow.send(Err(errno.into())).expect("the thread waits");
             screen.print("one");
             screen.flush();
@@ -346,8 +343,8 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_may_have_room_again() {
-        let (screen, allow, seen) = slow();
+    fn writing_continues_after_a_full_disk() {
+        let (screen, allow, received) = slow_writer();
         allow.send(Err(rustix::io::Errno::NOSPC.into())).expect("the thread waits");
         screen.print("one");
         screen.flush();
@@ -355,18 +352,18 @@ mod tests {
         allow.send(Ok(())).expect("the thread waits");
         screen.print("two");
         screen.flush();
-        assert_eq!(seen.try_iter().collect::<String>(), "one\ntwo\n");
+        assert_eq!(received.try_iter().collect::<String>(), "one\ntwo\n");
     }
 
     #[test]
-    fn moving_lines_are_cut_taken_away_and_drawn_again_below_what_is_printed() {
+    fn live_lines_are_cut_erased_and_redrawn_below_printed_text() {
         let now = Instant::now();
         let line = LiveLine {
             text: "a step with a very long description of what it does".to_owned(),
             since: now,
         };
         let progress = Some(Progress { over: 1, all: 2, more: 3, since: now });
-        let drawn = LiveArea { lines: vec![line], progress }.drawn(0, 50);
+        let drawn = LiveArea { lines: vec![line], progress }.render(0, 50);
         assert_eq!(drawn.len(), 2);
         assert!(
             drawn.iter().all(|line| unicode_width::UnicodeWidthStr::width(line.as_str()) < 50),

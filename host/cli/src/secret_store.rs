@@ -1,4 +1,4 @@
-//! Opens secret stores when a secret is first needed, and keeps them open for one command.
+//! Opens and writes secret stores, with the operator's keys or passphrase.
 
 use crate::context::{Context, SettingOrigin};
 use crate::failure::Failure;
@@ -9,8 +9,8 @@ use runbook_secrets::{
 };
 use std::path::Path;
 
-/// The private keys that the operator has. Missing default keys are no error: the store may need a
-/// passphrase only.
+/// The private keys of the operator. A missing default key is not an error, because a store may
+/// need only a passphrase.
 pub fn identities(context: &Context) -> Result<Identities, Failure> {
     let mut identities = Identities::default();
     for path in &context.identities {
@@ -23,8 +23,8 @@ pub fn identities(context: &Context) -> Result<Identities, Failure> {
     Ok(identities)
 }
 
-/// Takes a passphrase from the file that the operator names, or asks for it on the terminal, once
-/// for each question.
+/// Answers a question for a passphrase from the file that the operator names, or by asking on the
+/// terminal.
 pub fn prompt(context: &Context) -> Prompt {
     let context = context.clone();
     Prompt::new(move |question| match &context.passphrase_file {
@@ -35,7 +35,7 @@ pub fn prompt(context: &Context) -> Prompt {
     })
 }
 
-/// The first line of a file that nobody else can read.
+/// The first line of a passphrase file, which only its owner may be able to read.
 fn passphrase_in(path: &Path) -> Result<SecretString, Failure> {
     let bytes = files::read_private(path).map_err(Failure::usage)?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -44,7 +44,7 @@ fn passphrase_in(path: &Path) -> Result<SecretString, Failure> {
     Ok(SecretString::from(text.trim_end_matches('\r').to_owned()))
 }
 
-/// Opens a store; `None` if its file is not there.
+/// Opens a store; `None` if its file does not exist.
 pub fn open(context: &Context, path: &Path) -> Result<Option<Store>, Failure> {
     let Some(bytes) = files::read(path).map_err(Failure::usage)? else { return Ok(None) };
     let origin = path.display().to_string();
@@ -59,33 +59,35 @@ pub fn open(context: &Context, path: &Path) -> Result<Option<Store>, Failure> {
     })
 }
 
-/// Whom a store is encrypted to: its `.recipients` file; else its passphrase; else the operator's
-/// own keys, which are written down beside it.
+/// The recipients of a store: those in its `.recipients` file; else its passphrase; else the
+/// operator's own keys, which are then written to a `.recipients` file.
 pub fn recipients(context: &Context, path: &Path, store: &Store) -> Result<Recipients, Failure> {
-    let beside = files::recipients_path(path);
-    if let Some(text) = files::read(&beside).map_err(Failure::usage)? {
+    let recipients_file = files::recipients_path(path);
+    if let Some(text) = files::read(&recipients_file).map_err(Failure::usage)? {
         let text = String::from_utf8_lossy(&text).into_owned();
-        return Recipients::parse(&text, &beside.display().to_string()).map_err(Failure::usage);
+        return Recipients::parse(&text, &recipients_file.display().to_string())
+            .map_err(Failure::usage);
     }
     if let Some(passphrase) = store.passphrase(WorkFactor::default()) {
         return Ok(passphrase);
     }
-    let own: Vec<String> = identities(context)?.recipients().map(str::to_owned).collect();
-    if own.is_empty() {
+    let own_recipients: Vec<String> =
+        identities(context)?.recipients().map(str::to_owned).collect();
+    if own_recipients.is_empty() {
         return Err(Failure::usage(format!("`{}` has no recipients", path.display()))
             .hint("make a key with `runbook secret keygen`")
-            .hint(format!("or write one recipient a line into `{}`", beside.display())));
+            .hint(format!("or write one recipient a line into `{}`", recipients_file.display())));
     }
-    let text = own.join("\n") + "\n";
-    files::write_public(&beside, text.as_bytes()).map_err(Failure::usage)?;
-    Recipients::parse(&text, &beside.display().to_string()).map_err(Failure::usage)
+    let text = own_recipients.join("\n") + "\n";
+    files::write_public(&recipients_file, text.as_bytes()).map_err(Failure::usage)?;
+    Recipients::parse(&text, &recipients_file.display().to_string()).map_err(Failure::usage)
 }
 
-/// A new store behind a passphrase that is asked for twice.
+/// The recipients for a new store with a passphrase, which is asked for twice.
 pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
     if let Some(path) = &context.passphrase_file {
         return Ok(Recipients::passphrase(
-            long_enough(passphrase_in(path)?)?,
+            require_minimum_length(passphrase_in(path)?)?,
             WorkFactor::default(),
         ));
     }
@@ -98,10 +100,10 @@ pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
     if first.expose_secret() != second.expose_secret() {
         return Err(Failure::usage("the two passphrases differ; nothing was changed"));
     }
-    Ok(Recipients::passphrase(long_enough(first)?, WorkFactor::default()))
+    Ok(Recipients::passphrase(require_minimum_length(first)?, WorkFactor::default()))
 }
 
-fn long_enough(passphrase: SecretString) -> Result<SecretString, Failure> {
+fn require_minimum_length(passphrase: SecretString) -> Result<SecretString, Failure> {
     if passphrase.expose_secret().chars().count() < 8 {
         return Err(Failure::usage(
             "a passphrase needs at least 8 characters; nothing was changed",
@@ -110,7 +112,7 @@ fn long_enough(passphrase: SecretString) -> Result<SecretString, Failure> {
     Ok(passphrase)
 }
 
-/// Writes a store for `recipients`, unless the operator could not open it any more.
+/// Encrypts a store to `recipients` and writes it, unless the operator could not open it any more.
 pub fn write(
     context: &Context,
     path: &Path,

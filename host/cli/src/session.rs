@@ -1,11 +1,10 @@
-//! One execution of a run by this process: its journal, its plugins, its signals and its clock,
-//! opened once.
+//! One execution of a run by this process, with its journal, plugins, signals and clock.
 
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::interactive::{Next, OperatorPrompt};
+use crate::interactive::{OperatorPrompt, PromptOutcome};
 use crate::live::Live;
 use crate::output_arguments::OutputArgs;
 use crate::plugin_caller::PluginCaller;
@@ -15,36 +14,36 @@ use crate::system_clock::SystemClock;
 use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
-    Changes, Decision, Journal, Options, OutsideWindow, Plan, Reporter, RetryOf, Run, RunError,
-    RunId, RunOutcome, StepId, Stopped, Trigger, UndoText,
+    ChangePolicy, Decision, Journal, Options, OutsideWindow, Plan, Reporter, RetryOf, Run,
+    RunError, RunId, RunOutcome, StepId, StopReason, Trigger, UndoText,
 };
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How often the journal is read for a request to end the run.
-const CANCEL_LOOK: Duration = Duration::from_millis(500);
+/// How often the journal is read for a request to cancel the run.
+const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How many runs must have succeeded before it is known what is usual.
-const ENOUGH_RUNS: usize = 3;
+/// How many runs must have succeeded before a usual duration is computed.
+const MIN_RUNS_FOR_USUAL: usize = 3;
 
 /// How many of the last runs are read for the usual duration.
-const LOOKED_AT: usize = 21;
+const MAX_RUNS_READ: usize = 21;
 
 /// Which run is executed, and with what.
-pub struct SessionParts<'a, J> {
+pub struct SessionConfig<'a, J> {
     /// The id of the run.
     pub run: RunId,
     /// The plan of the run.
     pub plan: &'a Plan,
-    /// What calls its plugins.
+    /// Calls the plugins of the run.
     pub caller: PluginCaller,
-    /// Where it is written down.
+    /// The journal of the run.
     pub journal: J,
     /// The environment that `--env` chose, if any.
     pub environment: Option<&'a str>,
-    /// Whether it may run outside its window.
+    /// Whether the run may begin outside its window.
     pub outside: OutsideWindow,
 }
 
@@ -60,14 +59,14 @@ pub struct Session<'a, J> {
 }
 
 impl<'a, J: Journal> Session<'a, J> {
-    /// Opens it with signals that others look at too.
+    /// A session with signals that the caller shares with other sessions.
     pub fn with_signals(
         context: &'a Context,
         signals: &CancelSignals,
-        opening: SessionParts<'a, J>,
+        config: SessionConfig<'a, J>,
     ) -> Self {
-        let SessionParts { run, plan, caller, journal, environment, outside } = opening;
-        signals.is_of(&run.short());
+        let SessionConfig { run, plan, caller, journal, environment, outside } = config;
+        signals.set_run(&run.short());
         let options = Options {
             run,
             operator: context.operator.clone(),
@@ -78,7 +77,7 @@ impl<'a, J: Journal> Session<'a, J> {
             process: context.process.clone(),
             lease_ttl: execution::lease_ttl(),
             cancel: signals.cancel.clone(),
-            usual: None,
+            usual_duration: None,
             retry_of: None,
             outside_window: outside,
             is_dead: process::is_dead,
@@ -94,7 +93,7 @@ impl<'a, J: Journal> Session<'a, J> {
         }
     }
 
-    /// Where the run is written down.
+    /// The journal of the run.
     pub fn journal(&self) -> &J {
         &self.journal
     }
@@ -111,53 +110,54 @@ impl<'a, J: Journal> Session<'a, J> {
 }
 
 impl<'a> Session<'a, SqlJournal> {
-    /// Opens it for a run that is kept. From here on a signal ends the run and not the program, and
-    /// so does `runbook cancel`.
+    /// A session for a run that is kept in the journal. From here on a signal or `runbook cancel`
+    /// cancels the run; a signal does not end the program.
     ///
     /// # Errors
     /// Signals cannot be listened to.
     pub fn open(
         context: &'a Context,
-        opening: SessionParts<'a, SqlJournal>,
+        config: SessionConfig<'a, SqlJournal>,
     ) -> Result<Self, Failure> {
-        let session = Self::with_signals(context, &CancelSignals::new()?, opening);
-        session.heed_cancel();
+        let session = Self::with_signals(context, &CancelSignals::new()?, config);
+        session.watch_cancel_requests();
         Ok(session)
     }
 
-    /// The same session, whose new run tries another one again.
+    /// Marks the new run as a retry of another one.
     #[must_use]
-    pub fn trying_again(mut self, retry_of: Option<RetryOf>) -> Self {
+    pub fn with_retry_of(mut self, retry_of: Option<RetryOf>) -> Self {
         self.options.retry_of = retry_of;
         self
     }
 
-    /// The same session, which knows how long runs of this runbook take as a rule: the median of
-    /// those that succeeded. It is read only if slow runs are to be reported.
+    /// Adds the usual duration of this runbook: the median of its last successful runs. It is read
+    /// only if a notification is sent for slow runs.
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub async fn knowing_usual(mut self) -> Result<Self, Failure> {
+    pub async fn with_usual_duration(mut self) -> Result<Self, Failure> {
         if self.plan.notifies.iter().any(|notify| notify.on.contains(&Trigger::Slow)) {
-            let mut took = self
+            let mut durations = self
                 .journal
-                .durations(&self.plan.name, LOOKED_AT)
+                .durations(&self.plan.name, MAX_RUNS_READ)
                 .await
                 .map_err(Failure::engine)?;
-            took.sort_unstable();
-            self.options.usual = (took.len() >= ENOUGH_RUNS).then(|| took[took.len() / 2]);
+            durations.sort_unstable();
+            self.options.usual_duration =
+                (durations.len() >= MIN_RUNS_FOR_USUAL).then(|| durations[durations.len() / 2]);
         }
         Ok(self)
     }
 
-    /// Ends the run when `runbook cancel` asks for the end of this execution.
-    fn heed_cancel(&self) {
+    /// Starts a task that cancels the run when `runbook cancel` requests it in the journal.
+    fn watch_cancel_requests(&self) {
         let (journal, signals) = (self.journal.clone(), self.signals.clone());
         let (run, executor) = (self.options.run, self.options.executor);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(CANCEL_LOOK).await;
-                // A journal that cannot be read now stops the run elsewhere, if it must.
+                tokio::time::sleep(CANCEL_POLL_INTERVAL).await;
+                // An error is ignored: where the engine needs the journal, it stops the run.
                 if let Ok(Some(operator)) = journal.cancel_request(run, executor).await {
                     if !signals.is_cancelled() {
                         signals.cancel.cancel_for(&operator);
@@ -168,8 +168,8 @@ impl<'a> Session<'a, SqlJournal> {
         });
     }
 
-    /// Cancels the run before it goes on, so that it is only ended. Another person who cancels it
-    /// at the same moment is told who does already.
+    /// Cancels the run before it continues, so that no further step begins. The request is recorded
+    /// too, so that another person who cancels the run sees who was first.
     ///
     /// # Errors
     /// The journal cannot be written.
@@ -184,11 +184,11 @@ impl<'a> Session<'a, SqlJournal> {
         Ok(())
     }
 
-    /// Goes on with a run.
+    /// Continues a run.
     pub async fn resume(
         &self,
         decisions: &BTreeMap<StepId, Decision>,
-        changes: Changes,
+        changes: ChangePolicy,
         live: &mut Live,
     ) -> Result<RunOutcome, RunError> {
         self.run().resume(decisions, changes, live).await
@@ -204,30 +204,32 @@ impl<'a> Session<'a, SqlJournal> {
         self.run().undo(text, decisions, live).await
     }
 
-    /// Goes on with a run as long as it waits for something that a person at the terminal can say.
+    /// While the run is paused for a decision that the operator at the terminal can make: asks for
+    /// it and continues the run.
     ///
     /// # Errors
-    /// What they said cannot be written down.
-    pub async fn with_person(
+    /// The decision cannot be recorded.
+    pub async fn resume_with_operator(
         &self,
         mut outcome: Result<RunOutcome, RunError>,
-        changes: Changes,
+        changes: ChangePolicy,
         live: &mut Live,
     ) -> Result<Result<RunOutcome, RunError>, Failure> {
         let Self { context, journal, plan, signals, options, .. } = self;
-        let person = OperatorPrompt { context, journal, run: options.run, plan, signals };
-        while let Ok(RunOutcome { stopped: Stopped::Paused { .. }, state }) = &outcome {
-            let next = signals.while_prompting(Box::pin(person.ask(live, state.clone()))).await;
-            let Next::GoOn(decisions) = next? else { break };
+        let operator_prompt = OperatorPrompt { context, journal, run: options.run, plan, signals };
+        while let Ok(RunOutcome { stopped: StopReason::Paused { .. }, state }) = &outcome {
+            let next =
+                signals.while_prompting(Box::pin(operator_prompt.ask(live, state.clone()))).await;
+            let PromptOutcome::Resume(decisions) = next? else { break };
             outcome = self.resume(&decisions, changes, live).await;
         }
         Ok(outcome)
     }
 
-    /// Shows the end of a run and says how the program ends.
+    /// Shows the end of a run, writes its reports, and returns the exit status.
     ///
     /// # Errors
-    /// Why the run could not be executed.
+    /// The run could not be executed.
     pub async fn conclude(
         &self,
         outcome: Result<RunOutcome, RunError>,
@@ -238,11 +240,11 @@ impl<'a> Session<'a, SqlJournal> {
         let status = execution::status_of(&outcome.stopped, self.signals.status());
         let summary = live.summary();
         telemetry::send(summary).await;
-        // From here on a signal ends the program: nothing is left but to say how it was.
-        self.signals.release();
+        // From here on a signal ends the program, because only output is left to do.
+        self.signals.end_on_signal();
         live.flush();
-        if !output.has_stdout() {
-            ui::warn_if_unwritten(live.conclude(), execution::REPORT);
+        if !output.writes_to_stdout() {
+            ui::warn_if_unwritten(live.conclude(), execution::REPORT_DESCRIPTION);
         }
         execution::write_reports(summary, &output.report);
         ui::flush();

@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
 use std::path::PathBuf;
 
-/// How a runbook is filled in.
+/// The parameters and the environment of a runbook.
 #[derive(Debug, ClapArgs)]
 pub struct RunbookArgs {
     /// The parameters of the runbook.
@@ -42,7 +42,7 @@ pub struct RunArgs {
     pub output: OutputArgs,
 }
 
-/// How a list is written.
+/// The format of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ListFormat {
     /// Text for people

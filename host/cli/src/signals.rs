@@ -17,102 +17,103 @@ use tokio::sync::{mpsc, watch};
 pub enum SignalRequest {
     /// An orderly end; asked for again, a stop at once. Ctrl-C.
     Interrupt,
-    /// The same, by the system or another program.
+    /// The same as `Interrupt`, requested by the system or another program.
     Terminate,
     /// A stop at once, which can be resumed. Ctrl-\.
     StopNow,
-    /// The run goes on without a terminal.
+    /// To continue without a terminal.
     Detach,
-    /// A signal that a run ignores, although by default it would kill the program.
-    Nothing,
+    /// Nothing: the signal is ignored, although by default it would kill the program.
+    Ignore,
 }
 
-/// Every signal that would end the program by default and that is no crash of it, with what it asks
-/// for instead. Signals for real time ask for an end, too. In docs/semantics.md, which a test
-/// compares.
+/// Every signal that would end the program by default, except those of crashes, with what it
+/// requests instead. Real-time signals request `Terminate`. A test compares the table with
+/// docs/semantics.md.
 pub const SIGNALS: &[(Signal, &str, SignalRequest)] = &[
     (Signal::HUP, "SIGHUP", SignalRequest::Detach),
     (Signal::INT, "SIGINT", SignalRequest::Interrupt),
     (Signal::QUIT, "SIGQUIT", SignalRequest::StopNow),
-    (Signal::USR1, "SIGUSR1", SignalRequest::Nothing),
-    (Signal::USR2, "SIGUSR2", SignalRequest::Nothing),
+    (Signal::USR1, "SIGUSR1", SignalRequest::Ignore),
+    (Signal::USR2, "SIGUSR2", SignalRequest::Ignore),
     (Signal::ALARM, "SIGALRM", SignalRequest::Terminate),
     (Signal::TERM, "SIGTERM", SignalRequest::Terminate),
     (Signal::STKFLT, "SIGSTKFLT", SignalRequest::Terminate),
     (Signal::XCPU, "SIGXCPU", SignalRequest::Terminate),
-    // Writing beyond a limit is an error of the write then.
-    (Signal::XFSZ, "SIGXFSZ", SignalRequest::Nothing),
+    // The write beyond the limit then returns an error.
+    (Signal::XFSZ, "SIGXFSZ", SignalRequest::Ignore),
     (Signal::VTALARM, "SIGVTALRM", SignalRequest::Terminate),
     (Signal::PROF, "SIGPROF", SignalRequest::Terminate),
     (Signal::IO, "SIGIO", SignalRequest::Terminate),
     (Signal::POWER, "SIGPWR", SignalRequest::Terminate),
 ];
 
-/// The numbers of signals for real time that a C library may leave to programs.
+/// The numbers of real-time signals that a C library may leave to programs.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
-/// What the program executes, on which the effect of a signal depends.
+/// What the program executes. The effect of a signal depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalMode {
-    /// A run, which is undone as it says.
+    /// A run, which is undone as its runbook says.
     Run,
     /// Checks, which change nothing. They end with their terminal.
     Checks,
 }
 
-/// What signals ask of a run, and which signal ended it.
+/// Receives signals and cancels the run that this process executes.
 #[derive(Debug, Clone)]
 pub struct CancelSignals {
-    /// What the engine looks at.
+    /// The token by which the engine sees that it is cancelled.
     pub cancel: CancelToken,
     terminated: Arc<AtomicBool>,
-    /// Whether nothing is under way because a person is asked.
+    /// Whether the run is paused while the operator is asked.
     prompting: Arc<AtomicBool>,
-    /// Whether all is done but for what is still to be written to a terminal or pipe, which may
-    /// have no reader.
-    over: Arc<AtomicBool>,
+    /// Whether only output is left to be written. Its reader may be gone, so a signal then ends the
+    /// program at once.
+    only_output_left: Arc<AtomicBool>,
     hung_up: watch::Sender<bool>,
-    /// The run that it stops, as people are shown it.
+    /// The short id of the run, for messages.
     run: Arc<OnceLock<String>>,
 }
 
-/// How long a pause is cut into: the signals ends it at once.
-const SLICE: Duration = Duration::from_millis(100);
+/// How often a sleep checks whether it must end early.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl CancelSignals {
-    /// Listens: the first Ctrl-C or SIGTERM asks for an orderly end, the second for a stop now.
+    /// Listens for signals during a run. The first Ctrl-C or SIGTERM requests an orderly end, the
+    /// second a stop at once.
     pub fn new() -> Result<Self, Failure> {
-        Self::of(SignalMode::Run)
+        Self::with_mode(SignalMode::Run)
     }
 
-    /// The same, with the words for what is under way.
-    pub fn of(under_way: SignalMode) -> Result<Self, Failure> {
+    /// Listens for signals in this mode.
+    pub fn with_mode(mode: SignalMode) -> Result<Self, Failure> {
         let flag = || Arc::new(AtomicBool::new(false));
         let signals = Self {
             cancel: CancelToken::new(),
             terminated: flag(),
             prompting: flag(),
-            over: flag(),
+            only_output_left: flag(),
             hung_up: watch::Sender::new(false),
             run: Arc::new(OnceLock::new()),
         };
-        let mut demands = demands()?;
+        let mut signal_requests = signal_requests()?;
         let listener = signals.clone();
         tokio::spawn(async move {
-            while let Some(demand) = demands.recv().await {
-                listener.hear(demand, under_way);
+            while let Some(request) = signal_requests.recv().await {
+                listener.handle(request, mode);
             }
         });
         Ok(signals)
     }
 
-    fn hear(&self, demand: SignalRequest, under_way: SignalMode) {
-        let demand = match (demand, under_way) {
+    fn handle(&self, request: SignalRequest, mode: SignalMode) {
+        let request = match (request, mode) {
             (SignalRequest::Detach, SignalMode::Checks) => SignalRequest::Terminate,
-            (demand, SignalMode::Run | SignalMode::Checks) => demand,
+            (request, SignalMode::Run | SignalMode::Checks) => request,
         };
-        match demand {
-            SignalRequest::Nothing => return,
+        match request {
+            SignalRequest::Ignore => return,
             SignalRequest::Detach => return self.detach(),
             SignalRequest::Interrupt => self.cancel.cancel(),
             SignalRequest::Terminate => {
@@ -121,48 +122,47 @@ impl CancelSignals {
             }
             SignalRequest::StopNow => self.cancel.stop_now(),
         }
-        if self.over.load(Ordering::SeqCst) {
-            // What is left to be written is in the journal, too.
+        if self.only_output_left.load(Ordering::SeqCst) {
+            // What is not written yet is in the journal, too.
             std::process::exit(self.status().map_or(0, ExitStatus::code).into());
         }
-        match (under_way, self.cancel.level()) {
+        match (mode, self.cancel.level()) {
             (SignalMode::Checks, _) => {}
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly)
                 if self.prompting.load(Ordering::SeqCst) =>
             {
-                ui::notice("\nleft open; the run waits");
+                ui::print_stderr("\nleft open; the run waits");
             }
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) => {
-                // What that means where the run stands is told when it is written down.
-                ui::notice("cancelling: the run ends in order; once more to stop at once");
+                // An event says later what the run does now: it depends on its stage.
+                ui::print_stderr("cancelling: the run ends in order; once more to stop at once");
             }
             (SignalMode::Run, CancelLevel::Now) => {
-                ui::notice(&format!(
+                ui::print_stderr(&format!(
                     "stopping at once; nothing more is undone; `runbook resume {}` continues the \
                      run",
-                    self.named()
+                    self.run_name()
                 ));
             }
         }
     }
 
-    /// Says which run it stops.
-    pub fn is_of(&self, run: &str) {
-        // The first name stays: a program executes one run.
+    /// Sets the short id of the run, for messages.
+    pub fn set_run(&self, run: &str) {
+        // It is set once: a process executes one run.
         let _ = self.run.set(run.to_owned());
     }
 
-    fn named(&self) -> &str {
+    fn run_name(&self) -> &str {
         self.run.get().map_or("RUN", String::as_str)
     }
 
-    /// The terminal is gone, but the run continues: its steps are not undone because a laptop was
-    /// closed.
+    /// Continues the run without its terminal.
     fn detach(&self) {
         self.hung_up.send_replace(true);
-        if !self.over.load(Ordering::SeqCst) {
-            let run = self.named();
-            ui::notice(&format!(
+        if !self.only_output_left.load(Ordering::SeqCst) {
+            let run = self.run_name();
+            ui::print_stderr(&format!(
                 "the terminal hung up; the run goes on without it: `runbook show {run} --follow` \
                  shows how, `runbook cancel {run}` ends it"
             ));
@@ -171,16 +171,17 @@ impl CancelSignals {
 
     /// Waits until the terminal hangs up.
     pub async fn hung_up(&self) {
-        // The sender lives as long as `self`.
+        // It cannot fail, because `self` has the sender.
         let _ = self.hung_up.subscribe().wait_for(|hung_up| *hung_up).await;
     }
 
-    /// Whether there is still a terminal at which a person can be asked.
+    /// Whether there is still a terminal at which the operator can be asked.
     pub fn has_terminal(&self) -> bool {
-        !*self.hung_up.borrow() && ui::is_read()
+        !*self.hung_up.borrow() && ui::stderr_has_reader()
     }
 
-    /// Asks a person something while nothing is under way: Ctrl-C leaves the question open then.
+    /// Awaits the answer to a question while the run is paused. Ctrl-C then leaves the question
+    /// open.
     pub async fn while_prompting<T>(&self, question: impl Future<Output = T>) -> T {
         self.prompting.store(true, Ordering::SeqCst);
         let answer = question.await;
@@ -188,27 +189,27 @@ impl CancelSignals {
         answer
     }
 
-    /// Says that nothing is left to do but to write: a signal then ends the program.
-    pub fn release(&self) {
-        self.over.store(true, Ordering::SeqCst);
+    /// From now on a signal ends the program, because only output is left to be written.
+    pub fn end_on_signal(&self) {
+        self.only_output_left.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the end was asked for.
+    /// Whether an orderly end or a stop was requested.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.level() != CancelLevel::None
     }
 
-    /// Sleeps as long as `is_wanted` says so. Returns `false` if the end was asked for meanwhile,
-    /// or the result is not wanted any more.
+    /// Sleeps for a duration, but only while `is_wanted` returns `true` and nothing is cancelled.
+    /// Returns whether it slept to the end.
     pub async fn sleep_while(&self, pause: Duration, is_wanted: impl Fn() -> bool) -> bool {
         let end = tokio::time::Instant::now() + pause;
         while tokio::time::Instant::now() < end && !self.is_cancelled() && is_wanted() {
-            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SLICE)).await;
+            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + POLL_INTERVAL)).await;
         }
         !self.is_cancelled() && is_wanted()
     }
 
-    /// The exit status if a signal cancelled the run.
+    /// The exit status if a signal has cancelled the run.
     pub fn status(&self) -> Option<ExitStatus> {
         match (self.cancel.level(), self.terminated.load(Ordering::SeqCst)) {
             (CancelLevel::None, _) => None,
@@ -220,22 +221,22 @@ impl CancelSignals {
     }
 }
 
-/// All signals, each as what it asks for.
-fn demands() -> Result<mpsc::UnboundedReceiver<SignalRequest>, Failure> {
+/// A channel that receives a request for each signal.
+fn signal_requests() -> Result<mpsc::UnboundedReceiver<SignalRequest>, Failure> {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let listen = |number: i32, demand: SignalRequest| -> std::io::Result<()> {
+    let listen = |number: i32, request: SignalRequest| -> std::io::Result<()> {
         let mut signals = signal(SignalKind::from_raw(number))?;
         let sender = sender.clone();
         tokio::spawn(async move {
-            while signals.recv().await.is_some() && sender.send(demand).is_ok() {}
+            while signals.recv().await.is_some() && sender.send(request).is_ok() {}
         });
         Ok(())
     };
-    for (signal, _, demand) in SIGNALS {
-        listen(signal.as_raw(), *demand)?;
+    for (signal, _, request) in SIGNALS {
+        listen(signal.as_raw(), *request)?;
     }
     for number in REAL_TIME {
-        // A C library that keeps one of them for itself refuses it.
+        // A C library may refuse a signal that it uses itself.
         let _ = listen(number, SignalRequest::Terminate);
     }
     Ok(receiver)

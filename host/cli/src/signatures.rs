@@ -1,4 +1,4 @@
-//! Signatures of plugins: made, checked, and required where a trust file is in force.
+//! Makes and checks signatures of plugins, and requires them where a trust file is in force.
 
 use crate::component_file;
 use crate::context::Context;
@@ -7,32 +7,36 @@ use crate::failure::Failure;
 use crate::project::Project;
 use crate::{text_file, ui, writable};
 use runbook_authority::Digest;
-use runbook_authority::trust::{Signature, SigningKey, Trust, Untrusted};
+use runbook_authority::trust::{Signature, SigningKey, TrustError, TrustFile};
 use runbook_document::Diagnostics;
-use runbook_runtime::Verified;
+use runbook_runtime::VerifiedComponent;
 use runbook_secrets::files;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The trust files in force, each of which must accept every plugin that is a file.
+/// The trust files in force. Each of them must accept every plugin that is a file.
 #[derive(Debug, Default)]
-pub struct TrustFiles(Vec<(PathBuf, Trust)>);
+pub struct TrustFiles(Vec<(PathBuf, TrustFile)>);
 
 impl TrustFiles {
-    /// Reads them. An unreadable one stops everything.
+    /// Reads the trust files of the host, the operator and the working directory.
+    ///
+    /// # Errors
+    /// One of them cannot be read or has a mistake.
     pub fn load(context: &Context) -> Result<Self, Failure> {
-        Self::of(&context.trusts)
+        Self::of(&context.trust_files)
     }
 
-    /// Those, and what projects add.
+    /// As [`Self::load`], with the trust files of these projects, too.
     pub fn with_projects(context: &Context, projects: &[Project]) -> Result<Self, Failure> {
         let all = context
-            .trusts
+            .trust_files
             .iter()
             .chain(projects.iter().filter_map(|project| project.trust.as_ref()));
         Self::of(all)
     }
 
+    /// Reads these trust files.
     fn of<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<Self, Failure> {
         paths
             .into_iter()
@@ -41,69 +45,76 @@ impl TrustFiles {
             .map(Self)
     }
 
-    /// Whether none is in force.
+    /// Whether no trust file is in force.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Refuses a component that no accepted key has signed.
-    pub fn judge(&self, file: &Path, plugin: &Verified) -> Result<(), Failure> {
+    /// Fails unless each trust file accepts the signature of the component.
+    pub fn require_signature(
+        &self,
+        file: &Path,
+        plugin: &VerifiedComponent,
+    ) -> Result<(), Failure> {
         if self.0.is_empty() {
             return Ok(());
         }
         let name = &plugin.manifest().name;
         let signature = read(file)?;
-        self.keys(name, plugin.digest(), signature.as_ref())
+        self.accepted_keys(name, plugin.digest(), signature.as_ref())
             .map(|_| ())
             .map_err(|(path, why)| refusal(name, (file, path), &why))
     }
 
-    /// The name of the key that each file accepts for a plugin, or the first file that accepts
-    /// none.
-    fn keys(
+    /// The names of the keys by which the trust files accept a plugin.
+    ///
+    /// # Errors
+    /// The first trust file that accepts none, and why.
+    fn accepted_keys(
         &self,
         name: &str,
         digest: &Digest,
         signature: Option<&Signature>,
-    ) -> Result<Vec<&str>, (&Path, Untrusted)> {
-        let judged = self.0.iter().map(|(path, trust)| {
+    ) -> Result<Vec<&str>, (&Path, TrustError)> {
+        let verdicts = self.0.iter().map(|(path, trust)| {
             match trust.judge(name, digest, signature, &today()) {
                 Ok(key) => Ok(key.name.as_str()),
                 Err(untrusted) => Err((path.as_path(), untrusted)),
             }
         });
-        let mut names: Vec<&str> = judged.collect::<Result<_, _>>()?;
+        let mut names: Vec<&str> = verdicts.collect::<Result<_, _>>()?;
         names.dedup();
         Ok(names)
     }
 }
 
-fn read_trust(path: &Path) -> Result<Trust, Failure> {
+fn read_trust(path: &Path) -> Result<TrustFile, Failure> {
     let source = text_file::source(path).map_err(|error| {
         Failure::refused(format!("the trust file `{}` cannot be read: {error}", path.display()))
     })?;
-    writable::warn("the trust file", path);
+    writable::warn_if_world_writable("the trust file", path);
     let mut diagnostics = Diagnostics::default();
-    Trust::parse(&source, &mut diagnostics)
+    TrustFile::parse(&source, &mut diagnostics)
         .ok_or(Failure::Findings { status: ExitStatus::Refused, diagnostics })
 }
 
-fn refusal(name: &str, (file, trust): (&Path, &Path), untrusted: &Untrusted) -> Failure {
+/// The failure for a plugin that a trust file does not accept.
+fn refusal(name: &str, (file, trust): (&Path, &Path), untrusted: &TrustError) -> Failure {
     let help = match untrusted {
-        Untrusted::OtherDigest { .. } | Untrusted::Forged { .. } => format!(
+        TrustError::OtherDigest { .. } | TrustError::Forged { .. } => format!(
             "put back the file that was signed; or, if the change is right, have it reviewed and \
              signed: `runbook plugin sign {} --key FILE`",
-            runbook_text::file(&file.display().to_string())
+            runbook_text::file_argument(&file.display().to_string())
         ),
-        Untrusted::Unsigned => {
+        TrustError::Unsigned => {
             format!(
                 "have it reviewed and signed: `runbook plugin sign {} --key FILE`",
-                runbook_text::file(&file.display().to_string())
+                runbook_text::file_argument(&file.display().to_string())
             )
         }
-        Untrusted::UnknownKey { .. }
-        | Untrusted::OtherPlugins { .. }
-        | Untrusted::Expired { .. } => {
+        TrustError::UnknownKey { .. }
+        | TrustError::OtherPlugins { .. }
+        | TrustError::Expired { .. } => {
             format!(
                 "have `{}` changed by its owner, or the plugin signed by a key that is accepted \
                  for it",
@@ -145,41 +156,44 @@ fn read(file: &Path) -> Result<Option<Signature>, Failure> {
     }
 }
 
-/// What is known of the signature beside a component.
+/// The status of the signature beside a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignatureState {
-    /// In one line, for a person.
+pub struct SignatureStatus {
+    /// The status in one line, for people.
     pub text: String,
-    /// Whether the trust file in force accepts it.
+    /// Whether all trust files in force accept it, and there is at least one.
     pub is_trusted: bool,
-    /// Whether there is a signature and it is not of these bytes: the file or the signature was
-    /// changed.
+    /// Whether the signature is not of these bytes: the component or the signature was changed.
     pub is_wrong: bool,
 }
 
-/// What is known of the signature beside a component, under the trust file in force.
-pub fn state(
+/// The status of the signature beside a component, under the trust files in force.
+pub fn status(
     trust: &TrustFiles,
     file: &Path,
     name: &str,
     digest: &Digest,
-) -> Result<SignatureState, Failure> {
-    let not_trusted = |text: String| SignatureState { text, is_trusted: false, is_wrong: false };
+) -> Result<SignatureStatus, Failure> {
+    let not_trusted = |text: String| SignatureStatus { text, is_trusted: false, is_wrong: false };
     let Some(signature) = read(file)? else { return Ok(not_trusted("none".to_owned())) };
-    if let Err(untrusted) = signature.check(digest) {
-        return Ok(SignatureState {
+    if let Err(untrusted) = signature.verify(digest) {
+        return Ok(SignatureStatus {
             text: format!("NOT good: {untrusted}"),
             is_trusted: false,
             is_wrong: true,
         });
     }
-    let by = format!("good, by key {}", signature.key);
-    Ok(match trust.keys(name, digest, Some(&signature)) {
-        Ok(names) if names.is_empty() => not_trusted(format!("{by}; no trust file is in force")),
+    let verdict = format!("good, by key {}", signature.key);
+    Ok(match trust.accepted_keys(name, digest, Some(&signature)) {
+        Ok(names) if names.is_empty() => {
+            not_trusted(format!("{verdict}; no trust file is in force"))
+        }
         Ok(names) => {
-            let text =
-                format!("{by}, which is `{}`, accepted for this plugin", names.join("` and `"));
-            SignatureState { text, is_trusted: true, is_wrong: false }
+            let text = format!(
+                "{verdict}, which is `{}`, accepted for this plugin",
+                names.join("` and `")
+            );
+            SignatureStatus { text, is_trusted: true, is_wrong: false }
         }
         Err((path, untrusted)) => {
             not_trusted(format!("NOT trusted by `{}`: {untrusted}", path.display()))
@@ -209,7 +223,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
         Failure::usage(format!("`{}` is not a signing key", key.display()))
             .hint("make one with `runbook plugin keygen`")
     })?;
-    // Only a valid plugin is signed, not arbitrary bytes.
+    // Only a valid plugin is signed, never arbitrary bytes.
     let inspected = component_file::read_and_inspect(file)?;
     let path = signature_path(file);
     files::write_public(&path, key.sign(&inspected.digest).render().as_bytes())
@@ -227,13 +241,16 @@ pub fn verify(context: &Context, file: &Path) -> Result<ExitStatus, Failure> {
     let inspected = component_file::read_and_inspect(file)?;
     let trust = TrustFiles::load(context)?;
     let name = &inspected.manifest.name;
-    match trust.keys(name, &inspected.digest, read(file)?.as_ref()) {
-        Ok(keys) if keys.is_empty() => Err(Failure::usage("no trust file is in force")
-            .hint("name one with `--trust FILE`, or make /etc/runbook/trust.toml")),
-        Ok(keys) => {
-            let (version, keys) = (&inspected.manifest.version, keys.join("` and `"));
+    match trust.accepted_keys(name, &inspected.digest, read(file)?.as_ref()) {
+        Ok(accepted_keys) if accepted_keys.is_empty() => {
+            Err(Failure::usage("no trust file is in force")
+                .hint("name one with `--trust FILE`, or make /etc/runbook/trust.toml"))
+        }
+        Ok(accepted_keys) => {
+            let (version, accepted_keys) =
+                (&inspected.manifest.version, accepted_keys.join("` and `"));
             ui::data(&format!(
-                "{name} {version}: trusted, signed by `{keys}`\n{}",
+                "{name} {version}: trusted, signed by `{accepted_keys}`\n{}",
                 inspected.digest
             ))?;
             Ok(ExitStatus::Success)

@@ -3,7 +3,7 @@
 use runbook_engine::Clock;
 use std::time::Duration;
 
-/// Time since the machine started, its sleep included: a lease goes on while a laptop sleeps.
+/// Time since boot, including suspend, because a lease also expires while a laptop sleeps.
 pub fn monotonic() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
@@ -15,7 +15,7 @@ pub fn monotonic() -> Duration {
 pub struct SystemClock;
 
 impl SystemClock {
-    /// All of them show the same.
+    /// A handle to the clocks.
     pub fn new() -> Self {
         Self
     }

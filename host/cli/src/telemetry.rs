@@ -1,5 +1,5 @@
-//! Sends the trace of a run that has ended, by OTLP over HTTP, where the standard `OTEL_…`
-//! variables say to. A collector that does not answer gives a warning; no run depends on it.
+//! Sends the trace of a run that has ended by OTLP over HTTP to the endpoint of the standard
+//! `OTEL_…` variables. An error is only a warning.
 
 use crate::ui;
 use opentelemetry::trace::{
@@ -15,13 +15,13 @@ use runbook_report::trace::{TraceSpan, trace};
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
-/// How long an operator waits for a collector at most.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit for sending a trace.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of an answer of a collector. It says little: which spans it did not take.
-const MAX_ANSWER: usize = 1 << 20;
+/// The limit for the response of a collector, in bytes.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// Either of them says where to.
+/// The variables for the endpoint. One of them is enough.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 /// Sends the trace of a run, if the run has ended and an endpoint is set.
@@ -30,43 +30,43 @@ pub async fn send(summary: &Summary) {
         return;
     }
     let Some(spans) = trace(summary) else { return };
-    let sent = match tokio::time::timeout(PATIENCE, send_now(&summary.run, &spans)).await {
-        Ok(sent) => sent.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("the collector did not answer within {} s", PATIENCE.as_secs())),
+    let result = match tokio::time::timeout(TIMEOUT, export_spans(&summary.run, &spans)).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the collector did not answer within {} s", TIMEOUT.as_secs())),
     };
-    if let Err(error) = sent {
+    if let Err(error) = result {
         ui::warning(&format!("the trace of the run could not be sent: {error}"));
     }
 }
 
 fn is_configured() -> bool {
-    let given = |name: &str| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
-    let is = |name: &str, word: &str| {
+    let is_set = |name: &str| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
+    let equals = |name: &str, word: &str| {
         std::env::var(name).is_ok_and(|value| value.trim().eq_ignore_ascii_case(word))
     };
-    ENDPOINTS.into_iter().any(given)
-        && !is("OTEL_SDK_DISABLED", "true")
-        && !is("OTEL_TRACES_EXPORTER", "none")
+    ENDPOINTS.into_iter().any(is_set)
+        && !equals("OTEL_SDK_DISABLED", "true")
+        && !equals("OTEL_TRACES_EXPORTER", "none")
 }
 
-async fn send_now(run: &str, spans: &[TraceSpan]) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn export_spans(run: &str, spans: &[TraceSpan]) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut exporter =
         SpanExporter::builder().with_http().with_http_client(Client::new()?).build()?;
     let builder = Resource::builder();
-    // `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` are read by the builder, and win.
-    let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
-    let builder = if named { builder } else { builder.with_service_name("runbook") };
+    // The builder reads `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which have priority.
+    let has_service_name = std::env::var_os("OTEL_SERVICE_NAME").is_some();
+    let builder = if has_service_name { builder } else { builder.with_service_name("runbook") };
     exporter.set_resource(
         &builder
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build(),
     );
     let trace_id = uuid::Uuid::parse_str(run)?.as_u128();
-    let batch: Vec<SpanData> = spans.iter().map(|span| data(trace_id, span)).collect();
+    let batch: Vec<SpanData> = spans.iter().map(|span| span_data(trace_id, span)).collect();
     Ok(exporter.export(batch).await?)
 }
 
-fn data(trace_id: u128, span: &TraceSpan) -> SpanData {
+fn span_data(trace_id: u128, span: &TraceSpan) -> SpanData {
     let (trace, id) = (TraceId::from(trace_id), SpanId::from(span.id));
     SpanData {
         span_context: SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::NONE),
@@ -91,8 +91,8 @@ fn data(trace_id: u128, span: &TraceSpan) -> SpanData {
     }
 }
 
-/// Carries what the exporter sends. It follows no redirect and uses no proxy: where traces go is
-/// what `OTEL_…` says, and the program has one answer to `HTTPS_PROXY` for all that it sends.
+/// The HTTP client of the exporter. It follows no redirect and uses no proxy, so that traces are
+/// sent only to the configured endpoint. The program ignores `HTTPS_PROXY` everywhere.
 #[derive(Debug)]
 struct Client(reqwest::Client);
 
@@ -101,10 +101,10 @@ impl Client {
     /// This machine has no certificate authorities.
     fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
         let client = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            // The authorities that plugins' requests are judged by.
+            // The same certificate authorities as for requests of plugins.
             .tls_backend_preconfigured(runbook_runtime::system_tls()?);
         Ok(Self(client.build()?))
     }
@@ -120,10 +120,11 @@ impl HttpClient for Client {
         }
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(
-                    format!("the collector answered with more than {MAX_ANSWER} bytes").into()
-                );
+            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+                return Err(format!(
+                    "the collector answered with more than {MAX_RESPONSE_BYTES} bytes"
+                )
+                .into());
             }
             body.extend_from_slice(&chunk);
         }

@@ -1,14 +1,14 @@
-//! A temporary journal: checks change nothing, so there is nothing to resume after a crash, and
-//! nothing is synced.
+//! A journal in memory, for runs of checks: they change nothing, so there is nothing to resume
+//! after a crash.
 
 use runbook_engine::{
-    Acquired, Fence, FencedAppend, Journal, Lease, LeaseRequest, Record, Renewed, RunHeader, RunId,
-    RunSummary, StoredRun,
+    AcquireResult, Fence, FencedAppend, Journal, Lease, LeaseRequest, Record, RenewResult,
+    RunHeader, RunId, RunSummary, StoredRun,
 };
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 
-/// The one run of this journal.
+/// A journal in memory for one run.
 #[derive(Debug)]
 pub struct TemporaryJournal {
     header: RunHeader,
@@ -16,7 +16,7 @@ pub struct TemporaryJournal {
 }
 
 impl TemporaryJournal {
-    /// A journal of one run.
+    /// An empty journal for the run with this header.
     pub fn new(header: RunHeader) -> Self {
         Self { header, records: Mutex::default() }
     }
@@ -45,7 +45,7 @@ impl Journal for TemporaryJournal {
         _fence: &Fence<'_>,
     ) -> Result<FencedAppend, Infallible> {
         self.push(record);
-        Ok(FencedAppend::Kept)
+        Ok(FencedAppend::Written)
     }
 
     async fn load(&self, _run: RunId) -> Result<StoredRun, Infallible> {
@@ -57,8 +57,8 @@ impl Journal for TemporaryJournal {
         Ok(Vec::new())
     }
 
-    async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Infallible> {
-        Ok(Acquired::Held(Lease {
+    async fn acquire(&self, request: &LeaseRequest) -> Result<AcquireResult, Infallible> {
+        Ok(AcquireResult::Held(Lease {
             name: request.name.clone(),
             token: 1,
             taken_from: None,
@@ -71,8 +71,8 @@ impl Journal for TemporaryJournal {
         _lease: &Lease,
         _now: jiff::Timestamp,
         _ttl: std::time::Duration,
-    ) -> Result<Renewed, Infallible> {
-        Ok(Renewed::Held)
+    ) -> Result<RenewResult, Infallible> {
+        Ok(RenewResult::Held)
     }
 
     async fn release(&self, _lease: &Lease) -> Result<(), Infallible> {

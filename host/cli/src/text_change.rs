@@ -1,27 +1,25 @@
-//! How the text of a runbook departs from the one that was reviewed, in the form in which people
-//! review changes.
+//! Shows how the texts of a runbook differ from the reviewed ones, as unified diffs.
 
 use runbook_text::line;
 use similar::{ChangeTag, TextDiff};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// Lines around a change, so that a reader knows where it stands.
+/// The number of context lines around a change.
 const CONTEXT: usize = 3;
 
-/// One file of a runbook that is not as it was reviewed.
+/// One file of a runbook that differs from its reviewed text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextChange {
     /// Its path in the folder of the runbook.
     pub file: String,
-    /// Its text when it was reviewed; `None` if it was no part of the runbook.
+    /// Its text when it was reviewed; `None` if it was not part of the runbook.
     pub old: Option<String>,
     /// Its text now; `None` if it is not part of the runbook any more.
     pub new: Option<String>,
 }
 
-/// Every file that differs. A comment or a blank line is a difference too; the person who accepts
-/// it sees that it is no more.
+/// The files that differ. A difference in comments or blank lines counts, too.
 pub fn between(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<TextChange> {
     let files: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let changes = files.into_iter().map(|file| TextChange {
@@ -33,7 +31,7 @@ pub fn between(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -
 }
 
 impl TextChange {
-    /// What happened to the file, then a unified difference.
+    /// What happened to the file, then a unified diff.
     pub fn render(&self) -> String {
         let what = match (&self.old, &self.new) {
             (None, _) => "is a new part of the runbook",
@@ -48,12 +46,12 @@ impl TextChange {
             let _ = writeln!(text, "    {}", hunk.header());
             let (mut removed, mut added) = (String::new(), String::new());
             for change in hunk.iter_changes() {
-                let shown = line(change.value().strip_suffix('\n').unwrap_or(change.value()));
-                let _ = writeln!(text, "    {}{shown}", change.tag());
-                let seen = change.value().chars().filter(|c| is_seen(*c));
+                let text_line = line(change.value().strip_suffix('\n').unwrap_or(change.value()));
+                let _ = writeln!(text, "    {}{text_line}", change.tag());
+                let visible = change.value().chars().filter(|c| is_visible(*c));
                 match change.tag() {
-                    ChangeTag::Delete => removed.extend(seen),
-                    ChangeTag::Insert => added.extend(seen),
+                    ChangeTag::Delete => removed.extend(visible),
+                    ChangeTag::Insert => added.extend(visible),
                     ChangeTag::Equal => {}
                 }
             }
@@ -69,8 +67,8 @@ impl TextChange {
     }
 }
 
-/// Whether a reader of the difference sees the character.
-fn is_seen(c: char) -> bool {
+/// Whether the character is visible in a diff.
+fn is_visible(c: char) -> bool {
     !c.is_whitespace() && runbook_text::first_hidden(c.encode_utf8(&mut [0; 4])).is_none()
 }
 
@@ -78,7 +76,7 @@ fn is_seen(c: char) -> bool {
 mod tests {
     use super::*;
 
-    fn rendered(old: Option<&str>, new: Option<&str>) -> String {
+    fn render(old: Option<&str>, new: Option<&str>) -> String {
         let change = TextChange {
             file: "r.toml".to_owned(),
             old: old.map(str::to_owned),
@@ -88,9 +86,8 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_changed_stands_among_its_neighbours() {
-        let text =
-            rendered(Some("a\nb\nc\nd\ne\nf\ng\nh\ni\n"), Some("a\nb\nc\nd\nE\nf\ng\nh\ni\n"));
+    fn a_changed_line_is_shown_with_the_lines_around_it() {
+        let text = render(Some("a\nb\nc\nd\ne\nf\ng\nh\ni\n"), Some("a\nb\nc\nd\nE\nf\ng\nh\ni\n"));
         assert_eq!(
             text,
             "  file `r.toml` has another text:\n    @@ -2,7 +2,7 \
@@ -99,9 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn a_text_steers_no_terminal_and_begins_no_line_of_its_own() {
-        let text =
-            rendered(Some("a = 1\n"), Some("a = 1 # \u{1b}[2K\rnothing\u{202e}\u{2028}+b\n"));
+    fn control_characters_in_a_text_are_escaped_and_begin_no_line() {
+        let text = render(Some("a = 1\n"), Some("a = 1 # \u{1b}[2K\rnothing\u{202e}\u{2028}+b\n"));
         assert!(
             text.chars().all(|c| c == '\n' || runbook_text::first_hidden(&c.to_string()).is_none()),
             "{text:?}"
@@ -116,24 +112,24 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_nobody_can_see_is_called_so() {
+    fn a_change_of_invisible_characters_alone_is_marked() {
         for (old, new) in
             [("a\n", "a\r\n"), ("a\n", "a"), ("a b\n", "a\tb\n"), ("a\n", "a \n"), ("a\n", "a\n\n")]
         {
-            let text = rendered(Some(old), Some(new));
+            let text = render(Some(old), Some(new));
             assert!(text.contains("differ only in white space"), "{old:?} {new:?}: {text}");
         }
-        assert!(!rendered(Some("a\n"), Some("b\n")).contains("differ only"));
+        assert!(!render(Some("a\n"), Some("b\n")).contains("differ only"));
     }
 
     #[test]
-    fn a_file_that_came_or_went_is_shown_whole() {
+    fn an_added_or_removed_file_is_shown_whole() {
         assert!(
-            rendered(None, Some("a\nb\n"))
+            render(None, Some("a\nb\n"))
                 .ends_with("is a new part of the runbook:\n    @@ -0,0 +1,2 @@\n    +a\n    +b")
         );
         assert!(
-            rendered(Some("a\n"), None)
+            render(Some("a\n"), None)
                 .ends_with("is no longer a part of the runbook:\n    @@ -1 +0,0 @@\n    -a")
         );
     }

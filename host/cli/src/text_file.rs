@@ -1,8 +1,8 @@
-//! Files that the program reads as a text: runbooks and what they include, lockfiles, boundaries,
-//! waivers, trust files, settings.
+//! Reads text files: runbooks and the files that they include, lockfiles, boundaries, waivers,
+//! trust files, settings.
 //!
-//! One rule for all of them: a regular file of a bounded size. What is not one (a pipe, a device, a
-//! folder) is never waited for and never read.
+//! All of them must be regular files of a bounded size. Pipes, devices and folders are never opened
+//! for reading, because that could block.
 
 use runbook_document::Source;
 use runbook_regular_file::{Links, open, read_all};
@@ -11,64 +11,67 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// No text that a person writes or reviews comes near this.
+/// The largest text file, in bytes. Files that people write or review are much smaller.
 pub const MAX_BYTES: u64 = 16 << 20;
 
 /// The text of a file.
 ///
 /// # Errors
-/// Whatever the system says; [`io::ErrorKind::InvalidInput`] for what is no regular file,
-/// [`io::ErrorKind::FileTooLarge`] and [`io::ErrorKind::InvalidData`] for what is too large, or no
-/// UTF-8.
+/// Errors of the system; [`io::ErrorKind::InvalidInput`] if it is not a regular file,
+/// [`io::ErrorKind::FileTooLarge`] if it is too large, and [`io::ErrorKind::InvalidData`] if it is
+/// not UTF-8.
 pub fn read(path: &Path) -> io::Result<String> {
-    text_of(open(path, Links::Follow)?)
+    decode(open(path, Links::Follow)?)
 }
 
-/// A file with the name that findings show.
+/// Reads a file as the source of diagnostics.
 ///
 /// # Errors
 /// As [`read`].
 pub fn source(path: &Path) -> io::Result<Arc<Source>> {
-    Ok(named(path, path.display().to_string(), read(path)?))
+    Ok(named_source(path, path.display().to_string(), read(path)?))
 }
 
-/// A text that was read from a file, and the name that findings call it by. If the file lies
-/// elsewhere than its path says, its lines are not quoted: a checkout may have a link to a key that
+/// A text that was read from `path`, as the source of diagnostics with this name. If the path is a
+/// link to elsewhere, diagnostics do not quote its lines: a checkout may have a link to a key that
 /// the user of this program can read.
-pub fn named(path: &Path, name: String, text: String) -> Arc<Source> {
-    if elsewhere(path).is_some() { Source::unquoted(name, text) } else { Source::new(name, text) }
+pub fn named_source(path: &Path, name: String, text: String) -> Arc<Source> {
+    if real_path_if_elsewhere(path).is_some() {
+        Source::unquoted(name, text)
+    } else {
+        Source::new(name, text)
+    }
 }
 
-/// The text of the file that `name` names from `folder`, and that lies below it once links are
-/// followed. Its name ends in `.toml` or `.sql`, and no part of its path is hidden.
+/// The text of the file with the path `name` in `folder`. With links resolved, it must still be
+/// below the folder. Its name must end in `.toml` or `.sql`, and no part of its path may be hidden.
 ///
 /// # Errors
-/// As [`read`]; [`io::ErrorKind::PermissionDenied`] for a file that lies elsewhere, of which
-/// nothing is read.
+/// As [`read`]; [`io::ErrorKind::PermissionDenied`] for another file, which is not read.
 pub fn read_below(folder: &Path, name: &str) -> io::Result<String> {
-    // What became a link since is not followed.
-    text_of(open(&locate_below(folder, name)?, Links::Refuse)?)
+    // If the path has become a link since, it is not followed.
+    decode(open(&locate_below(folder, name)?, Links::Refuse)?)
 }
 
-/// Where the file lies that [`read_below`] would read.
+/// The real path of the file that [`read_below`] would read.
 ///
 /// # Errors
-/// [`io::ErrorKind::PermissionDenied`] for what lies elsewhere, and what the system says.
+/// [`io::ErrorKind::PermissionDenied`] for a file that may not be read, and errors of the system.
 pub fn locate_below(folder: &Path, name: &str) -> io::Result<PathBuf> {
-    let elsewhere = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
+    let denial = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
     if Path::new(name).is_absolute() {
-        return Err(elsewhere(
+        return Err(denial(
             "it is an absolute path, and what a file of a checkout names lies in its folder",
         ));
     }
     let real = folder.join(name).canonicalize()?;
     let root = folder.canonicalize()?;
     let Ok(inside) = real.strip_prefix(&root) else {
-        return Err(elsewhere("it does not lie in the folder of the file that names it"));
+        return Err(denial("it does not lie in the folder of the file that names it"));
     };
     let is_of_same_kind = Path::new(name).extension() == inside.extension();
     if !is_named_as_text(Path::new(name)) || !is_named_as_text(inside) || !is_of_same_kind {
-        return Err(elsewhere(
+        return Err(denial(
             "what such a file names ends in `.toml` or `.sql`, and no part of its path begins with \
              a dot",
         ));
@@ -76,13 +79,13 @@ pub fn locate_below(folder: &Path, name: &str) -> io::Result<PathBuf> {
     Ok(real)
 }
 
-/// Where a file lies that was named through a link into another folder, or to what is hidden or no
-/// `….toml` or `….sql`; `None` if it lies where its name says.
-pub fn elsewhere(path: &Path) -> Option<PathBuf> {
-    let named =
+/// The real path of a file, if `path` is a link into another folder, to a hidden file, or to a file
+/// that is not `….toml` or `….sql`; otherwise `None`.
+pub fn real_path_if_elsewhere(path: &Path) -> Option<PathBuf> {
+    let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (real, named) = (path.canonicalize().ok()?, named.canonicalize().ok()?);
-    let is_as_named = match real.strip_prefix(named) {
+    let (real, folder) = (path.canonicalize().ok()?, folder.canonicalize().ok()?);
+    let is_as_named = match real.strip_prefix(folder) {
         Ok(inside) => {
             path.file_name().is_some_and(|name| inside == Path::new(name))
                 || is_named_as_text(inside)
@@ -92,7 +95,7 @@ pub fn elsewhere(path: &Path) -> Option<PathBuf> {
     (!is_as_named).then_some(real)
 }
 
-fn text_of(file: File) -> io::Result<String> {
+fn decode(file: File) -> io::Result<String> {
     let bytes = read_all(file, MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => {
             let message =
@@ -105,9 +108,9 @@ fn text_of(file: File) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Whether no part of a path is hidden, and it is called what a text of a runbook is called. A
-/// checkout holds files that its authors cannot read, such as `.git/config` with the token of a CI
-/// service, and what is wrong with a text is quoted.
+/// Whether a path ends in `.toml` or `.sql` and no part of it is hidden. Other files must not be
+/// read, because diagnostics quote them: a checkout may contain `.git/config` with the token of a
+/// CI service, which the authors of a runbook may not read.
 fn is_named_as_text(path: &Path) -> bool {
     let is_hidden = |part: Component<'_>| match part {
         Component::Normal(name) => name.as_encoded_bytes().starts_with(b"."),
@@ -128,27 +131,31 @@ mod tests {
     #[test]
     fn only_a_regular_file_of_bounded_size_is_read() {
         let folder = tempfile::tempdir().expect("a folder");
-        let at = |name: &str| folder.path().join(name);
-        fs::write(at("good"), "ä\n").expect("written");
-        fs::write(at("bytes"), b"\xff").expect("written");
-        File::create(at("huge")).and_then(|file| file.set_len(MAX_BYTES + 1)).expect("made");
-        File::create(at("largest")).and_then(|file| file.set_len(MAX_BYTES)).expect("made");
-        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::from_raw_mode(0o600))
-            .expect("made");
-        symlink(at("pipe"), at("link-to-pipe")).expect("made");
-        symlink(at("good"), at("link")).expect("made");
-        assert_eq!(read(&at("good")).expect("good"), "ä\n");
-        assert_eq!(read(&at("link")).expect("good"), "ä\n");
-        assert_eq!(read(&at("largest")).expect("good").len() as u64, MAX_BYTES);
+        let in_folder = |name: &str| folder.path().join(name);
+        fs::write(in_folder("good"), "ä\n").expect("written");
+        fs::write(in_folder("bytes"), b"\xff").expect("written");
+        File::create(in_folder("huge")).and_then(|file| file.set_len(MAX_BYTES + 1)).expect("made");
+        File::create(in_folder("largest")).and_then(|file| file.set_len(MAX_BYTES)).expect("made");
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            in_folder("pipe"),
+            rustix::fs::Mode::from_raw_mode(0o600),
+        )
+        .expect("made");
+        symlink(in_folder("pipe"), in_folder("link-to-pipe")).expect("made");
+        symlink(in_folder("good"), in_folder("link")).expect("made");
+        assert_eq!(read(&in_folder("good")).expect("good"), "ä\n");
+        assert_eq!(read(&in_folder("link")).expect("good"), "ä\n");
+        assert_eq!(read(&in_folder("largest")).expect("good").len() as u64, MAX_BYTES);
         for (path, kind) in [
-            (at("pipe"), io::ErrorKind::InvalidInput),
-            (at("link-to-pipe"), io::ErrorKind::InvalidInput),
+            (in_folder("pipe"), io::ErrorKind::InvalidInput),
+            (in_folder("link-to-pipe"), io::ErrorKind::InvalidInput),
             (PathBuf::from("/dev/zero"), io::ErrorKind::InvalidInput),
             (PathBuf::from("/dev/stdin"), io::ErrorKind::InvalidInput),
             (folder.path().to_owned(), io::ErrorKind::InvalidInput),
-            (at("huge"), io::ErrorKind::FileTooLarge),
-            (at("bytes"), io::ErrorKind::InvalidData),
-            (at("none"), io::ErrorKind::NotFound),
+            (in_folder("huge"), io::ErrorKind::FileTooLarge),
+            (in_folder("bytes"), io::ErrorKind::InvalidData),
+            (in_folder("none"), io::ErrorKind::NotFound),
         ] {
             // What the tests' own stdin is depends on who runs them.
             if path == Path::new("/dev/stdin")
@@ -161,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_elsewhere_is_not_read_by_whatever_name() {
+    fn a_file_outside_of_the_folder_is_not_read_by_any_name() {
         let top = tempfile::tempdir().expect("a folder");
         let folder = top.path().join("runbooks");
         fs::create_dir_all(folder.join("sub")).expect("made");
@@ -208,9 +215,9 @@ mod tests {
             }
         }
         assert_eq!(
-            elsewhere(&folder.join("link.toml")),
+            real_path_if_elsewhere(&folder.join("link.toml")),
             Some(top.path().join("secret.toml").canonicalize().expect("there"))
         );
-        assert_eq!(elsewhere(&folder.join("inside.toml")), None);
+        assert_eq!(real_path_if_elsewhere(&folder.join("inside.toml")), None);
     }
 }

@@ -1,15 +1,15 @@
-//! The only file that prints or prompts. Data goes to stdout, everything else to stderr, which a
-//! thread of its own writes.
+//! The only file that prints or prompts. Data goes to stdout. Everything else goes to stderr, which
+//! a separate thread writes.
 //!
-//! Texts of plugins, servers and files were made text where they came in. They are once more here,
-//! so that whatever the way they came, nothing but text reaches a terminal. Only [`raw_data`]
+//! Control characters in texts of plugins, servers and files are escaped where the texts come in.
+//! They are escaped here again, so that none can reach a terminal in any way. Only [`raw_data`]
 //! writes bytes as they are.
 
 use crate::failure::Failure;
-use crate::screen::{LiveArea, Screen, Stderr, columns, write_whole};
+use crate::screen::{BackgroundWriter, LiveArea, Stderr, columns, write_whole};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 use runbook_document::{Diagnostic, Diagnostics, Severity};
-pub use runbook_report::counted;
+pub use runbook_report::pluralize;
 use runbook_report::{Format, Summary};
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 /// Stderr of the program.
-static SCREEN: LazyLock<Screen> = LazyLock::new(|| Screen::new(Stderr));
+static STDERR: LazyLock<BackgroundWriter> = LazyLock::new(|| BackgroundWriter::new(Stderr));
 
-/// Names that replace paths in all output, the longest path first: a temporary folder means nothing
-/// to people.
+/// Names that replace paths in all output, such as those of temporary folders. The longest path
+/// comes first.
 static NAMES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 /// The journal to name in printed commands, if it is not the default one.
@@ -31,7 +31,7 @@ static JOURNAL: OnceLock<String> = OnceLock::new();
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Turns notes off, for `-q`: only errors, questions and requested output are printed.
-pub fn be_quiet() {
+pub fn set_quiet() {
     QUIET.store(true, Ordering::Relaxed);
 }
 
@@ -42,7 +42,7 @@ pub fn is_quiet() -> bool {
 
 /// Makes every command that is printed from now on name this journal.
 pub fn name_journal(journal: String) {
-    // A program has one.
+    // It is set once, at the start of the program.
     let _ = JOURNAL.set(journal);
 }
 
@@ -62,8 +62,8 @@ pub fn render_report(format: Format, summary: &Summary) -> String {
         return runbook_report::render(format, summary);
     }
     let mut summary = summary.clone();
-    summary.to_continue =
-        summary.to_continue.as_deref().map(|next| with_journal_option(next).into_owned());
+    summary.next_action =
+        summary.next_action.as_deref().map(|next| with_journal_option(next).into_owned());
     let report = runbook_report::render(format, &summary);
     match format {
         Format::Text => with_journal_option(&report).into_owned(),
@@ -90,7 +90,7 @@ pub fn with_path_names(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Writes data for programs to stdout, in a format whose own rules were kept.
+/// Writes data for programs to stdout. The caller has escaped it as its format requires.
 pub fn data(text: &str) -> Result<(), Failure> {
     let text = with_path_names(text);
     let text = runbook_text::lines(&text);
@@ -98,26 +98,26 @@ pub fn data(text: &str) -> Result<(), Failure> {
     raw_data(format!("{text}{end}").as_bytes())
 }
 
-/// Writes one line of data to stdout, even if names in it hold line breaks.
+/// Writes one line of data to stdout, even if names in the text contain line breaks.
 pub fn line(text: &str) -> Result<(), Failure> {
-    data(&runbook_text::printed(&runbook_text::line(text)))
+    data(&runbook_text::for_terminal(&runbook_text::line(text)))
 }
 
-/// Writes JSON to stdout: in its strings, what is not to be shown stands as an escape.
+/// Writes JSON to stdout. Control characters in its strings are escaped.
 pub fn json(value: &serde_json::Value) -> Result<(), Failure> {
     data(&runbook_text::json(&value.to_string()))
 }
 
-/// Prints on stdout what was done, unless `-q` was given. An error of writing is ignored, because
-/// the command itself has succeeded.
-pub fn done(text: &str) {
+/// Prints on stdout what the command has done, unless `-q` was given. A write error is only a
+/// warning, because the command itself has succeeded.
+pub fn report_done(text: &str) {
     if !is_quiet() {
-        warn_if_unwritten(data(&runbook_text::printed(text)), "what was done");
+        warn_if_unwritten(data(&runbook_text::for_terminal(text)), "what was done");
     }
 }
 
-/// The same on one line, even if names in it hold line breaks.
-pub fn done_line(text: &str) {
+/// As [`report_done`], on one line, even if names in the text contain line breaks.
+pub fn report_done_line(text: &str) {
     if !is_quiet() {
         warn_if_unwritten(line(text), "what was done");
     }
@@ -134,35 +134,36 @@ pub fn warn_if_unwritten(result: Result<(), Failure>, what: &str) {
     }
 }
 
-/// Writes text for people to stdout: on a terminal, no line is wider than it.
+/// Writes text for people to stdout, wrapped to the width of the terminal.
 pub fn text(text: &str) -> Result<(), Failure> {
     let text = &*with_journal_option(text);
     match columns(std::io::stdout()) {
         Some(columns) => {
-            data(&runbook_text::printed(&runbook_report::wrap_to_width(text, columns)))
+            data(&runbook_text::for_terminal(&runbook_report::wrap_to_width(text, columns)))
         }
-        None => data(&runbook_text::printed(text)),
+        None => data(&runbook_text::for_terminal(text)),
     }
 }
 
-/// Writes text for people to stdout, each line in its colour, by the code of the terminal.
-pub fn coloured_text(
+/// Writes text for people to stdout. `code` gives the color of each line as an SGR code, such as
+/// `31`.
+pub fn colored_text(
     text: &str,
     color: Color,
     code: impl Fn(&str) -> &'static str,
 ) -> Result<(), Failure> {
     let wrapped = columns(std::io::stdout())
         .map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns));
-    let mut painted = Painted::default();
+    let mut styled = StyledText::default();
     for line in runbook_text::lines(&wrapped).lines() {
-        painted.push(line, code(line), color);
-        painted.push("\n", "", Color::Off);
+        styled.push(line, code(line), color);
+        styled.push("\n", "", Color::Off);
     }
-    raw_data(painted.0.as_bytes())
+    raw_data(styled.0.as_bytes())
 }
 
-/// Whether stdout is a terminal, so that a person reads it.
-pub fn is_shown() -> bool {
+/// Whether stdout is a terminal.
+pub fn stdout_is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
@@ -175,42 +176,41 @@ pub fn report(format: Format, summary: &Summary) -> Result<(), Failure> {
     }
 }
 
-/// A line as wide as the terminal of stderr, if there is one.
+/// The text wrapped to the width of stderr, if that is a terminal.
 pub fn wrapped(text: &str) -> String {
     columns(std::io::stderr())
         .map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns))
 }
 
-/// Writes bytes to stdout as they are: made by this program, or asked for as they are.
+/// Writes bytes to stdout without escaping them: made by this program, or requested as they are.
 pub fn raw_data(bytes: &[u8]) -> Result<(), Failure> {
     if std::io::stdout().is_terminal() {
-        // Both are the same terminal mostly, and what was said before stands before it.
+        // Stderr is mostly the same terminal: what was printed earlier must come first.
         flush();
     }
     let mut out = std::io::stdout().lock();
-    out.flush().map_err(unwritten)?;
-    write_whole(rustix::stdio::stdout(), bytes).map_err(unwritten)
+    out.flush().map_err(stdout_failure)?;
+    write_whole(rustix::stdio::stdout(), bytes).map_err(stdout_failure)
 }
 
-/// A reader that has read enough is no failure; what else keeps the answer from being written is
-/// said with its object.
-fn unwritten(error: std::io::Error) -> Failure {
+/// The failure for a write error of stdout. A closed pipe is not reported to the operator.
+fn stdout_failure(error: std::io::Error) -> Failure {
     match error.kind() {
         std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
         _ => Failure::engine(format!("the answer cannot be written to stdout: {error}")),
     }
 }
 
-/// Text that was made text, with colours of our own.
+/// Text whose control characters are escaped, with the color codes that this program adds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Painted(String);
+pub struct StyledText(String);
 
-/// Whether colours are used.
+/// Whether colors are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Color {
-    /// Texts are coloured by escape sequences.
+    /// Texts are colored by escape sequences.
     On,
-    /// Texts are written without colours.
+    /// Texts are written without colors.
     Off,
 }
 
@@ -220,10 +220,10 @@ impl From<bool> for Color {
     }
 }
 
-impl Painted {
-    /// Adds text in a colour, by the code of the terminal; without one where the code is empty.
+impl StyledText {
+    /// Adds text in a color. `code` is an SGR code, such as `31`; empty for no color.
     pub fn push(&mut self, text: &str, code: &str, color: Color) {
-        let text = runbook_text::printed(text);
+        let text = runbook_text::for_terminal(text);
         // Writing to a string cannot fail.
         let _ = match color {
             Color::On if !code.is_empty() => write!(self.0, "\u{1b}[{code}m{text}\u{1b}[0m"),
@@ -231,8 +231,8 @@ impl Painted {
         };
     }
 
-    /// Adds the lines of a text; each but the first begins with `|`, so that none of them looks
-    /// like a line of ours.
+    /// Adds the lines of a text. Each but the first begins with `|`, so that text from outside
+    /// cannot look like a message of this program.
     fn push_quoted(&mut self, text: &str) {
         for (index, line) in runbook_text::lines(text).lines().enumerate() {
             self.push(
@@ -244,79 +244,80 @@ impl Painted {
     }
 }
 
-/// Writes a line for the operator to stderr, unless `-q` was given. Errors are ignored, because a
-/// run must neither stop nor wait for a terminal.
+/// Prints text on stderr, unless `-q` was given. Write errors are ignored, because a run must
+/// neither stop nor wait for a terminal.
 pub fn note(text: &str) {
     if !is_quiet() {
-        notice(text);
+        print_stderr(text);
     }
 }
 
-/// The same even with `-q`: for questions, what is needed to answer them, and what was asked for.
-pub fn notice(text: &str) {
-    SCREEN.print(&runbook_text::printed(&with_path_names(&with_journal_option(text))));
+/// Prints text on stderr, even with `-q`: for questions, what is needed to answer them, and
+/// requested output.
+pub fn print_stderr(text: &str) {
+    STDERR.print(&runbook_text::for_terminal(&with_path_names(&with_journal_option(text))));
 }
 
-/// Warns the operator that something was not done, or needs a person; in one line,
-/// even if names in it hold line breaks.
+/// Warns the operator that something was not done or needs a person. It is one line, even if names
+/// in it contain line breaks.
 pub fn warning(text: &str) {
-    notice(&format!("warning: {}", runbook_text::line(text)));
+    print_stderr(&format!("warning: {}", runbook_text::line(text)));
 }
 
-/// Warns the operator of something that needs no action, unless `-q` was given.
-pub fn advice(text: &str) {
+/// A warning about something that needs no action: not printed with `-q`.
+pub fn minor_warning(text: &str) {
     if !is_quiet() {
         warning(text);
     }
 }
 
-/// Shows findings that stop nothing, unless `-q` was given.
+/// Shows findings that do not stop the command, unless `-q` was given.
 pub fn findings(diagnostics: &Diagnostics, color: Color) {
     if !diagnostics.is_empty() && !is_quiet() {
-        notice_painted(&render_diagnostics(diagnostics, color));
+        print_stderr_styled(&render_diagnostics(diagnostics, color));
     }
 }
 
-/// Prints text as [`notice`] does, with colours.
-pub fn notice_painted(text: &Painted) {
-    SCREEN.print(&with_path_names(&text.0));
+/// As [`print_stderr`], with colors.
+pub fn print_stderr_styled(text: &StyledText) {
+    STDERR.print(&with_path_names(&text.0));
 }
 
-/// Shows what is wrong with the command line. It quotes arguments, which a shell made of the names
-/// of files.
+/// Shows what is wrong with the command line. The error quotes arguments, which can be the names of
+/// files with control characters.
 pub fn wrong_command_line(error: &clap::Error) {
     let text = error.render().to_string();
     if runbook_text::is_plain(&text) {
-        // With colours, and help to stdout. Nothing can be done if that fails.
+        // Clap prints colors, and help to stdout. A write error is ignored.
         let _ = error.print();
     } else {
-        notice(text.trim_end());
+        print_stderr(text.trim_end());
     }
 }
 
-/// Draws the live area below all notes.
-pub fn show(moving: LiveArea) {
-    SCREEN.show(moving);
+/// Draws the live area below all text on stderr.
+pub fn show(live_area: LiveArea) {
+    STDERR.show(live_area);
 }
 
-/// Waits until everything noted is written.
+/// Waits until all text for stderr is written.
 pub fn flush() {
-    SCREEN.flush();
+    STDERR.flush();
 }
 
 /// Whether stderr still has a reader: its terminal was not closed.
-pub fn is_read() -> bool {
-    !SCREEN.is_gone()
+pub fn stderr_has_reader() -> bool {
+    !STDERR.is_gone()
 }
 
-/// Whether stdout may still have a reader: it is no pipe whose other end was closed.
-pub fn has_reader() -> bool {
+/// Whether stdout may still have a reader: it is not a pipe whose other end was closed.
+pub fn stdout_has_reader() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdout = std::io::stdout();
-    let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+    let mut poll_fds = [PollFd::new(&stdout, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // If this cannot be checked, a reader is assumed; the next write shows it.
-    poll(&mut asked, Some(&now)).is_err() || !asked[0].revents().contains(PollFlags::ERR)
+    // If this cannot be checked, a reader is assumed; the next write will fail otherwise.
+    poll(&mut poll_fds, Some(&now)).is_err() || !poll_fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// Shows why a command failed, with its causes and hints.
@@ -324,10 +325,10 @@ pub fn failure(color: Color, failure: &Failure) {
     match failure {
         Failure::BrokenPipe => {}
         Failure::Findings { diagnostics, .. } => {
-            notice_painted(&render_diagnostics(diagnostics, color));
+            print_stderr_styled(&render_diagnostics(diagnostics, color));
         }
         Failure::Error { error, hints, .. } => {
-            let mut text = Painted::default();
+            let mut text = StyledText::default();
             let code =
                 Failure::code(error.as_ref()).map_or_else(String::new, |code| format!("[{code}]"));
             text.push(&format!("error{code}:"), "1;31", color);
@@ -341,16 +342,16 @@ pub fn failure(color: Color, failure: &Failure) {
                 text.push("help:", "1;36", color);
                 text.push_quoted(&with_journal_option(&format!(" {hint}")));
             }
-            notice_painted(&Painted(wrapped(&text.0)));
+            print_stderr_styled(&StyledText(wrapped(&text.0)));
         }
     }
 }
 
-/// How wide findings are where there is no terminal, and at most.
-const WIDE: usize = 100;
+/// The greatest width of findings, and their width where there is no terminal.
+const MAX_FINDING_COLUMNS: usize = 100;
 
-/// The diagnostics in the order in which a person corrects them: from top to bottom of each file,
-/// files in the order in which they were read. Stages find them in another order.
+/// The diagnostics from top to bottom of each file, with the files in the order of their first
+/// diagnostic. The stages of parsing find them in another order.
 pub fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
     let mut files: Vec<&str> = Vec::new();
     for diagnostic in diagnostics.iter() {
@@ -365,16 +366,19 @@ pub fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
     ordered
 }
 
-/// Findings with the lines that they are about, then how many there are. What findings say is one
-/// line of text already; the lines of the file are made text here.
-pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
+/// The diagnostics with the lines of their files, then their number. Their messages are escaped
+/// already; the lines of the files are escaped here.
+pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> StyledText {
     let theme = match color {
         Color::On => GraphicalTheme::unicode(),
         Color::Off => GraphicalTheme::unicode_nocolor(),
     };
-    // A name such as `prod.age#orders-db` is copied: lines are broken at spaces only.
+    // Lines are broken at spaces only, so that a name such as `prod.age#orders-db` can be copied.
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(columns(std::io::stderr()).map_or(WIDE, |found| found.min(WIDE)))
+        .with_width(
+            columns(std::io::stderr())
+                .map_or(MAX_FINDING_COLUMNS, |found| found.min(MAX_FINDING_COLUMNS)),
+        )
         .with_break_words(false)
         .with_word_separator(textwrap::WordSeparator::AsciiSpace)
         .with_word_splitter(textwrap::WordSplitter::NoHyphenation);
@@ -390,24 +394,24 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
     let errors =
         diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
     let warnings = diagnostics.len() - errors;
-    let _ = write!(text, "{}", counted(errors, "error"));
+    let _ = write!(text, "{}", pluralize(errors, "error"));
     if warnings > 0 {
-        let _ = write!(text, ", {}", counted(warnings, "warning"));
+        let _ = write!(text, ", {}", pluralize(warnings, "warning"));
     }
     match color {
-        Color::On => Painted(text),
-        // The log of a CI service is read for commands.
-        Color::Off => Painted(runbook_text::printed(&text).into_owned()),
+        Color::On => StyledText(text),
+        // CI services interpret some lines of a log as commands.
+        Color::Off => StyledText(runbook_text::for_terminal(&text).into_owned()),
     }
 }
 
-/// Prints a question without a line break after it. It is wrapped at words.
+/// Prints a question, wrapped at words, without a line break after it.
 pub fn prompt(question: &str) {
     let end = &question[question.trim_end().len()..];
-    SCREEN.prompt(&runbook_text::printed(&format!("{}{end}", wrapped(question.trim_end()))));
+    STDERR.prompt(&runbook_text::for_terminal(&format!("{}{end}", wrapped(question.trim_end()))));
 }
 
-/// A [`Diagnostic`] as miette wants it.
+/// Implements miette's trait for a [`Diagnostic`].
 #[derive(Debug)]
 struct MietteDiagnostic<'a> {
     diagnostic: &'a Diagnostic,

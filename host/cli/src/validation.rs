@@ -1,4 +1,4 @@
-//! What `runbook validate --format json` writes: one object a file, for editors and CI.
+//! The output of `runbook validate --format json`: one object a file, for editors and CI.
 
 use crate::failure::Failure;
 use crate::ui::in_file_order;
@@ -20,18 +20,18 @@ pub struct Validation {
     file: String,
     /// Whether it can be used.
     ok: bool,
-    /// What it is and holds, such as `3 steps`; `null` if it cannot be used.
+    /// What the file contains, such as `3 steps`; `null` if it cannot be used.
     holds: Option<String>,
     /// Mistakes and warnings, from top to bottom.
     findings: Vec<Finding>,
     /// Why it could not be checked, if no finding says so.
     error: Option<Error>,
-    /// What its targets name and this machine does not have. It may be there on the one where it
+    /// Paths that its targets name and that do not exist on this machine. They may exist where it
     /// runs.
     missing: BTreeSet<String>,
 }
 
-/// A mistake or a warning, and where it stands.
+/// A mistake or a warning, with its location.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 struct Finding {
     /// Such as `E0203`; `runbook explain CODE` says more.
@@ -41,7 +41,7 @@ struct Finding {
     severity: Severity,
     /// What is wrong, in one line.
     message: String,
-    /// The file in which it stands: the one that was checked, or one that it includes.
+    /// The file with the mistake: the one that was checked, or one that it includes.
     file: String,
     /// The line, counted from 1.
     line: usize,
@@ -96,7 +96,7 @@ impl Validation {
         let (findings, error) = match failure {
             Failure::Findings { diagnostics, .. } => (findings(diagnostics), None),
             Failure::Error { hints, .. } => {
-                (Vec::new(), Some(Error { message: failure.in_one_line(), help: hints.clone() }))
+                (Vec::new(), Some(Error { message: failure.to_single_line(), help: hints.clone() }))
             }
             Failure::BrokenPipe => (Vec::new(), None),
         };

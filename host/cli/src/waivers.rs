@@ -4,19 +4,19 @@ use crate::failure::Failure;
 use crate::file_format;
 use crate::runbook_file::RunbookFile;
 use crate::{text_file, writable};
-use runbook_document::{Diagnostic, Diagnostics, Located, Node, Reader, Source, suggestion};
+use runbook_document::{Diagnostic, Diagnostics, Node, Reader, Source, Spanned, suggestion};
 use runbook_engine::{Runbook, Section};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The name that the file has, beside its suites.
+/// The name of the file, which is beside its suites.
 pub const FILE_NAME: &str = "waivers.toml";
 
 /// The waivers of one suite.
 #[derive(Debug, Default)]
 pub struct Waivers(BTreeMap<String, Waiver>);
 
-/// One check that is waived.
+/// The waiver of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiver {
     /// The reason, as the file gives it.
@@ -25,27 +25,27 @@ pub struct Waiver {
     pub expires: String,
 }
 
-/// Whether a check is made.
+/// Whether a check runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaiverStatus<'a> {
     /// The check is not waived, so it runs.
-    Made,
-    /// The check is waived, so it is not made.
+    NotWaived,
+    /// The check is waived, so it does not run.
     Waived(&'a Waiver),
     /// Its waiver has expired, so it runs again.
     Expired(&'a Waiver),
 }
 
 impl Waivers {
-    /// What the file beside a suite waives of it; nothing if there is none. One mistake makes the
-    /// whole file invalid, because a partly read file could waive the wrong checks.
+    /// The waivers of a suite from the file beside it; none without a file. One mistake makes the
+    /// whole file invalid, because a file that is read in part could waive the wrong checks.
     pub fn read(source: Option<&Arc<Source>>, suite: &Runbook) -> Result<Self, Failure> {
         let Some(source) = source else { return Ok(Self::default()) };
         let mut diagnostics = Diagnostics::default();
         let entries = Self::entries(source, &mut diagnostics);
         let found = entries
             .into_iter()
-            .filter_map(|entry| entry.of(suite, source, &mut diagnostics))
+            .filter_map(|entry| entry.for_suite(suite, source, &mut diagnostics))
             .collect();
         if diagnostics.has_errors() {
             return Err(Failure::findings(diagnostics));
@@ -53,12 +53,12 @@ impl Waivers {
         Ok(Self(found))
     }
 
-    /// All that a file waives, for any suite.
-    pub fn entries(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Vec<Entry> {
+    /// All waivers of a file, for any suite.
+    pub fn entries(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Vec<WaiverEntry> {
         let Some(table) = runbook_document::parse(source, diagnostics) else { return Vec::new() };
         let mut reader = Reader::new(source, &table, "the waivers", diagnostics);
         file_format::check(&mut reader, "E0236", "waivers");
-        let found = reader.each("waiver", "waiver", read_one);
+        let found = reader.read_each("waiver", "waiver", read_entry);
         reader.finish();
         found
     }
@@ -66,8 +66,8 @@ impl Waivers {
     /// Whether a check runs on a day (`2026-11-21`).
     pub fn status_of(&self, check: &str, today: &str) -> WaiverStatus<'_> {
         match self.0.get(check) {
-            None => WaiverStatus::Made,
-            // Dates of this form are in order as texts.
+            None => WaiverStatus::NotWaived,
+            // ISO dates can be compared as strings.
             Some(waiver) if today <= waiver.expires.as_str() => WaiverStatus::Waived(waiver),
             Some(waiver) => WaiverStatus::Expired(waiver),
         }
@@ -76,30 +76,33 @@ impl Waivers {
 
 /// The text of the file beside a suite; `None` if there is none.
 pub fn source(suite: &RunbookFile) -> Result<Option<Arc<Source>>, Failure> {
-    let shown = suite.shown(FILE_NAME);
+    let displayed_path = suite.display_path(FILE_NAME);
     let text = match text_file::read_below(suite.folder(), FILE_NAME) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(Failure::usage(format!("`{}` cannot be read: {error}", shown.display())));
+            return Err(Failure::usage(format!(
+                "`{}` cannot be read: {error}",
+                displayed_path.display()
+            )));
         }
     };
-    writable::warn("the waivers", &suite.folder().join(FILE_NAME));
-    Ok(Some(Source::new(shown.display().to_string(), text)))
+    writable::warn_if_world_writable("the waivers", &suite.folder().join(FILE_NAME));
+    Ok(Some(Source::new(displayed_path.display().to_string(), text)))
 }
 
-/// One waiver as it is written.
+/// One waiver of the file, for any suite.
 #[derive(Debug)]
-pub struct Entry {
+pub struct WaiverEntry {
     suite: String,
-    check: Located<String>,
+    check: Spanned<String>,
     waiver: Waiver,
 }
 
-impl Entry {
-    /// The check of this suite that it waives; `None` if it is for another suite, or if there is no
-    /// such check, which is reported.
-    fn of(
+impl WaiverEntry {
+    /// The check of this suite and its waiver. `None` if the waiver is for another suite, or if
+    /// there is no such check, which is reported.
+    fn for_suite(
         self,
         suite: &Runbook,
         source: &Arc<Source>,
@@ -121,17 +124,21 @@ impl Entry {
     }
 }
 
-fn read_one(reader: &mut Reader<'_>) -> Option<Entry> {
-    let of = reader.required::<String>("suite");
+fn read_entry(reader: &mut Reader<'_>) -> Option<WaiverEntry> {
+    let suite = reader.required::<String>("suite");
     let check = reader.required::<String>("check");
     let reason = reader.required::<String>("reason");
     let expires = read_date(reader);
-    let (of, check, reason, expires) = (of?, check?, reason?, expires?);
+    let (suite, check, reason, expires) = (suite?, check?, reason?, expires?);
     if reason.value.trim().is_empty() {
         reader.error("E0236", reason.span, "a waiver needs a reason", "say why");
         return None;
     }
-    Some(Entry { suite: of.value, check, waiver: Waiver { reason: reason.value, expires } })
+    Some(WaiverEntry {
+        suite: suite.value,
+        check,
+        waiver: Waiver { reason: reason.value, expires },
+    })
 }
 
 fn read_date(reader: &mut Reader<'_>) -> Option<String> {

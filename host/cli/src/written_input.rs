@@ -1,4 +1,4 @@
-//! The input of a call as the runbook writes it: the position of each value, and the parameters
+//! The input of a call in the text of a runbook: the position of each value, and the parameters
 //! that its templates use.
 
 use runbook_document::{Node, Value};
@@ -26,7 +26,7 @@ pub fn node_at<'a>(table: &'a runbook_document::Table, pointer: &str) -> Option<
     Some(node)
 }
 
-/// The parameters that templates of each call site see: those of the file in which it stands.
+/// A function that gives the parameters for the templates of a call site: those of its file.
 pub fn params_of_sites<'a>(runbook: &'a Runbook) -> impl Fn(&StepId) -> &'a [Param] {
     let groups: BTreeMap<&str, &[Param]> =
         runbook.groups.iter().map(|group| (group.id.as_str(), group.params.as_slice())).collect();

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Call {
     /// The run that this call belongs to.
     pub run: RunId,
-    /// The call site, which stands for plugin, operation and bindings.
+    /// The call site, which determines plugin, operation and bindings.
     pub site: StepId,
     /// The step that calls: the site itself, an item of it (`STEP[KEY]`), or an item's undo
     /// (`STEP[KEY]/undo`).
@@ -20,14 +20,14 @@ pub struct Call {
     pub attempt: u32,
     /// The input of the operation, with all templates filled in.
     pub input: Json,
-    /// Whether effects may happen. `check` of a probe, `plan` and `observe` are read-only in either
-    /// mode.
+    /// Whether the call may have effects. `check` of a probe, `plan` and `observe` are read-only in
+    /// either mode.
     pub mode: Mode,
     /// How long the call may take, the wait for its turn included. Written in whole milliseconds.
     #[serde(rename = "timeout_ms", with = "milliseconds")]
     pub timeout: Duration,
-    /// For `observe` and `undo`: how long ago the last attempt of the step began, if it got no
-    /// answer and may still go on outside. For `plan`: the same for the step that is being undone,
+    /// For `observe` and `undo`: the time since the last attempt of the step began, if it got no
+    /// answer and may still have effects. For `plan`: the same for the step that is being undone,
     /// or for any step of the plugin. Written in whole milliseconds.
     #[serde(
         rename = "unanswered_ms",
@@ -46,18 +46,18 @@ pub enum Phase {
     Check,
     /// A step says what it would do.
     Plan,
-    /// A step does what it said.
+    /// A step does what it said that it would do.
     Apply {
-        /// What `plan` answered just before; in the journal already.
+        /// The last answer of `plan`; in the journal already.
         proposal: Proposal,
-        /// What happens to an effect that is not in it.
-        drift: Drift,
+        /// Whether an effect that is not in it is allowed.
+        drift: DriftPolicy,
     },
     /// A step reports the present state, in the form of `before`.
     Observe,
     /// A step restores the state `before`.
     Undo {
-        /// What `plan` saw before the first attempt.
+        /// The state that `plan` saw before the first attempt.
         before: Json,
     },
 }
@@ -75,21 +75,21 @@ impl Phase {
     }
 }
 
-/// What happens to an effect that a step's proposal did not name.
+/// Whether an effect that is not in the proposal of a step is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Drift {
-    /// It is denied before it happens: a person has approved the proposal.
-    Refused,
-    /// It happens if it is granted, and the operator sees a warning.
-    Told,
+pub enum DriftPolicy {
+    /// It is denied, because a person has approved exactly the proposal.
+    Deny,
+    /// It is allowed if it is granted, and the operator sees a warning.
+    Warn,
 }
 
 /// Whether a call may have an effect. The host enforces it, whatever the plugin does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// What is granted may happen.
+    /// Granted effects are allowed.
     Effects,
     /// Plan, observe and dry run: every verb that changes something is denied, whatever is granted.
     ReadOnly,

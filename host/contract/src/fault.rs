@@ -1,10 +1,10 @@
-//! Why a call has no response.
+//! Faults: why an operation failed.
 
 use crate::{LogLine, Outcome};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why something did not work. The list is closed: the class decides what the engine does next.
+/// The class of a fault. The class decides what the engine does next, so the list is closed.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -18,7 +18,7 @@ pub enum ErrorClass {
     NotFound,
     /// It exists in a state that forbids the operation, or somebody else changed it.
     Conflict,
-    /// The other side is not reachable or is overloaded.
+    /// The server is not reachable or is overloaded.
     Transient,
     /// No answer in time. A write may or may not have happened.
     Timeout,
@@ -67,9 +67,9 @@ impl ErrorClass {
         }
     }
 
-    /// The outcome of a probe whose call ended with this class. A wrong answer is a failed check.
-    /// `None` if the probe got no answer, so that there is no verdict: nothing listens, a name is
-    /// not found, or a time limit is over.
+    /// The outcome of a probe whose call ended with this class: a wrong answer is a failed check.
+    /// `None` if the probe got no answer, because nothing listens, a name is not found, or a time
+    /// limit is over.
     pub fn verdict(self) -> Option<Outcome> {
         match self {
             Self::Assertion => Some(Outcome::Fail),
@@ -92,34 +92,34 @@ impl ErrorClass {
     }
 }
 
-/// A call that did not work.
+/// The reason why an operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Fault {
-    /// What the engine does next depends on this.
+    /// The class, which decides what the engine does next.
     pub class: ErrorClass,
-    /// Stable and specific, such as `sql.syntax`.
+    /// The stable code, such as `sql.syntax`.
     pub code: String,
     /// One line for the operator: lowercase, no final period, never a secret.
     pub message: String,
     /// What the plugin logged in the call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogLine>,
-    /// Whether anything may have changed.
+    /// Whether the call may have changed something.
     #[serde(default, skip_serializing_if = "FaultEffect::is_possible")]
     pub effect: FaultEffect,
 }
 
-/// What a call that did not work may have changed.
+/// Whether a call that failed may have changed something.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultEffect {
-    /// The class says whether it can be known.
+    /// It may have, depending on the class.
     #[default]
     Possible,
-    /// Nothing was changed, whatever the class says: the host let no change through, or none that
-    /// was made final.
+    /// It has changed nothing, whatever the class: the host allowed no change, or none was
+    /// committed.
     None,
 }
 

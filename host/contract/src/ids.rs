@@ -1,4 +1,4 @@
-//! Names of runs and steps.
+//! The ids of runs and steps.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 pub struct RunId(pub Uuid);
 
 impl RunId {
-    /// A new id of now.
+    /// A new id, with the present time.
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
@@ -32,7 +32,7 @@ impl RunId {
         Uuid::try_parse(text).ok().map(Self)
     }
 
-    /// The first 13 characters, which hold the time to the millisecond: what people are shown.
+    /// The first 13 characters, which are shown to people. They hold the time to the millisecond.
     pub fn short(&self) -> String {
         self.0.to_string().chars().take(13).collect()
     }
@@ -46,7 +46,7 @@ impl fmt::Display for RunId {
 
 /// The id of one call site in a runbook.
 ///
-/// Preflights, steps, verifies and finallies carry the `id` of the file. An explicit undo is
+/// A preflight, step, verify or `finally` step has the `id` in its file. An explicit undo is
 /// `STEP/undo`; a notification is `notify/N`, counted from 1; an item of `for_each` is `STEP[KEY]`;
 /// a step of a nested file is `STEP.ID`.
 #[derive(
@@ -56,7 +56,7 @@ impl fmt::Display for RunId {
 pub struct StepId(String);
 
 impl StepId {
-    /// The id with this text, which is not checked.
+    /// The id with this text. The text is not checked.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -68,7 +68,7 @@ impl StepId {
     }
 
     /// The step that this explicit undo belongs to; `None` if it is no explicit undo.
-    pub fn undoes(&self) -> Option<Self> {
+    pub fn undone_step(&self) -> Option<Self> {
         self.0.strip_suffix("/undo").map(Self::new)
     }
 
@@ -78,20 +78,20 @@ impl StepId {
         Self(format!("{}[{key}]", self.0))
     }
 
-    /// The step as written: of an item the step that it is an item of, otherwise the step itself.
-    /// Ids have no bracket, keys may.
+    /// The id as it is written in the runbook: for an item, the step that it is an item of. Ids
+    /// have no brackets, but keys may.
     #[must_use]
     pub fn as_written(&self) -> Self {
         Self(self.0.split('[').next().unwrap_or_default().to_owned())
     }
 
-    /// A step of the file that this step stands for.
+    /// A step of the nested file that this step uses.
     #[must_use]
     pub fn inner(&self, id: &Self) -> Self {
         Self(format!("{}.{}", self.0, id.0))
     }
 
-    /// Whether it is a step, at any depth, of the file that `group` stands for.
+    /// Whether it is a step, at any depth, of the nested file that `group` uses.
     pub fn is_inside(&self, group: &Self) -> bool {
         self.0.strip_prefix(group.as_str()).is_some_and(|rest| rest.starts_with('.'))
     }

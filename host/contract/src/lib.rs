@@ -1,9 +1,9 @@
 //! The calls to a plugin and its responses: the types that engine and runtime share.
 //!
-//! The engine decides what is called and when, the runtime calls it; neither knows the other. Both
-//! know these types, each of which exists once. All of them are data: [`CallRecord`] writes a call
-//! and its answer down, with the version of the format, so that they can be kept, replayed, or sent
-//! to another host.
+//! The engine decides what is called and when, and the runtime makes the call. Neither depends on
+//! the other; both depend on this crate. All its types are data: [`CallRecord`] writes a call and
+//! its result, with the version of the format, so that they can be kept, replayed, or sent to
+//! another host.
 
 #![warn(clippy::missing_errors_doc)]
 
@@ -14,7 +14,7 @@ mod operation;
 mod record;
 mod response;
 
-pub use call::{Call, Drift, Mode, Phase};
+pub use call::{Call, DriftPolicy, Mode, Phase};
 pub use fault::{ErrorClass, Fault, FaultEffect};
 pub use ids::{RunId, StepId};
 pub use operation::{Kind, OperationFacts};

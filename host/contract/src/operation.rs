@@ -1,16 +1,16 @@
-//! What an operation is, before it is called.
+//! What is known about an operation before it is called.
 
 use serde::{Deserialize, Serialize};
 
-/// What an operation is; each kind is an interface that its component exports.
+/// The kind of an operation; each kind is an interface that its component exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Observes, changes nothing, may be repeated.
+    /// Only reads, and may be repeated.
     Probe,
-    /// A scenario of several cases that cleans up after itself.
+    /// Exercises a service in several cases, and removes what it made.
     SmokeTest,
-    /// Acts; says beforehand what it will do, and may offer undo.
+    /// Changes something; says beforehand what it will do, and may be able to undo it.
     Step,
 }
 
@@ -38,15 +38,15 @@ impl Kind {
 pub struct OperationFacts {
     /// Whether it is a probe, a smoke test or a step.
     pub kind: Kind,
-    /// Running it again after an unknown outcome does no harm.
+    /// Whether it can run again after an unknown outcome without a further effect.
     pub idempotent: bool,
-    /// The plugin can undo it, so that `undo = "auto"` is possible.
+    /// Whether the plugin can undo it, so that `undo = "auto"` is possible.
     pub undo: bool,
-    /// It uses a verb that changes something.
+    /// Whether it uses a verb that changes something.
     pub writes: bool,
     /// The component's digest, `sha256:…`; a resumed run must find the same.
     pub digest: String,
-    /// Where each of its slots leads here, for people: `` `prod` (database orders on
+    /// The target of each of its slots, for people: `` `prod` (database orders on
     /// db.internal:5432) ``.
     #[serde(default)]
     pub places: Vec<String>,

@@ -9,8 +9,7 @@ pub const FORMAT: u32 = 1;
 
 /// A call and its result: enough to give the same answer again without the plugin.
 ///
-/// Inputs and outputs may hold what an operator must not lose to others: a record is as
-/// confidential as the journal.
+/// Inputs and outputs may be confidential: a record needs the same protection as the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallRecord {
     /// The call that was made.
@@ -32,12 +31,12 @@ pub enum RecordError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct FormatHeader {
     format: u32,
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct CallRecordToWrite<'a> {
     format: u32,
     call: &'a Call,
     #[serde(flatten)]
@@ -52,7 +51,7 @@ enum ResultRef<'a> {
 }
 
 #[derive(Deserialize)]
-struct Read {
+struct CallRecordToRead {
     call: Call,
     #[serde(rename = "return")]
     returned: Option<CallReturn>,
@@ -69,26 +68,26 @@ impl CallRecord {
             Ok(returned) => ResultRef::Return(returned),
             Err(fault) => ResultRef::Fault(fault),
         };
-        serde_json::to_string(&Written { format: FORMAT, call: &self.call, result })
+        serde_json::to_string(&CallRecordToWrite { format: FORMAT, call: &self.call, result })
     }
 
     /// Reads what [`to_line`](Self::to_line) wrote.
     ///
     /// # Errors
-    /// [`RecordError::Format`] for the format of another version, [`RecordError::Json`] for what is
-    /// no record, or one with both a return and a fault, or neither.
+    /// [`RecordError::Format`] for the format of another version, [`RecordError::Json`] for a text
+    /// that is no record, or that has both a return and a fault, or neither.
     pub fn from_line(line: &str) -> Result<Self, RecordError> {
-        let head: Head = serde_json::from_str(line).map_err(RecordError::Json)?;
+        let head: FormatHeader = serde_json::from_str(line).map_err(RecordError::Json)?;
         if head.format != FORMAT {
             return Err(RecordError::Format { found: head.format });
         }
-        let read: Read = serde_json::from_str(line).map_err(RecordError::Json)?;
+        let read: CallRecordToRead = serde_json::from_str(line).map_err(RecordError::Json)?;
         let result = match (read.returned, read.fault) {
             (Some(returned), None) => Ok(returned),
             (None, Some(fault)) => Err(fault),
             (Some(_), Some(_)) | (None, None) => {
-                let wrong = "a record has a `return` or a `fault`, one of both";
-                return Err(RecordError::Json(serde::de::Error::custom(wrong)));
+                let message = "a record has a `return` or a `fault`, one of both";
+                return Err(RecordError::Json(serde::de::Error::custom(message)));
             }
         };
         Ok(Self { call: read.call, result })

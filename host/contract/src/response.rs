@@ -3,8 +3,8 @@
 use crate::Json;
 use serde::{Deserialize, Serialize};
 
-/// What a call was answered; the variant fits the [`Phase`](crate::Phase) of the call and the
-/// [`Kind`](crate::Kind) of the operation.
+/// The answer of an operation. The variant depends on the [`Phase`](crate::Phase) of the call and
+/// the [`Kind`](crate::Kind) of the operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
@@ -20,18 +20,19 @@ pub enum Response {
     Completion(Completion),
 }
 
-/// A response with what the host saw of its call.
+/// A response with what the host observed during the call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallReturn {
     /// What the operation answered.
     pub response: Response,
     /// The lines that the plugin logged during the call, in order.
     pub logs: Vec<LogLine>,
-    /// What the host let the call change, as capability and verb (`docker.stop`), each once.
-    pub acted: Vec<String>,
+    /// The verbs by which the call changed something, as capability and verb (`docker.stop`), each
+    /// once.
+    pub changing_verbs: Vec<String>,
 }
 
-/// What a check found. The order is from best to worst.
+/// The outcome of a check. The order is from best to worst.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -62,7 +63,7 @@ impl Outcome {
     }
 }
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The outcome as the plugin judges it, before `expect` is applied.
@@ -75,7 +76,7 @@ pub struct Report {
     pub measurements: Vec<Measurement>,
 }
 
-/// What a step did, or undid.
+/// The result of a step that was applied or undone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// One line that tells the operator what was done.
@@ -93,7 +94,7 @@ pub struct Completion {
 pub struct Effect {
     /// Capability and verb: `docker.stop`.
     pub verb: String,
-    /// What it is done to: `container orders-api`.
+    /// What would be changed, in the words of the plugin, such as `container orders-api`.
     pub target: String,
     /// One line for the operator.
     pub summary: String,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use runbook_contract::{
-    Call, CallRecord, CallReturn, Case, Completion, Drift, Effect, ErrorClass, FORMAT, Fault,
+    Call, CallRecord, CallReturn, Case, Completion, DriftPolicy, Effect, ErrorClass, FORMAT, Fault,
     FaultEffect, Json, LogLevel, LogLine, Measurement, Mode, Outcome, Phase, Proposal, RecordError,
     Report, Response, RunId, StepId,
 };
@@ -36,10 +36,10 @@ fn proposal() -> impl Strategy<Value = Proposal> {
 
 fn measurements() -> impl Strategy<Value = Vec<Measurement>> {
     let range = || prop::option::of("[0-9:@~]{0,4}");
-    let one = (".{0,8}", -1e9..1e9, "[a-zB%]{0,2}", range(), range()).prop_map(
+    let measurement = (".{0,8}", -1e9..1e9, "[a-zB%]{0,2}", range(), range()).prop_map(
         |(label, value, unit, warn, crit)| Measurement { label, value, unit, warn, crit },
     );
-    prop::collection::vec(one, 0..3)
+    prop::collection::vec(measurement, 0..3)
 }
 
 fn phase() -> impl Strategy<Value = Phase> {
@@ -47,7 +47,7 @@ fn phase() -> impl Strategy<Value = Phase> {
         Just(Phase::Check),
         Just(Phase::Plan),
         Just(Phase::Observe),
-        (proposal(), prop_oneof![Just(Drift::Refused), Just(Drift::Told)])
+        (proposal(), prop_oneof![Just(DriftPolicy::Deny), Just(DriftPolicy::Warn)])
             .prop_map(|(proposal, drift)| Phase::Apply { proposal, drift }),
         json().prop_map(|before| Phase::Undo { before }),
     ]
@@ -95,7 +95,7 @@ fn result() -> impl Strategy<Value = Result<CallReturn, Fault>> {
             |(class, code, message, logs, effect)| Fault { class, code, message, logs, effect },
         );
     let returned = (response(), logs(), prop::collection::vec("[a-z.]{1,8}", 0..3))
-        .prop_map(|(response, logs, acted)| CallReturn { response, logs, acted });
+        .prop_map(|(response, logs, changing_verbs)| CallReturn { response, logs, changing_verbs });
     prop_oneof![returned.prop_map(Ok), fault.prop_map(Err)]
 }
 
@@ -119,7 +119,7 @@ fn call() -> impl Strategy<Value = Call> {
 
 proptest! {
     #[test]
-    fn what_is_read_is_what_was_written(call in call(), result in result()) {
+    fn a_record_is_read_as_it_was_written(call in call(), result in result()) {
         let record = CallRecord { call, result };
         let line = record.to_line().expect("it is JSON");
         prop_assert!(!line.contains('\n'), "one line: {line}");
@@ -148,7 +148,7 @@ proptest! {
 #[test]
 fn a_record_has_a_return_or_a_fault_and_not_both() {
     let head = r#"{"format":1,"call":{"run":"01a1fec1-e55e-7000-8000-000000000000","site":"a","step":"a","phase":"check","attempt":1,"input":{},"mode":"effects","timeout_ms":5}"#;
-    let returned = r#""return":{"response":{"cases":[]},"logs":[],"acted":[]}"#;
+    let returned = r#""return":{"response":{"cases":[]},"logs":[],"changing_verbs":[]}"#;
     let fault = r#""fault":{"class":"denied","code":"denied","message":"not granted"}"#;
     for (line, is_good) in [
         (format!("{head},{returned}}}"), true),

@@ -1,4 +1,4 @@
-//! A finding about a file, with the place it is about.
+//! Diagnostics: messages about files, each with its span.
 
 use crate::source::{Position, Source, Span};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub enum Severity {
     Warning,
 }
 
-/// One finding about a file: what, where, and what to do.
+/// One message about a file: what is wrong, where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Stable code, such as `E0203`; each has a page under `docs/errors`.
@@ -22,18 +22,18 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// What is wrong: lowercase, no final period.
     pub message: String,
-    /// The file that the finding is about.
+    /// The file that the diagnostic is about.
     pub source: Arc<Source>,
-    /// The bytes of `source` that the finding is about.
+    /// The bytes of `source` that the diagnostic is about.
     pub span: Span,
-    /// A few words shown at the place.
+    /// A few words shown at the span.
     pub label: String,
     /// What to do, as one imperative.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// A finding that makes the file unusable.
+    /// A diagnostic that makes the file unusable.
     pub fn error(
         code: &'static str,
         source: &Arc<Source>,
@@ -43,7 +43,7 @@ impl Diagnostic {
         Self {
             code,
             severity: Severity::Error,
-            message: shown(message),
+            message: sanitize(message),
             source: Arc::clone(source),
             span,
             label: "here".to_owned(),
@@ -51,7 +51,7 @@ impl Diagnostic {
         }
     }
 
-    /// A finding that leaves the file usable.
+    /// A diagnostic that leaves the file usable.
     pub fn warning(
         code: &'static str,
         source: &Arc<Source>,
@@ -61,65 +61,65 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(code, source, span, message) }
     }
 
-    /// Sets the words shown at the place.
+    /// Sets the words shown at the span.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = shown(label);
+        self.label = sanitize(label);
         self
     }
 
     /// Sets the help: what to do, as one imperative.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(shown(help));
+        self.help = Some(sanitize(help));
         self
     }
 
-    /// Line and column of the place.
+    /// Line and column of the begin of the span.
     pub fn position(&self) -> Position {
         self.source.position(self.span.start)
     }
 }
 
-/// Text that findings quote comes from files: it is made one line of limited length.
-fn shown(text: impl Into<String>) -> String {
-    runbook_text::shortened(&runbook_text::line(&text.into()), LONGEST).into_owned()
+/// One line of limited length: texts of diagnostics quote untrusted files.
+fn sanitize(text: impl Into<String>) -> String {
+    runbook_text::shortened(&runbook_text::line(&text.into()), MAX_TEXT_BYTES).into_owned()
 }
 
-/// Bytes of one text of a finding.
-const LONGEST: usize = 2_000;
+/// The most bytes of one text of a diagnostic.
+const MAX_TEXT_BYTES: usize = 2_000;
 
-/// All findings about one or more files, in the order in which they were found.
+/// All diagnostics about one or more files, in the order in which they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Adds a finding behind all others.
+    /// Adds a diagnostic at the end.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.0.push(diagnostic);
     }
 
-    /// Adds all findings of another collection.
+    /// Adds all diagnostics of another collection.
     pub fn append(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// Whether any finding is an error.
+    /// Whether any diagnostic is an error.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// Whether there is no finding at all.
+    /// Whether there is no diagnostic.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many findings there are.
+    /// How many diagnostics there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The findings, first found first.
+    /// The diagnostics, in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
     }

@@ -1,28 +1,30 @@
-//! Characters that make a file look different from what it says: a reviewer must see what a program
-//! reads.
+//! Refuses characters that make a file look different from what a program reads.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Node, Table, Value};
 use crate::source::{Source, Span};
-use runbook_text::{Found, describe, first_hidden, first_not_in_line};
+use runbook_text::{DisallowedCharacter, describe, first_hidden, first_not_in_line};
 use std::sync::Arc;
 
 /// A file may begin with a byte order mark.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Refuses a text in which a character stands as it is that lets it read otherwise than it is.
-/// `None` if there is one.
+/// Refuses a text with an invisible or misleading character that is not written as an escape.
+/// Returns `None` if there is one.
 pub fn refuse_hidden(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<()> {
     let text = source.text();
     let begin = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
-    let Some(Found { offset, character }) = first_hidden(&text[begin..]) else { return Some(()) };
-    let at = begin + offset;
+    let Some(DisallowedCharacter { offset, character }) = first_hidden(&text[begin..]) else {
+        return Some(());
+    };
+    let start = begin + offset;
     let message = format!(
         "the file has {} here, which is not seen and lets it read otherwise than it is",
         describe(character)
     );
-    let diagnostic = Diagnostic::error("E0290", source, at..at + character.len_utf8(), message)
-        .label("not seen");
+    let diagnostic =
+        Diagnostic::error("E0290", source, start..start + character.len_utf8(), message)
+            .label("not seen");
     diagnostics.push(
         diagnostic
             .help(format!("remove it; in a string that needs it, write `{}`", escape(character))),
@@ -35,28 +37,30 @@ fn escape(c: char) -> String {
     if code <= 0xFFFF { format!("\\u{code:04X}") } else { format!("\\U{code:08X}") }
 }
 
-/// Refuses keys that are not one line of text: they are names, which are shown. Whether there is
-/// none.
+/// Refuses keys that are not one line of text, because they are shown as names. Returns whether all
+/// keys are good.
 pub(crate) fn refuse_in_keys(
     source: &Arc<Source>,
     table: &Table,
     diagnostics: &mut Diagnostics,
 ) -> bool {
-    let mut good = true;
+    let mut are_all_good = true;
     for (key, node) in &table.entries {
         if let Some(found) = first_not_in_line(&key.name) {
             refuse(source, key.span.clone(), "a key", found, diagnostics);
-            good = false;
+            are_all_good = false;
         }
-        each_table(node, &mut |table| good &= refuse_in_keys(source, table, diagnostics));
+        for_each_table(node, &mut |table| {
+            are_all_good &= refuse_in_keys(source, table, diagnostics);
+        });
     }
-    good
+    are_all_good
 }
 
-fn each_table(node: &Node, visit: &mut impl FnMut(&Table)) {
+fn for_each_table(node: &Node, visit: &mut impl FnMut(&Table)) {
     match &node.value {
         Value::Table(table) => visit(table),
-        Value::Array(items) => items.iter().for_each(|item| each_table(item, visit)),
+        Value::Array(items) => items.iter().for_each(|item| for_each_table(item, visit)),
         Value::String(_)
         | Value::Integer(_)
         | Value::Float(_)
@@ -65,8 +69,8 @@ fn each_table(node: &Node, visit: &mut impl FnMut(&Table)) {
     }
 }
 
-/// Refuses strings that are not one line of text, escapes included: for files whose strings are all
-/// shown as they are.
+/// Refuses strings that are not one line of text, escapes included. For files whose strings are all
+/// shown.
 pub fn refuse_in_strings(source: &Arc<Source>, table: &Table, diagnostics: &mut Diagnostics) {
     for (key, node) in &table.entries {
         refuse_in_node(source, &key.name, node, diagnostics);
@@ -91,11 +95,12 @@ fn refuse_in_node(source: &Arc<Source>, key: &str, node: &Node, diagnostics: &mu
 fn refuse(
     source: &Arc<Source>,
     span: Span,
-    what: &str,
-    found: Found,
+    subject: &str,
+    found: DisallowedCharacter,
     diagnostics: &mut Diagnostics,
 ) {
-    let message = format!("{what} must be one line of text, but has {}", describe(found.character));
+    let message =
+        format!("{subject} must be one line of text, but has {}", describe(found.character));
     diagnostics.push(
         Diagnostic::error("E0290", source, span, message)
             .label("not one line of text")
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_that_is_not_seen_is_refused_where_it_stands() {
+    fn an_invisible_character_is_refused_with_its_position() {
         assert_eq!(
             messages("a = 1\n# \u{202e}txt\n"),
             [
@@ -160,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_quote_nothing_that_steers() {
+    fn diagnostics_contain_no_control_characters() {
         let mut diagnostics = Diagnostics::default();
         let source = Source::new("evil\u{1b}[2J\nname.toml", "x = 1");
         let quoted = format!("a\u{1b}[31m\n\u{202e}{}", "x".repeat(10_000));
@@ -176,10 +181,13 @@ mod tests {
                 finding.help.as_ref().unwrap_or(&String::new()),
                 finding.source.name(),
             ] {
-                assert!(first_not_in_line(text).is_none() && text.len() <= LONGEST, "{text:?}");
+                assert!(
+                    first_not_in_line(text).is_none() && text.len() <= MAX_TEXT_BYTES,
+                    "{text:?}"
+                );
             }
         }
     }
 
-    const LONGEST: usize = 2_000;
+    const MAX_TEXT_BYTES: usize = 2_000;
 }

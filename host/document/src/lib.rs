@@ -1,9 +1,8 @@
 //! TOML documents with spans, and the diagnostics about them.
 //!
 //! Every file that a person writes (`runbook.toml`, `plugin.toml`, `targets.toml`) is read through
-//! this crate, so that every mistake in one is shown with its line, all mistakes of a file are
-//! shown at once, and an unknown key is always an error. The crate reads text that it is given; it
-//! never opens a file.
+//! this crate, so that each mistake is shown with its line, all mistakes of a file are shown at
+//! once, and an unknown key is always an error. The crate parses text; it never opens a file.
 
 #![warn(clippy::missing_errors_doc)]
 
@@ -18,16 +17,16 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use hidden::{refuse_hidden, refuse_in_strings};
 pub use node::{Key, Node, Table, Value};
 pub use quantity::{ByteSize, format_duration, parse_byte_size, parse_duration};
-pub use reader::{FromNode, Located, Reader};
+pub use reader::{FromNode, Reader, Spanned};
 pub use source::{Position, Source, Span};
 
 use std::sync::Arc;
 
-/// Reads one TOML text into a [`Table`], keeping the place of every key and value.
+/// Parses a TOML text into a [`Table`] with the span of every key and value.
 ///
-/// Returns `None` after reporting the first syntax error to `diagnostics`: the others mostly follow
-/// from it. Characters that make a file read otherwise than it is are refused like a mistake in the
-/// syntax; in a string that needs one it is written as an escape.
+/// Returns `None` after reporting the first syntax error to `diagnostics`; further ones mostly
+/// follow from it. Invisible characters that make a text look different from what it is are syntax
+/// errors too; a string can have them as escapes.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Table> {
     hidden::refuse_hidden(source, diagnostics)?;
     let (table, errors) = toml::de::DeTable::parse_recoverable(source.text());
@@ -59,7 +58,7 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
-/// What to do about a word that is none of `known`: the nearest one, or all of them.
+/// The help for a word that is none of `known`: the nearest of them, or all of them.
 pub fn suggestion(typed: &str, known: &[&str]) -> String {
     nearest(typed, known.iter().copied()).map_or_else(
         || format!("known: {}", known.join(", ")),
@@ -72,13 +71,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_two_letters_finds_the_name_and_a_different_word_does_not() {
+    fn a_name_with_two_typing_errors_is_found_and_a_different_word_is_not() {
         assert_eq!(nearest("retires", ["retry", "retries", "timeout"]), Some("retries"));
         assert_eq!(nearest("colour", ["retry", "timeout"]), None);
     }
 
     #[test]
-    fn malformed_toml_is_reported_at_its_place() {
+    fn malformed_toml_is_reported_with_its_line() {
         let source = Source::new("a.toml", "format = 1\nname = \n");
         let mut diagnostics = Diagnostics::default();
         assert!(parse(&source, &mut diagnostics).is_none());

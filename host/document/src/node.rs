@@ -1,21 +1,21 @@
-//! A TOML value with its place.
+//! TOML values with their spans.
 
 use crate::source::{Source, Span};
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
-/// A value and where it stands.
+/// A value with its span.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// The bytes of the value in its file.
     pub span: Span,
     /// The value that stands there.
     pub value: Value,
-    /// The file in which it stands, if that is another one than the file in which it is used.
-    pub elsewhere: Option<Arc<Source>>,
+    /// The file that the span belongs to, if it is not the file in which the value is used.
+    pub other_source: Option<Arc<Source>>,
 }
 
-/// A TOML value. Dates keep their text: who needs one parses it.
+/// A TOML value. Dates are kept as text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A string, with its escapes resolved.
@@ -50,28 +50,28 @@ impl Value {
 }
 
 impl Node {
-    /// A text, and where it stands in a file that is no TOML.
+    /// A string from a file that is not TOML: the text at `span`.
     pub fn text(source: &Arc<Source>, span: Span) -> Self {
         let value = Value::String(source.text().get(span.clone()).unwrap_or_default().to_owned());
-        Self { span, value, elsewhere: Some(Arc::clone(source)) }
+        Self { span, value, other_source: Some(Arc::clone(source)) }
     }
 
-    /// A list of what stands in another file.
+    /// An array whose items come from another file.
     pub fn list(source: &Arc<Source>, span: Span, items: Vec<Self>) -> Self {
-        Self { span, value: Value::Array(items), elsewhere: Some(Arc::clone(source)) }
+        Self { span, value: Value::Array(items), other_source: Some(Arc::clone(source)) }
     }
 
-    /// The same value, which with all that is in it stands in `source` and is used in another file.
+    /// The same value and all values in it, with `source` as the file that they come from.
     #[must_use]
-    pub fn standing_in(mut self, source: &Arc<Source>) -> Self {
-        self.elsewhere = Some(Arc::clone(source));
+    pub fn with_source(mut self, source: &Arc<Source>) -> Self {
+        self.other_source = Some(Arc::clone(source));
         self.value = match self.value {
             Value::Array(items) => {
-                Value::Array(items.into_iter().map(|item| item.standing_in(source)).collect())
+                Value::Array(items.into_iter().map(|item| item.with_source(source)).collect())
             }
             Value::Table(mut table) => {
                 for (_, node) in &mut table.entries {
-                    *node = node.clone().standing_in(source);
+                    *node = node.clone().with_source(source);
                 }
                 Value::Table(table)
             }
@@ -84,9 +84,9 @@ impl Node {
         self
     }
 
-    /// The file in which the value stands, where it is used in `using`.
+    /// The file that the value comes from, if it is used in the file `using`.
     pub fn source<'a>(&'a self, using: &'a Arc<Source>) -> &'a Arc<Source> {
-        self.elsewhere.as_ref().unwrap_or(using)
+        self.other_source.as_ref().unwrap_or(using)
     }
 
     /// The date, such as `2027-01-31`, if it is one without a time.
@@ -118,7 +118,7 @@ impl Node {
     }
 }
 
-/// A key and where it stands.
+/// A key with its span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// The bytes of the key.
@@ -134,8 +134,8 @@ pub struct Table {
     pub span: Span,
     /// Key and value, in file order.
     pub entries: Vec<(Key, Node)>,
-    /// Whether something of it could not be read, as a finding says: it cannot be told then whether
-    /// anything is missing.
+    /// Whether a part of it could not be read, which a diagnostic reports. Then nothing is known
+    /// about missing keys.
     pub is_partial: bool,
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn table_from_toml(span: Span, table: &DeTable<'_>) -> Table {
 
 fn node_from_toml(value: &toml::Spanned<DeValue<'_>>) -> Node {
     let span = value.span();
-    Node { span: span.clone(), value: value_from_toml(span, value.get_ref()), elsewhere: None }
+    Node { span: span.clone(), value: value_from_toml(span, value.get_ref()), other_source: None }
 }
 
 fn value_from_toml(span: Span, value: &DeValue<'_>) -> Value {

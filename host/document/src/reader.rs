@@ -1,5 +1,4 @@
-//! Reads a [`Table`] key by key, reports every mistake, and at the end every key that was not asked
-//! for.
+//! Reads a [`Table`] key by key, and reports every mistake and every unknown key.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Key, Node, Table, Value};
@@ -8,23 +7,23 @@ use crate::source::{Source, Span};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A value and where it stands.
+/// A value with its span.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located<T> {
+pub struct Spanned<T> {
     /// The value that was read.
     pub value: T,
     /// The bytes of the value in its file.
     pub span: Span,
 }
 
-impl<T> Located<T> {
-    /// The same place with another value.
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Located<U> {
-        Located { value: f(self.value), span: self.span }
+impl<T> Spanned<T> {
+    /// Another value with the same span.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
+        Spanned { value: f(self.value), span: self.span }
     }
 }
 
-/// What can be read from one TOML value.
+/// A type that can be read from one TOML value.
 pub trait FromNode: Sized {
     /// What is expected, with an example, such as ``a duration such as `"5m"` ``.
     const EXPECTED: &'static str;
@@ -119,7 +118,7 @@ impl<T: FromNode> FromNode for Vec<T> {
     }
 }
 
-impl<T: FromNode> FromNode for Located<T> {
+impl<T: FromNode> FromNode for Spanned<T> {
     const EXPECTED: &'static str = T::EXPECTED;
     fn from_node(node: &Node) -> Option<Self> {
         T::from_node(node).map(|value| Self { value, span: node.span.clone() })
@@ -133,6 +132,7 @@ pub struct Reader<'a> {
     source: &'a Arc<Source>,
     /// What the table is, for messages: ``step `backup` ``.
     subject: String,
+    /// The keys that were asked for so far.
     known: Vec<&'static str>,
     diagnostics: &'a mut Diagnostics,
 }
@@ -158,14 +158,14 @@ impl<'a> Reader<'a> {
         self.table
     }
 
-    /// The collection to which findings are added.
+    /// The collection to which diagnostics are added.
     pub fn diagnostics(&mut self) -> &mut Diagnostics {
         self.diagnostics
     }
 
     /// The value under `key`, if the key is there and its value is of the right kind; a wrong kind
     /// is reported.
-    pub fn optional<T: FromNode>(&mut self, key: &'static str) -> Option<Located<T>> {
+    pub fn optional<T: FromNode>(&mut self, key: &'static str) -> Option<Spanned<T>> {
         self.known.push(key);
         let node = self.table.get(key)?;
         let value = T::from_node(node);
@@ -178,11 +178,11 @@ impl<'a> Reader<'a> {
                 "wrong type",
             );
         }
-        value.map(|value| Located { value, span: node.span.clone() })
+        value.map(|value| Spanned { value, span: node.span.clone() })
     }
 
     /// Reads a value as [`Reader::optional`] does, and reports a missing key.
-    pub fn required<T: FromNode>(&mut self, key: &'static str) -> Option<Located<T>> {
+    pub fn required<T: FromNode>(&mut self, key: &'static str) -> Option<Spanned<T>> {
         if self.table.get(key).is_none() {
             self.known.push(key);
             let message = format!("{} has no `{key}`, which must be {}", self.subject, T::EXPECTED);
@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
 
     /// Reads each entry of a table of tables such as `[params.NAME]`, by its key and a reader of
     /// its value.
-    pub fn named<T>(
+    pub fn read_named<T>(
         &mut self,
         key: &'static str,
         noun: &str,
@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads each table of an array of tables such as `[[step]]`.
-    pub fn each<T>(
+    pub fn read_each<T>(
         &mut self,
         key: &'static str,
         noun: &str,
@@ -274,7 +274,7 @@ impl<'a> Reader<'a> {
         &self.subject
     }
 
-    /// Reports an error at a place of this file.
+    /// Reports an error at a span of this file.
     pub fn error(
         &mut self,
         code: &'static str,
@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Marks a key as known without reading it.
-    pub fn knows(&mut self, key: &'static str) {
+    pub fn mark_known(&mut self, key: &'static str) {
         self.known.push(key);
     }
 
@@ -322,8 +322,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Words of other tools, and those of this format that mean the same: the first one that the table
-/// knows was probably meant.
+/// Words of other tools, each with the keys of this format that may be meant, the likeliest first.
 const SYNONYMS: &[(&str, &[&str])] = &[
     ("if", &["when"]),
     ("condition", &["when"]),
@@ -359,7 +358,7 @@ fn synonym(word: &str, known: &[&'static str]) -> Option<&'static str> {
     meant.iter().find(|meant| known.contains(meant)).copied()
 }
 
-/// The value as found, for messages: ``an integer (`5`)``.
+/// A value in words, for messages: ``the integer `5` ``.
 fn describe(node: &Node) -> String {
     match &node.value {
         Value::String(text) => format!("the string `{text}`"),
@@ -405,11 +404,11 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_another_tool_is_answered_with_the_word_of_this_format() {
+    fn a_key_of_another_tool_is_reported_with_the_key_of_this_format() {
         for (word, meant) in SYNONYMS {
             for meant in *meant {
                 let known: &'static str = meant;
-                let found = messages(&format!("{word} = 1\n"), |reader| reader.knows(known));
+                let found = messages(&format!("{word} = 1\n"), |reader| reader.mark_known(known));
                 assert_eq!(
                     found,
                     [format!("1: unknown key `{word}` in the file (did you mean `{meant}`?)")]
@@ -418,7 +417,7 @@ mod tests {
         }
         // A nearer name that is something else: `id`.
         let found = messages("if = 1\n", |reader| {
-            ["id", "when"].into_iter().for_each(|key| reader.knows(key));
+            ["id", "when"].into_iter().for_each(|key| reader.mark_known(key));
         });
         assert_eq!(found, ["1: unknown key `if` in the file (did you mean `when`?)"]);
     }

@@ -23,43 +23,42 @@ pub struct Source {
     text: String,
     /// The offset of the first byte of each line.
     lines: Vec<usize>,
-    quotes: Quotes,
+    quoting: Quoting,
 }
 
-/// Whether findings may quote the lines of a file.
+/// Whether diagnostics may quote the lines of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quotes {
-    Shown,
+enum Quoting {
+    Allowed,
     Withheld,
 }
 
 impl Source {
-    /// A source with the name that diagnostics will show: a file's name may hold anything, and is
-    /// shown as one line.
+    /// A source whose lines diagnostics may quote. Its name is sanitized to one line.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Self::made(name, text, Quotes::Shown)
+        Self::build(name, text, Quoting::Allowed)
     }
 
-    /// A source whose lines no finding quotes, because it lies elsewhere than its name says and may
-    /// be any file that the user of this program can read.
+    /// A source whose lines diagnostics do not quote. For a path that leads through a link: it may
+    /// lead to any file that the user of this program can read.
     pub fn unquoted(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Self::made(name, text, Quotes::Withheld)
+        Self::build(name, text, Quoting::Withheld)
     }
 
-    fn made(name: impl Into<String>, text: impl Into<String>, quotes: Quotes) -> Arc<Self> {
+    fn build(name: impl Into<String>, text: impl Into<String>, quoting: Quoting) -> Arc<Self> {
         let text = text.into();
         let after_newlines =
             text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(after_newlines).collect();
-        Arc::new(Self { name: runbook_text::line(&name.into()).into_owned(), text, lines, quotes })
+        Arc::new(Self { name: runbook_text::line(&name.into()).into_owned(), text, lines, quoting })
     }
 
-    /// The text as findings may quote it, byte for byte at the same place: blank where they may
-    /// not.
+    /// The text for diagnostics. If its lines may not be quoted, every character is a space, at the
+    /// same offsets.
     pub fn quotable(&self) -> Cow<'_, str> {
-        match self.quotes {
-            Quotes::Shown => Cow::Borrowed(&self.text),
-            Quotes::Withheld => Cow::Owned(
+        match self.quoting {
+            Quoting::Allowed => Cow::Borrowed(&self.text),
+            Quoting::Withheld => Cow::Owned(
                 self.text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect(),
             ),
         }
@@ -75,8 +74,9 @@ impl Source {
         &self.text
     }
 
-    /// Line and column of a byte offset; an offset past the end is the end. Only the line itself is
-    /// read: places are asked for once for each thing in a file.
+    /// Line and column of a byte offset; an offset past the end means the end. Fast for large
+    /// files, because positions are needed for every part of a file: only the line itself is
+    /// searched.
     pub fn position(&self, offset: usize) -> Position {
         let mut offset = offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {
@@ -86,7 +86,7 @@ impl Source {
         Position { line, column: self.text[self.lines[line - 1]..offset].chars().count() + 1 }
     }
 
-    /// `file:line`, the form in which a place is named in one line of text.
+    /// `file:line` of a span, for messages.
     pub fn place(&self, span: &Span) -> String {
         format!("{}:{}", self.name, self.position(span.start).line)
     }
@@ -97,15 +97,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_where_counting_every_character_from_the_beginning_would_find_it() {
+    fn a_position_is_the_same_as_by_counting_all_characters_from_the_beginning() {
         for text in ["", "\n", "a", "a\n", "\n\na", "één\r\ntwee\n\n\u{1f980}drie", "x\ny\n"] {
             let source = Source::new("a.toml", text);
             for offset in 0..=text.len() + 2 {
-                let whole = (0..=offset.min(text.len()))
+                let boundary = (0..=offset.min(text.len()))
                     .rev()
                     .find(|at| text.is_char_boundary(*at))
                     .expect("zero is one");
-                let before = &text[..whole];
+                let before = &text[..boundary];
                 let line = before.matches('\n').count() + 1;
                 let column =
                     before.rsplit('\n').next().expect("there is a part").chars().count() + 1;

@@ -1,12 +1,12 @@
-//! Ten times as many steps, items or checks: how many times as long? The journal keeps nothing, so
-//! that only the engine is measured. Run by `scripts/bench`.
+//! Measures how much longer ten times as many steps, items or checks take. The journal stores
+//! nothing, so that only the engine is measured. Run by `scripts/bench`.
 
 use jiff::Timestamp;
 use runbook_document::Source;
 use runbook_engine::{
-    Acquired, Call, CallReturn, CancelToken, Clock, Fault, Fence, FencedAppend, Journal, Kind,
+    AcquireResult, Call, CallReturn, CancelToken, Clock, Fault, Fence, FencedAppend, Journal, Kind,
     Lease, LeaseRequest, LeaseWatch, Operate, OperationFacts, Options, Outcome, Plan, Record,
-    Renewed, Report, Response, Run, RunHeader, RunId, RunSummary, Runbook, StoredRun, parse,
+    RenewResult, Report, Response, Run, RunHeader, RunId, RunSummary, Runbook, StoredRun, parse,
     resolve_params,
 };
 use std::convert::Infallible;
@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 const FEW: usize = 1_000;
 const MANY: usize = 10_000;
-/// More is not linear.
-const MOST: f64 = 12.0;
+/// A larger ratio is not linear.
+const MAX_RATIO: f64 = 12.0;
 
-struct Nothing;
+struct PassingPlugins;
 
-impl Operate for Nothing {
+impl Operate for PassingPlugins {
     async fn call(&self, _call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
         let answer = Response::Report(Report {
             outcome: Outcome::Pass,
@@ -29,7 +29,7 @@ impl Operate for Nothing {
             output: serde_json::json!({}),
             measurements: Vec::new(),
         });
-        Ok(CallReturn { response: answer, logs: Vec::new(), acted: Vec::new() })
+        Ok(CallReturn { response: answer, logs: Vec::new(), changing_verbs: Vec::new() })
     }
 }
 
@@ -49,7 +49,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Keeps nothing.
+/// A journal that stores nothing.
 struct NoJournal;
 
 impl Journal for NoJournal {
@@ -69,7 +69,7 @@ impl Journal for NoJournal {
         _record: &Record,
         _fence: &Fence<'_>,
     ) -> Result<FencedAppend, Infallible> {
-        Ok(FencedAppend::Kept)
+        Ok(FencedAppend::Written)
     }
 
     async fn load(&self, _run: RunId) -> Result<StoredRun, Infallible> {
@@ -80,8 +80,8 @@ impl Journal for NoJournal {
         Ok(Vec::new())
     }
 
-    async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Infallible> {
-        Ok(Acquired::Held(Lease {
+    async fn acquire(&self, request: &LeaseRequest) -> Result<AcquireResult, Infallible> {
+        Ok(AcquireResult::Held(Lease {
             name: request.name.clone(),
             token: 1,
             taken_from: None,
@@ -94,8 +94,8 @@ impl Journal for NoJournal {
         _lease: &Lease,
         _now: Timestamp,
         _ttl: Duration,
-    ) -> Result<Renewed, Infallible> {
-        Ok(Renewed::Held)
+    ) -> Result<RenewResult, Infallible> {
+        Ok(RenewResult::Held)
     }
 
     async fn release(&self, _lease: &Lease) -> Result<(), Infallible> {
@@ -103,17 +103,17 @@ impl Journal for NoJournal {
     }
 }
 
-fn headed(name: &str, text: &str) -> Arc<Source> {
+fn source_of(name: &str, text: &str) -> Arc<Source> {
     Source::new(name, format!("format = 1\n[runbook]\nname = \"bench\"\n{text}"))
 }
 
-/// Reads and checks a runbook; `checks.toml` lies beside it.
+/// Parses a runbook with `checks.toml` in its folder.
 fn read(text: &str, checks: &str) -> Runbook {
-    let mut load = |_: &str| Ok(headed("checks.toml", checks));
-    parse(&headed("bench.toml", text), None, &mut load).expect("the runbook is good")
+    let mut load = |_: &str| Ok(source_of("checks.toml", checks));
+    parse(&source_of("bench.toml", text), None, &mut load).expect("the runbook is good")
 }
 
-fn look() -> OperationFacts {
+fn probe_facts() -> OperationFacts {
     OperationFacts {
         kind: Kind::Probe,
         idempotent: true,
@@ -125,12 +125,12 @@ fn look() -> OperationFacts {
 }
 
 fn plan(runbook: &Runbook) -> Plan {
-    let facts = runbook.use_sites().into_iter().map(|site| (site.step, look())).collect();
+    let facts = runbook.call_sites().into_iter().map(|site| (site.step, probe_facts())).collect();
     Plan::build(runbook, &resolve_params(runbook, &[]).expect("no parameter"), &facts)
         .expect("the plan is good")
 }
 
-/// One after the other, each with a reference to the first.
+/// Steps one after the other, each with a reference to the first.
 fn chain(n: usize) -> String {
     (0..n).fold(String::new(), |mut text, number| {
         let with = if number == 0 { "" } else { "with.at = \"{{ steps.s0.outcome }}\"\n" };
@@ -169,7 +169,7 @@ fn run(plan: &Plan) {
         process: None,
         lease_ttl: runbook_engine::LEASE_TTL,
         cancel: CancelToken::new(),
-        usual: None,
+        usual_duration: None,
         retry_of: None,
         outside_window: runbook_engine::OutsideWindow::AsWritten,
         is_dead: |_, _| false,
@@ -177,8 +177,13 @@ fn run(plan: &Plan) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let clock = SystemClock(Instant::now());
-    let run =
-        Run { plan, operate: &Nothing, journal: &NoJournal, clock: &clock, options: &options };
+    let run = Run {
+        plan,
+        operate: &PassingPlugins,
+        journal: &NoJournal,
+        clock: &clock,
+        options: &options,
+    };
     let outcome = runtime.block_on(run.execute(&mut |_: &Record| {}));
     outcome.expect("nothing can fail");
 }
@@ -190,7 +195,7 @@ fn seconds(work: impl FnOnce()) -> f64 {
 }
 
 fn main() {
-    let kinds: [(&str, &dyn Fn(usize) -> f64); 5] = [
+    let measurements: [(&str, &dyn Fn(usize) -> f64); 5] = [
         ("read and check steps", &|n| {
             let text = chain(n);
             seconds(|| drop(read(&text, "")))
@@ -213,10 +218,10 @@ fn main() {
         }),
     ];
     let mut linear = true;
-    for (name, measure) in kinds {
+    for (name, measure) in measurements {
         let best = |n: usize| (0..3).map(|_| measure(n)).fold(f64::INFINITY, f64::min);
         let (few, many) = (best(FEW), best(MANY));
-        linear &= many / few <= MOST;
+        linear &= many / few <= MAX_RATIO;
         println!(
             "{name}: {FEW} in {:.0} ms, {MANY} in {:.0} ms, {:.1} times",
             few * 1e3,
@@ -224,5 +229,5 @@ fn main() {
             many / few
         );
     }
-    println!("budget {MOST:.0} times: {}", if linear { "met" } else { "not met" });
+    println!("budget {MAX_RATIO:.0} times: {}", if linear { "met" } else { "not met" });
 }

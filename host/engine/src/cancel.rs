@@ -1,11 +1,11 @@
-//! How an operator stops a run.
+//! The signal by which an operator stops a run.
 
 use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
-/// The level of cancellation that the operator has asked for, from least to most.
+/// What the operator has asked for, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CancelLevel {
     /// Nothing was asked for; the run goes on.
@@ -16,25 +16,26 @@ pub enum CancelLevel {
     Now,
 }
 
-/// Carries a cancel from the signal handler to the run. Clones share one level; one run waits on
-/// it.
+/// Carries a cancel from the signal handler to the run. Clones share one level. Only one task may
+/// wait on it.
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<Shared>);
+pub struct CancelToken(Arc<CancelState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct CancelState {
     level: AtomicU8,
     by: OnceLock<String>,
     waker: AtomicWaker,
 }
 
 impl CancelToken {
-    /// A token that asks for nothing yet.
+    /// A token without a cancel.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for one level more: the first call for an orderly end, every later one for a stop now.
+    /// Raises the level: the first call asks for an orderly end, every later one for an immediate
+    /// stop.
     pub fn cancel(&self) {
         let raise = |level: u8| Some(level.saturating_add(1).min(2));
         // The closure always gives a level, so the update cannot fail.
@@ -42,14 +43,14 @@ impl CancelToken {
         self.0.waker.wake();
     }
 
-    /// The same, asked for by another operator than the one who executes the run. The first one who
-    /// asked is remembered.
+    /// As [`Self::cancel`], for another operator than the one who executes the run. The first name
+    /// is kept.
     pub fn cancel_for(&self, who: &str) {
         let _ = self.0.by.set(who.to_owned());
         self.cancel();
     }
 
-    /// The person who asked; `None` if they are the one who executes the run.
+    /// The operator who asked; `None` if it is the one who executes the run.
     pub fn by(&self) -> Option<&str> {
         self.0.by.get().map(String::as_str)
     }
@@ -70,7 +71,7 @@ impl CancelToken {
     }
 
     /// Waits until a higher level than `seen` is asked for.
-    pub async fn above(&self, seen: CancelLevel) {
+    pub async fn raised_above(&self, seen: CancelLevel) {
         std::future::poll_fn(|context| {
             self.0.waker.register(context.waker());
             if self.level() > seen { Poll::Ready(()) } else { Poll::Pending }
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_cancel_asks_for_more_and_the_third_for_nothing_new() {
+    fn the_second_cancel_raises_the_level_and_the_third_changes_nothing() {
         let token = CancelToken::new();
         let levels: Vec<CancelLevel> = (0..3)
             .map(|_| {

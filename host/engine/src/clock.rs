@@ -1,4 +1,4 @@
-//! Time behind a trait, so that tests control it.
+//! The clock as a trait, so that tests control the time.
 
 use jiff::Timestamp;
 use std::time::Duration;

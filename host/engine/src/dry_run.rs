@@ -3,7 +3,7 @@
 
 use crate::event::Section;
 use crate::execute::scope::StepScope;
-use crate::intent::{Intent, NoIntent, intent};
+use crate::intent::{Intent, IntentError, intent};
 use crate::lease_watch::LeaseWatch;
 use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep};
@@ -15,68 +15,68 @@ use runbook_contract::{
 };
 use std::collections::BTreeMap;
 
-/// What a dry run found out about one step.
+/// The result of a dry run for one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DryStep {
     /// The id of the step.
     pub id: StepId,
-    /// What was found out.
-    pub finding: DryFinding,
-    /// Its input, as far as it is known: templates that depend on what is not known yet stand in it
-    /// as they are.
+    /// What the plugin would do, or why that is not known.
+    pub result: DryRunResult,
+    /// Its input, as far as it is known. Templates whose value is not known yet stay as they are
+    /// written.
     pub input: Json,
-    /// What its undo would be given, if that is another operation: as far as it is known, or why it
-    /// could not be undone.
+    /// The input of its explicit undo, as far as it is known, or why the step could not be undone;
+    /// `None` for a step without an explicit undo.
     pub undo: Option<Result<Json, String>>,
 }
 
-/// Which plugins a dry run asks.
+/// Which plugins a dry run calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskedPlugins {
-    /// Probes, and steps for what they would do.
-    Everybody,
-    /// Steps only, for what they would do.
+pub enum DryRunScope {
+    /// Probes run, and steps report what they would do.
+    ProbesAndSteps,
+    /// Steps report what they would do; no probe runs.
     Steps,
-    /// No plugin: only what the file itself says.
-    Nobody,
+    /// No plugin is called: only the runbook is evaluated.
+    NoPlugins,
 }
 
-/// What a dry run found out.
+/// The kinds of results of a dry run for one step.
 #[derive(Debug, Clone, PartialEq)]
-pub enum DryFinding {
+pub enum DryRunResult {
     /// A probe ran, with this result.
-    Found {
+    Probed {
         /// The outcome as the plugin judges it; `expect` is not applied.
         outcome: Outcome,
         /// One line that tells what the probe found.
         summary: String,
     },
     /// A step would do this.
-    Would(Proposal),
-    /// It stands for the steps of a nested file, which follow.
-    Opens {
+    Proposed(Proposal),
+    /// The step stands for a nested file, whose steps follow.
+    NestedFile {
         /// How many steps the file has.
         steps: usize,
     },
     /// The `when` of the step is false.
     Skipped,
-    /// It depends on the output of an earlier step, or is a smoke test; the result is known only at
-    /// run time.
+    /// The result is known only at run time: the step depends on the output of an earlier step, or
+    /// is a smoke test.
     AtRunTime {
         /// What it depends on, for people.
         reason: String,
     },
-    /// The plugin of the step was not asked.
+    /// The plugin of the step is not called by this dry run.
     NotAsked,
-    /// The plugin could not report it.
+    /// The call failed, or the step cannot begin.
     Failed(Fault),
 }
 
-/// A dry run: the plan, and which plugins it asks.
+/// A dry run of a plan.
 pub struct DryRun<'a, O> {
-    /// The plan of the run that is tried.
+    /// The plan.
     pub plan: &'a Plan,
-    /// What calls the operations of plugins.
+    /// Calls the operations of plugins.
     pub operate: &'a O,
     /// The id that the run would have: `run.id` in templates.
     pub run: RunId,
@@ -84,23 +84,23 @@ pub struct DryRun<'a, O> {
     pub operator: &'a str,
     /// `--env`, if one was given: `run.environment` in templates.
     pub environment: Option<&'a str>,
-    /// Which plugins are asked.
-    pub audience: AskedPlugins,
+    /// Which plugins are called.
+    pub dry_run_scope: DryRunScope,
 }
 
 impl<O: Operate> DryRun<'_, O> {
-    /// Asks every guard, preflight, step, verify and finally in file order.
+    /// Evaluates every guard, preflight, step, verify and finally in file order.
     pub async fn ask_all(&self) -> Vec<DryStep> {
         let values = run_values(self.plan, self.run, self.operator, self.environment);
-        let Self { plan, operate, run, audience, .. } = *self;
-        let (opened, views) = (BTreeMap::new(), BTreeMap::new());
+        let Self { plan, operate, run, dry_run_scope, .. } = *self;
+        let (nested_files, views) = (BTreeMap::new(), BTreeMap::new());
         ask_all(DryRunner {
             plan,
             operate,
             run,
             values,
-            audience,
-            opened,
+            dry_run_scope,
+            nested_files,
             views,
             found: Vec::new(),
         })
@@ -114,9 +114,9 @@ async fn ask_all<O: Operate>(mut dry: DryRunner<'_, O>) -> Vec<DryStep> {
         dry.ask(&guard.probe).await;
     }
     for step in &plan.steps {
-        let view = match dry.out_of_reach(step) {
-            Some((finding, view)) => {
-                dry.say(step, finding);
+        let view = match dry.answer_if_not_opened(step) {
+            Some((result, view)) => {
+                dry.add_result(step, result);
                 view
             }
             None => dry.ask(step).await,
@@ -132,7 +132,7 @@ fn run_values(
     operator: &str,
     environment: Option<&str>,
 ) -> serde_json::Map<String, Json> {
-    let known = [
+    let entries = [
         ("id", run.to_string()),
         ("name", plan.name.clone()),
         ("title", plan.title.clone()),
@@ -144,42 +144,42 @@ fn run_values(
         ("cause", String::new()),
         ("failed_step", String::new()),
     ];
-    known.into_iter().map(|(name, value)| (name.to_owned(), Json::from(value))).collect()
+    entries.into_iter().map(|(name, value)| (name.to_owned(), Json::from(value))).collect()
 }
 
 struct DryRunner<'a, O> {
     plan: &'a Plan,
     operate: &'a O,
     run: RunId,
-    audience: AskedPlugins,
+    dry_run_scope: DryRunScope,
     values: serde_json::Map<String, Json>,
     /// What is known of each nested file.
-    opened: BTreeMap<StepId, NestedFile>,
-    /// What later templates see of each step.
+    nested_files: BTreeMap<StepId, NestedFileState>,
+    /// What later templates can use of each step.
     views: BTreeMap<StepId, StepView>,
     found: Vec<DryStep>,
 }
 
 /// What is known of a nested file.
-enum NestedFile {
-    /// What its steps see as `params`.
-    Params { params: serde_json::Map<String, Json>, cut: BTreeMap<String, String> },
-    /// It is known only at run time, and so are its steps.
+enum NestedFileState {
+    /// Its `params`.
+    Params { params: serde_json::Map<String, Json>, truncated_params: BTreeMap<String, String> },
+    /// Its `params`, and so its steps, are known only at run time.
     AtRunTime { reason: String },
-    /// It will not be run.
+    /// The step that stands for it is skipped.
     Skipped,
 }
 
-/// The result of a dry run for a step, and what later templates see of it.
-type DryAnswer = (DryFinding, StepView);
+/// The result of a dry run for a step, and what later templates can use of it.
+type DryAnswer = (DryRunResult, StepView);
 
 impl<O: Operate> DryRunner<'_, O> {
-    /// Says what was found out about a step.
-    fn say(&mut self, step: &PlannedStep, finding: DryFinding) {
+    /// Adds the result for a step.
+    fn add_result(&mut self, step: &PlannedStep, result: DryRunResult) {
         if self.plan.groups.contains_key(&step.id) {
-            self.opened
+            self.nested_files
                 .entry(step.id.clone())
-                .or_insert_with(|| NestedFile::unless_opened(&finding));
+                .or_insert_with(|| NestedFileState::not_opened(&result));
         }
         let with = self.plan.groups.get(&step.id).map_or(&step.with, |group| &group.with);
         let input = self.with_scope(step, |scope| template::render_known(with, scope));
@@ -187,24 +187,26 @@ impl<O: Operate> DryRunner<'_, O> {
             .with_scope(step, |scope| undo::input_before(self.operate, step, scope))
             .transpose();
         let undo = undo.map(|known| known.map(|known| known.value));
-        self.found.push(DryStep { id: step.id.clone(), finding, input, undo });
+        self.found.push(DryStep { id: step.id.clone(), result, input, undo });
     }
 
-    /// The result for a step of a nested file that is not opened.
-    fn out_of_reach(&self, step: &PlannedStep) -> Option<DryAnswer> {
-        match self.opened.get(step.group.as_ref()?)? {
-            NestedFile::Params { .. } => None,
-            NestedFile::AtRunTime { reason } => Some(at_run_time(reason.clone())),
-            NestedFile::Skipped => Some(skipped()),
+    /// The result for a step of a nested file whose `params` are not known; `None` for any other
+    /// step.
+    fn answer_if_not_opened(&self, step: &PlannedStep) -> Option<DryAnswer> {
+        match self.nested_files.get(step.group.as_ref()?)? {
+            NestedFileState::Params { .. } => None,
+            NestedFileState::AtRunTime { reason } => Some(at_run_time(reason.clone())),
+            NestedFileState::Skipped => Some(skipped()),
         }
     }
 
-    /// Says what a step would do, and each of its items; returns what later templates see of it.
+    /// Adds the result for a step, or for each of its items. Returns what later templates can use
+    /// of the step.
     async fn ask(&mut self, step: &PlannedStep) -> StepView {
         let plan = self.plan;
         // Only the first attempt is considered, and no approval has been rejected.
         let intent = self.with_scope(step, |scope| intent(plan, step, 1, None, scope));
-        let (finding, view) = match intent {
+        let (result, view) = match intent {
             Ok(Intent::List(items)) if !items.is_empty() => {
                 for item in plan
                     .with_items(&step.id, &items)
@@ -216,14 +218,15 @@ impl<O: Operate> DryRunner<'_, O> {
                 return StepView::AtRunTime;
             }
             Ok(Intent::List(_)) => at_run_time("the list is empty: nothing to do".to_owned()),
-            Ok(Intent::Open { params, cut }) => {
-                self.opened.insert(step.id.clone(), NestedFile::Params { params, cut });
+            Ok(Intent::Open { params, truncated_params }) => {
+                self.nested_files
+                    .insert(step.id.clone(), NestedFileState::Params { params, truncated_params });
                 let steps = plan
                     .steps
                     .iter()
                     .filter(|known| known.group.as_ref() == Some(&step.id))
                     .count();
-                (DryFinding::Opens { steps }, StepView::AtRunTime)
+                (DryRunResult::NestedFile { steps }, StepView::AtRunTime)
             }
             Ok(Intent::Skip) => skipped(),
             Ok(Intent::Ask(_) | Intent::Call { .. }) if !self.is_asked(step) => not_asked(),
@@ -231,23 +234,23 @@ impl<O: Operate> DryRunner<'_, O> {
                 at_run_time("a person does it and says what they found".to_owned())
             }
             Ok(Intent::Call { input }) => self.propose(step, input).await,
-            Err(error) => no_intent(error),
+            Err(error) => intent_error_answer(error),
         };
-        self.say(step, finding);
+        self.add_result(step, result);
         view
     }
 
-    /// Whether this dry run asks the plugin of a step.
+    /// Whether this dry run calls the plugin of a step.
     fn is_asked(&self, step: &PlannedStep) -> bool {
-        match (self.audience, step.facts.kind) {
-            (AskedPlugins::Nobody, _) | (AskedPlugins::Steps, Kind::Probe | Kind::SmokeTest) => {
+        match (self.dry_run_scope, step.facts.kind) {
+            (DryRunScope::NoPlugins, _) | (DryRunScope::Steps, Kind::Probe | Kind::SmokeTest) => {
                 false
             }
-            (AskedPlugins::Everybody, _) | (AskedPlugins::Steps, Kind::Step) => true,
+            (DryRunScope::ProbesAndSteps, _) | (DryRunScope::Steps, Kind::Step) => true,
         }
     }
 
-    /// In place of the call: what it would do, or the result if it is a probe.
+    /// Asks the plugin what the step would do; a probe runs.
     async fn propose(&self, step: &PlannedStep, input: Json) -> DryAnswer {
         let after_effects = matches!(step.written_in, Section::Verify | Section::Finally);
         let phase = match (step.facts.kind, after_effects) {
@@ -270,7 +273,7 @@ impl<O: Operate> DryRunner<'_, O> {
             unanswered: None,
         };
         match self.operate.call(call, LeaseWatch::unlimited()).await {
-            Ok(answered) => judge(answered.response),
+            Ok(answered) => dry_answer_of(answered.response),
             Err(fault) => failed(fault),
         }
     }
@@ -280,86 +283,96 @@ impl<O: Operate> DryRunner<'_, O> {
             let id = self.plan.by_template_key(key)?;
             self.views.get(id).map(|view| (id.clone(), view.clone()))
         };
-        let (params, cut) = match step.group.as_ref().and_then(|group| self.opened.get(group)) {
-            Some(NestedFile::Params { params, cut }) => (params.clone(), cut.clone()),
-            Some(NestedFile::AtRunTime { .. } | NestedFile::Skipped) | None => {
-                (self.plan.params.clone(), BTreeMap::new())
-            }
-        };
-        StepScope { step: Some(step), views: &views, params, cut, run: self.values.clone() }
-            .read(read)
+        let (params, truncated_params) =
+            match step.group.as_ref().and_then(|group| self.nested_files.get(group)) {
+                Some(NestedFileState::Params { params, truncated_params }) => {
+                    (params.clone(), truncated_params.clone())
+                }
+                Some(NestedFileState::AtRunTime { .. } | NestedFileState::Skipped) | None => {
+                    (self.plan.params.clone(), BTreeMap::new())
+                }
+            };
+        StepScope {
+            step: Some(step),
+            views: &views,
+            params,
+            truncated_params,
+            run: self.values.clone(),
+        }
+        .read(read)
     }
 }
 
-impl NestedFile {
-    /// The state of a file that is not opened, from the result of its step.
-    fn unless_opened(finding: &DryFinding) -> Self {
-        match finding {
-            DryFinding::Skipped => Self::Skipped,
-            DryFinding::AtRunTime { .. }
-            | DryFinding::Failed(_)
-            | DryFinding::Found { .. }
-            | DryFinding::Would(_)
-            | DryFinding::Opens { .. }
-            | DryFinding::NotAsked => Self::AtRunTime { reason: said(finding) },
+impl NestedFileState {
+    /// The state of a file whose `params` are not known, from the result of its step.
+    fn not_opened(result: &DryRunResult) -> Self {
+        match result {
+            DryRunResult::Skipped => Self::Skipped,
+            DryRunResult::AtRunTime { .. }
+            | DryRunResult::Failed(_)
+            | DryRunResult::Probed { .. }
+            | DryRunResult::Proposed(_)
+            | DryRunResult::NestedFile { .. }
+            | DryRunResult::NotAsked => Self::AtRunTime { reason: reason_at_run_time(result) },
         }
     }
 }
 
 /// Why something is known only at run time, for the steps that depend on it.
-fn said(finding: &DryFinding) -> String {
-    match finding {
-        DryFinding::AtRunTime { reason } => reason.clone(),
-        DryFinding::Failed(fault) => fault.message.clone(),
-        DryFinding::Found { .. }
-        | DryFinding::Would(_)
-        | DryFinding::Opens { .. }
-        | DryFinding::NotAsked
-        | DryFinding::Skipped => String::new(),
+fn reason_at_run_time(result: &DryRunResult) -> String {
+    match result {
+        DryRunResult::AtRunTime { reason } => reason.clone(),
+        DryRunResult::Failed(fault) => fault.message.clone(),
+        DryRunResult::Probed { .. }
+        | DryRunResult::Proposed(_)
+        | DryRunResult::NestedFile { .. }
+        | DryRunResult::NotAsked
+        | DryRunResult::Skipped => String::new(),
     }
 }
 
 fn at_run_time(reason: String) -> DryAnswer {
-    (DryFinding::AtRunTime { reason }, StepView::AtRunTime)
+    (DryRunResult::AtRunTime { reason }, StepView::AtRunTime)
 }
 
 fn skipped() -> DryAnswer {
-    (DryFinding::Skipped, StepView::Absent("the step was skipped".to_owned()))
+    (DryRunResult::Skipped, StepView::Absent("the step was skipped".to_owned()))
 }
 
 fn not_asked() -> DryAnswer {
-    (DryFinding::NotAsked, StepView::AtRunTime)
+    (DryRunResult::NotAsked, StepView::AtRunTime)
 }
 
-/// For a step that cannot be begun as far as is known now: a value that depends on an earlier step
-/// is known after that step.
-fn no_intent(error: NoIntent) -> DryAnswer {
+/// The result for a step that cannot begin. If a value depends on an earlier step, the result is
+/// known only at run time.
+fn intent_error_answer(error: IntentError) -> DryAnswer {
     if let Some(unknown @ TemplateError::AtRunTime { .. }) = error.template() {
         return at_run_time(unknown.to_string());
     }
     let invalid =
         |code: &str, message: String| failed(Fault::new(ErrorClass::Invalid, code, message));
     match error {
-        NoIntent::When(error) | NoIntent::Input(error) => {
+        IntentError::When(error) | IntentError::Input(error) => {
             invalid("engine.template", error.to_string())
         }
-        NoIntent::Params(error) => invalid("engine.params", error.to_string()),
-        error @ (NoIntent::Items(_) | NoIntent::Refused(_)) => failed(error.into_fault()),
+        IntentError::Params(error) => invalid("engine.params", error.to_string()),
+        error @ (IntentError::Items(_) | IntentError::Refused(_)) => failed(error.into_fault()),
     }
 }
 
-/// A call that fails now may work at run time, when earlier steps have run.
+/// The result of a failed call. Later templates stay unknown, because the call may succeed at run
+/// time after earlier steps.
 fn failed(fault: Fault) -> DryAnswer {
-    (DryFinding::Failed(fault), StepView::AtRunTime)
+    (DryRunResult::Failed(fault), StepView::AtRunTime)
 }
 
-fn judge(answer: Response) -> DryAnswer {
+fn dry_answer_of(answer: Response) -> DryAnswer {
     match answer {
         Response::Report(Report { outcome, summary, output, .. }) => {
             let view = StepView::Done { outcome: outcome.name(), output };
-            (DryFinding::Found { outcome, summary }, view)
+            (DryRunResult::Probed { outcome, summary }, view)
         }
-        Response::Proposal(proposal) => (DryFinding::Would(proposal), StepView::AtRunTime),
+        Response::Proposal(proposal) => (DryRunResult::Proposed(proposal), StepView::AtRunTime),
         Response::Cases(_) | Response::Observation(_) | Response::Completion(_) => {
             at_run_time("its response belongs to another call".to_owned())
         }

@@ -1,4 +1,4 @@
-//! Evaluates a response: expectations, thresholds, the worst of several cases. Pure.
+//! Evaluates the response of a plugin: expectations, thresholds, the worst of several cases. Pure.
 
 use crate::event::AttemptResult;
 use crate::plan::PlannedExpectation;
@@ -7,18 +7,18 @@ use runbook_contract::{
     Case, Completion, ErrorClass, Fault, Json, Measurement, Outcome, Report, Response,
 };
 
-/// What a check found, expectations included.
+/// The response of a plugin after its expectations were evaluated.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Finding {
+pub(crate) struct EvaluatedResponse {
     pub outcome: Outcome,
     pub summary: String,
     pub output: Json,
     pub changed: bool,
     pub measurements: Vec<Measurement>,
     pub cases: Vec<Case>,
-    /// The expectations that do not hold, one each line.
-    pub misses: Vec<String>,
-    /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
+    /// Expectations that do not hold, failed cases and other problems, one line each.
+    pub problems: Vec<String>,
+    /// Whether a smoke test wrote and did not show that it removed what it made.
     pub may_have_left: bool,
 }
 
@@ -28,59 +28,64 @@ const CLEANUP: &str = "cleanup: ";
 /// Whether the cases of a smoke test show that it removed what it made: all cases pass, or all
 /// cleanup cases do.
 fn shows_cleanup(cases: &[Case]) -> bool {
-    let good = |case: &Case| case.outcome <= Outcome::Warn;
+    let is_good = |case: &Case| case.outcome <= Outcome::Warn;
     let mut cleanups = cases.iter().filter(|case| case.name.starts_with(CLEANUP)).peekable();
     if cleanups.peek().is_some() {
-        cleanups.all(good)
+        cleanups.all(is_good)
     } else {
-        !cases.is_empty() && cases.iter().all(good)
+        !cases.is_empty() && cases.iter().all(is_good)
     }
 }
 
-/// Reads an answer to `check` or `apply` against the expectations, whose values are rendered
-/// already.
+/// Evaluates a response to `check` or `apply` by the expectations, whose values are already
+/// rendered.
 ///
 /// # Errors
-/// The answer does not fit the call: a bug in the plugin or the host.
-pub(crate) fn read(answer: Response, expect: &[PlannedExpectation]) -> Result<Finding, Fault> {
-    let mut finding = match answer {
-        Response::Report(Report { outcome, summary, output, measurements }) => Finding {
+/// The response does not fit the call: a bug in the plugin or the host.
+pub(crate) fn evaluate_response(
+    answer: Response,
+    expect: &[PlannedExpectation],
+) -> Result<EvaluatedResponse, Fault> {
+    let mut evaluated = match answer {
+        Response::Report(Report { outcome, summary, output, measurements }) => EvaluatedResponse {
             outcome,
             summary,
             output,
             changed: false,
             measurements,
             cases: Vec::new(),
-            misses: Vec::new(),
+            problems: Vec::new(),
             may_have_left: false,
         },
         Response::Cases(cases) => smoke_test(cases),
-        Response::Completion(Completion { summary, output, changed, measurements }) => Finding {
-            outcome: Outcome::Pass,
-            summary,
-            output,
-            changed,
-            measurements,
-            cases: Vec::new(),
-            misses: Vec::new(),
-            may_have_left: false,
-        },
+        Response::Completion(Completion { summary, output, changed, measurements }) => {
+            EvaluatedResponse {
+                outcome: Outcome::Pass,
+                summary,
+                output,
+                changed,
+                measurements,
+                cases: Vec::new(),
+                problems: Vec::new(),
+                may_have_left: false,
+            }
+        }
         Response::Proposal(_) | Response::Observation(_) => {
             return Err(unexpected_response("a proposal or an observation"));
         }
     };
-    if template::is_marked_cut(&finding.output) {
-        finding.summary.push_str(" (cut: its output does not hold all)");
+    if template::is_marked_truncated(&evaluated.output) {
+        evaluated.summary.push_str(" (cut: its output does not hold all)");
     }
     for expectation in expect {
-        let (outcome, miss) = compare(expectation, &finding);
-        finding.outcome = finding.outcome.max(outcome);
-        finding.misses.extend(miss);
+        let (outcome, problem) = compare(expectation, &evaluated);
+        evaluated.outcome = evaluated.outcome.max(outcome);
+        evaluated.problems.extend(problem);
     }
-    Ok(finding)
+    Ok(evaluated)
 }
 
-/// The fault of an answer that does not fit its call.
+/// The fault of a response that does not fit its call.
 pub(crate) fn unexpected_response(found: &str) -> Fault {
     Fault::new(
         ErrorClass::Invalid,
@@ -89,32 +94,36 @@ pub(crate) fn unexpected_response(found: &str) -> Fault {
     )
 }
 
-/// A smoke test without cases has tested nothing, so it is not a pass.
-fn smoke_test(cases: Vec<Case>) -> Finding {
+/// Evaluates the cases of a smoke test. Without cases nothing was tested, so the outcome is
+/// unknown.
+fn smoke_test(cases: Vec<Case>) -> EvaluatedResponse {
     let outcome = cases.iter().map(|case| case.outcome).max().unwrap_or(Outcome::Unknown);
-    let good = cases.iter().filter(|case| case.outcome <= Outcome::Warn).count();
-    let bad: Vec<String> = cases
+    let n_good = cases.iter().filter(|case| case.outcome <= Outcome::Warn).count();
+    let failed_cases: Vec<String> = cases
         .iter()
         .filter(|case| case.outcome > Outcome::Warn)
         .map(|case| format!("case `{}`: {}", case.name, case.detail))
         .collect();
-    Finding {
+    EvaluatedResponse {
         outcome,
-        summary: format!("{good} of {} cases pass", cases.len()),
-        output: serde_json::json!({ "passed": good, "total": cases.len() }),
+        summary: format!("{n_good} of {} cases pass", cases.len()),
+        output: serde_json::json!({ "passed": n_good, "total": cases.len() }),
         changed: false,
         measurements: Vec::new(),
         may_have_left: !shows_cleanup(&cases),
         cases,
-        misses: bad,
+        problems: failed_cases,
     }
 }
 
-fn compare(expectation: &PlannedExpectation, finding: &Finding) -> (Outcome, Option<String>) {
+fn compare(
+    expectation: &PlannedExpectation,
+    evaluated: &EvaluatedResponse,
+) -> (Outcome, Option<String>) {
     match expectation {
         PlannedExpectation::Equals { path, value } => {
             let name = path.join(".");
-            match lookup(&finding.output, path) {
+            match lookup(&evaluated.output, path) {
                 Some(found) if equal(found, value) => (Outcome::Pass, None),
                 Some(found) => {
                     (Outcome::Fail, Some(format!("`{name}` is {found}, expected {value}")))
@@ -126,7 +135,7 @@ fn compare(expectation: &PlannedExpectation, finding: &Finding) -> (Outcome, Opt
         }
         PlannedExpectation::Within { path, warn, crit } => {
             let name = if path.is_empty() { "value".to_owned() } else { path.join(".") };
-            let Some(number) = number_at(finding, path) else {
+            let Some(number) = number_at(evaluated, path) else {
                 // No data is never a pass.
                 return (Outcome::Unknown, Some(format!("the output has no number `{name}`")));
             };
@@ -141,22 +150,23 @@ fn compare(expectation: &PlannedExpectation, finding: &Finding) -> (Outcome, Opt
     }
 }
 
-fn number_at(finding: &Finding, path: &[String]) -> Option<f64> {
+fn number_at(evaluated: &EvaluatedResponse, path: &[String]) -> Option<f64> {
     if path.is_empty() {
-        let value = finding.output.get("value").and_then(Json::as_f64);
-        return value.or_else(|| finding.measurements.first().map(|measurement| measurement.value));
+        let value = evaluated.output.get("value").and_then(Json::as_f64);
+        return value
+            .or_else(|| evaluated.measurements.first().map(|measurement| measurement.value));
     }
-    let measured = || {
-        finding
+    let labeled_measurement = || {
+        evaluated
             .measurements
             .iter()
             .find(|measurement| path == [measurement.label.clone()])
             .map(|found| found.value)
     };
-    lookup(&finding.output, path).and_then(Json::as_f64).or_else(measured)
+    lookup(&evaluated.output, path).and_then(Json::as_f64).or_else(labeled_measurement)
 }
 
-/// Follows keys, and numbers in lists.
+/// The value at a path of keys; in a list, a key is the index of an item.
 fn lookup<'a>(value: &'a Json, path: &[String]) -> Option<&'a Json> {
     path.iter().try_fold(value, |value, key| match value {
         Json::Array(items) => key.parse::<usize>().ok().and_then(|index| items.get(index)),
@@ -173,17 +183,25 @@ fn equal(found: &Json, expected: &Json) -> bool {
     }
 }
 
-impl Finding {
+impl EvaluatedResponse {
     /// The result of the attempt.
     pub(crate) fn into_result(self) -> AttemptResult {
-        let Self { outcome, summary, output, changed, measurements, cases, misses, may_have_left } =
-            self;
+        let Self {
+            outcome,
+            summary,
+            output,
+            changed,
+            measurements,
+            cases,
+            problems,
+            may_have_left,
+        } = self;
         let class = match outcome {
             Outcome::Pass | Outcome::Warn => {
-                let summary = if misses.is_empty() {
+                let summary = if problems.is_empty() {
                     summary
                 } else {
-                    format!("{summary} ({})", misses.join("; "))
+                    format!("{summary} ({})", problems.join("; "))
                 };
                 return AttemptResult::Succeeded {
                     outcome,
@@ -197,7 +215,7 @@ impl Finding {
             Outcome::Fail => ErrorClass::Assertion,
             Outcome::Unknown => ErrorClass::Unknown,
         };
-        let message = if misses.is_empty() { summary } else { misses.join("; ") };
+        let message = if problems.is_empty() { summary } else { problems.join("; ") };
         let fault = Fault::new(class, "engine.expect", message);
         AttemptResult::Failed {
             fault,
@@ -226,7 +244,7 @@ mod tests {
     }
 
     fn outcome(output: Json, expect: &[PlannedExpectation]) -> Outcome {
-        read(report(output), expect).expect("a report fits").outcome
+        evaluate_response(report(output), expect).expect("a report fits").outcome
     }
 
     fn equals(path: &[&str], value: Json) -> PlannedExpectation {
@@ -267,7 +285,7 @@ mod tests {
     #[test]
     fn a_smoke_test_without_cases_is_not_a_pass() {
         assert_eq!(
-            read(Response::Cases(Vec::new()), &[]).expect("verdicts fit").outcome,
+            evaluate_response(Response::Cases(Vec::new()), &[]).expect("verdicts fit").outcome,
             Outcome::Unknown
         );
     }
@@ -281,7 +299,7 @@ mod tests {
             measurements: Vec::new(),
         });
         assert_eq!(
-            read(failed, &[equals(&["a"], json!(1))]).expect("a report fits").outcome,
+            evaluate_response(failed, &[equals(&["a"], json!(1))]).expect("a report fits").outcome,
             Outcome::Fail
         );
     }

@@ -1,5 +1,6 @@
-//! Which steps can continue now, updated step by step: a run of ten thousand steps must not examine
-//! each of them for every decision. It is derived from plan and state and adds nothing to them.
+//! Which steps can continue now. The sets are updated after each record, because a run of ten
+//! thousand steps must not examine each of them for every decision. They are derived from plan and
+//! state, and hold no information of their own.
 
 use crate::event::Section;
 use crate::model::{IfNeedsFailed, OnFailure};
@@ -12,19 +13,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Steps by their position in the plan.
 type Positions = BTreeSet<usize>;
 
-/// The steps that can continue now.
+/// The steps of a run, grouped by what can be done with them now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Frontier {
-    shape: PlanStructure,
+    structure: PlanStructure,
     phases: Vec<StepPhase>,
-    /// How many of the steps that each one needs are not settled.
-    missing: Vec<usize>,
-    /// How many items of a step, or steps of the file that it stands for, are not settled.
-    parts: Vec<usize>,
-    /// How many items of a step have begun and not ended.
-    begun: Vec<usize>,
-    /// How many steps of a section are not settled.
-    open: BTreeMap<Section, usize>,
+    /// For each step, how many of the steps that it needs are not settled.
+    unsettled_needs: Vec<usize>,
+    /// For each step, how many of its items, or of the steps of its nested file, are not settled.
+    open_parts: Vec<usize>,
+    /// For each step, how many of its items have begun and not ended.
+    begun_items: Vec<usize>,
+    /// For each section, how many of its steps are not settled; no entry is zero.
+    unsettled: BTreeMap<Section, usize>,
     failed: BTreeMap<Section, Positions>,
     /// Steps whose failure ends the run.
     blocking: Positions,
@@ -33,22 +34,22 @@ pub(crate) struct Frontier {
     unknown: Positions,
     asking: Positions,
     waiting: Positions,
-    /// Steps that may make an attempt, items that have not begun left out.
+    /// Steps that may make an attempt, without items that have not begun.
     ready: BTreeMap<Section, Positions>,
-    /// Items that may begin, by the step that they are items of.
+    /// Items that may begin, by their step with `for_each`.
     items: BTreeMap<usize, Positions>,
     /// Pending steps that will never begin.
-    lacking: BTreeMap<Section, Positions>,
-    /// Steps that are still to be undone, by their place in that order.
+    never_begins: BTreeMap<Section, Positions>,
+    /// Steps that are still to be undone, each with its index in the order of the undo first.
     to_undo: BTreeSet<(usize, usize)>,
-    /// Steps that must be observed to learn what they left.
+    /// Steps that must be observed to find out what they have left.
     unchecked: Positions,
     /// How often a step was looked up, for tests of growth.
     #[cfg(test)]
     pub(crate) lookups: LookupCount,
 }
 
-/// How the steps depend on each other. It changes only with the plan and the order of the undo.
+/// How the steps depend on each other. Recomputed when the plan or the order of the undo changes.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct PlanStructure {
     dependents: Vec<Vec<usize>>,
@@ -58,11 +59,11 @@ struct PlanStructure {
     item_of: Vec<Option<usize>>,
     /// For each step that opens a nested file, the steps of that file.
     members: Vec<Vec<usize>>,
-    /// For each step, its position in the order of the undo.
-    undo_at: Vec<Option<usize>>,
+    /// For each step, its index in the order of the undo; `None` if it is not undone.
+    undo_index: Vec<Option<usize>>,
 }
 
-/// A number that does not count when two frontiers are compared.
+/// A count that is ignored when two frontiers are compared.
 #[cfg(test)]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LookupCount(pub(crate) usize);
@@ -77,59 +78,64 @@ impl PartialEq for LookupCount {
 impl PlanStructure {
     fn of(plan: &Plan, state: &RunState) -> Self {
         let n = plan.steps.len();
-        let at = |id: &StepId| plan.index().position(id);
-        let mut shape = Self {
+        let position_of = |id: &StepId| plan.index().position(id);
+        let mut structure = Self {
             dependents: vec![Vec::new(); n],
-            groups: plan.steps.iter().map(|step| step.group.as_ref().and_then(at)).collect(),
+            groups: plan
+                .steps
+                .iter()
+                .map(|step| step.group.as_ref().and_then(position_of))
+                .collect(),
             item_of: plan
                 .steps
                 .iter()
-                .map(|step| step.item.as_ref().and_then(|item| at(&item.of)))
+                .map(|step| step.item.as_ref().and_then(|item| position_of(&item.parent)))
                 .collect(),
             members: vec![Vec::new(); n],
-            undo_at: vec![None; n],
+            undo_index: vec![None; n],
         };
         for position in 0..n {
             for need in plan.index().needs(position) {
-                shape.dependents[*need].push(position);
+                structure.dependents[*need].push(position);
             }
-            if let Some(group) = shape.groups[position] {
-                shape.members[group].push(position);
-            }
-        }
-        for (place, id) in state.undo.iter().flat_map(|undo| &undo.order).enumerate() {
-            if let Some(position) = at(id) {
-                shape.undo_at[position] = Some(place);
+            if let Some(group) = structure.groups[position] {
+                structure.members[group].push(position);
             }
         }
-        shape
+        for (index, id) in state.undo.iter().flat_map(|undo| &undo.order).enumerate() {
+            if let Some(position) = position_of(id) {
+                structure.undo_index[position] = Some(index);
+            }
+        }
+        structure
     }
 
-    /// The steps that a step is a part of: the one that opens its file, and that of its `for_each`.
+    /// The steps that a step is part of: the one that opens its nested file, and the one with the
+    /// `for_each` of which it is an item.
     fn owners(&self, position: usize) -> impl Iterator<Item = usize> + use<> {
         [self.groups[position], self.item_of[position]].into_iter().flatten()
     }
 }
 
 impl Frontier {
-    /// Computed from every step; later changes are applied one by one.
+    /// Computes the frontier from every step. [`Self::update`] applies later changes.
     pub(crate) fn new(plan: &Plan, state: &RunState) -> Self {
         let n = plan.steps.len();
         let mut frontier = Self {
-            shape: PlanStructure::of(plan, state),
+            structure: PlanStructure::of(plan, state),
             phases: plan.steps.iter().map(|step| state.step(&step.id).phase).collect(),
-            missing: vec![0; n],
-            parts: vec![0; n],
-            begun: vec![0; n],
+            unsettled_needs: vec![0; n],
+            open_parts: vec![0; n],
+            begun_items: vec![0; n],
             ..Self::default()
         };
         for position in 0..n {
             let phase = frontier.phases[position];
             if !phase.is_settled() {
-                frontier.count_open(plan, position, Change::More);
+                frontier.count_open(plan, position, CountChange::Increment);
             }
             if has_begun(phase) {
-                frontier.count_begun(position, Change::More);
+                frontier.count_begun(position, CountChange::Increment);
             }
         }
         for position in 0..n {
@@ -138,115 +144,132 @@ impl Frontier {
         frontier
     }
 
-    /// Takes in what a record changed of a step.
+    /// Updates the sets after a record about this step.
     pub(crate) fn update(&mut self, plan: &Plan, state: &RunState, id: &StepId) {
         let Some(position) = plan.index().position(id) else { return };
         let (old, new) = (self.phases[position], state.step(id).phase);
         self.phases[position] = new;
         match (old.is_settled(), new.is_settled()) {
-            (false, true) => self.count_open(plan, position, Change::Less),
-            (true, false) => self.count_open(plan, position, Change::More),
+            (false, true) => self.count_open(plan, position, CountChange::Decrement),
+            (true, false) => self.count_open(plan, position, CountChange::Increment),
             (true, true) | (false, false) => {}
         }
         match (has_begun(old), has_begun(new)) {
-            (true, false) => self.count_begun(position, Change::Less),
-            (false, true) => self.count_begun(position, Change::More),
+            (true, false) => self.count_begun(position, CountChange::Decrement),
+            (false, true) => self.count_begun(position, CountChange::Increment),
             (true, true) | (false, false) => {}
         }
         self.refresh(plan, state, position);
         if old != new {
-            for next in 0..self.shape.dependents[position].len() {
-                self.refresh(plan, state, self.shape.dependents[position][next]);
+            for next in 0..self.structure.dependents[position].len() {
+                self.refresh(plan, state, self.structure.dependents[position][next]);
             }
-            for next in 0..self.shape.members[position].len() {
-                self.refresh(plan, state, self.shape.members[position][next]);
+            for next in 0..self.structure.members[position].len() {
+                self.refresh(plan, state, self.structure.members[position][next]);
             }
         }
     }
 
-    /// Counts a step that is settled now, or is not any more, wherever it is waited for.
-    fn count_open(&mut self, plan: &Plan, position: usize, change: Change) {
+    /// Updates the counts of unsettled steps wherever this step counts.
+    fn count_open(&mut self, plan: &Plan, position: usize, change: CountChange) {
         let section = plan.steps[position].section;
-        change.apply(self.open.entry(section).or_default());
-        self.open.retain(|_, open| *open > 0);
-        for dependent in &self.shape.dependents[position] {
-            change.apply(&mut self.missing[*dependent]);
+        change.apply(self.unsettled.entry(section).or_default());
+        self.unsettled.retain(|_, count| *count > 0);
+        for dependent in &self.structure.dependents[position] {
+            change.apply(&mut self.unsettled_needs[*dependent]);
         }
         if section == Section::Step {
-            for owner in self.shape.owners(position) {
-                change.apply(&mut self.parts[owner]);
+            for owner in self.structure.owners(position) {
+                change.apply(&mut self.open_parts[owner]);
             }
         }
     }
 
-    fn count_begun(&mut self, position: usize, change: Change) {
-        if let Some(owner) = self.shape.item_of[position] {
-            change.apply(&mut self.begun[owner]);
+    fn count_begun(&mut self, position: usize, change: CountChange) {
+        if let Some(owner) = self.structure.item_of[position] {
+            change.apply(&mut self.begun_items[owner]);
         }
     }
 
-    /// Puts a step where it belongs now.
+    /// Recomputes the membership of a step in every set.
     fn refresh(&mut self, plan: &Plan, state: &RunState, position: usize) {
         #[cfg(test)]
         {
             self.lookups.0 += 1;
         }
         let step = &plan.steps[position];
-        let found = state.step(&step.id);
+        let step_state = state.step(&step.id);
         let (phase, section) = (self.phases[position], step.section);
-        let of_steps = |holds: bool| holds && section == Section::Step;
+        let in_step_section = |holds: bool| holds && section == Section::Step;
         let has_failed = matches!(phase, StepPhase::Failed(_));
-        let open = matches!(phase, StepPhase::Pending | StepPhase::Waiting(_) | StepPhase::Asking);
-        let may_begin = open && self.missing[position] == 0 && self.is_reached(section, position);
-        let owner = self.shape.item_of[position].filter(|_| phase == StepPhase::Pending);
-        let lacks = phase == StepPhase::Pending
-            && (self.is_closed(plan, state, position) || self.lacks(plan, position));
-        put(&mut self.running, position, phase == StepPhase::Running);
-        put(&mut self.repeating, position, of_steps(phase == StepPhase::Repeating));
-        put(&mut self.unknown, position, of_steps(phase == StepPhase::Unknown));
-        put(&mut self.asking, position, of_steps(phase == StepPhase::Asking));
-        put(&mut self.waiting, position, of_steps(matches!(phase, StepPhase::Waiting(_))));
-        put(
+        let is_idle =
+            matches!(phase, StepPhase::Pending | StepPhase::Waiting(_) | StepPhase::Asking);
+        let may_begin =
+            is_idle && self.unsettled_needs[position] == 0 && self.is_reached(section, position);
+        let owner = self.structure.item_of[position].filter(|_| phase == StepPhase::Pending);
+        let never_begins = phase == StepPhase::Pending
+            && (self.is_closed(plan, state, position) || self.has_unmet_need(plan, position));
+        set_membership(&mut self.running, position, phase == StepPhase::Running);
+        set_membership(
+            &mut self.repeating,
+            position,
+            in_step_section(phase == StepPhase::Repeating),
+        );
+        set_membership(&mut self.unknown, position, in_step_section(phase == StepPhase::Unknown));
+        set_membership(&mut self.asking, position, in_step_section(phase == StepPhase::Asking));
+        set_membership(
+            &mut self.waiting,
+            position,
+            in_step_section(matches!(phase, StepPhase::Waiting(_))),
+        );
+        set_membership(
             &mut self.blocking,
             position,
-            of_steps(has_failed && !found.tolerated && step.on_failure != OnFailure::Continue),
+            in_step_section(
+                has_failed && !step_state.tolerated && step.on_failure != OnFailure::Continue,
+            ),
         );
-        put_in(&mut self.failed, section, position, has_failed);
-        put_in(&mut self.lacking, section, position, lacks);
-        put_in(&mut self.ready, section, position, may_begin && owner.is_none());
-        if let Some(owner) = self.shape.item_of[position] {
-            put_in(&mut self.items, owner, position, may_begin && phase == StepPhase::Pending);
+        set_membership_in(&mut self.failed, section, position, has_failed);
+        set_membership_in(&mut self.never_begins, section, position, never_begins);
+        set_membership_in(&mut self.ready, section, position, may_begin && owner.is_none());
+        if let Some(owner) = self.structure.item_of[position] {
+            set_membership_in(
+                &mut self.items,
+                owner,
+                position,
+                may_begin && phase == StepPhase::Pending,
+            );
         }
-        put(&mut self.unchecked, position, undo::needs_check(plan, state, step));
-        if let Some(place) = self.shape.undo_at[position] {
-            let open =
-                found.is_undoable() && !matches!(phase, StepPhase::Undone | StepPhase::UndoFailed);
-            if open {
-                self.to_undo.insert((place, position))
+        set_membership(&mut self.unchecked, position, undo::needs_check(plan, state, step));
+        if let Some(index) = self.structure.undo_index[position] {
+            let is_to_undo = step_state.is_undoable()
+                && !matches!(phase, StepPhase::Undone | StepPhase::UndoFailed);
+            if is_to_undo {
+                self.to_undo.insert((index, position))
             } else {
-                self.to_undo.remove(&(place, position))
+                self.to_undo.remove(&(index, position))
             };
         }
     }
 
-    /// Whether the file of a step is open.
+    /// Whether the nested file of a step has begun; true for a step of the outermost file.
     fn is_reached(&self, section: Section, position: usize) -> bool {
-        let group = self.shape.groups[position].filter(|_| section == Section::Step);
+        let group = self.structure.groups[position].filter(|_| section == Section::Step);
         group.is_none_or(|group| self.phases[group] == StepPhase::Repeating)
     }
 
-    /// Whether the file of a step will never be opened.
+    /// Whether the nested file of a step will never begin.
     fn is_closed(&self, plan: &Plan, state: &RunState, position: usize) -> bool {
-        let Some(group) = self.shape.groups[position] else { return false };
+        let Some(group) = self.structure.groups[position] else { return false };
         let is_over =
             plan.steps[position].section == Section::Finally || self.phases[group].is_settled();
         is_over && !state.groups.contains_key(&plan.steps[group].id)
     }
 
-    /// Whether a step has lost what it needs.
-    fn lacks(&self, plan: &Plan, position: usize) -> bool {
+    /// Whether a step cannot run any more, because a step that it needs has failed or was skipped.
+    fn has_unmet_need(&self, plan: &Plan, position: usize) -> bool {
         let step = &plan.steps[position];
-        let is_check = step.weight.is_some();
+        let is_check = step.criticality.is_some();
         if !is_check && step.if_needs_failed == IfNeedsFailed::Run {
             return false;
         }
@@ -268,14 +291,14 @@ impl Frontier {
     }
 }
 
-/// What the loop asks of the frontier.
+/// The queries of the loop.
 impl Frontier {
     pub(crate) fn phase(&self, position: usize) -> StepPhase {
         self.phases[position]
     }
 
     pub(crate) fn is_settled(&self, section: Section) -> bool {
-        !self.open.contains_key(&section)
+        !self.unsettled.contains_key(&section)
     }
 
     pub(crate) fn first_failed(&self, section: Section) -> Option<usize> {
@@ -291,14 +314,14 @@ impl Frontier {
         self.running.iter().copied()
     }
 
-    /// Steps that stand for items or for a file, and have begun.
+    /// Steps with items or a nested file that have begun.
     pub(crate) fn repeating(&self) -> impl Iterator<Item = usize> {
         self.repeating.iter().copied()
     }
 
-    /// Whether all items of a step, or all steps of the file that it stands for, are settled.
-    pub(crate) fn has_no_open_part(&self, position: usize) -> bool {
-        self.parts[position] == 0
+    /// Whether all items of a step, or all steps of its nested file, are settled.
+    pub(crate) fn are_parts_settled(&self, position: usize) -> bool {
+        self.open_parts[position] == 0
     }
 
     pub(crate) fn unknown(&self) -> impl Iterator<Item = usize> {
@@ -313,8 +336,8 @@ impl Frontier {
         !self.waiting.is_empty()
     }
 
-    pub(crate) fn lacking(&self, section: Section) -> impl Iterator<Item = usize> {
-        self.lacking.get(&section).into_iter().flatten().copied()
+    pub(crate) fn never_begins(&self, section: Section) -> impl Iterator<Item = usize> {
+        self.never_begins.get(&section).into_iter().flatten().copied()
     }
 
     pub(crate) fn ready(&self, section: Section) -> impl Iterator<Item = usize> {
@@ -327,13 +350,13 @@ impl Frontier {
     }
 
     /// How many items of a step have begun and not ended.
-    pub(crate) fn n_begun(&self, owner: usize) -> usize {
-        self.begun[owner]
+    pub(crate) fn n_begun_items(&self, owner: usize) -> usize {
+        self.begun_items[owner]
     }
 
     /// The step that a step is an item of.
     pub(crate) fn item_of(&self, position: usize) -> Option<usize> {
-        self.shape.item_of[position]
+        self.structure.item_of[position]
     }
 
     /// The steps to undo, the next one first.
@@ -341,34 +364,34 @@ impl Frontier {
         self.to_undo.iter().map(|(_, position)| *position)
     }
 
-    /// Steps that must be observed to learn what they left.
+    /// Steps that must be observed to find out what they have left.
     pub(crate) fn unchecked(&self) -> impl Iterator<Item = usize> {
         self.unchecked.iter().copied()
     }
 
-    /// The place of a step in the order of the undo.
-    pub(crate) fn undo_place(&self, position: usize) -> Option<usize> {
-        self.shape.undo_at[position]
+    /// The index of a step in the order of the undo.
+    pub(crate) fn undo_index(&self, position: usize) -> Option<usize> {
+        self.structure.undo_index[position]
     }
 }
 
-/// Whether there is one more or one less.
+/// Whether a count grows or shrinks by one.
 #[derive(Debug, Clone, Copy)]
-enum Change {
-    More,
-    Less,
+enum CountChange {
+    Increment,
+    Decrement,
 }
 
-impl Change {
+impl CountChange {
     fn apply(self, count: &mut usize) {
         match self {
-            Self::More => *count += 1,
-            Self::Less => *count -= 1,
+            Self::Increment => *count += 1,
+            Self::Decrement => *count -= 1,
         }
     }
 }
 
-fn put(set: &mut Positions, position: usize, belongs: bool) {
+fn set_membership(set: &mut Positions, position: usize, belongs: bool) {
     if belongs {
         set.insert(position)
     } else {
@@ -376,7 +399,7 @@ fn put(set: &mut Positions, position: usize, belongs: bool) {
     };
 }
 
-fn put_in<K: Ord + Copy>(
+fn set_membership_in<K: Ord + Copy>(
     sets: &mut BTreeMap<K, Positions>,
     key: K,
     position: usize,

@@ -1,5 +1,5 @@
-//! What a step does when it begins: decided by plan and templates alone. A run and a dry run use
-//! the same function; only what templates see, and what follows, differs.
+//! Decides what a step does when it begins, from the plan and the values of templates. A run and a
+//! dry run use the same function.
 
 use crate::event::Item;
 use crate::model::Manual;
@@ -8,59 +8,60 @@ use crate::template::{self, Scope, TemplateError};
 use runbook_contract::{ErrorClass, Fault, Json};
 use std::collections::BTreeMap;
 
-/// The intent of a step.
+/// What a step does when it begins.
 #[derive(Debug)]
 pub(crate) enum Intent<'a> {
-    /// Nothing: its `when` is false.
+    /// It is skipped: its `when` is false.
     Skip,
     /// A person does it.
     Ask(&'a Manual),
     /// It runs once for each of these.
     List(Vec<Item>),
-    /// It opens the nested file that it stands for.
+    /// It begins the nested file that it stands for.
     Open {
-        /// What the steps of the file see as `params`.
+        /// The `params` of the steps of the file.
         params: serde_json::Map<String, Json>,
-        /// The parameters that come from an output which was cut off, with the name of that output.
-        cut: BTreeMap<String, String>,
+        /// The parameters whose value comes from a truncated output, each with the name of that
+        /// output.
+        truncated_params: BTreeMap<String, String>,
     },
     /// Its operation is called.
     Call {
-        /// The input that the operation is given, with all templates filled in.
+        /// The input of the operation, with all templates filled in.
         input: Json,
     },
 }
 
-/// Why a step cannot be begun.
+/// Why a step cannot begin.
 #[derive(Debug)]
-pub(crate) enum NoIntent {
-    /// Its `when` has no value.
+pub(crate) enum IntentError {
+    /// Its `when` cannot be evaluated.
     When(TemplateError),
-    /// Its items are not known.
+    /// Its items cannot be listed.
     Items(ListError),
-    /// What the nested file would be given is not known, or does not fit.
+    /// The `params` of its nested file have no value, or do not fit.
     Params(ParamsError),
-    /// Its `with` has no value.
+    /// Its `with` cannot be rendered.
     Input(TemplateError),
-    /// What it would be called with was refused.
+    /// What it would do was rejected by an approver.
     Refused(Fault),
 }
 
-impl NoIntent {
-    /// What a template says that has no value.
+impl IntentError {
+    /// The error of the template that has no value, if that is the reason.
     pub(crate) fn template(&self) -> Option<&TemplateError> {
         match self {
             Self::When(error)
             | Self::Input(error)
             | Self::Items(ListError::Template(error))
             | Self::Params(ParamsError::Template(error)) => Some(error),
-            Self::Items(ListError::Invalid(_) | ListError::Cut(_))
+            Self::Items(ListError::Invalid(_) | ListError::Truncated(_))
             | Self::Params(ParamsError::Invalid(_))
             | Self::Refused(_) => None,
         }
     }
 
-    /// The same as an attempt ends with it: with the key that is wrong.
+    /// The fault with which the attempt ends; its message names the key that is wrong.
     pub(crate) fn into_fault(self) -> Fault {
         let invalid = |code: &str, key: &str, error: &dyn std::error::Error| {
             Fault::new(ErrorClass::Invalid, code, format!("`{key}`: {error}"))
@@ -80,37 +81,38 @@ impl NoIntent {
     }
 }
 
-/// What a step does with its next attempt, by what templates see now. `refusal` is why it must not
-/// begin although its `when` holds.
+/// What a step does with its next attempt. `refusal` is a reason why it must not begin although its
+/// `when` holds.
 ///
-/// A condition is evaluated before the first attempt only; one that names the item is evaluated for
-/// each item.
+/// `when` is evaluated before the first attempt only; if it refers to the item, for each item.
 pub(crate) fn intent<'a>(
     plan: &Plan,
     step: &'a PlannedStep,
     attempt: u32,
     refusal: Option<Fault>,
     scope: &Scope<'_>,
-) -> Result<Intent<'a>, NoIntent> {
-    let is_of_items =
+) -> Result<Intent<'a>, IntentError> {
+    let refers_to_item =
         |when: &&String| step.for_each.as_ref().is_some_and(|for_each| for_each.is_named_in(when));
-    if let (1, Some(when)) = (attempt, step.when.as_ref().filter(|when| !is_of_items(when)))
-        && !template::holds(when, scope).map_err(NoIntent::When)?
+    if let (1, Some(when)) = (attempt, step.when.as_ref().filter(|when| !refers_to_item(when)))
+        && !template::holds(when, scope).map_err(IntentError::When)?
     {
         return Ok(Intent::Skip);
     }
     if let Some(fault) = refusal {
-        return Err(NoIntent::Refused(fault));
+        return Err(IntentError::Refused(fault));
     }
     if let Some(manual) = &step.manual {
         return Ok(Intent::Ask(manual));
     }
     if let Some(for_each) = &step.for_each {
-        return for_each.list(scope).map(Intent::List).map_err(NoIntent::Items);
+        return for_each.list(scope).map(Intent::List).map_err(IntentError::Items);
     }
     if let Some(group) = plan.groups.get(&step.id) {
-        let params = group.params_in(scope).map_err(NoIntent::Params)?;
-        return Ok(Intent::Open { params, cut: group.cut_in(scope) });
+        let params = group.params_in(scope).map_err(IntentError::Params)?;
+        return Ok(Intent::Open { params, truncated_params: group.truncated_params_in(scope) });
     }
-    template::render(&step.with, scope).map(|input| Intent::Call { input }).map_err(NoIntent::Input)
+    template::render(&step.with, scope)
+        .map(|input| Intent::Call { input })
+        .map_err(IntentError::Input)
 }

@@ -1,6 +1,7 @@
-//! Where runs are kept. `runbook-journal` implements it over a database, tests in memory.
+//! The storage of runs and leases. `runbook-journal` implements it over a database, tests in
+//! memory.
 
-use crate::event::{Record, RunPhase, TakenBy};
+use crate::event::{Record, RunStatus, TakenBy};
 use jiff::Timestamp;
 use runbook_contract::{Json, RunId};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,8 @@ use std::error::Error;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What is kept about a run besides its records: enough to build its plan again after a crash.
+/// What the journal keeps about a run besides its records. With it, the plan can be built again
+/// after a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunHeader {
     /// The id of the run.
@@ -17,8 +19,7 @@ pub struct RunHeader {
     pub name: String,
     /// `title` of the runbook.
     pub title: String,
-    /// The runbook and every file that it includes: the name as given, and the text. The runbook is
-    /// first.
+    /// Name and text of the runbook and every file that it includes. The runbook is first.
     pub sources: Vec<(String, String)>,
     /// The digest of `sources`, `sha256:…`.
     pub digest: String,
@@ -32,7 +33,7 @@ pub struct RunHeader {
     pub started: Timestamp,
 }
 
-/// A run as listed.
+/// A run in a list of runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// The id of the run.
@@ -43,25 +44,24 @@ pub struct RunSummary {
     pub title: String,
     /// The name of the person who started it.
     pub operator: String,
-    /// Where it stands: the last [`crate::event::RunEvent::phase`].
-    pub phase: RunPhase,
+    /// The status after the last record that changed it: see [`crate::event::RunEvent::status`].
+    pub status: RunStatus,
     /// When the run started, by the wall clock.
     pub started: Timestamp,
     /// When the run ended; `None` if it has not.
     pub ended: Option<Timestamp>,
-    /// How long it was executed until it was last paused or ended, in milliseconds: pauses are not
-    /// part of it.
+    /// How long it was executed until it was last paused or ended, without pauses, in milliseconds.
     pub took_ms: u64,
-    /// The run that tries it again.
-    pub tried_again_by: Option<RunId>,
+    /// The run that retries this one; `None` if there is none.
+    pub retried_by: Option<RunId>,
 }
 
-/// A run as loaded.
+/// A run as it was loaded from the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredRun {
-    /// What is kept about the run besides its records.
+    /// What the journal keeps about the run besides its records.
     pub header: RunHeader,
-    /// What happened, by `seq`, without gaps.
+    /// All records, by `seq`, without gaps.
     pub records: Vec<Record>,
 }
 
@@ -70,35 +70,35 @@ pub struct StoredRun {
 pub struct Holder {
     /// The run that the lease is held for.
     pub run: RunId,
-    /// One execution of the program: a resumed run has another.
+    /// The id of this execution; each resume has a new one.
     pub executor: Uuid,
     /// The machine's name, for people: two machines may have the same.
     pub host: String,
-    /// The process, as it calls itself.
+    /// The process id, as the process itself sees it.
     pub pid: u32,
-    /// What tells the process from every other one; `None` if its system does not say.
+    /// The identity of the process; `None` if the system does not tell.
     pub process: Option<ProcessIdentity>,
 }
 
-/// What tells a process from every other one, on every machine and at every time, together with its
-/// pid.
+/// Distinguishes a process, together with its pid, from every other process on every machine and at
+/// every time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
-    /// The id that the system was installed with. Cloned machines share it, and containers may have
-    /// none.
+    /// The id that the operating system got when it was installed. Cloned machines share it, and
+    /// containers may have none.
     pub machine: String,
     /// The id of the running kernel, made when it started.
     pub boot: String,
-    /// The namespaces that pids and times are counted in.
+    /// The namespaces of pids and times.
     pub namespaces: String,
     /// When the process started, in ticks of that kernel since it started.
     pub started: u64,
 }
 
 impl ProcessIdentity {
-    /// Whether this process sees the other one's pid as that one does: only then is a pid that is
-    /// not there a process that died.
-    pub fn sees(&self, other: &Self) -> bool {
+    /// Whether both processes are on the same running system and in the same namespaces. Only then
+    /// does a missing pid mean that the other process has died.
+    pub fn shares_pids_with(&self, other: &Self) -> bool {
         !self.boot.is_empty()
             && !self.namespaces.is_empty()
             && self.machine == other.machine
@@ -107,31 +107,31 @@ impl ProcessIdentity {
     }
 }
 
-/// What a process sees of a pid.
+/// What a process can see of a pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProcessSighting {
+pub enum PidStatus {
     /// There is no such process.
     Missing,
-    /// There is one, which started then.
+    /// There is one, which started at this time, in ticks of the kernel.
     Started(u64),
-    /// There is one, and nothing more can be seen.
+    /// There is one, and its start time cannot be read.
     Hidden,
 }
 
 impl Holder {
-    /// Whether the holder is proven dead: this process sees its pid as the holder saw it itself,
-    /// and the pid belongs to no process, or to a younger one.
+    /// Whether the holder is proven dead: `seen_by` shares its pids with the holder, and the pid
+    /// belongs to no process, or to one that started later.
     pub fn is_dead(
         &self,
         seen_by: Option<&ProcessIdentity>,
-        inspect: impl FnOnce(u32) -> ProcessSighting,
+        inspect: impl FnOnce(u32) -> PidStatus,
     ) -> bool {
-        let (Some(own), Some(process)) = (seen_by, &self.process) else { return false };
-        own.sees(process)
+        let (Some(observer), Some(process)) = (seen_by, &self.process) else { return false };
+        observer.shares_pids_with(process)
             && match inspect(self.pid) {
-                ProcessSighting::Missing => true,
-                ProcessSighting::Started(started) => started > process.started,
-                ProcessSighting::Hidden => false,
+                PidStatus::Missing => true,
+                PidStatus::Started(started) => started > process.started,
+                PidStatus::Hidden => false,
             }
     }
 }
@@ -153,7 +153,7 @@ pub struct LeaseRequest {
     pub now: Timestamp,
     /// How long the lease lives without a renewal.
     pub ttl: Duration,
-    /// Take it even from a live lease with this token: its holder is proven dead.
+    /// Take the lease even if it lives, if its token is this one: its holder is proven dead.
     pub steal: Option<u64>,
 }
 
@@ -164,16 +164,16 @@ pub struct Lease {
     pub name: String,
     /// The fencing token: strictly greater than every earlier token of this name.
     pub token: u64,
-    /// The holder before, if the lease was taken from one that is expired or dead.
+    /// The previous holder, if its lease had expired or it is dead.
     pub taken_from: Option<Holder>,
-    /// When that holder renewed it last.
+    /// When the previous holder last renewed it.
     pub last_seen: Option<Timestamp>,
 }
 
-/// What came of [`Journal::acquire`].
+/// The result of [`Journal::acquire`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Acquired {
-    /// It is held now.
+pub enum AcquireResult {
+    /// The lease is held now.
     Held(Lease),
     /// Somebody else holds it.
     Busy {
@@ -181,7 +181,7 @@ pub enum Acquired {
         holder: Holder,
         /// Its token, for [`LeaseRequest::steal`].
         token: u64,
-        /// How long it lives without a renewal, by the journal's clock.
+        /// How long the other lease lives without a renewal, by the journal's clock.
         left: Duration,
     },
 }
@@ -189,29 +189,29 @@ pub enum Acquired {
 /// The leases that must still be held for a record to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Fence<'a> {
-    /// All of them must still be held by the run that writes.
+    /// The leases, all of which the writing run must still hold.
     pub leases: &'a [&'a Lease],
     /// The time by the caller's clock.
     pub now: Timestamp,
-    /// How long they live from then on.
+    /// How long the leases live from `now` on.
     pub ttl: Duration,
 }
 
-/// What came of [`Journal::append_fenced`].
+/// The result of [`Journal::append_fenced`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FencedAppend {
     /// The record is durable, and each lease lives for [`Fence::ttl`] from now.
-    Kept,
-    /// A lease is held by another run, or was given back; nothing was written.
+    Written,
+    /// A lease is held by another run, or was released; nothing was written.
     Lost {
         /// The name of the lease that is lost.
         lease: String,
     },
 }
 
-/// What came of [`Journal::renew`].
+/// The result of [`Journal::renew`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewed {
+pub enum RenewResult {
     /// It is still held.
     Held,
     /// Somebody else took it.
@@ -220,42 +220,33 @@ pub enum Renewed {
 
 /// Durable storage of runs and leases.
 pub trait Journal: Sync {
-    /// What can go wrong with the storage.
+    /// The error of the storage.
     type Error: Error + Send + Sync + 'static;
 
-    /// Keeps a new run. Durable when it returns.
+    /// Stores a new run. Durable when it returns.
     ///
     /// # Errors
-    /// The storage cannot be written, or holds a run with this id already.
-    ///
-    /// # Errors
-    /// The storage cannot be reached or written, or has a run of this id.
+    /// The storage cannot be reached or written, or has a run with this id already.
     fn create(&self, header: &RunHeader) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Keeps one record. Durable when it returns. A `seq` that is there already is an error, never
-    /// overwritten.
+    /// Stores one record. Durable when it returns. A record is never overwritten.
     ///
     /// # Errors
-    /// The storage cannot be written, or holds a record with this number already.
-    ///
-    /// # Errors
-    /// The storage cannot be reached or written, or has another record of this `seq`, or no such run.
+    /// The storage cannot be reached or written, has a record with this `seq` already, or has no
+    /// such run.
     fn append(
         &self,
         run: RunId,
         record: &Record,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Keeps one record as [`append`](Self::append) does, if every lease of the fence is still
-    /// held, and renews them: all in one transaction, so that nobody can take a lease between the
-    /// look and the record.
+    /// Stores one record as [`append`](Self::append) does, if every lease of the fence is still
+    /// held, and renews the leases. All in one transaction, so that no other run can take a lease
+    /// between the check and the record.
     ///
     /// # Errors
-    /// The errors of [`append`](Self::append). A lease that is lost is no error but
-    /// [`FencedAppend::Lost`].
-    ///
-    /// # Errors
-    /// Those of [`append`](Self::append). That a lease is lost is no error but an answer.
+    /// The errors of [`append`](Self::append). A lost lease is [`FencedAppend::Lost`] and not an
+    /// error.
     fn append_fenced(
         &self,
         run: RunId,
@@ -266,17 +257,11 @@ pub trait Journal: Sync {
     /// A run with all its records.
     ///
     /// # Errors
-    /// The storage cannot be read, holds no such run, or holds one that this program does not
-    /// understand.
-    ///
-    /// # Errors
-    /// The storage cannot be reached or read, or has no such run.
+    /// The storage cannot be reached or read, has no such run, or has one that this program does
+    /// not understand.
     fn load(&self, run: RunId) -> impl Future<Output = Result<StoredRun, Self::Error>> + Send;
 
     /// The newest runs, newest first.
-    ///
-    /// # Errors
-    /// The storage cannot be read.
     ///
     /// # Errors
     /// The storage cannot be reached or read.
@@ -289,21 +274,14 @@ pub trait Journal: Sync {
     /// `run:…`) held for the same run, or whose token is `steal`. Atomic.
     ///
     /// # Errors
-    /// The storage cannot be written. A lease that somebody else holds is no error but
-    /// [`Acquired::Busy`].
-    ///
-    /// # Errors
-    /// The storage cannot be reached or written. That somebody else holds it is no error but an
-    /// answer.
+    /// The storage cannot be reached or written. A lease of another holder is
+    /// [`AcquireResult::Busy`] and not an error.
     fn acquire(
         &self,
         request: &LeaseRequest,
-    ) -> impl Future<Output = Result<Acquired, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<AcquireResult, Self::Error>> + Send;
 
-    /// Who took a lock from a run by hand last, if anybody did.
-    ///
-    /// # Errors
-    /// The storage cannot be read.
+    /// The person who last took a lock from a run by hand; `None` if nobody did.
     ///
     /// # Errors
     /// The storage cannot be reached or read.
@@ -319,9 +297,6 @@ pub trait Journal: Sync {
     /// `between`, as far as they are known.
     ///
     /// # Errors
-    /// The storage cannot be read.
-    ///
-    /// # Errors
     /// The storage cannot be reached or read.
     fn held_between(
         &self,
@@ -334,24 +309,18 @@ pub trait Journal: Sync {
     /// Extends a lease to `now + ttl` if its token is still current.
     ///
     /// # Errors
-    /// The storage cannot be written. A lease that somebody else took is no error but
-    /// [`Renewed::Lost`].
-    ///
-    /// # Errors
-    /// The storage cannot be reached or written. That the lease is lost is no error but an answer.
+    /// The storage cannot be reached or written. A lease that somebody else took is
+    /// [`RenewResult::Lost`] and not an error.
     fn renew(
         &self,
         lease: &Lease,
         now: Timestamp,
         ttl: Duration,
-    ) -> impl Future<Output = Result<Renewed, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<RenewResult, Self::Error>> + Send;
 
     /// Frees a lease if its token is still current; otherwise does nothing.
     ///
     /// # Errors
-    /// The storage cannot be written.
-    ///
-    /// # Errors
-    /// The storage cannot be reached or written: the lease then ends by itself.
+    /// The storage cannot be reached or written. The lease then expires by itself.
     fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Until when the leases of a run certainly live, by the monotonic clock. The loop renews them, and
-/// calls under way begin nothing after it.
+/// Until when the leases of a run certainly live, by the monotonic clock. The loop extends it with
+/// each renewal, and calls under way begin no effect after it.
 ///
-/// A process that was stopped, or whose machine slept, learns from it that another run may hold its
-/// locks by now.
+/// So a process that was stopped, or whose machine slept, begins no effect when another run may
+/// hold its locks.
 #[derive(Debug, Clone)]
 pub struct LeaseWatch {
     until: Arc<AtomicU64>,
@@ -27,12 +27,12 @@ impl LeaseWatch {
         nanoseconds(now) < self.until.load(Ordering::SeqCst)
     }
 
-    /// The same watch for one call, which `stop` can ask to end before its time.
-    pub(crate) fn of_call(&self, stop: CallStop) -> Self {
+    /// The same watch for one call, which can be stopped by `stop`.
+    pub(crate) fn for_call(&self, stop: CallStop) -> Self {
         Self { until: Arc::clone(&self.until), stop }
     }
 
-    /// When the call is to end before its time. It is dropped a second later.
+    /// The request to stop this call. The call is dropped a second after the request.
     pub fn stop(&self) -> &CallStop {
         &self.stop
     }
@@ -42,8 +42,8 @@ impl LeaseWatch {
         self.until.store(nanoseconds(until), Ordering::SeqCst);
     }
 
-    /// Says that a lease is lost, so that nothing more may be changed.
-    pub(crate) fn end(&self) {
+    /// Notes that a lease is lost, so that no effect may begin any more.
+    pub(crate) fn mark_lost(&self) {
         self.until.store(0, Ordering::SeqCst);
     }
 }
@@ -66,7 +66,7 @@ mod tests {
             (watch.holds(Duration::from_millis(29_999)), watch.holds(Duration::from_secs(30))),
             (true, false)
         );
-        watch.end();
+        watch.mark_lost();
         assert!(!watch.holds(Duration::ZERO));
     }
 }

@@ -15,18 +15,18 @@ mod dry_run;
 mod evaluate;
 mod event;
 mod execute;
-mod executed;
+mod execution_time;
 mod frontier;
 mod graph;
 mod intent;
 mod journal;
-mod known;
 mod lease_watch;
 mod lint;
 pub mod model;
 mod operate;
 mod params;
 mod parse;
+mod partial_input;
 mod plan;
 mod range;
 mod retry;
@@ -38,28 +38,30 @@ mod undo;
 pub use call_stop::CallStop;
 pub use cancel::{CancelLevel, CancelToken};
 pub use clock::Clock;
-pub use data_flow::inputs_from;
-pub use dry_run::{AskedPlugins, DryFinding, DryRun, DryStep};
+pub use data_flow::input_steps;
+pub use dry_run::{DryRun, DryRunResult, DryRunScope, DryStep};
 pub use event::*;
 pub use execute::*;
-pub use executed::Executed;
+pub use execution_time::ExecutionTime;
 pub use journal::{
-    Acquired, Fence, FencedAppend, Holder, Journal, Lease, LeaseRequest, ProcessIdentity,
-    ProcessSighting, Renewed, RunHeader, RunSummary, StoredRun,
+    AcquireResult, Fence, FencedAppend, Holder, Journal, Lease, LeaseRequest, PidStatus,
+    ProcessIdentity, RenewResult, RunHeader, RunSummary, StoredRun,
 };
-pub use known::{Known, Misfit, MisfitKind, param_of};
 pub use lease_watch::LeaseWatch;
 pub use lint::{ExpectedType, OutputRead, output_reads};
-pub use model::{Runbook, UseSite};
+pub use model::{CallSite, Runbook};
 pub use operate::*;
 pub use params::{GivenParam, GivenValue, Params, check_param, resolve_params};
-pub use parse::{Loader, Shared, parse, parse_inputs, parse_leniently, parse_shared};
+pub use parse::{
+    Loader, TargetsAndSecrets, parse, parse_inputs, parse_leniently, parse_targets_file,
+};
+pub use partial_input::{Misfit, MisfitKind, PartialInput, sole_param};
 pub use plan::*;
 pub use range::Range;
-pub use retry_run::{RetryError, retry_of, runs_relied_on};
+pub use retry_run::{RetryError, earlier_run_ids, retry_of};
 pub use runbook_contract::{
-    Call, CallReturn, Case, Completion, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, Kind,
-    LogLevel, LogLine, Measurement, Mode, OperationFacts, Outcome, Phase, Proposal, Report,
+    Call, CallReturn, Case, Completion, DriftPolicy, Effect, ErrorClass, Fault, FaultEffect, Json,
+    Kind, LogLevel, LogLine, Measurement, Mode, OperationFacts, Outcome, Phase, Proposal, Report,
     Response, RunId, StepId,
 };
 pub use state::*;

@@ -1,4 +1,4 @@
-//! The parameters of a run: what `--set` says, typed and checked, over the defaults.
+//! The parameters of a run: the values of `--set` and the defaults, typed and checked.
 
 use crate::model::{Param, ParamType, Runbook};
 use crate::parse::params::{
@@ -9,7 +9,7 @@ use crate::template::has_markers;
 use runbook_contract::Json;
 use runbook_document::{Diagnostic, Diagnostics, nearest};
 
-/// Parameters that fit a runbook: every one is there, each of its type.
+/// The checked parameters of a runbook: none is missing, and each has its type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Params(serde_json::Map<String, Json>);
 
@@ -19,7 +19,7 @@ impl Params {
         &self.0
     }
 
-    /// The parameters of a run that is resumed: they were checked when it started.
+    /// The parameters of a resumed run, which were checked when it started.
     pub fn from_journal(values: serde_json::Map<String, Json>) -> Self {
         Self(values)
     }
@@ -32,27 +32,27 @@ pub struct GivenParam {
     pub name: String,
     /// The value that is given.
     pub value: GivenValue,
-    /// How a person finds it again, such as `--set rows=5`.
+    /// Where it was given, for messages, such as `--set rows=5`.
     pub place: String,
 }
 
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GivenValue {
-    /// As text, whose type is that of the parameter.
+    /// A text, which is parsed by the type of the parameter.
     Text(String),
-    /// With a type of its own.
+    /// A JSON value, which must be of the type of the parameter.
     Json(Json),
 }
 
 impl GivenParam {
-    /// What `--set NAME=TEXT` gives.
+    /// The value of `--set NAME=TEXT`.
     pub fn set(name: &str, text: &str) -> Self {
         let value = GivenValue::Text(text.to_owned());
         Self { name: name.to_owned(), value, place: format!("--set {name}={text}") }
     }
 
-    fn shown(&self) -> String {
+    fn display_text(&self) -> String {
         match &self.value {
             GivenValue::Text(text) => text.clone(),
             GivenValue::Json(value) => value.to_string(),
@@ -60,20 +60,20 @@ impl GivenParam {
     }
 }
 
-/// Types and checks what was given for the parameters of a runbook.
+/// The parameters of a run, from the values that were given and the defaults.
 ///
 /// # Errors
 /// Every unknown, missing and wrong parameter.
 pub fn resolve_params(runbook: &Runbook, given: &[GivenParam]) -> Result<Params, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    for unknown_one in
-        given.iter().filter(|one| !runbook.params.iter().any(|param| param.name.name == one.name))
-    {
-        diagnostics.push(unknown(runbook, unknown_one));
+    for unknown_param in given.iter().filter(|given_param| {
+        !runbook.params.iter().any(|param| param.name.name == given_param.name)
+    }) {
+        diagnostics.push(unknown_param_error(runbook, unknown_param));
     }
     let mut values = serde_json::Map::new();
     for param in &runbook.params {
-        match value_of(runbook, param, given) {
+        match param_value(runbook, param, given) {
             Ok(Some(value)) => {
                 values.insert(param.name.name.clone(), value);
             }
@@ -84,10 +84,10 @@ pub fn resolve_params(runbook: &Runbook, given: &[GivenParam]) -> Result<Params,
     if diagnostics.is_empty() { Ok(Params(values)) } else { Err(diagnostics) }
 }
 
-/// What is wrong with one value for a parameter.
+/// Checks one value for a parameter.
 ///
 /// # Errors
-/// In one sentence.
+/// What is wrong with it, in one sentence.
 pub fn check_param(param: &Param, text: &str) -> Result<(), String> {
     if param.kind == ParamType::List {
         return parse_param_texts(param, &[text]).map(drop).map_err(|(_, why)| why);
@@ -95,17 +95,18 @@ pub fn check_param(param: &Param, text: &str) -> Result<(), String> {
     parse_param_text(param, text).map(drop)
 }
 
-/// A name is given once. Lists grow with each `--set`: to drop one of them in silence would leave a
-/// host out.
-fn value_of(
+/// The value of one parameter; `None` if it was not given and has no default. A list may be given
+/// several times, and has all items; any other parameter only once.
+fn param_value(
     runbook: &Runbook,
     param: &Param,
     given: &[GivenParam],
 ) -> Result<Option<Json>, Box<Diagnostic>> {
     let name = &param.name.name;
-    let given: Vec<&GivenParam> = given.iter().filter(|one| one.name == *name).collect();
-    let wrong = |one: &GivenParam, why: String, help: String| {
-        let message = format!("`{}`: {why}", one.place);
+    let given: Vec<&GivenParam> =
+        given.iter().filter(|given_param| given_param.name == *name).collect();
+    let value_problem = |given_param: &GivenParam, why: String, help: String| {
+        let message = format!("`{}`: {why}", given_param.place);
         let diagnostic =
             Diagnostic::error("E0216", runbook.source(), param.name.span.clone(), message);
         Box::new(diagnostic.label("declared here").help(help))
@@ -116,27 +117,31 @@ fn value_of(
             .clone()
             .unwrap_or_else(|| format!("give {} {}", param.kind.article(), param.kind.name()))
     };
-    let texts: Option<Vec<&str>> = given.iter().map(|one| one.value.as_text()).collect();
+    let texts: Option<Vec<&str>> =
+        given.iter().map(|given_param| given_param.value.as_text()).collect();
     match (given.as_slice(), texts) {
         ([], _) => {}
         ([first, ..], Some(texts)) if param.kind == ParamType::List => {
             let parsed = parse_param_texts(param, &texts).map(Some);
             return parsed.map_err(|(text, why)| {
-                let one =
-                    given.iter().find(|one| one.value.as_text() == Some(&text)).unwrap_or(first);
-                wrong(one, why, help())
+                let given_param = given
+                    .iter()
+                    .find(|given_param| given_param.value.as_text() == Some(&text))
+                    .unwrap_or(first);
+                value_problem(given_param, why, help())
             });
         }
-        ([one], _) => {
-            let parsed = match &one.value {
+        ([given_param], _) => {
+            let parsed = match &given_param.value {
                 GivenValue::Text(text) => parse_param_text(param, text),
                 GivenValue::Json(value) => parse_param_json(param, value),
             };
-            return parsed.map(Some).map_err(|why| wrong(one, why, help()));
+            return parsed.map(Some).map_err(|why| value_problem(given_param, why, help()));
         }
         ([first, .., last], _) => {
-            let why = format!("`{name}` was given before, as `{}`, and is no list", first.shown());
-            return Err(wrong(last, why, "give it once".to_owned()));
+            let why =
+                format!("`{name}` was given before, as `{}`, and is no list", first.display_text());
+            return Err(value_problem(last, why, "give it once".to_owned()));
         }
     }
     if !param.required {
@@ -144,11 +149,11 @@ fn value_of(
     }
     let message = format!("parameter `{name}` is required");
     let diagnostic = Diagnostic::error("E0215", runbook.source(), param.name.span.clone(), message);
-    let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    let help_suffix = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
     Err(Box::new(
         diagnostic
             .label("has no value")
-            .help(format!("add `--set {name}={}`{about}", example(param))),
+            .help(format!("add `--set {name}={}`{help_suffix}", example(param))),
     ))
 }
 
@@ -161,14 +166,14 @@ impl GivenValue {
     }
 }
 
-/// A value that the parameter takes, if there is one.
+/// A value that fits the parameter, for help texts; `…` if none is found.
 fn example(param: &Param) -> String {
     let limits = [&param.min, &param.max].into_iter().flatten();
-    let of_limits =
+    let limit_texts =
         limits.map(|limit| limit.as_str().map_or_else(|| limit.to_string(), str::to_owned));
     let candidates = std::iter::once(param.kind.example().to_owned())
         .chain(param.choices.iter().cloned())
-        .chain(of_limits);
+        .chain(limit_texts);
     let mut fitting =
         candidates.filter(|text| parse_param_text(param, text).is_ok() && !text.contains(' '));
     fitting.next().unwrap_or_else(|| match &param.pattern {
@@ -177,12 +182,12 @@ fn example(param: &Param) -> String {
     })
 }
 
-/// What is done about a value that is a template.
+/// Whether the values that a step gives still contain templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Templates {
-    /// It is not known yet, and judged when it is rendered.
-    Later,
-    /// The value was rendered, and is judged as it is.
+pub(crate) enum TemplateValues {
+    /// Templates are not rendered yet, so values with templates are not checked.
+    NotRendered,
+    /// All values are rendered, and are checked.
     Rendered,
 }
 
@@ -194,32 +199,32 @@ pub(crate) struct Problem {
     pub message: String,
 }
 
-/// What is wrong with what a step gives to a nested file.
+/// The problems with the parameters that a step gives to a nested file.
 pub(crate) fn problems(
     params: &[Param],
     given: &serde_json::Map<String, Json>,
-    templates: Templates,
+    templates: TemplateValues,
 ) -> Vec<Problem> {
-    from_step(params, given, templates).1
+    read_nested_params(params, given, templates).1
 }
 
-/// The parameters of a nested file, from what its step gives.
+/// The parameters of a nested file, from the values that its step gives.
 ///
 /// # Errors
-/// Everything that is wrong, in one line.
-pub(crate) fn of_nested(
+/// All problems, in one line.
+pub(crate) fn nested_params(
     params: &[Param],
     given: &serde_json::Map<String, Json>,
 ) -> Result<serde_json::Map<String, Json>, String> {
-    let (values, problems) = from_step(params, given, Templates::Rendered);
-    let all: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
-    if all.is_empty() { Ok(values) } else { Err(all.join("; ")) }
+    let (values, problems) = read_nested_params(params, given, TemplateValues::Rendered);
+    let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+    if messages.is_empty() { Ok(values) } else { Err(messages.join("; ")) }
 }
 
-fn from_step(
+fn read_nested_params(
     params: &[Param],
     given: &serde_json::Map<String, Json>,
-    templates: Templates,
+    templates: TemplateValues,
 ) -> (serde_json::Map<String, Json>, Vec<Problem>) {
     let (mut values, mut problems) = (serde_json::Map::new(), Vec::new());
     for name in given.keys().filter(|name| !params.iter().any(|param| param.name.name == **name)) {
@@ -233,11 +238,13 @@ fn from_step(
     for param in params {
         let name = &param.name.name;
         let value = match given.get(name) {
-            Some(Json::String(text)) if templates == Templates::Later && has_markers(text) => {
+            Some(Json::String(text))
+                if templates == TemplateValues::NotRendered && has_markers(text) =>
+            {
                 continue;
             }
             Some(value @ Json::Array(_))
-                if templates == Templates::Later && value.to_string().contains("{{") =>
+                if templates == TemplateValues::NotRendered && value.to_string().contains("{{") =>
             {
                 continue;
             }
@@ -259,11 +266,13 @@ fn from_step(
     (values, problems)
 }
 
-fn unknown(runbook: &Runbook, one: &GivenParam) -> Diagnostic {
-    let name = &one.name;
+fn unknown_param_error(runbook: &Runbook, given_param: &GivenParam) -> Diagnostic {
+    let name = &given_param.name;
     let names: Vec<&str> = runbook.params.iter().map(|param| param.name.name.as_str()).collect();
-    let message =
-        format!("`{}`: runbook `{}` has no parameter `{name}`", one.place, runbook.name.value);
+    let message = format!(
+        "`{}`: runbook `{}` has no parameter `{name}`",
+        given_param.place, runbook.name.value
+    );
     let diagnostic =
         Diagnostic::error("E0217", runbook.source(), runbook.name.span.clone(), message)
             .label("this runbook");

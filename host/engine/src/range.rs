@@ -1,32 +1,32 @@
 //! Ranges in the syntax of monitoring plugins: `10`, `10:`, `~:10`, `10:20`, `@10:20`.
 
-/// A range outside which a number is a problem (or inside which, after `@`).
+/// A range of good numbers; after `@`, a range of bad ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
     start: f64,
     end: f64,
-    alert: Alert,
+    bad_side: BadSide,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Alert {
+enum BadSide {
     Outside,
     Inside,
 }
 
 impl Range {
-    /// Reads a range; `None` if the text is none, or its start is after its end.
+    /// Parses a range; `None` if the text is not a range, or its start is greater than its end.
     pub fn parse(text: &str) -> Option<Self> {
-        let (alert, text) = match text.trim().strip_prefix('@') {
-            Some(rest) => (Alert::Inside, rest),
-            None => (Alert::Outside, text.trim()),
+        let (bad_side, text) = match text.trim().strip_prefix('@') {
+            Some(rest) => (BadSide::Inside, rest),
+            None => (BadSide::Outside, text.trim()),
         };
         let (start, end) = match text.split_once(':') {
             Some(("~", end)) => (f64::NEG_INFINITY, Self::end(end)?),
             Some((start, end)) => (number(start)?, Self::end(end)?),
             None => (0.0, number(text)?),
         };
-        (start <= end).then_some(Self { start, end, alert })
+        (start <= end).then_some(Self { start, end, bad_side })
     }
 
     fn end(text: &str) -> Option<f64> {
@@ -35,11 +35,11 @@ impl Range {
 
     /// Whether the number is a problem.
     pub fn is_breached_by(&self, value: f64) -> bool {
-        // A number that is none is never inside a range.
+        // NaN is never inside a range.
         let inside = (self.start..=self.end).contains(&value);
-        match self.alert {
-            Alert::Outside => !inside,
-            Alert::Inside => inside,
+        match self.bad_side {
+            BadSide::Outside => !inside,
+            BadSide::Inside => inside,
         }
     }
 }
@@ -74,14 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
+    fn a_text_that_is_not_a_range_is_refused() {
         for text in ["", "a", "20:10", ":", "1:2:3", "@", "inf", "nan"] {
             assert_eq!(Range::parse(text), None, "{text:?}");
         }
     }
 
     #[test]
-    fn not_a_number_is_always_a_problem() {
+    fn nan_breaches_every_range() {
         assert!(Range::parse("10").expect("well formed").is_breached_by(f64::NAN));
     }
 }

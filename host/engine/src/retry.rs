@@ -1,5 +1,4 @@
-//! What follows an attempt: nothing, another one after a delay, or the next attempt of a poll.
-//! Pure.
+//! Decides whether another attempt follows a failed one, and after which delay. Pure.
 
 use crate::digest;
 use crate::event::AfterAttempt;
@@ -8,26 +7,26 @@ use crate::plan::{PlannedStep, RetrySafety};
 use runbook_contract::{ErrorClass, Kind, RunId};
 use std::time::Duration;
 
-/// What a failed attempt could have done.
+/// Whether a failed attempt may have had an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PossibleEffect {
-    /// Nothing: it was refused before any effect.
-    Refused,
-    /// An effect may have happened.
-    Effects,
+pub(crate) enum AttemptEffect {
+    /// It had none: it failed before any effect.
+    None,
+    /// It may have had an effect.
+    Possible,
 }
 
 /// The facts about a failed attempt that decide what follows.
 pub(crate) struct Failure {
     pub class: ErrorClass,
-    pub reach: PossibleEffect,
+    pub effect: AttemptEffect,
     /// Failures in a row, this one included.
     pub failures: u32,
     /// The time since the first attempt began.
     pub elapsed: Duration,
 }
 
-/// Whether another attempt follows a failure.
+/// What follows a failed attempt: another attempt, or the end of the step.
 pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -> AfterAttempt {
     let end = match step.on_failure {
         OnFailure::Continue => AfterAttempt::Continue,
@@ -42,7 +41,7 @@ pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -
     }
     // A write that may have happened is repeated only if that does no harm.
     let may_have_happened =
-        step.facts.kind == Kind::Step && failure.reach == PossibleEffect::Effects;
+        step.facts.kind == Kind::Step && failure.effect == AttemptEffect::Possible;
     if may_have_happened && step.idempotent == RetrySafety::No {
         return end;
     }
@@ -53,7 +52,8 @@ pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -
     AfterAttempt::Retry { delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) }
 }
 
-/// The delay after `failures` failures in a row. `seed` is from 0 to 1 and stands for chance.
+/// The delay after `failures` failures in a row. `seed`, from 0 to 1, is the random part of the
+/// jitter.
 pub(crate) fn delay(retry: &Retry, failures: u32, seed: f64) -> Duration {
     let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
     let seconds = retry.delay.as_secs_f64() * retry.backoff.powi(exponent);
@@ -62,10 +62,10 @@ pub(crate) fn delay(retry: &Retry, failures: u32, seed: f64) -> Duration {
     Duration::try_from_secs_f64(jittered.max(0.0)).unwrap_or(retry.max_delay)
 }
 
-/// Chance that is the same on every machine: from the run, the step and the attempt, so that a
-/// replay decides as the run did, while two runs do not knock in step.
+/// A pseudo-random number from 0 to 1, computed from the run, the step and the attempt: a replay
+/// gets the same one, and two runs do not retry at the same time.
 fn jitter_seed(run: RunId, step: &PlannedStep, failures: u32) -> f64 {
-    let digest = digest::of_json(&serde_json::json!([run, step.id, failures]));
+    let digest = digest::json_digest(&serde_json::json!([run, step.id, failures]));
     let bits =
         u32::from_str_radix(&digest["sha256:".len()..][..8], 16).expect("a digest is hexadecimal");
     f64::from(bits) / f64::from(u32::MAX)
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_inside_its_part() {
+    fn jitter_changes_a_delay_by_at_most_its_part() {
         assert_eq!(delay(&retry(0.2), 1, 0.0), Duration::from_secs(4));
         assert_eq!(delay(&retry(0.2), 1, 1.0), Duration::from_secs(6));
     }

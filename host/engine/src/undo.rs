@@ -1,76 +1,86 @@
-//! What is undone, in which order, and how a run ends. All pure.
+//! Decides what is undone, in which order, and how a run ends. Pure.
 
 use crate::event::{Cause, RunEnd, Section, Trigger, UndoFinding, UndoPlan, WindowVerdict};
-use crate::known::Known;
 use crate::model::{OnBreach, OnFailure, UndoCause, VerifyUndo};
 use crate::operate::Operate;
+use crate::partial_input::PartialInput;
 use crate::plan::{Plan, PlannedStep, PlannedUndo, RetrySafety};
 use crate::state::{EffectState, RunState, StepPhase};
 use crate::template::{self, Scope, StepView};
 use runbook_contract::{Kind, Outcome, StepId};
 
-/// What an undo that is another operation would be given, as far as it is known before its step has
-/// run, or why it could not be done: a place that is missing, or an input that does not fit.
+/// The input of an explicit undo, as far as it is known before its step has run; `None` for a step
+/// without an explicit undo.
 ///
 /// # Errors
-/// The reason, in one line.
+/// Why the undo could not be done, in one line: a template has no value, or the input does not fit.
 pub(crate) fn input_before<O: Operate>(
     operate: &O,
     step: &PlannedStep,
     scope: &Scope<'_>,
-) -> Result<Option<Known>, String> {
+) -> Result<Option<PartialInput>, String> {
     let PlannedUndo::Explicit { id, with, .. } = &step.undo else { return Ok(None) };
-    let own = template::template_key(&step.site);
-    let own = own.rsplit('.').next().unwrap_or_default();
+    let own_key = template::template_key(&step.site);
+    let own_key = own_key.rsplit('.').next().unwrap_or_default();
     let lookup = |key: &str| {
-        if own == key { Some((step.id.clone(), StepView::AtRunTime)) } else { (scope.steps)(key) }
+        if own_key == key {
+            Some((step.id.clone(), StepView::AtRunTime))
+        } else {
+            (scope.steps)(key)
+        }
     };
-    // A step whose items are not listed yet is asked about as a whole; each item is compared when
-    // it is known.
-    let later = step.for_each.iter().map(|for_each| for_each.name.clone()).collect();
-    let known = template::render_partly(with, &Scope { steps: &lookup, later, ..scope.clone() });
-    let known = known.map_err(|error| format!("`undo.with`: {error}"))?;
-    let misfit = known.certain(&operate.misfits(id, &known.value)).next().cloned();
+    // Before the items of a step are listed, the name of the item has no value. The undo of each
+    // item is checked again when the item begins.
+    let run_time_names = step.for_each.iter().map(|for_each| for_each.name.clone()).collect();
+    let partial_input = template::render_partially(
+        with,
+        &Scope { steps: &lookup, run_time_names, ..scope.clone() },
+    );
+    let partial_input = partial_input.map_err(|error| format!("`undo.with`: {error}"))?;
+    let misfit =
+        partial_input.certain_misfits(&operate.misfits(id, &partial_input.value)).next().cloned();
     match misfit {
         Some(misfit) => Err(format!("the input of `undo` does not fit: {misfit}")),
-        None => Ok(Some(known)),
+        None => Ok(Some(partial_input)),
     }
 }
 
-/// The steps to undo, the last one that was done first. A step ends after all that it needs, so
-/// this is also the reverse order of dependence.
+/// The steps to undo, in reverse order of completion. A step ends after all steps that it needs, so
+/// each step comes before the steps that it depends on.
 pub fn order(state: &RunState) -> Vec<StepId> {
-    let open = state
+    let undoable = state
         .steps
         .iter()
         .filter(|(_, step)| step.is_undoable() && step.phase != StepPhase::Undone);
-    let mut order: Vec<(u64, &StepId)> = open.map(|(id, step)| (step.last_seq, id)).collect();
+    let mut order: Vec<(u64, &StepId)> = undoable.map(|(id, step)| (step.last_seq, id)).collect();
     order.sort_unstable_by(|a, b| b.cmp(a));
     order.into_iter().map(|(_, id)| id.clone()).collect()
 }
 
-/// A later step that depends on this one and could not be undone: the result of this one is still
-/// needed for that undo. A step depends on those whose output it, or its undo, is given, and on
-/// those that share one of its targets.
-pub(crate) fn kept_by(plan: &Plan, state: &RunState, step: &PlannedStep) -> Option<StepId> {
-    let own = state.step(&step.id);
-    let is_later =
-        |id: &&StepId| state.steps.get(*id).is_some_and(|later| later.last_seq > own.last_seq);
-    let stands_on = |id: &&StepId| {
+/// A later step that depends on this one and could not be undone, so this one must not be undone
+/// either. A step depends on the steps whose output it or its undo uses, and on those that share a
+/// target with it.
+pub(crate) fn blocking_step(plan: &Plan, state: &RunState, step: &PlannedStep) -> Option<StepId> {
+    let step_state = state.step(&step.id);
+    let is_later = |id: &&StepId| {
+        state.steps.get(*id).is_some_and(|later| later.last_seq > step_state.last_seq)
+    };
+    let depends_on_step = |id: &&StepId| {
         plan.step(id).is_some_and(|later| {
             later.reads.contains(&step.site) || !later.targets.is_disjoint(&step.targets)
         })
     };
-    state.not_undone.iter().filter(is_later).find(stands_on).cloned()
+    state.not_undone.iter().filter(is_later).find(depends_on_step).cloned()
 }
 
-/// Whether the runbook wants an undo for this cause.
-pub(crate) fn is_wanted(plan: &Plan, cause: &Cause) -> bool {
+/// Whether the runbook says that a run with this cause is undone.
+pub(crate) fn is_configured_for(plan: &Plan, cause: &Cause) -> bool {
     let on = |cause| plan.undo.on.0.contains(&cause);
     match cause {
         Cause::Step { step } => {
-            let stop = plan.step(step).is_some_and(|step| step.on_failure == OnFailure::Stop);
-            !stop && on(UndoCause::Failure)
+            let stops_without_undo =
+                plan.step(step).is_some_and(|step| step.on_failure == OnFailure::Stop);
+            !stops_without_undo && on(UndoCause::Failure)
         }
         Cause::Verify { .. } => on(UndoCause::VerifyFailure),
         Cause::Cancel => on(UndoCause::Cancel),
@@ -85,49 +95,52 @@ fn on_breach(plan: &Plan, id: &StepId) -> Option<OnBreach> {
     plan.guards.iter().find(|guard| guard.id() == id).map(|guard| guard.on_breach)
 }
 
-/// Whether a step must be observed to learn what it left: its plugin has undone it, or it cannot be
-/// undone and its effect is unknown.
+/// Whether a step must be observed to find out what it has left: its plugin has undone it, or it
+/// cannot be undone and its effect is unknown.
 pub(crate) fn needs_check(plan: &Plan, state: &RunState, step: &PlannedStep) -> bool {
-    let found = state.step(&step.id);
-    if found.undo.finding.is_some() || step.section != Section::Step {
+    let step_state = state.step(&step.id);
+    if step_state.undo.finding.is_some() || step.section != Section::Step {
         return false;
     }
-    let undone = found.phase == StepPhase::Undone && found.undo.plan == UndoPlan::Auto;
-    let unclear = found.effect == EffectState::Ambiguous
-        && matches!(found.undo.plan, UndoPlan::Irreversible | UndoPlan::NotNeeded);
-    (undone && plan.undo.verify == VerifyUndo::Observe) || unclear
+    let is_undone_by_plugin =
+        step_state.phase == StepPhase::Undone && step_state.undo.plan == UndoPlan::Auto;
+    let is_unclear = step_state.effect == EffectState::Ambiguous
+        && matches!(step_state.undo.plan, UndoPlan::Irreversible | UndoPlan::NotNeeded);
+    (is_undone_by_plugin && plan.undo.verify == VerifyUndo::Observe) || is_unclear
 }
 
-/// Whether an undo of a step would be a guess: it is unknown whether the step happened, and its
-/// undo, another operation, does harm if it did not. A plugin's own undo works from any state.
-pub(crate) fn is_guess(step: &PlannedStep, state: &RunState) -> bool {
-    step.undo.repeatable() == RetrySafety::No && state.step(&step.id).change.is_effect_unclear()
+/// Whether a person must decide before the undo of a step: it is unknown whether the step took
+/// effect, and its explicit undo may do harm if it did not. A plugin's own undo works from any
+/// state.
+pub(crate) fn needs_decision(step: &PlannedStep, state: &RunState) -> bool {
+    step.undo.retry_safety() == RetrySafety::No && state.step(&step.id).change.is_effect_unclear()
 }
 
 /// How a run ends after its undo.
-pub(crate) fn end(state: &RunState, cause: &Cause) -> RunEnd {
-    let bad = |found: &crate::state::StepState| {
+pub(crate) fn end_after_undo(state: &RunState, cause: &Cause) -> RunEnd {
+    let is_not_undone = |step_state: &crate::state::StepState| {
         let drifted = matches!(
-            found.undo.finding,
+            step_state.undo.finding,
             Some(UndoFinding::Drifted { .. } | UndoFinding::Unknown { .. })
         );
-        found.phase == StepPhase::UndoFailed || drifted
+        step_state.phase == StepPhase::UndoFailed || drifted
     };
-    let undone = state.steps.values().any(|found| found.phase == StepPhase::Undone);
-    if state.steps.values().any(bad)
-        || (*cause == Cause::Requested && !undone && !state.account().is_clean())
+    let is_any_undone =
+        state.steps.values().any(|step_state| step_state.phase == StepPhase::Undone);
+    if state.steps.values().any(is_not_undone)
+        || (*cause == Cause::Requested && !is_any_undone && !state.remaining_changes().is_clean())
     {
-        // What was asked for could not be done: the run does not look better for having been asked.
+        // An undo that was asked for and could not be done leaves the run dirty.
         RunEnd::Dirty
-    } else if state.has_effects() {
+    } else if state.took_effect() {
         RunEnd::Undone
     } else {
-        untouched(cause)
+        end_without_changes(cause)
     }
 }
 
-/// How a run ends that has changed nothing.
-pub(crate) fn untouched(cause: &Cause) -> RunEnd {
+/// How a run ends that did not succeed and has changed nothing.
+pub(crate) fn end_without_changes(cause: &Cause) -> RunEnd {
     match cause {
         Cause::Cancel => RunEnd::Cancelled,
         Cause::Requested => RunEnd::Undone,
@@ -141,66 +154,66 @@ pub(crate) fn untouched(cause: &Cause) -> RunEnd {
     }
 }
 
-/// How a run ends that failed and is not undone, because the runbook says so: half done, so a
-/// person is needed.
-pub(crate) fn left_as_it_is() -> RunEnd {
+/// How a run ends that failed and is not undone, because the runbook says so. It is half done, so a
+/// person has to look.
+pub(crate) fn end_without_undo() -> RunEnd {
     RunEnd::Dirty
 }
 
-/// How a run ends that did all its steps.
-pub(crate) fn success(plan: &Plan, state: &RunState) -> RunEnd {
-    let outside = matches!(
+/// How a run ends that has done all its steps: with or without warnings.
+pub(crate) fn successful_end(plan: &Plan, state: &RunState) -> RunEnd {
+    let ran_outside_window = matches!(
         state.window,
         Some(WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. })
     );
-    if outside || plan.steps.iter().any(|step| warns(state, step)) {
+    if ran_outside_window || plan.steps.iter().any(|step| has_warning(state, step)) {
         RunEnd::SucceededWithWarnings
     } else {
         RunEnd::Succeeded
     }
 }
 
-fn warns(state: &RunState, step: &PlannedStep) -> bool {
-    let found = state.step(&step.id);
-    let failed = matches!(found.phase, StepPhase::Failed(_));
+fn has_warning(state: &RunState, step: &PlannedStep) -> bool {
+    let step_state = state.step(&step.id);
+    let failed = matches!(step_state.phase, StepPhase::Failed(_));
     failed
-        || found.outcome == Some(Outcome::Warn)
-        || matches!(found.phase, StepPhase::Skipped(crate::SkipReason::Operator))
+        || step_state.outcome == Some(Outcome::Warn)
+        || matches!(step_state.phase, StepPhase::Skipped(crate::SkipReason::Operator))
 }
 
-/// The end with what smoke tests add: one that wrote and did not show that it removed what it made
-/// is no clean end.
+/// The end of a run, made worse if a smoke test wrote and did not show that it removed what it
+/// made.
 pub(crate) fn with_leftovers(plan: &Plan, state: &RunState, end: RunEnd) -> RunEnd {
-    let left = |step: &std::sync::Arc<PlannedStep>| {
-        let found = state.step(&step.id);
-        let cut_off = found.cut_off && step.facts.kind == Kind::SmokeTest && step.facts.writes;
-        found.may_have_left || cut_off
+    let has_leftovers = |step: &std::sync::Arc<PlannedStep>| {
+        let step_state = state.step(&step.id);
+        let cut_off = step_state.cut_off && step.facts.kind == Kind::SmokeTest && step.facts.writes;
+        step_state.may_have_left || cut_off
     };
-    let left = || plan.steps.iter().any(left);
+    let any_left = || plan.steps.iter().any(has_leftovers);
     match end {
-        RunEnd::Succeeded if left() => RunEnd::SucceededWithWarnings,
-        RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone if left() => RunEnd::Dirty,
+        RunEnd::Succeeded if any_left() => RunEnd::SucceededWithWarnings,
+        RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone if any_left() => RunEnd::Dirty,
         end => end,
     }
 }
 
-/// The end with what finally and notify add: they never hide a result, and never let it look better
-/// than it is.
+/// The end of a run after `finally` and notifications: if one of them failed, a success becomes a
+/// success with warnings; other ends stay as they are.
 pub(crate) fn final_end(plan: &Plan, state: &RunState, provisional: RunEnd) -> RunEnd {
-    let finally = plan.section(Section::Finally).any(|step| {
-        let cut =
+    let has_finally_warning = plan.section(Section::Finally).any(|step| {
+        let is_out_of_time =
             matches!(state.step(&step.id).phase, StepPhase::Skipped(crate::SkipReason::TimeIsUp));
-        cut || warns(state, step)
+        is_out_of_time || has_warning(state, step)
     });
     match with_leftovers(plan, state, provisional) {
-        RunEnd::Succeeded if finally || !state.notify_faults.is_empty() => {
+        RunEnd::Succeeded if has_finally_warning || !state.notify_faults.is_empty() => {
             RunEnd::SucceededWithWarnings
         }
         other => other,
     }
 }
 
-/// The triggers of notifications for an end.
+/// The trigger of notifications for an end.
 pub(crate) fn trigger(end: RunEnd) -> Trigger {
     match end {
         RunEnd::Succeeded | RunEnd::SucceededWithWarnings => Trigger::Succeeded,

@@ -8,16 +8,16 @@ use runbook_engine::{
     OperationFacts, Options, Outcome, Plan, Record, Report, Response, Run, RunId, parse,
     resolve_params,
 };
-use runbook_journal::{JournalLocation, SqlJournal, bare_commits};
+use runbook_journal::{JournalLocation, SqlJournal, measure_bare_commits};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 const STEPS: u32 = 1_000;
 
-struct Nothing;
+struct NoPlugins;
 
-impl Operate for Nothing {
+impl Operate for NoPlugins {
     async fn call(&self, _call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
         let answer = Response::Report(Report {
             outcome: Outcome::Pass,
@@ -25,7 +25,7 @@ impl Operate for Nothing {
             output: serde_json::json!({}),
             measurements: Vec::new(),
         });
-        Ok(CallReturn { response: answer, logs: Vec::new(), acted: Vec::new() })
+        Ok(CallReturn { response: answer, logs: Vec::new(), changing_verbs: Vec::new() })
     }
 }
 
@@ -64,10 +64,14 @@ async fn main() {
         digest: "sha256:0".to_owned(),
         places: Vec::new(),
     };
-    let all: BTreeMap<_, _> =
-        runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
-    let plan = Plan::build(&runbook, &resolve_params(&runbook, &[]).expect("there are none"), &all)
-        .expect("the plan is good");
+    let facts_by_site: BTreeMap<_, _> =
+        runbook.call_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
+    let plan = Plan::build(
+        &runbook,
+        &resolve_params(&runbook, &[]).expect("there are none"),
+        &facts_by_site,
+    )
+    .expect("the plan is good");
     let mut ratios = Vec::new();
     for round in 0..5 {
         let journal =
@@ -80,7 +84,7 @@ async fn main() {
             environment: None,
             host: "bench".to_owned(),
             pid: std::process::id(),
-            usual: None,
+            usual_duration: None,
             retry_of: None,
             cancel: CancelToken::new(),
             executor: uuid::Uuid::now_v7(),
@@ -93,7 +97,7 @@ async fn main() {
         let clock = SystemClock(Instant::now());
         let run = Run {
             plan: &plan,
-            operate: &Nothing,
+            operate: &NoPlugins,
             journal: &journal,
             clock: &clock,
             options: &options,
@@ -103,9 +107,10 @@ async fn main() {
         let records =
             u32::try_from(journal.load(options.run).await.expect("it is there").records.len())
                 .expect("few");
-        let bare = bare_commits(&folder.path().join(format!("bare-{round}.db")), records, 400)
-            .await
-            .expect("commits can be made");
+        let bare =
+            measure_bare_commits(&folder.path().join(format!("bare-{round}.db")), records, 400)
+                .await
+                .expect("commits can be made");
         println!(
             "{records} records: {:.1} us a record with the engine, {:.1} us a bare synced commit",
             engine.as_secs_f64() * 1e6 / f64::from(records),

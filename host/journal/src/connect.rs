@@ -1,5 +1,5 @@
-//! How a connection is opened: what makes a commit durable, and how long anything waits. The only
-//! place, with `error`, that knows which database a journal is in.
+//! Opens connections: sets what makes a commit durable, and how long operations wait. Only this
+//! module and `error` know which database a journal is in.
 
 use crate::error::{JournalError, is_busy};
 use crate::location::{JournalLocation, ServerUrl};
@@ -12,40 +12,40 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The tables. The same statements for both databases, so that there is one history of them.
+/// The migrations that create the tables. Both databases use the same statements.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// How long a connection to a server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause between two tries to open a file that others open at the same moment.
+/// The pause between two attempts to open a file that other processes open at the same time.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a connection to a server is kept while it is unused, and how long at most.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 const MAX_LIFETIME: Duration = Duration::from_mins(30);
 
-/// A path as sqlx reads it: all but the separators are escaped.
+/// The characters of a path that are percent-encoded in a URL for sqlx: all but `/`.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
 /// Connections to one journal.
 pub(crate) struct Pools {
-    /// One connection: SQLite has one writer, and waiting for this connection is fair, which its
-    /// busy timeout is not.
+    /// A pool of one connection. SQLite allows one writer at a time; unlike its busy timeout, the
+    /// pool serves waiting operations in order.
     pub(crate) writer: AnyPool,
     pub(crate) readers: AnyPool,
     /// The files that are open; `None` for a server.
     pub(crate) files: Option<Arc<OpenedFiles>>,
 }
 
-/// Whether others may use a file while it is open.
+/// Whether other processes may use a file while it is open.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sharing {
-    /// They may, by memory that SQLite keeps in a file beside it (`-shm`).
+    /// They may. SQLite needs a side file for shared memory (`-shm`).
     Shared,
-    /// Nobody may, so no shared-memory file is needed, which cannot be made on a full disk. One
-    /// connection does everything.
-    Alone,
+    /// They may not. SQLite needs no side file for shared memory, which could not be made on a full
+    /// disk. Reading and writing use the same connection.
+    Exclusive,
 }
 
 /// Which connections a pool has.
@@ -63,11 +63,12 @@ impl Pools {
         sharing: Sharing,
     ) -> Result<Self, JournalError> {
         sqlx::any::install_default_drivers();
-        let failed = |source| JournalError::of(location, source);
-        let options = AnyConnectOptions::from_str(&url(location)).map_err(failed)?;
+        let database_error = |source| JournalError::from_database(location, source);
+        let options = AnyConnectOptions::from_str(&url(location)).map_err(database_error)?;
         let session = session(location, wait, sharing);
-        let opened = |source| JournalError::of(location, sqlx::Error::Io(source));
-        let files = location.file().map(OpenedFiles::of).transpose().map_err(opened)?.map(Arc::new);
+        let open_error = |source| JournalError::from_database(location, sqlx::Error::Io(source));
+        let files =
+            location.file().map(OpenedFiles::new).transpose().map_err(open_error)?.map(Arc::new);
         let pool = |role, connections| {
             let session = session.clone();
             let files = files.clone().filter(|_| role == Role::Writer);
@@ -76,8 +77,8 @@ impl Pools {
             } else {
                 CONNECT_TIMEOUT
             };
-            // A file stays open for as long as the journal does: what lies beside it goes when the
-            // last connection is closed.
+            // A file stays open for as long as the journal, because SQLite removes the side files
+            // when the last connection is closed.
             let (idle, lifetime) = match location {
                 JournalLocation::File(_) => (None, None),
                 JournalLocation::Server(_) => (Some(IDLE_TIMEOUT), Some(MAX_LIFETIME)),
@@ -86,8 +87,7 @@ impl Pools {
                 .max_connections(connections)
                 .idle_timeout(idle)
                 .max_lifetime(lifetime)
-                // A file does not go away; a server does, and a broken connection must not be used
-                // again.
+                // The connection to a server may be broken; that to a file may not.
                 .test_before_acquire(location.file().is_none())
                 .acquire_timeout(timeout)
                 .after_connect(move |connection, _| {
@@ -95,50 +95,52 @@ impl Pools {
                     Box::pin(async move {
                         connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(session))).await?;
                         if let Some(files) = files {
-                            files.note_beside();
+                            files.note_side_files();
                         }
                         Ok(())
                     })
                 })
         };
-        // A pool tries again whatever is wrong, and in the end says only that it took too long.
+        // Not through a pool: it would retry after every error, and at the end report only a
+        // timeout.
         let connecting = tokio::time::timeout(
             CONNECT_TIMEOUT.max(wait),
-            first(location, &options, &session, wait),
+            connect_when_free(location, &options, &session, wait),
         );
         let mut connection =
-            connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed)?;
+            connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(database_error)?;
         migrate(location, &mut connection).await?;
         let writer = pool(Role::Writer, 1).connect_lazy_with(options.clone());
         let readers = match sharing {
             Sharing::Shared => pool(Role::Reader, 2).connect_lazy_with(options),
-            Sharing::Alone => writer.clone(),
+            Sharing::Exclusive => writer.clone(),
         };
         if location.file().is_some() && sharing == Sharing::Shared {
-            // While the first one holds what lies beside the file: on a full disk it could not be
-            // made a second time, and a pool would hide why.
+            // Opened while the first connection keeps the side files: on a full disk they could not
+            // be made again, and a pool would hide the reason.
             for pool in [&writer, &readers] {
-                drop(pool.acquire().await.map_err(failed)?);
+                drop(pool.acquire().await.map_err(database_error)?);
             }
         }
-        connection.close().await.map_err(failed)?;
+        connection.close().await.map_err(database_error)?;
         Ok(Self { writer, readers, files })
     }
 }
 
-/// The connection that finds or makes the file. Of two that turn a new file to WAL at one moment,
-/// SQLite refuses one at once, without waiting, because each would wait for the other.
-async fn first(
+/// Opens the first connection. If two processes set a new file to WAL mode at the same time, SQLite
+/// refuses one of them at once, in spite of the busy timeout, so it is tried again until `wait` is
+/// over.
+async fn connect_when_free(
     location: &JournalLocation,
     options: &AnyConnectOptions,
     session: &str,
     wait: Duration,
 ) -> Result<AnyConnection, sqlx::Error> {
-    let since = Instant::now();
+    let began = Instant::now();
     loop {
         match connect(options, session).await {
             Err(error)
-                if location.file().is_some() && is_busy(&error) && since.elapsed() < wait =>
+                if location.file().is_some() && is_busy(&error) && began.elapsed() < wait =>
             {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
@@ -153,8 +155,8 @@ async fn connect(options: &AnyConnectOptions, session: &str) -> Result<AnyConnec
     Ok(connection)
 }
 
-/// How a transaction that writes begins. In SQLite, one that begins by reading and writes later
-/// fails if another process wrote in between, however long it waits.
+/// The statement that begins a transaction that writes. In SQLite, a transaction that begins by
+/// reading and writes later fails if another process wrote in between.
 pub(crate) fn begin(location: &JournalLocation) -> &'static str {
     match location {
         JournalLocation::File(_) => "BEGIN IMMEDIATE",
@@ -162,10 +164,10 @@ pub(crate) fn begin(location: &JournalLocation) -> &'static str {
     }
 }
 
-/// Whether a record and the renewal of the leases that it needs fit into one statement. To a server
-/// each statement of a transaction costs one round trip. SQLite has no statement that writes to two
+/// Whether one statement can write a record and renew the leases that it needs. To a server, each
+/// statement of a transaction costs one round trip. SQLite has no statement that writes to two
 /// tables.
-pub(crate) fn fences_in_one(location: &JournalLocation) -> bool {
+pub(crate) fn can_fence_in_one_statement(location: &JournalLocation) -> bool {
     match location {
         JournalLocation::File(_) => false,
         JournalLocation::Server(_) => true,
@@ -175,22 +177,23 @@ pub(crate) fn fences_in_one(location: &JournalLocation) -> bool {
 fn url(location: &JournalLocation) -> String {
     match location {
         JournalLocation::File(path) => file_url(path),
-        JournalLocation::Server(url) => ServerUrl::written_out(url),
+        JournalLocation::Server(url) => ServerUrl::with_defaults(url),
     }
 }
 
-/// A URL with `mode=rw`: the caller has made the file before, with its permissions.
+/// The URL of a file, with `mode=rw`: the caller has created the file with its permissions.
 fn file_url(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     format!("sqlite://{}?mode=rw", utf8_percent_encode(&absolute.to_string_lossy(), IN_PATH))
 }
 
-/// What is set in each session. First of all that a commit that was answered is on the disk.
+/// The statements that set up a connection. The most important one: a commit is on the disk when it
+/// returns.
 fn session(location: &JournalLocation, wait: Duration, sharing: Sharing) -> String {
     let wait = wait.as_millis();
     let locking = match sharing {
         Sharing::Shared => "NORMAL",
-        Sharing::Alone => "EXCLUSIVE",
+        Sharing::Exclusive => "EXCLUSIVE",
     };
     match location {
         JournalLocation::File(_) => {
@@ -209,10 +212,10 @@ fn session(location: &JournalLocation, wait: Duration, sharing: Sharing) -> Stri
     }
 }
 
-/// Lets one process at a time make the tables; the lock goes when the transaction ends. (That of
-/// sqlx goes before, so the next one would not see what the first has made.) `BEGIN IMMEDIATE` does
-/// the same for a file.
-fn only_one(location: &JournalLocation) -> Option<&'static str> {
+/// The statement that lets one process at a time run migrations. Its lock ends with the
+/// transaction. The lock of sqlx ends before the commit, so that the next process would not see the
+/// tables of the first. For a file, `BEGIN IMMEDIATE` is enough.
+fn migration_lock(location: &JournalLocation) -> Option<&'static str> {
     match location {
         JournalLocation::File(_) => None,
         JournalLocation::Server(_) => {
@@ -225,14 +228,14 @@ async fn migrate(
     location: &JournalLocation,
     connection: &mut AnyConnection,
 ) -> Result<(), JournalError> {
-    let failed = |source| JournalError::of(location, source);
-    let mut transaction = connection.begin_with(begin(location)).await.map_err(failed)?;
-    if let Some(lock) = only_one(location) {
-        transaction.execute(lock).await.map_err(failed)?;
+    let database_error = |source| JournalError::from_database(location, source);
+    let mut transaction = connection.begin_with(begin(location)).await.map_err(database_error)?;
+    if let Some(lock) = migration_lock(location) {
+        transaction.execute(lock).await.map_err(database_error)?;
     }
     MIGRATOR
         .run(&mut *transaction)
         .await
-        .map_err(|error| JournalError::of_migration(location, error))?;
-    transaction.commit().await.map_err(failed)
+        .map_err(|error| JournalError::from_migration(location, error))?;
+    transaction.commit().await.map_err(database_error)
 }

@@ -5,66 +5,64 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// How much space is held back for the moment when the disk is full: enough to write the release of
-/// every lock.
+/// The size of the reserve: enough to write the release of every lock.
 const RESERVE_BYTES: u64 = 128 << 10;
 
-/// How much room is tried for: what SQLite keeps beside a file takes 32 KiB before the first
-/// record.
-const TRIED_BYTES: u64 = 64 << 10;
+/// The size of a test write. The side files of SQLite take 32 KiB before the first record.
+const TEST_WRITE_BYTES: u64 = 64 << 10;
 
-/// Whether the file system takes no more bytes where the journal lies. It tries by writing some:
-/// free blocks are not all that counts (quotas, inodes, blocks for root), and for several calls on
-/// a full disk SQLite says only that they failed.
+/// Whether the file system of the journal takes no more bytes, found out by a test write. The
+/// number of free blocks is not enough to know it, because of quotas, inodes and blocks reserved
+/// for root, and SQLite reports several failures on a full disk without their cause.
 pub(crate) fn is_full(journal: &Path) -> bool {
-    let path = beside(journal, &format!("-room-{}", std::process::id()));
-    let written = write_zeros(&path, TRIED_BYTES);
+    let path = side_file(journal, &format!("-room-{}", std::process::id()));
+    let written = write_zeros(&path, TEST_WRITE_BYTES);
     drop(std::fs::remove_file(&path));
-    written.is_err_and(|error| is_disk_full(&error))
+    written.is_err_and(|error| is_disk_full_error(&error))
 }
 
-/// Whether the system refused for want of room.
-pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+/// Whether the system gave this error because there is no space left.
+pub(crate) fn is_disk_full_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     )
 }
 
-fn beside(journal: &Path, ending: &str) -> PathBuf {
+fn side_file(journal: &Path, ending: &str) -> PathBuf {
     let mut name = journal.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// A file that only takes space, to be given back when the disk is full: releasing a lock is a
-/// write too.
+/// A file that only takes space. It is removed when the disk is full, so that locks can be
+/// released, which needs a write.
 pub(crate) struct Reserve(PathBuf);
 
 impl Reserve {
-    /// The one of a journal; it need not be there.
-    pub(crate) fn of(journal: &Path) -> Self {
-        Self(beside(journal, "-reserve"))
+    /// The reserve of a journal. Its file need not exist.
+    pub(crate) fn new(journal: &Path) -> Self {
+        Self(side_file(journal, "-reserve"))
     }
 
-    /// Makes the file if it is missing; whether it is there.
-    pub(crate) fn keep(&self) -> bool {
-        let is_there =
+    /// Creates the file if it is missing. Returns whether it exists.
+    pub(crate) fn ensure(&self) -> bool {
+        let exists =
             std::fs::metadata(&self.0).map_or(0, |metadata| metadata.len()) >= RESERVE_BYTES;
-        if is_there || write_zeros(&self.0, RESERVE_BYTES).is_ok() {
+        if exists || write_zeros(&self.0, RESERVE_BYTES).is_ok() {
             return true;
         }
         drop(std::fs::remove_file(&self.0));
         false
     }
 
-    /// Gives the space back; whether there was any.
-    pub(crate) fn give_back(&self) -> bool {
+    /// Removes the file. Returns whether it existed.
+    pub(crate) fn release_space(&self) -> bool {
         std::fs::remove_file(&self.0).is_ok()
     }
 }
 
-/// Real zeros: a hole in a file holds nothing back.
+/// Writes zeros to a file. A hole in a file would take no space.
 fn write_zeros(path: &Path, n_bytes: u64) -> io::Result<()> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;

@@ -7,144 +7,145 @@ use runbook_engine::{RunId, RunSummary};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A journal that cannot be used, or has not what was asked for.
+/// Why an operation on a journal failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// No space, or a quota is used up. Nothing of the record was written.
     #[error(
-        "the disk of the journal `{place}` is full; free some space, then run `runbook resume`"
+        "the disk of the journal `{location}` is full; free some space, then run `runbook resume`"
     )]
     Full {
         /// The journal whose disk is full.
-        place: JournalLocation,
-        /// What the database says.
+        location: JournalLocation,
+        /// The error of the database.
         #[source]
         source: sqlx::Error,
     },
     /// Reading or writing failed at the device.
     #[error(
-        "the disk of the journal `{place}` does not work; look at the kernel's log, move the \
+        "the disk of the journal `{location}` does not work; look at the kernel's log, move the \
              journal to another disk"
     )]
     Disk {
         /// The journal whose device does not work.
-        place: JournalLocation,
-        /// What the database says.
+        location: JournalLocation,
+        /// The error of the database.
         #[source]
         source: sqlx::Error,
     },
-    /// The path of its file leads to another file while it is open, so further records would be
-    /// lost.
-    #[error("the file `{}` of the journal {change} while it was in use; {}", file.display(), kept(rescued.as_deref()))]
-    Gone {
+    /// The file was moved, removed or replaced while it was open, so further records would be lost.
+    #[error("the file `{}` of the journal {change} while it was in use; {}", file.display(), copy_clause(rescued.as_deref()))]
+    FileChanged {
         /// The file that was moved, removed or replaced.
         file: PathBuf,
         /// What happened to the file.
         change: FileChange,
-        /// Where all that it held was copied to, if that could be done.
+        /// The copy of its content, if one could be made.
         rescued: Option<PathBuf>,
     },
     /// Another process held the journal for longer than the wait (10 s).
-    #[error("the journal `{place}` is locked by another process; see what it does, then try again")]
+    #[error(
+        "the journal `{location}` is locked by another process; see what it does, then try again"
+    )]
     Locked {
         /// The journal that is locked.
-        place: JournalLocation,
-        /// What the database says.
+        location: JournalLocation,
+        /// The error of the database.
         #[source]
         source: sqlx::Error,
     },
     /// The file is no journal, or was changed by something else.
     #[error(
-        "the journal `{place}` is damaged or is no journal; keep a copy of it, then restore a \
+        "the journal `{location}` is damaged or is no journal; keep a copy of it, then restore a \
              backup or move it away to begin anew"
     )]
     Damaged {
         /// The journal that is damaged.
-        place: JournalLocation,
-        /// What the database says.
+        location: JournalLocation,
+        /// The error of the database.
         #[source]
         source: sqlx::Error,
     },
     /// The database may not write or open the file.
     #[error(
-        "the journal `{place}` cannot be opened for writing; it and its folder must belong to \
+        "the journal `{location}` cannot be opened for writing; it and its folder must belong to \
              you and be writable"
     )]
-    Denied {
+    NotWritable {
         /// The journal that cannot be opened for writing.
-        place: JournalLocation,
-        /// What the database says.
+        location: JournalLocation,
+        /// The error of the database.
         #[source]
         source: sqlx::Error,
     },
     /// The folder or the file of the journal cannot be made or read.
     #[error("the place of the journal `{path}` cannot be used; choose one in a folder that belongs \
              to you", path = path.display())]
-    Place {
+    UnusablePath {
         /// The file or folder that cannot be used.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// A run is tried again by one other run only.
+    /// The run was retried before. Only one run may retry a run.
     #[error("run {} was tried again by run {}, which knows what both have done", run.short(), by.short())]
-    TriedAgain {
-        /// The run that was tried again already.
+    AlreadyRetried {
+        /// The run that was retried already.
         run: RunId,
-        /// The run that tries it again.
+        /// The run that retries it.
         by: RunId,
     },
     /// A newer program has changed the tables.
     #[error(
-        "the journal `{place}` was written by a newer runbook (schema {found}); upgrade this \
+        "the journal `{location}` was written by a newer runbook (schema {found}); upgrade this \
              one, or use another journal"
     )]
     Newer {
         /// The journal that is newer than this program.
-        place: JournalLocation,
+        location: JournalLocation,
         /// The version of its tables.
         found: i64,
     },
     /// The tables cannot be made or brought up to date.
-    #[error("the tables of the journal `{place}` cannot be brought up to date")]
+    #[error("the tables of the journal `{location}` cannot be brought up to date")]
     Schema {
         /// The journal whose tables could not be changed.
-        place: JournalLocation,
+        location: JournalLocation,
         /// The error of the migration.
         #[source]
         source: sqlx::migrate::MigrateError,
     },
-    /// Anything else that the database says.
-    #[error("the journal `{place}` cannot be used")]
+    /// Any other error of the database.
+    #[error("the journal `{location}` cannot be used")]
     Database {
         /// The journal that gave the error.
-        place: JournalLocation,
-        /// What the database says.
+        location: JournalLocation,
+        /// The error of the database.
         #[source]
         source: sqlx::Error,
     },
-    /// The server of the journal does not answer, and did not for as long as it was waited for.
+    /// The server of the journal did not answer within the wait.
     #[error(
-        "the server of the journal `{place}` cannot be reached; see that it runs and that this \
+        "the server of the journal `{location}` cannot be reached; see that it runs and that this \
              machine reaches it"
     )]
     Unreachable {
         /// The journal whose server does not answer.
-        place: JournalLocation,
+        location: JournalLocation,
         /// The error of the last attempt to connect.
         #[source]
         source: sqlx::Error,
     },
-    /// The server of the journal does not let this user in, or not write.
+    /// The server of the journal refuses this user, or refuses to write.
     #[error(
-        "the server of the journal `{place}` refuses; look at user, password (`PGPASSWORD` or \
+        "the server of the journal `{location}` refuses; look at user, password (`PGPASSWORD` or \
              `~/.pgpass`), database and rights"
     )]
     Refused {
         /// The journal whose server refuses.
-        place: JournalLocation,
-        /// What the server says.
+        location: JournalLocation,
+        /// The error of the server.
         #[source]
         source: sqlx::Error,
     },
@@ -172,14 +173,14 @@ pub enum JournalError {
         run: String,
     },
     /// The beginning of an id fits several runs.
-    #[error("`{prefix}` is the beginning of {n} runs; write more of the id:{list}", n = candidates.len(), list = list(candidates))]
+    #[error("`{prefix}` is the beginning of {n} runs; write more of the id:{list}", n = candidates.len(), list = candidate_lines(candidates))]
     Ambiguous {
         /// The beginning of a run's id, as the user gave it.
         prefix: String,
         /// The runs that fit, newest first, at most 20.
         candidates: Vec<RunSummary>,
     },
-    /// Something in the journal is not what this program writes.
+    /// Something in the journal cannot be read by this program.
     #[error("{what} in the journal is not understood; was it written by a newer runbook?")]
     NotUnderstood {
         /// The part of the run that is not understood, for people.
@@ -190,14 +191,14 @@ pub enum JournalError {
     },
 }
 
-fn list(candidates: &[RunSummary]) -> String {
+fn candidate_lines(candidates: &[RunSummary]) -> String {
     candidates
         .iter()
         .flat_map(|run| ["\n  ".to_owned(), run.run.to_string(), "  ".to_owned(), run.name.clone()])
         .collect()
 }
 
-fn kept(rescued: Option<&Path>) -> String {
+fn copy_clause(rescued: Option<&Path>) -> String {
     match rescued {
         Some(copy) => format!("all that it held was copied to `{}`", copy.display()),
         None => "what it held is lost but for a backup".to_owned(),
@@ -212,7 +213,7 @@ impl JournalError {
             Self::Disk { .. } => "E0502",
             Self::Locked { .. } => "E0503",
             Self::Damaged { .. } => "E0504",
-            Self::Denied { .. } | Self::Place { .. } => "E0505",
+            Self::NotWritable { .. } | Self::UnusablePath { .. } => "E0505",
             Self::Newer { .. } => "E0506",
             Self::Schema { .. } | Self::Database { .. } => "E0507",
             Self::RunExists { .. } | Self::RecordExists { .. } => "E0508",
@@ -221,37 +222,37 @@ impl JournalError {
             Self::NotUnderstood { .. } => "E0511",
             Self::Unreachable { .. } => "E0512",
             Self::Refused { .. } => "E0513",
-            Self::TriedAgain { .. } => "E0514",
-            Self::Gone { .. } => "E0515",
+            Self::AlreadyRetried { .. } => "E0514",
+            Self::FileChanged { .. } => "E0515",
         }
     }
 
-    /// Sorts an error of the database.
-    pub(crate) fn of(place: &JournalLocation, source: sqlx::Error) -> Self {
-        match place {
-            JournalLocation::File(_) => Self::of_file(place.clone(), source),
-            JournalLocation::Server(_) => Self::of_server(place.clone(), source),
+    /// The error for an error of the database.
+    pub(crate) fn from_database(location: &JournalLocation, source: sqlx::Error) -> Self {
+        match location {
+            JournalLocation::File(_) => Self::from_sqlite(location.clone(), source),
+            JournalLocation::Server(_) => Self::from_postgres(location.clone(), source),
         }
     }
 
-    /// Sorts an error of SQLite by its result code (sqlite.org/rescode.html).
-    fn of_file(place: JournalLocation, source: sqlx::Error) -> Self {
+    /// The error for a result code of SQLite (sqlite.org/rescode.html).
+    fn from_sqlite(location: JournalLocation, source: sqlx::Error) -> Self {
         match primary_code(&source) {
-            Some(13) => Self::Full { place, source },
-            Some(10 | 14) if place.file().is_some_and(disk_room::is_full) => {
-                Self::Full { place, source }
+            Some(13) => Self::Full { location, source },
+            Some(10 | 14) if location.file().is_some_and(disk_room::is_full) => {
+                Self::Full { location, source }
             }
-            Some(10) => Self::Disk { place, source },
-            Some(5 | 6) => Self::Locked { place, source },
-            Some(11 | 26) => Self::Damaged { place, source },
-            Some(3 | 8 | 14 | 23) => Self::Denied { place, source },
-            _ => Self::Database { place, source },
+            Some(10) => Self::Disk { location, source },
+            Some(5 | 6) => Self::Locked { location, source },
+            Some(11 | 26) => Self::Damaged { location, source },
+            Some(3 | 8 | 14 | 23) => Self::NotWritable { location, source },
+            _ => Self::Database { location, source },
         }
     }
 
-    /// Sorts an error of PostgreSQL by its error code (Appendix A of its manual).
-    fn of_server(place: JournalLocation, source: sqlx::Error) -> Self {
-        let is_away = matches!(
+    /// The error for an error code of PostgreSQL (Appendix A of its manual).
+    fn from_postgres(location: JournalLocation, source: sqlx::Error) -> Self {
+        let is_unreachable = matches!(
             source,
             sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
@@ -259,8 +260,8 @@ impl JournalError {
                 | sqlx::Error::Protocol(_)
                 | sqlx::Error::WorkerCrashed
         );
-        if is_away {
-            return Self::Unreachable { place, source };
+        if is_unreachable {
+            return Self::Unreachable { location, source };
         }
         let code = source
             .as_database_error()
@@ -268,33 +269,33 @@ impl JournalError {
             .map(std::borrow::Cow::into_owned)
             .unwrap_or_default();
         match (code.get(..2).unwrap_or_default(), code.as_str()) {
-            (_, "53100") => Self::Full { place, source },
-            ("58", _) => Self::Disk { place, source },
-            ("XX", _) => Self::Damaged { place, source },
-            (_, "55P03" | "57014" | "40P01") => Self::Locked { place, source },
+            (_, "53100") => Self::Full { location, source },
+            ("58", _) => Self::Disk { location, source },
+            ("XX", _) => Self::Damaged { location, source },
+            (_, "55P03" | "57014" | "40P01") => Self::Locked { location, source },
             // Shut down, crashed, starting, no connection left.
             ("08" | "53", _) | (_, "57P01" | "57P02" | "57P03") => {
-                Self::Unreachable { place, source }
+                Self::Unreachable { location, source }
             }
-            ("28" | "3D", _) | (_, "42501" | "25006") => Self::Refused { place, source },
-            _ => Self::Database { place, source },
+            ("28" | "3D", _) | (_, "42501" | "25006") => Self::Refused { location, source },
+            _ => Self::Database { location, source },
         }
     }
 
-    /// The same for an error on the way to the newest tables.
-    pub(crate) fn of_migration(
-        place: &JournalLocation,
+    /// The error for a failed migration of the tables.
+    pub(crate) fn from_migration(
+        location: &JournalLocation,
         error: sqlx::migrate::MigrateError,
     ) -> Self {
         use sqlx::migrate::MigrateError as Migrate;
         match error {
             Migrate::VersionMissing(found) | Migrate::VersionTooNew(found, _) => {
-                Self::Newer { place: place.clone(), found }
+                Self::Newer { location: location.clone(), found }
             }
             Migrate::Execute(source) | Migrate::ExecuteMigration(source, _) => {
-                Self::of(place, source)
+                Self::from_database(location, source)
             }
-            other => Self::Schema { place: place.clone(), source: other },
+            other => Self::Schema { location: location.clone(), source: other },
         }
     }
 }

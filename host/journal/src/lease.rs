@@ -1,4 +1,4 @@
-//! Decides about a request for a lease, given the stored lease. Pure.
+//! Decides about a request for a lease, given the stored lease. Pure functions.
 
 use jiff::Timestamp;
 use runbook_engine::{Holder, LeaseRequest};
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 /// A lease as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stored {
+pub(crate) struct StoredLease {
     pub(crate) token: u64,
     pub(crate) holder: Holder,
     /// `None` once it is released.
     pub(crate) expires: Option<Timestamp>,
 }
 
-impl Stored {
-    /// When the holder renewed it last, if it takes the lease for `ttl` each time; `None` if it was
-    /// given back.
+impl StoredLease {
+    /// When the holder renewed it last, given the time `ttl` of each renewal; `None` if it was
+    /// released.
     pub(crate) fn last_seen(&self, ttl: Duration) -> Option<Timestamp> {
         self.expires.and_then(|expires| expires.checked_sub(ttl).ok())
     }
@@ -23,9 +23,9 @@ impl Stored {
 
 /// The decision about a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// Grant the lease with this token. `from` names the previous holder, if it had not released
-    /// the lease, and why the lease may be taken.
+pub(crate) enum LeaseDecision {
+    /// The lease is given with this token. `from` is the previous holder if it had not released the
+    /// lease, with the reason why the lease may be taken.
     Give { token: u64, from: Option<(Holder, TakeoverReason)> },
     /// Another holder has it.
     Busy { holder: Holder, token: u64, left: Duration },
@@ -34,11 +34,11 @@ pub(crate) enum Decision {
 /// Why a lease was taken from a holder that had not released it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakeoverReason {
-    /// It was not renewed in time.
+    /// The holder had not renewed it in time.
     Expired,
-    /// The one who took it had proof that the holder is dead.
+    /// The new holder proved that the previous holder is dead.
     Stolen,
-    /// Another process had held it for the same run, which was resumed.
+    /// The previous holder is another process that executed the same run before it was resumed.
     SameRun,
 }
 
@@ -53,7 +53,7 @@ impl TakeoverReason {
             .iter()
             .find(|(reason, _)| *reason == self)
             .map(|(_, name)| *name)
-            .expect("`ALL` has every reason: a test")
+            .expect("`ALL` has every reason: checked by a test")
     }
 }
 
@@ -73,24 +73,24 @@ pub struct Takeover {
     pub from: Holder,
 }
 
-/// A lease is given if it is free, expired, the executor's own, held for the same run (but the
-/// right to execute a run is never shared that way), or if the request proves by its token whom it
-/// takes it from.
-pub(crate) fn decide(stored: Option<&Stored>, request: &LeaseRequest) -> Decision {
-    let Some(stored) = stored else { return Decision::Give { token: 1, from: None } };
+/// Decides about a request. A lease is given if it is free, if it has expired, if the same executor
+/// holds it, or if the request names the token of a dead holder in `steal`. A lock is also given if
+/// it is held for the same run; the right to execute a run is not.
+pub(crate) fn decide(stored: Option<&StoredLease>, request: &LeaseRequest) -> LeaseDecision {
+    let Some(stored) = stored else { return LeaseDecision::Give { token: 1, from: None } };
     let token = stored.token + 1;
-    let take = |reason| Decision::Give { token, from: Some((stored.holder.clone(), reason)) };
+    let take = |reason| LeaseDecision::Give { token, from: Some((stored.holder.clone(), reason)) };
     match stored.expires {
-        None => Decision::Give { token, from: None },
+        None => LeaseDecision::Give { token, from: None },
         Some(_) if stored.holder.executor == request.holder.executor => {
-            Decision::Give { token, from: None }
+            LeaseDecision::Give { token, from: None }
         }
         Some(expires) if expires <= request.now => take(TakeoverReason::Expired),
         Some(_) if request.steal == Some(stored.token) => take(TakeoverReason::Stolen),
         Some(_) if stored.holder.run == request.holder.run && !request.name.starts_with("run:") => {
             take(TakeoverReason::SameRun)
         }
-        Some(expires) => Decision::Busy {
+        Some(expires) => LeaseDecision::Busy {
             holder: stored.holder.clone(),
             token: stored.token,
             left: left(expires, request.now),
@@ -98,38 +98,38 @@ pub(crate) fn decide(stored: Option<&Stored>, request: &LeaseRequest) -> Decisio
     }
 }
 
-/// How a lease stands.
+/// The state of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseStatus {
     /// Nobody has ever held it.
     NeverTaken,
     /// The last holder has released it.
-    GivenBack,
+    Released,
     /// Somebody holds it.
     Held {
         /// The holder.
         holder: Holder,
-        /// How long it lives without a renewal.
+        /// How long it is valid without a renewal.
         left: Duration,
     },
-    /// Its time is over: it was not given back, and nobody has taken it yet.
-    Overdue {
+    /// It has expired: its holder did not release it, and nobody has taken it yet.
+    Expired {
         /// The last holder.
         holder: Holder,
     },
 }
 
-/// How a lease stands that is stored so, by the journal's clock.
-pub(crate) fn status(stored: Option<Stored>, now: Timestamp) -> LeaseStatus {
-    let Some(Stored { holder, expires, .. }) = stored else { return LeaseStatus::NeverTaken };
-    let Some(expires) = expires else { return LeaseStatus::GivenBack };
+/// The state of a stored lease at `now`, by the journal's clock.
+pub(crate) fn status(stored: Option<StoredLease>, now: Timestamp) -> LeaseStatus {
+    let Some(StoredLease { holder, expires, .. }) = stored else { return LeaseStatus::NeverTaken };
+    let Some(expires) = expires else { return LeaseStatus::Released };
     match left(expires, now) {
-        Duration::ZERO => LeaseStatus::Overdue { holder },
+        Duration::ZERO => LeaseStatus::Expired { holder },
         left => LeaseStatus::Held { holder, left },
     }
 }
 
-/// How long a lease lives from `now` on.
+/// How long a lease is valid from `now` on; zero if it has expired.
 pub(crate) fn left(expires: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(expires.duration_since(now)).unwrap_or_default()
 }
@@ -154,12 +154,13 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// Stored: token 4, run 1, executor 1, until second 100. Asked at `now` by `holder`.
-    fn check(name: &str, holder_asking: Holder, now: i64, steal: Option<u64>) -> Decision {
-        let stored = Stored { token: 4, holder: holder(1, 1), expires: Some(at(100)) };
+    /// The decision about a request by `requester` at `now`, for a lease that is stored with token
+    /// 4, run 1 and executor 1, and is valid until second 100.
+    fn check(name: &str, requester: Holder, now: i64, steal: Option<u64>) -> LeaseDecision {
+        let stored = StoredLease { token: 4, holder: holder(1, 1), expires: Some(at(100)) };
         let request = LeaseRequest {
             name: name.into(),
-            holder: holder_asking,
+            holder: requester,
             now: at(now),
             ttl: Duration::from_secs(30),
             steal,
@@ -167,13 +168,13 @@ mod tests {
         decide(Some(&stored), &request)
     }
 
-    fn taken(reason: TakeoverReason) -> Decision {
-        Decision::Give { token: 5, from: Some((holder(1, 1), reason)) }
+    fn taken(reason: TakeoverReason) -> LeaseDecision {
+        LeaseDecision::Give { token: 5, from: Some((holder(1, 1), reason)) }
     }
 
     #[test]
     fn a_lease_is_given_only_to_those_who_may_have_it() {
-        let busy_for = |seconds| Decision::Busy {
+        let busy_for = |seconds| LeaseDecision::Busy {
             holder: holder(1, 1),
             token: 4,
             left: Duration::from_secs(seconds),
@@ -193,19 +194,22 @@ mod tests {
             busy,
             "two processes never execute one run"
         );
-        assert_eq!(check("run:1", holder(1, 1), 50, None), Decision::Give { token: 5, from: None });
+        assert_eq!(
+            check("run:1", holder(1, 1), 50, None),
+            LeaseDecision::Give { token: 5, from: None }
+        );
     }
 
     #[test]
-    fn a_lease_that_was_never_taken_is_not_one_that_was_given_back() {
-        let stored = |expires| Some(Stored { token: 4, holder: holder(1, 1), expires });
+    fn a_lease_that_was_never_taken_is_not_one_that_was_released() {
+        let stored = |expires| Some(StoredLease { token: 4, holder: holder(1, 1), expires });
         let held = LeaseStatus::Held { holder: holder(1, 1), left: Duration::from_secs(1) };
-        let overdue = LeaseStatus::Overdue { holder: holder(1, 1) };
+        let expired = LeaseStatus::Expired { holder: holder(1, 1) };
         assert_eq!(status(None, at(100)), LeaseStatus::NeverTaken);
-        assert_eq!(status(stored(None), at(100)), LeaseStatus::GivenBack);
+        assert_eq!(status(stored(None), at(100)), LeaseStatus::Released);
         assert_eq!(status(stored(Some(at(101))), at(100)), held);
-        assert_eq!(status(stored(Some(at(100))), at(100)), overdue);
-        assert_eq!(status(stored(Some(at(99))), at(100)), overdue);
+        assert_eq!(status(stored(Some(at(100))), at(100)), expired);
+        assert_eq!(status(stored(Some(at(99))), at(100)), expired);
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! The durable record of runs, over SQLite or PostgreSQL: the engine's
+//! The journal of runs in a SQLite file or a PostgreSQL database: it implements the engine's
 //! [`Journal`](runbook_engine::Journal).
 //!
-//! What [`append`](runbook_engine::Journal::append) has returned survives `kill -9` and a power
-//! cut: each commit is synced (WAL mode with `synchronous = FULL`; `synchronous_commit = on`).
-//! Several processes may use one journal at once. If a server goes away, operations wait for it for
-//! 30 s; a commit whose answer was lost is recognised and not repeated.
+//! When [`append`](runbook_engine::Journal::append) has returned, its record survives `kill -9` and
+//! a power cut, because each commit is synced (WAL mode with `synchronous = FULL`;
+//! `synchronous_commit = on`). Several processes may use one journal at once. If a server does not
+//! answer, operations wait for it for 30 s. A commit whose answer was lost is recognised and not
+//! repeated.
 //!
-//! The crate reads no environment and no HOME: the caller says where the journal is. For a server,
-//! sqlx itself reads the password from `PGPASSWORD` or the file of `PGPASSFILE`, `~/.pgpass` if
-//! absent.
+//! The crate does not read the environment or HOME: the caller gives the location of the journal.
+//! For a server, sqlx itself reads the password from `PGPASSWORD`, or from the file named by
+//! `PGPASSFILE`, which is `~/.pgpass` if the variable is not set.
 
 #![warn(clippy::missing_errors_doc)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
@@ -30,7 +31,7 @@ mod store;
 pub use error::JournalError;
 pub use lease::{LeaseStatus, Takeover, TakeoverReason};
 pub use location::{JournalLocation, LocationError, ServerUrl};
-pub use lock::{BrokenLock, LockOfRun};
-pub use measure::{bare_commits, lookups};
+pub use lock::{BrokenLock, RunLock};
+pub use measure::{lookup_statements, measure_bare_commits};
 pub use opened_files::FileChange;
 pub use store::{DirtyRuns, Pruning, ServerEvent, SqlJournal};

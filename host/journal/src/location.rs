@@ -19,7 +19,7 @@ pub enum JournalLocation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrl(Url);
 
-/// Why a text names no journal.
+/// Why a text is no location of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     /// It begins like a URL but is not one.
@@ -37,8 +37,7 @@ pub enum LocationError {
              where `ps` does not show it"
     )]
     Password,
-    /// The environment would change where the journal is or how it is reached, though nobody who
-    /// reads the URL sees it.
+    /// A variable of the environment would change the connection, and the URL does not show it.
     #[error("`{variable}` is set, and the journal's connection would follow it unseen; {help}")]
     Environment {
         /// The name of the environment variable, such as `PGHOST`.
@@ -48,61 +47,64 @@ pub enum LocationError {
     },
 }
 
-/// A part of a connection that the driver takes from a variable of the environment if the URL does
-/// not say it.
-struct Followed {
+/// A variable of the environment that the driver uses for a part of the connection that the URL
+/// does not give.
+struct EnvironmentOverride {
     variable: &'static str,
-    /// Whether the URL says it, so that the variable has no meaning.
-    is_said: fn(&ServerUrl) -> bool,
+    /// Whether the URL gives that part, so that the variable has no effect.
+    is_in_url: fn(&ServerUrl) -> bool,
     help: &'static str,
 }
 
-/// Variables of PostgreSQL's own programs that the driver reads. `PGPASSWORD` and `PGPASSFILE` are
-/// not among them: they are how the password is given. Neither are `PGPORT`, `PGSSLMODE`,
-/// `PGAPPNAME` and `PGDATABASE`: what the driver is given always says those.
-const FOLLOWED: &[Followed] = &[
-    Followed {
+/// The variables of PostgreSQL's own programs that the driver reads. `PGPASSWORD` and `PGPASSFILE`
+/// are not listed, because they are the way to give the password. `PGPORT`, `PGSSLMODE`,
+/// `PGAPPNAME` and `PGDATABASE` are not listed either, because the URL for the driver always has
+/// those parts.
+const ENVIRONMENT_OVERRIDES: &[EnvironmentOverride] = &[
+    EnvironmentOverride {
         variable: "PGHOST",
-        is_said: ServerUrl::names_host,
+        is_in_url: ServerUrl::names_host,
         help: "write the server into the URL, or unset it",
     },
-    Followed {
+    EnvironmentOverride {
         variable: "PGHOSTADDR",
-        is_said: ServerUrl::names_host,
+        is_in_url: ServerUrl::names_host,
         help: "write the server into the URL, or unset it",
     },
-    Followed {
+    EnvironmentOverride {
         variable: "PGUSER",
-        is_said: ServerUrl::names_user,
+        is_in_url: ServerUrl::names_user,
         help: "write the user into the URL, or unset it",
     },
-    Followed {
+    EnvironmentOverride {
         variable: "PGSSLROOTCERT",
-        is_said: |url| url.is_plain() || url.says(&["sslrootcert", "ssl-root-cert", "ssl-ca"]),
+        is_in_url: |url| {
+            url.disables_tls() || url.has_parameter(&["sslrootcert", "ssl-root-cert", "ssl-ca"])
+        },
         help: "write `sslrootcert=FILE` into the URL, or unset it",
     },
-    Followed {
+    EnvironmentOverride {
         variable: "PGSSLCERT",
-        is_said: |url| url.is_plain() || url.says(&["sslcert", "ssl-cert"]),
+        is_in_url: |url| url.disables_tls() || url.has_parameter(&["sslcert", "ssl-cert"]),
         help: "write `sslcert=FILE` into the URL, or unset it",
     },
-    Followed {
+    EnvironmentOverride {
         variable: "PGSSLKEY",
-        is_said: |url| url.is_plain() || url.says(&["sslkey", "ssl-key"]),
+        is_in_url: |url| url.disables_tls() || url.has_parameter(&["sslkey", "ssl-key"]),
         help: "write `sslkey=FILE` into the URL, or unset it",
     },
-    Followed {
+    EnvironmentOverride {
         variable: "PGOPTIONS",
-        is_said: |_| false,
+        is_in_url: |_| false,
         help: "unset it; write `options=…` into the URL if the journal needs it",
     },
 ];
 
 impl JournalLocation {
-    /// A URL that begins with `postgres://` or `postgresql://`, or else a path.
+    /// Parses a URL that begins with `postgres://` or `postgresql://`, or else a path.
     ///
-    /// A server that is neither on this machine nor asked for with another `sslmode` must prove by
-    /// its certificate who it is.
+    /// If the server is on another machine and the URL has no `sslmode`, the location has
+    /// `sslmode=verify-full`.
     ///
     /// # Errors
     /// [`LocationError::Url`] if the text begins like a URL of PostgreSQL and is none, or names no
@@ -119,29 +121,33 @@ impl JournalLocation {
         if url.path().trim_matches('/').is_empty() {
             return Err(LocationError::Url { reason: "it names no database".to_owned() });
         }
-        let says = |wanted: &[&str]| url.query_pairs().any(|(key, _)| wanted.contains(&&*key));
-        if !says(&["sslmode", "ssl-mode"]) && !says(&["host", "hostaddr"]) && !is_here(url.host()) {
+        let has_parameter =
+            |wanted: &[&str]| url.query_pairs().any(|(key, _)| wanted.contains(&&*key));
+        if !has_parameter(&["sslmode", "ssl-mode"])
+            && !has_parameter(&["host", "hostaddr"])
+            && !is_local(url.host())
+        {
             url.query_pairs_mut().append_pair("sslmode", "verify-full");
         }
         Ok(Self::Server(Box::new(ServerUrl(url))))
     }
 
-    /// Whether the URL alone says where the journal is and how it is reached, given which variables
-    /// are set.
+    /// Checks that no variable of the environment would change the connection.
     ///
     /// # Errors
-    /// [`LocationError::Environment`] names the first variable that is set and would change the
-    /// connection without the URL saying so.
+    /// [`LocationError::Environment`] with the first variable that is set and would change the
+    /// connection.
     pub fn check_environment(&self, is_set: impl Fn(&str) -> bool) -> Result<(), LocationError> {
         let Self::Server(url) = self else { return Ok(()) };
-        let heard =
-            FOLLOWED.iter().find(|followed| is_set(followed.variable) && !(followed.is_said)(url));
-        heard.map_or(Ok(()), |Followed { variable, help, .. }| {
+        let found = ENVIRONMENT_OVERRIDES
+            .iter()
+            .find(|env_override| is_set(env_override.variable) && !(env_override.is_in_url)(url));
+        found.map_or(Ok(()), |EnvironmentOverride { variable, help, .. }| {
             Err(LocationError::Environment { variable, help })
         })
     }
 
-    /// The file, if it is one.
+    /// The path, if the journal is a file.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -150,13 +156,13 @@ impl JournalLocation {
     }
 }
 
-/// Whether nothing leaves this machine on the way there: loopback, or a socket (`%2Fvar%2Frun…`).
-fn is_here(host: Option<Host<&str>>) -> bool {
+/// Whether a host is this machine: loopback, or a Unix socket (`%2Fvar%2Frun…`).
+fn is_local(host: Option<Host<&str>>) -> bool {
     match host {
         None => true,
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
         Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        // A scheme that the URL standard does not know has only names for hosts.
+        // The URL parser reads the host of a `postgres` URL always as a name.
         Some(Host::Domain(name)) => {
             let is_socket = name.to_ascii_lowercase().starts_with("%2f");
             name == "localhost"
@@ -171,14 +177,14 @@ impl ServerUrl {
         self.0.as_str()
     }
 
-    /// With all that has a default written out: the driver would look for it in the environment
-    /// first.
-    pub(crate) fn written_out(&self) -> String {
+    /// The URL with the defaults of port, `sslmode` and `application_name` written out. Otherwise
+    /// the driver would look for them in the environment first.
+    pub(crate) fn with_defaults(&self) -> String {
         let mut url = self.0.clone();
         let defaults = [
-            (self.0.port().is_none() && !self.says(&["port"])).then_some(("port", "5432")),
-            (!self.says(&["sslmode", "ssl-mode"])).then_some(("sslmode", "prefer")),
-            (!self.says(&["application_name"])).then_some(("application_name", "runbook")),
+            (self.0.port().is_none() && !self.has_parameter(&["port"])).then_some(("port", "5432")),
+            (!self.has_parameter(&["sslmode", "ssl-mode"])).then_some(("sslmode", "prefer")),
+            (!self.has_parameter(&["application_name"])).then_some(("application_name", "runbook")),
         ];
         for (key, value) in defaults.into_iter().flatten() {
             url.query_pairs_mut().append_pair(key, value);
@@ -186,20 +192,21 @@ impl ServerUrl {
         url.into()
     }
 
-    fn says(&self, keys: &[&str]) -> bool {
+    fn has_parameter(&self, keys: &[&str]) -> bool {
         self.0.query_pairs().any(|(key, _)| keys.contains(&&*key))
     }
 
     fn names_host(&self) -> bool {
-        self.0.host_str().is_some_and(|host| !host.is_empty()) || self.says(&["host", "hostaddr"])
+        self.0.host_str().is_some_and(|host| !host.is_empty())
+            || self.has_parameter(&["host", "hostaddr"])
     }
 
     fn names_user(&self) -> bool {
-        !self.0.username().is_empty() || self.says(&["user"])
+        !self.0.username().is_empty() || self.has_parameter(&["user"])
     }
 
-    /// Whether it says that there is no TLS.
-    fn is_plain(&self) -> bool {
+    /// Whether it has `sslmode=disable`.
+    fn disables_tls(&self) -> bool {
         self.0
             .query_pairs()
             .any(|(key, value)| matches!(&*key, "sslmode" | "ssl-mode") && value == "disable")
@@ -263,39 +270,42 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_the_url_does_not_outweigh_is_refused_by_its_name() {
-        let bare = JournalLocation::parse("postgres:///runbook").unwrap();
-        let full = "postgres://ops@db.internal/runbook?sslrootcert=a&sslcert=b&sslkey=c&sslmode=verify-full";
-        let full = JournalLocation::parse(full).unwrap();
-        for followed in FOLLOWED {
-            let refused =
-                bare.check_environment(|name| name == followed.variable).unwrap_err().to_string();
+    fn a_variable_that_the_url_does_not_override_is_refused_by_its_name() {
+        let bare_url = JournalLocation::parse("postgres:///runbook").unwrap();
+        let full_url = "postgres://ops@db.internal/runbook?sslrootcert=a&sslcert=b&sslkey=c&sslmode=verify-full";
+        let full_url = JournalLocation::parse(full_url).unwrap();
+        for env_override in ENVIRONMENT_OVERRIDES {
+            let message = bare_url
+                .check_environment(|name| name == env_override.variable)
+                .unwrap_err()
+                .to_string();
             assert!(
-                refused.contains(followed.variable) && refused.contains("unset it"),
-                "{refused}"
+                message.contains(env_override.variable) && message.contains("unset it"),
+                "{message}"
             );
             assert_eq!(
-                full.check_environment(|name| name == followed.variable).is_ok(),
-                followed.variable != "PGOPTIONS"
+                full_url.check_environment(|name| name == env_override.variable).is_ok(),
+                env_override.variable != "PGOPTIONS"
             );
             JournalLocation::parse("runs.db").unwrap().check_environment(|_| true).unwrap();
         }
         for password in ["PGPASSWORD", "PGPASSFILE"] {
-            bare.check_environment(|name| name == password).unwrap();
+            bare_url.check_environment(|name| name == password).unwrap();
         }
     }
 
     #[test]
     fn what_has_a_default_is_written_out_for_the_driver() {
-        let written = |text: &str| match JournalLocation::parse(text).unwrap() {
-            JournalLocation::Server(url) => url.written_out(),
+        let url_for_driver = |text: &str| match JournalLocation::parse(text).unwrap() {
+            JournalLocation::Server(url) => url.with_defaults(),
             JournalLocation::File(path) => panic!("{}", path.display()),
         };
         assert_eq!(
-            written("postgres://ops@127.0.0.1/runbook"),
+            url_for_driver("postgres://ops@127.0.0.1/runbook"),
             "postgres://ops@127.0.0.1/runbook?port=5432&sslmode=prefer&application_name=runbook"
         );
-        let said = "postgres://ops@127.0.0.1:5433/runbook?sslmode=disable&application_name=x";
-        assert_eq!(written(said), said);
+        let explicit_url =
+            "postgres://ops@127.0.0.1:5433/runbook?sslmode=disable&application_name=x";
+        assert_eq!(url_for_driver(explicit_url), explicit_url);
     }
 }

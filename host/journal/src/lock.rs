@@ -1,4 +1,4 @@
-//! The locks of runs as a person sees them: who holds which, and how one is taken away.
+//! The locks of runs: who holds them, and how a person takes one from its holder.
 
 use crate::error::JournalError;
 use crate::lease;
@@ -9,23 +9,24 @@ use runbook_engine::{Holder, LeaseRequest, RunId};
 use sqlx::{Any, Transaction};
 use std::time::Duration;
 
-/// What the name of a lease begins with if it is a lock of `[locks]`, and not the right to execute
-/// a run.
-const PREFIX: &str = "lock:";
+/// The prefix of the names of leases that are locks. The name of a lease that is the right to
+/// execute a run begins with `run:`.
+const LOCK_PREFIX: &str = "lock:";
 
-/// How many runs are named that held a lock meanwhile.
-const MOST_HOLDERS: i64 = 20;
+/// The most runs that [`SqlJournal::holders_between`] returns.
+const MAX_HOLDERS: i64 = 20;
 
 /// A lock that a run holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockOfRun {
+pub struct RunLock {
     /// The name of the lock, as `[locks]` has it.
     pub name: String,
     /// The fencing token of its holder.
     pub token: u64,
     /// The run and process that hold it.
     pub holder: Holder,
-    /// How long it lives without a renewal; zero if its time is over and no other run has taken it.
+    /// How long it is valid without a renewal; zero if it has expired and no other run has taken
+    /// it.
     pub left: Duration,
 }
 
@@ -47,20 +48,20 @@ impl SqlJournal {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub async fn locks(&self, now: Timestamp) -> Result<Vec<LockOfRun>, JournalError> {
+    pub async fn locks(&self, now: Timestamp) -> Result<Vec<RunLock>, JournalError> {
         let now = self.now(now).await?;
         let rows = sqlx::query(sql::SELECT_LOCKS)
             .fetch_all(self.readers())
             .await
-            .map_err(|source| self.failed(source))?;
+            .map_err(|source| self.database_error(source))?;
         let mut locks = Vec::new();
         for row in &rows {
             let (name, stored) = (sql::text(row, "name")?, sql::lease(row)?);
-            let Some((name, expires)) = name.strip_prefix(PREFIX).zip(stored.expires) else {
+            let Some((name, expires)) = name.strip_prefix(LOCK_PREFIX).zip(stored.expires) else {
                 continue;
             };
             let left = lease::left(expires, now);
-            locks.push(LockOfRun {
+            locks.push(RunLock {
                 name: name.to_owned(),
                 token: stored.token,
                 holder: stored.holder,
@@ -70,60 +71,64 @@ impl SqlJournal {
         Ok(locks)
     }
 
-    /// Takes a lock from the run that holds it by `token`. That run can then write no effect into
-    /// the journal any more, and the next token is higher. Returns `false` if the lock is not held
-    /// by this token any more.
+    /// Takes a lock from the run that holds it. That run can then begin no further effect, because
+    /// the journal refuses its records. Returns `false` if the token of the lock has changed or the
+    /// lock is free.
     ///
     /// # Errors
     /// The journal cannot be written.
     pub async fn break_lock(
         &self,
-        lock: &LockOfRun,
+        lock: &RunLock,
         operator: &str,
         reason: &str,
         now: Timestamp,
     ) -> Result<bool, JournalError> {
-        let (at, name) = (self.now(now).await?, format!("{PREFIX}{}", lock.name));
+        let (at, name) = (self.now(now).await?, format!("{LOCK_PREFIX}{}", lock.name));
         let mut transaction = self.begin().await?;
-        let failed = |source| self.failed(source);
+        let database_error = |source| self.database_error(source);
         let taken = sqlx::query(sql::BREAK_LEASE)
             .bind(&name)
-            .bind(sql::stored(lock.token))
+            .bind(sql::signed(lock.token))
             .execute(&mut *transaction)
             .await;
-        if taken.map_err(failed)?.rows_affected() == 0 {
+        if taken.map_err(database_error)?.rows_affected() == 0 {
             return Ok(false);
         }
         let insert = sqlx::query(sql::INSERT_BROKEN)
             .bind(&lock.name)
-            .bind(sql::stored(lock.token))
+            .bind(sql::signed(lock.token))
             .bind(lock.holder.run.to_string())
             .bind(sql::nanoseconds(at))
             .bind(operator)
             .bind(reason);
-        insert.execute(&mut *transaction).await.map_err(failed)?;
+        insert.execute(&mut *transaction).await.map_err(database_error)?;
         self.commit(transaction).await?;
         Ok(true)
     }
 
-    /// Notes in the transaction that takes a lock which run has it by which token. The right to
-    /// execute a run is no lock.
-    pub(crate) async fn note_holder(
+    /// Records which run takes a lock with which token, in the transaction that takes it. A lease
+    /// that is no lock is not recorded.
+    pub(crate) async fn record_holder(
         &self,
         transaction: &mut Transaction<'static, Any>,
         request: &LeaseRequest,
         token: u64,
     ) -> Result<(), JournalError> {
-        let Some(name) = request.name.strip_prefix(PREFIX) else { return Ok(()) };
+        let Some(name) = request.name.strip_prefix(LOCK_PREFIX) else { return Ok(()) };
         let insert = sqlx::query(sql::INSERT_HOLDER)
             .bind(name)
-            .bind(sql::stored(token))
+            .bind(sql::signed(token))
             .bind(request.holder.run.to_string());
-        insert.execute(&mut **transaction).await.map(drop).map_err(|source| self.failed(source))
+        insert
+            .execute(&mut **transaction)
+            .await
+            .map(drop)
+            .map_err(|source| self.database_error(source))
     }
 
     /// The runs that held a lock by a token between these two, in order, each once; at most
-    /// [`MOST_HOLDERS`]. Runs that were removed since are not among them.
+    /// [`MAX_HOLDERS`]. Runs that were removed since are not among them.
     pub(crate) async fn holders_between(
         &self,
         lock: &str,
@@ -132,13 +137,13 @@ impl SqlJournal {
         let (after, before) = between;
         let select = sqlx::query(sql::SELECT_HOLDERS)
             .bind(lock)
-            .bind(sql::stored(after))
-            .bind(sql::stored(before));
+            .bind(sql::signed(after))
+            .bind(sql::signed(before));
         let rows = select
-            .bind(MOST_HOLDERS)
+            .bind(MAX_HOLDERS)
             .fetch_all(self.readers())
             .await
-            .map_err(|source| self.failed(source))?;
+            .map_err(|source| self.database_error(source))?;
         let mut runs: Vec<RunId> = Vec::new();
         for row in &rows {
             let run = sql::run_id(&sql::text(row, "run")?)?;
@@ -161,6 +166,6 @@ impl SqlJournal {
                 (sql::text(row, "name")?, sql::text(row, "operator")?, sql::text(row, "reason")?);
             Ok(BrokenLock { name, at: sql::time(row, "at_ns")?, operator, reason })
         };
-        rows.map_err(|source| self.failed(source))?.iter().map(broken).collect()
+        rows.map_err(|source| self.database_error(source))?.iter().map(broken).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! The cost of a bare synced commit, as a baseline for the engine's overhead.
+//! Measurements for benchmarks: the cost of a synced commit alone, and the statements of lookups.
 
 use crate::error::JournalError;
 use crate::location::JournalLocation;
@@ -8,26 +8,25 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The time of `n` bare commits of one row of `size_bytes` each, in a new database at `path` with
-/// the settings of a journal.
-///
-/// For benchmarks: it does nothing else, so that it is the floor for `n` calls of `append`.
+/// Measures the time of `n` commits of one row of `size_bytes` each, in a new database at `path`
+/// with the settings of a journal. `n` calls of `append` cannot take less time.
 ///
 /// # Errors
 /// [`JournalError`] if the database cannot be made or written, or `path` holds such a table
 /// already.
-pub async fn bare_commits(
+pub async fn measure_bare_commits(
     path: &Path,
     n: u32,
     size_bytes: usize,
 ) -> Result<Duration, JournalError> {
-    let place = JournalLocation::from(path);
-    let failed = |source| JournalError::of(&place, source);
-    let mut connection = SqliteConnection::connect_with(&options(path)).await.map_err(failed)?;
+    let location = JournalLocation::from(path);
+    let database_error = |source| JournalError::from_database(&location, source);
+    let mut connection =
+        SqliteConnection::connect_with(&options(path)).await.map_err(database_error)?;
     sqlx::query("CREATE TABLE bare (number INTEGER PRIMARY KEY, data TEXT NOT NULL)")
         .execute(&mut connection)
         .await
-        .map_err(failed)?;
+        .map_err(database_error)?;
     let data = "x".repeat(size_bytes);
     let start = Instant::now();
     for _ in 0..n {
@@ -35,16 +34,16 @@ pub async fn bare_commits(
             .bind(&data)
             .execute(&mut connection)
             .await
-            .map_err(failed)?;
+            .map_err(database_error)?;
     }
     let elapsed = start.elapsed();
-    connection.close().await.map_err(failed)?;
+    connection.close().await.map_err(database_error)?;
     Ok(elapsed)
 }
 
-/// The statements by which runs are listed, found and read, each with its name, for who asks a
-/// database how it answers them.
-pub fn lookups() -> [(&'static str, &'static str); 4] {
+/// The statements by which runs are listed, found and read, each with a name, for tests that let a
+/// database explain them.
+pub fn lookup_statements() -> [(&'static str, &'static str); 4] {
     [
         ("list", sql::LIST_RUNS),
         ("find", sql::FIND_RUNS),

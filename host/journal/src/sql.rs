@@ -1,11 +1,10 @@
-//! The statements, in the SQL that SQLite and PostgreSQL share (`$1` works in both), and the
+//! The SQL statements, in the syntax that SQLite and PostgreSQL share (`$1` works in both), and the
 //! conversion of rows.
 //!
-//! Only how a connection is opened (`connect`) and how an error is sorted (`error`) know which
-//! database it is.
+//! Only the modules `connect` and `error` know which database it is.
 
 use crate::error::JournalError;
-use crate::lease::{Stored, Takeover, TakeoverReason};
+use crate::lease::{StoredLease, Takeover, TakeoverReason};
 use jiff::Timestamp;
 use runbook_engine::{Holder, Record, RunHeader, RunId, RunSummary};
 use serde_json::from_str;
@@ -26,8 +25,8 @@ pub(crate) const SELECT_EVENTS: &str =
     "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
 pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by FROM \
      runs ORDER BY started_ns DESC, run DESC LIMIT $1";
-/// Finds the runs from `$1` to `$2`, both whole ids. They compare as their digits do, whatever the
-/// collation of the server does with hyphens.
+/// Finds the runs with ids from `$1` to `$2`. Both are whole ids, so that they compare by their
+/// digits in every collation.
 pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by FROM \
      runs WHERE run >= $1 AND run <= $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
 
@@ -56,9 +55,9 @@ pub(crate) const SELECT_LEASE: &str =
     "SELECT token, run, executor, host, pid, process, expires_ns FROM leases WHERE name = $1";
 pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, process, expires_ns) VALUES ($1, \
      $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING";
-/// Takes a lease only from token `$9` that ends at `$10` (-1 if it was given back). So the faster
-/// of two wins, whether it took or renewed the lease, also where transactions do not exclude each
-/// other.
+/// Takes a lease only if its token is `$9` and its expiry is `$10` (-1 if it was released). If two
+/// processes take or renew a lease at the same time, only the first succeeds, also where
+/// transactions run concurrently.
 pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, executor = $4, host = $5, pid = $6, process = $7, \
      expires_ns = $8 WHERE name = $1 AND token = $9 AND COALESCE(expires_ns, -1) = $10";
 pub(crate) const RENEW_LEASE: &str =
@@ -67,8 +66,7 @@ pub(crate) const RELEASE_LEASE: &str =
     "UPDATE leases SET expires_ns = NULL WHERE name = $1 AND token = $2";
 pub(crate) const SELECT_LOCKS: &str = "SELECT name, token, run, executor, host, pid, process, expires_ns FROM leases WHERE name LIKE \
      'lock:%' AND expires_ns IS NOT NULL ORDER BY name";
-/// Releases a lease and raises its token once more, so that a token is skipped that belongs to no
-/// run.
+/// Releases a lease and raises its token. The raised token belongs to no run.
 pub(crate) const BREAK_LEASE: &str = "UPDATE leases SET token = token + 1, expires_ns = NULL WHERE name = $1 AND token = $2 AND \
      expires_ns IS NOT NULL";
 pub(crate) const INSERT_BROKEN: &str = "INSERT INTO broken_locks (name, token, run, at_ns, operator, reason) VALUES ($1, $2, $3, $4, \
@@ -77,7 +75,7 @@ pub(crate) const SELECT_BROKEN: &str =
     "SELECT name, at_ns, operator, reason FROM broken_locks WHERE run = $1 ORDER BY at_ns, name";
 pub(crate) const DELETE_BROKEN: &str = "DELETE FROM broken_locks WHERE run = $1";
 
-/// A token is given once; a statement that is tried again has given it already.
+/// A token is given once. If the row exists, an earlier attempt of the statement has written it.
 pub(crate) const INSERT_HOLDER: &str = "INSERT INTO lock_holders (name, token, run) VALUES ($1, $2, $3) ON CONFLICT (name, token) DO \
      NOTHING";
 pub(crate) const SELECT_HOLDERS: &str = "SELECT run FROM lock_holders WHERE name = $1 AND token > $2 AND token < $3 ORDER BY token \
@@ -92,11 +90,11 @@ pub(crate) const SELECT_TAKEOVERS: &str = "SELECT name, token, at_ns, reason, fr
 pub(crate) const INSERT_CANCEL: &str = "INSERT INTO cancel_requests (run, executor, at_ns, operator) VALUES ($1, $2, $3, $4) ON \
      CONFLICT (run, executor) DO NOTHING";
 pub(crate) const SELECT_RETRY: &str = "SELECT tried_again_by FROM runs WHERE run = $1";
-/// Of two that try the same run again at one moment, the second one finds the first.
+/// If two runs retry the same run at the same time, only the first one sets the column.
 pub(crate) const SET_RETRY: &str = "UPDATE runs SET tried_again_by = $2 WHERE run = $1 AND (tried_again_by IS NULL OR \
      tried_again_by = $2)";
-/// A run that never began.
-pub(crate) const FORGET_RUN: &str = "DELETE FROM runs WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE events.run = \
+/// Deletes a run that never began.
+pub(crate) const DELETE_UNSTARTED_RUN: &str = "DELETE FROM runs WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE events.run = \
      runs.run)";
 pub(crate) const SELECT_CANCEL: &str =
     "SELECT operator FROM cancel_requests WHERE run = $1 AND executor = $2";
@@ -113,36 +111,36 @@ pub(crate) fn nanoseconds(at: Timestamp) -> i64 {
     })
 }
 
-/// An unsigned number as stored.
-pub(crate) fn stored(number: u64) -> i64 {
+/// An unsigned number as the signed one that a column takes.
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number)
         .expect("sequence numbers and tokens count from 0 by one and never reach 2^63")
 }
 
-type Read<T> = Result<T, JournalError>;
+type RowResult<T> = Result<T, JournalError>;
 
-pub(crate) fn header(row: &AnyRow) -> Read<RunHeader> {
-    let what = || "the definition of a run".to_owned();
+pub(crate) fn header(row: &AnyRow) -> RowResult<RunHeader> {
+    let description = || "the definition of a run".to_owned();
     Ok(RunHeader {
         run: run_id(&text(row, "run")?)?,
         name: text(row, "name")?,
         title: text(row, "title")?,
-        sources: json(&text(row, "sources")?, what)?,
+        sources: json(&text(row, "sources")?, description)?,
         digest: text(row, "digest")?,
-        params: json(&text(row, "params")?, what)?,
+        params: json(&text(row, "params")?, description)?,
         environment: column(row, "environment")?,
         operator: text(row, "operator")?,
         started: time(row, "started_ns")?,
     })
 }
 
-pub(crate) fn record(run: RunId, row: &AnyRow) -> Read<Record> {
+pub(crate) fn record(run: RunId, row: &AnyRow) -> RowResult<Record> {
     let seq = number(row, "seq")?;
     let event = json(&text(row, "event")?, || format!("record {seq} of run {run}"))?;
     Ok(Record { seq, at: time(row, "at_ns")?, event })
 }
 
-pub(crate) fn summary(row: &AnyRow) -> Read<RunSummary> {
+pub(crate) fn summary(row: &AnyRow) -> RowResult<RunSummary> {
     let run = run_id(&text(row, "run")?)?;
     let ended: Option<i64> = column(row, "ended_ns")?;
     Ok(RunSummary {
@@ -150,27 +148,27 @@ pub(crate) fn summary(row: &AnyRow) -> Read<RunSummary> {
         name: text(row, "name")?,
         title: text(row, "title")?,
         operator: text(row, "operator")?,
-        phase: json(&text(row, "phase")?, || format!("the phase of run {run}"))?,
+        status: json(&text(row, "phase")?, || format!("the phase of run {run}"))?,
         started: time(row, "started_ns")?,
         ended: ended.map(timestamp),
         took_ms: number(row, "took_ms")?,
-        tried_again_by: tried_again_by(row)?,
+        retried_by: retried_by(row)?,
     })
 }
 
-/// The run that tries a run again.
-pub(crate) fn tried_again_by(row: &AnyRow) -> Read<Option<RunId>> {
+/// The run that retries a run.
+pub(crate) fn retried_by(row: &AnyRow) -> RowResult<Option<RunId>> {
     let later: Option<String> = column(row, "tried_again_by")?;
     later.map(|later| run_id(&later)).transpose()
 }
 
-pub(crate) fn lease(row: &AnyRow) -> Read<Stored> {
+pub(crate) fn lease(row: &AnyRow) -> RowResult<StoredLease> {
     let expires: Option<i64> = column(row, "expires_ns")?;
     let holder = holder(row, ["run", "executor", "host", "pid", "process"])?;
-    Ok(Stored { token: number(row, "token")?, holder, expires: expires.map(timestamp) })
+    Ok(StoredLease { token: number(row, "token")?, holder, expires: expires.map(timestamp) })
 }
 
-pub(crate) fn takeover(row: &AnyRow) -> Read<Takeover> {
+pub(crate) fn takeover(row: &AnyRow) -> RowResult<Takeover> {
     let reason = text(row, "reason")?;
     let reason =
         TakeoverReason::ALL.iter().find(|(_, name)| *name == reason).map(|(reason, _)| *reason);
@@ -183,7 +181,7 @@ pub(crate) fn takeover(row: &AnyRow) -> Read<Takeover> {
     })
 }
 
-fn holder(row: &AnyRow, [run, executor, host, pid, process]: [&str; 5]) -> Read<Holder> {
+fn holder(row: &AnyRow, [run, executor, host, pid, process]: [&str; 5]) -> RowResult<Holder> {
     let process = Some(text(row, process)?).filter(|process| !process.is_empty());
     Ok(Holder {
         run: run_id(&text(row, run)?)?,
@@ -198,20 +196,20 @@ fn holder(row: &AnyRow, [run, executor, host, pid, process]: [&str; 5]) -> Read<
     })
 }
 
-pub(crate) fn run_id(text: &str) -> Read<RunId> {
+pub(crate) fn run_id(text: &str) -> RowResult<RunId> {
     RunId::parse(text).ok_or_else(|| not_understood("the id of a run"))
 }
 
-pub(crate) fn text(row: &AnyRow, name: &str) -> Read<String> {
+pub(crate) fn text(row: &AnyRow, name: &str) -> RowResult<String> {
     column(row, name)
 }
 
-pub(crate) fn number(row: &AnyRow, name: &str) -> Read<u64> {
+pub(crate) fn number(row: &AnyRow, name: &str) -> RowResult<u64> {
     let number: i64 = column(row, name)?;
     u64::try_from(number).map_err(|_| not_understood(&format!("a negative `{name}`")))
 }
 
-pub(crate) fn time(row: &AnyRow, name: &str) -> Read<Timestamp> {
+pub(crate) fn time(row: &AnyRow, name: &str) -> RowResult<Timestamp> {
     column(row, name).map(timestamp)
 }
 
@@ -223,11 +221,11 @@ fn timestamp(nanoseconds: i64) -> Timestamp {
 fn column<'r, T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>>(
     row: &'r AnyRow,
     name: &str,
-) -> Read<T> {
+) -> RowResult<T> {
     row.try_get(name).map_err(|_| not_understood(&format!("the column `{name}`")))
 }
 
-fn json<T: serde::de::DeserializeOwned>(text: &str, what: impl FnOnce() -> String) -> Read<T> {
+fn json<T: serde::de::DeserializeOwned>(text: &str, what: impl FnOnce() -> String) -> RowResult<T> {
     from_str(text)
         .map_err(|source| JournalError::NotUnderstood { what: what(), source: Some(source) })
 }

@@ -1,5 +1,5 @@
-//! The journal in one SQLite file or one PostgreSQL database: the same statements, the same
-//! judgements.
+//! The journal in one SQLite file or one PostgreSQL database. Both use the same statements and make
+//! the same decisions.
 
 mod leases;
 mod pruning;
@@ -31,7 +31,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// server.
 const MAX_SERVER_WAIT: Duration = Duration::from_secs(30);
 
-/// After this time, the listener is told that the server does not answer.
+/// When the server has not answered for this time, the listener is called.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
 
 /// The pause before an operation is tried again.
@@ -46,33 +46,33 @@ pub struct SqlJournal {
     /// The reserve on the disk of a SQLite file; `None` for a server.
     reserve: Option<Arc<Reserve>>,
     listener: Arc<ServerListener>,
-    /// The copy that was made when the file was found to be removed or renamed, if that was
-    /// possible.
+    /// The copy that was made when the file turned out to be removed or renamed, if one could be
+    /// made.
     rescued: Arc<OnceCell<Option<PathBuf>>>,
 }
 
-/// The server of a journal does not answer, or answers again.
+/// A change in whether the server of a journal answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerEvent {
-    /// It does not answer. It is waited for so long at most; nothing begins meanwhile.
-    Gone {
+    /// It does not answer. Operations wait for it, and no step begins meanwhile.
+    Unreachable {
         /// How long it has not answered.
         since: Duration,
-        /// How long it is waited for at most.
-        patience: Duration,
+        /// How long operations wait for it at most.
+        max_wait: Duration,
     },
     /// The server answers again.
-    Back {
-        /// How long it was away.
+    Reachable {
+        /// How long it did not answer.
         after: Duration,
     },
 }
 
-/// The listener for the loss and return of the server, and whether it was called.
+/// The callback for changes in whether the server answers, and the last state that it was given.
 #[derive(Default)]
 struct ServerListener {
-    is_gone: AtomicBool,
-    tell: OnceLock<fn(&JournalLocation, ServerEvent)>,
+    is_unreachable: AtomicBool,
+    callback: OnceLock<fn(&JournalLocation, ServerEvent)>,
 }
 
 impl SqlJournal {
@@ -83,14 +83,15 @@ impl SqlJournal {
     /// [`JournalError`] if the file or server cannot be reached, opened for writing or locked, is
     /// no journal, has no space left, or was written by a newer program.
     pub async fn open(location: &JournalLocation) -> Result<Self, JournalError> {
-        Self::open_waiting(location, BUSY_TIMEOUT).await
+        Self::open_with_timeout(location, BUSY_TIMEOUT).await
     }
 
-    /// The same, with another time than 10 s that each operation waits for other processes.
+    /// Opens the journal as [`open`](Self::open) does, with another limit than 10 s for how long
+    /// each operation waits for other processes.
     ///
     /// # Errors
     /// The errors of [`open`](Self::open).
-    pub async fn open_waiting(
+    pub async fn open_with_timeout(
         location: &JournalLocation,
         wait: Duration,
     ) -> Result<Self, JournalError> {
@@ -100,23 +101,23 @@ impl SqlJournal {
                 .await
                 .expect("preparing does not panic and is never aborted")?;
         }
-        let reserve = location.file().map(Reserve::of);
+        let reserve = location.file().map(Reserve::new);
         let open = |sharing| Pools::open(location, wait, sharing);
         let pools = match (open(Sharing::Shared).await, &reserve) {
-            // Reading needs a little room too, for what SQLite keeps beside the file, or has the
-            // file alone.
+            // Reading needs some space too, for the side files of SQLite, unless the file is opened
+            // exclusively.
             (Err(JournalError::Full { .. }), Some(reserve)) => {
-                let again =
-                    if reserve.give_back() { open(Sharing::Shared).await.ok() } else { None };
-                match again {
+                let reopened =
+                    if reserve.release_space() { open(Sharing::Shared).await.ok() } else { None };
+                match reopened {
                     Some(pools) => pools,
-                    None => open(Sharing::Alone).await?,
+                    None => open(Sharing::Exclusive).await?,
                 }
             }
             (pools, _) => pools?,
         };
         if let Some(reserve) = &reserve {
-            reserve.keep();
+            reserve.ensure();
         }
         let (pools, reserve) = (Arc::new(pools), reserve.map(Arc::new));
         Ok(Self {
@@ -128,19 +129,21 @@ impl SqlJournal {
         })
     }
 
-    /// Sets who is told, once each time, that the server is away and that it is back. The first
-    /// call decides.
+    /// Sets the function that is called when the server stops answering and when it answers again.
+    /// Only the first call has an effect.
     #[must_use]
-    pub fn with_server_listener(self, tell: fn(&JournalLocation, ServerEvent)) -> Self {
-        let _ = self.listener.tell.set(tell);
+    pub fn with_server_listener(self, callback: fn(&JournalLocation, ServerEvent)) -> Self {
+        let _ = self.listener.callback.set(callback);
         self
     }
 
     fn report_server_event(&self, event: ServerEvent) {
-        let is_gone = matches!(event, ServerEvent::Gone { .. });
-        let was_gone = self.listener.is_gone.swap(is_gone, Ordering::SeqCst);
-        if let (Some(tell), true) = (self.listener.tell.get(), was_gone != is_gone) {
-            tell(&self.location, event);
+        let is_unreachable = matches!(event, ServerEvent::Unreachable { .. });
+        let was_unreachable = self.listener.is_unreachable.swap(is_unreachable, Ordering::SeqCst);
+        if let (Some(callback), true) =
+            (self.listener.callback.get(), was_unreachable != is_unreachable)
+        {
+            callback(&self.location, event);
         }
     }
 
@@ -149,7 +152,8 @@ impl SqlJournal {
         &self.location
     }
 
-    /// Closes the connections and folds the side files back in. Nothing is lost without it.
+    /// Closes the connections, so that SQLite merges its side files into the file. No record is
+    /// lost without it.
     pub async fn close(&self) {
         self.pools.readers.close().await;
         self.pools.writer.close().await;
@@ -163,8 +167,8 @@ impl SqlJournal {
         &self.pools.writer
     }
 
-    pub(crate) fn failed(&self, source: sqlx::Error) -> JournalError {
-        JournalError::of(&self.location, source)
+    pub(crate) fn database_error(&self, source: sqlx::Error) -> JournalError {
+        JournalError::from_database(&self.location, source)
     }
 
     /// A transaction that writes.
@@ -173,14 +177,14 @@ impl SqlJournal {
             .writer
             .begin_with(connect::begin(&self.location))
             .await
-            .map_err(|source| self.failed(source))
+            .map_err(|source| self.database_error(source))
     }
 
     pub(crate) async fn commit(
         &self,
         transaction: Transaction<'static, Any>,
     ) -> Result<(), JournalError> {
-        transaction.commit().await.map_err(|source| self.failed(source))
+        transaction.commit().await.map_err(|source| self.database_error(source))
     }
 
     pub(crate) fn append_error(&self, run: RunId, seq: u64, source: sqlx::Error) -> JournalError {
@@ -191,13 +195,13 @@ impl SqlJournal {
             Some(sqlx::error::ErrorKind::ForeignKeyViolation) => {
                 JournalError::NoRun { run: run.to_string() }
             }
-            _ => self.failed(source),
+            _ => self.database_error(source),
         }
     }
 
-    /// The clock that decides about leases: this machine's for a file, which only this machine has;
-    /// the server's for a database, because the clocks of two machines differ, and the faster one
-    /// would take the other's leases.
+    /// The time that decides about leases. For a file, which only this machine uses, it is
+    /// `caller`, the time of this machine. For a database it is the time of the server: the clocks
+    /// of two machines differ, and the machine whose clock is ahead would take the other's leases.
     pub(crate) async fn now(&self, caller: Timestamp) -> Result<Timestamp, JournalError> {
         if self.location.file().is_some() {
             return Ok(caller);
@@ -205,69 +209,69 @@ impl SqlJournal {
         let row = sqlx::query(sql::SELECT_CLOCK)
             .fetch_one(&self.pools.writer)
             .await
-            .map_err(|source| self.failed(source))?;
+            .map_err(|source| self.database_error(source))?;
         sql::time(&row, "now_ns")
     }
 
-    /// Tries again as long as the server is away. What is tried may have happened before the
-    /// connection broke.
-    async fn patiently<T, F: Future<Output = Result<T, JournalError>>>(
+    /// Repeats an operation as long as the server does not answer. An earlier attempt may have
+    /// taken effect before its connection broke.
+    async fn retry_while_unreachable<T, F: Future<Output = Result<T, JournalError>>>(
         &self,
-        mut attempt: impl FnMut(Try) -> F,
+        mut attempt: impl FnMut(AttemptKind) -> F,
     ) -> Result<T, JournalError> {
         let since = Instant::now();
-        let mut this = Try::First;
+        let mut attempt_kind = AttemptKind::First;
         loop {
-            self.has_its_files().await?;
-            let mut work = pin!(attempt(this));
-            let result = match tokio::time::timeout(REPORT_AFTER, &mut work).await {
+            self.check_files_in_place().await?;
+            let mut operation = pin!(attempt(attempt_kind));
+            let result = match tokio::time::timeout(REPORT_AFTER, &mut operation).await {
                 Ok(result) => result,
                 Err(_) => {
-                    self.report_server_event(ServerEvent::Gone {
+                    self.report_server_event(ServerEvent::Unreachable {
                         since: since.elapsed(),
-                        patience: MAX_SERVER_WAIT,
+                        max_wait: MAX_SERVER_WAIT,
                     });
-                    work.await
+                    operation.await
                 }
             };
-            // Records in a file that has lost its name are lost.
-            self.has_its_files().await?;
+            // Records in a file that was removed or replaced are lost.
+            self.check_files_in_place().await?;
             match result {
                 Err(JournalError::Unreachable { .. }) if since.elapsed() < MAX_SERVER_WAIT => {
-                    self.report_server_event(ServerEvent::Gone {
+                    self.report_server_event(ServerEvent::Unreachable {
                         since: since.elapsed(),
-                        patience: MAX_SERVER_WAIT,
+                        max_wait: MAX_SERVER_WAIT,
                     });
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(error @ JournalError::Unreachable { .. }) => return Err(error),
                 other => {
-                    self.report_server_event(ServerEvent::Back { after: since.elapsed() });
+                    self.report_server_event(ServerEvent::Reachable { after: since.elapsed() });
                     return other;
                 }
             }
-            this = Try::Again;
+            attempt_kind = AttemptKind::Retry;
         }
     }
 
-    /// Refuses to go on with a file that cannot be opened by its name any more.
-    async fn has_its_files(&self) -> Result<(), JournalError> {
-        let Some((file, change)) = self.pools.files.as_ref().and_then(|files| files.changed())
+    /// Fails if the file of the journal was removed or replaced, after copying its content.
+    async fn check_files_in_place(&self) -> Result<(), JournalError> {
+        let Some((file, change)) = self.pools.files.as_ref().and_then(|files| files.first_change())
         else {
             return Ok(());
         };
         let rescued = self.rescued.get_or_init(|| self.rescue()).await.clone();
-        Err(JournalError::Gone { file, change, rescued })
+        Err(JournalError::FileChanged { file, change, rescued })
     }
 
-    /// Copies all records out of the open files to a new one, from which the run can be resumed;
-    /// `None` if that cannot be.
+    /// Copies all records from the open file to a new one, from which the run can be resumed;
+    /// `None` if that fails.
     async fn rescue(&self) -> Option<PathBuf> {
         let path = self
             .location
             .file()
-            .filter(|_| self.pools.files.as_ref().is_some_and(|files| files.is_written()))?;
-        let copy = journal_file::place_of_copy(path)?;
+            .filter(|_| self.pools.files.as_ref().is_some_and(|files| files.has_writer()))?;
+        let copy = journal_file::create_copy_file(path)?;
         let name = copy.to_str()?.to_owned();
         match sqlx::query("VACUUM INTO $1").bind(name).execute(&self.pools.writer).await {
             Ok(_) => Some(copy),
@@ -279,11 +283,11 @@ impl SqlJournal {
     }
 }
 
-/// Whether something was tried before.
+/// Whether an operation was attempted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Try {
+enum AttemptKind {
     First,
-    Again,
+    Retry,
 }
 
 type Query<'q> = sqlx::query::Query<'q, Any, sqlx::any::AnyArguments>;
@@ -293,7 +297,7 @@ pub(crate) fn expiry(now: Timestamp, ttl: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-pub(crate) fn json(value: &impl serde::Serialize) -> String {
+pub(crate) fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own types have string keys and no failing serializers")
 }
 

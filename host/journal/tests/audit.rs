@@ -1,13 +1,13 @@
-//! The audit chain: whole when it is left alone, and broken by every change.
+//! The audit chain has no problem if nothing was changed, and every change is detected.
 
-use runbook_journal::audit::{AuditLog, CHAIN, RUNS, Rotation, Urgency, verify};
+use runbook_journal::audit::{AuditLog, CHAIN, Durability, RUNS, Rotation, verify};
 use std::path::{Path, PathBuf};
 
-fn write(folder: &Path, run: &str, count: u32, rotation: Rotation) {
+fn write_run(folder: &Path, run: &str, count: u32, rotation: Rotation) {
     let log = AuditLog::new(folder, rotation);
     let run = log.open_run(run, format_args!("\"runbook\":\"r.toml\"")).expect("opened");
     for number in 0..count {
-        run.append(Urgency::Buffered, format_args!("\"kind\":\"judged\",\"number\":{number}"))
+        run.append(Durability::Buffered, format_args!("\"kind\":\"judged\",\"number\":{number}"))
             .expect("written");
     }
 }
@@ -17,11 +17,15 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn problems(folder: &Path) -> Vec<String> {
-    let verified = verify(folder).expect("readable");
-    verified.problems.iter().map(|problem| format!("{} {}", problem.line, problem.what)).collect()
+    let verification = verify(folder).expect("readable");
+    verification
+        .problems
+        .iter()
+        .map(|problem| format!("{} {}", problem.line, problem.what))
+        .collect()
 }
 
-fn lines_of(lines: &[&str]) -> String {
+fn join_lines(lines: &[&str]) -> String {
     lines.iter().flat_map(|line| [*line, "\n"]).collect()
 }
 
@@ -30,16 +34,21 @@ fn run_file(folder: &Path, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_log_that_nobody_changed_is_whole() {
+fn an_unchanged_log_has_no_problem() {
     let folder = folder();
     for run in ["a", "b"] {
-        write(folder.path(), run, 20, Rotation::default());
+        write_run(folder.path(), run, 20, Rotation::default());
     }
     // The same run, resumed by another process.
-    write(folder.path(), "a", 3, Rotation::default());
-    let verified = verify(folder.path()).expect("readable");
+    write_run(folder.path(), "a", 3, Rotation::default());
+    let verification = verify(folder.path()).expect("readable");
     assert_eq!(
-        (verified.problems.len(), verified.runs, verified.records, verified.open.len()),
+        (
+            verification.problems.len(),
+            verification.runs,
+            verification.records,
+            verification.unsealed.len()
+        ),
         (0, 3, 49, 0)
     );
 }
@@ -47,16 +56,16 @@ fn a_log_that_nobody_changed_is_whole() {
 #[test]
 fn every_change_of_every_record_is_found() {
     let folder = folder();
-    write(folder.path(), "a", 5, Rotation::default());
+    write_run(folder.path(), "a", 5, Rotation::default());
     for file in [folder.path().join(CHAIN), run_file(folder.path(), "a.jsonl")] {
-        let whole = std::fs::read(&file).expect("readable");
-        for index in 0..whole.len() {
-            let mut changed = whole.clone();
+        let original = std::fs::read(&file).expect("readable");
+        for index in 0..original.len() {
+            let mut changed = original.clone();
             changed[index] ^= 1;
             std::fs::write(&file, &changed).expect("writable");
             assert!(!problems(folder.path()).is_empty(), "byte {index} of {}", file.display());
         }
-        std::fs::write(&file, &whole).expect("writable");
+        std::fs::write(&file, &original).expect("writable");
     }
     assert_eq!(problems(folder.path()), Vec::<String>::new());
 }
@@ -64,7 +73,7 @@ fn every_change_of_every_record_is_found() {
 #[test]
 fn removed_moved_and_repeated_records_are_found() {
     let folder = folder();
-    write(folder.path(), "a", 6, Rotation::default());
+    write_run(folder.path(), "a", 6, Rotation::default());
     let file = run_file(folder.path(), "a.jsonl");
     let text = std::fs::read_to_string(&file).expect("readable");
     let lines: Vec<&str> = text.lines().collect();
@@ -77,7 +86,7 @@ fn removed_moved_and_repeated_records_are_found() {
         Vec::new(),
     ];
     for case in cases {
-        std::fs::write(&file, lines_of(&case)).expect("writable");
+        std::fs::write(&file, join_lines(&case)).expect("writable");
         assert!(!problems(folder.path()).is_empty(), "{} of {} lines", case.len(), lines.len());
     }
     std::fs::remove_file(&file).expect("removable");
@@ -85,10 +94,10 @@ fn removed_moved_and_repeated_records_are_found() {
 }
 
 #[test]
-fn a_run_cannot_be_put_in_the_place_of_another() {
+fn the_chain_of_a_run_cannot_be_replaced_by_that_of_another() {
     let folder = folder();
-    write(folder.path(), "a", 3, Rotation::default());
-    write(folder.path(), "b", 3, Rotation::default());
+    write_run(folder.path(), "a", 3, Rotation::default());
+    write_run(folder.path(), "b", 3, Rotation::default());
     std::fs::copy(run_file(folder.path(), "a.jsonl"), run_file(folder.path(), "b.jsonl"))
         .expect("copied");
     assert!(
@@ -106,7 +115,7 @@ fn rotation_keeps_the_chain() {
     let folder = folder();
     let small = Rotation { max_bytes: 1_000 };
     for run in ["a", "b", "c", "d"] {
-        write(folder.path(), run, 30, small);
+        write_run(folder.path(), run, 30, small);
     }
     let files = std::fs::read_dir(folder.path().join(RUNS)).expect("readable").count();
     assert!(files > 8, "{files} files");
@@ -124,25 +133,26 @@ fn rotation_keeps_the_chain() {
 #[test]
 fn the_head_tells_whether_the_end_was_cut_off() {
     let folder = folder();
-    write(folder.path(), "a", 3, Rotation::default());
+    write_run(folder.path(), "a", 3, Rotation::default());
     let before = verify(folder.path()).expect("readable").head;
-    write(folder.path(), "b", 3, Rotation::default());
+    write_run(folder.path(), "b", 3, Rotation::default());
     let after = verify(folder.path()).expect("readable").head;
     assert_ne!(before, after);
     // Everything of the last run is taken away: the chain by itself is whole again, and its head is
     // the old one.
     let chain = folder.path().join(CHAIN);
     let text = std::fs::read_to_string(&chain).expect("readable");
-    std::fs::write(&chain, lines_of(&text.lines().take(2).collect::<Vec<_>>())).expect("writable");
+    std::fs::write(&chain, join_lines(&text.lines().take(2).collect::<Vec<_>>()))
+        .expect("writable");
     std::fs::remove_file(run_file(folder.path(), "b.jsonl")).expect("removable");
     let cut = verify(folder.path()).expect("readable");
     assert_eq!((cut.problems.len(), cut.head), (0, before));
 }
 
 #[test]
-fn a_log_that_is_missing_or_emptied_in_any_way_is_not_whole() {
-    type Harm = fn(&Path);
-    let harms: [(&str, Harm); 6] = [
+fn a_missing_or_emptied_log_has_a_problem() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 6] = [
         ("the folder is removed", |folder| std::fs::remove_dir_all(folder).expect("removable")),
         ("the folder is emptied", |folder| {
             std::fs::remove_dir_all(folder).expect("removable");
@@ -162,13 +172,13 @@ fn a_log_that_is_missing_or_emptied_in_any_way_is_not_whole() {
             std::fs::remove_dir_all(folder.join(RUNS)).expect("removable");
         }),
     ];
-    for (harm, make) in harms {
-        let around = folder();
-        let log = around.path().join("log");
-        write(&log, "a", 3, Rotation::default());
+    for (name, damage) in damages {
+        let parent = folder();
+        let log = parent.path().join("log");
+        write_run(&log, "a", 3, Rotation::default());
         assert_eq!(problems(&log), Vec::<String>::new());
-        make(&log);
-        assert!(!problems(&log).is_empty(), "{harm}");
+        damage(&log);
+        assert!(!problems(&log).is_empty(), "{name}");
     }
     assert_eq!(problems(&folder().path().join("typo")).len(), 1);
     let file = folder();
@@ -179,31 +189,34 @@ fn a_log_that_is_missing_or_emptied_in_any_way_is_not_whole() {
 #[test]
 fn a_line_that_a_crash_cut_off_is_no_record_and_stops_nothing() {
     let folder = folder();
-    write(folder.path(), "a", 3, Rotation::default());
+    write_run(folder.path(), "a", 3, Rotation::default());
     let chain = folder.path().join(CHAIN);
     let mut text = std::fs::read(&chain).expect("readable");
     text.extend(b"{\"seq\":3,\"prev\":\"ab");
     std::fs::write(&chain, &text).expect("writable");
-    write(folder.path(), "b", 3, Rotation::default());
+    write_run(folder.path(), "b", 3, Rotation::default());
     assert_eq!(problems(folder.path()), Vec::<String>::new());
 }
 
 #[test]
-fn a_run_that_continues_is_no_problem_and_is_not_sealed() {
+fn the_chain_of_a_live_process_is_no_problem_and_is_not_sealed() {
     let folder = folder();
     let log = AuditLog::new(folder.path(), Rotation::default());
     let run = log.open_run("a", format_args!("\"runbook\":\"r.toml\"")).expect("opened");
-    run.append(Urgency::Flushed, format_args!("\"kind\":\"judged\"")).expect("written");
-    write(folder.path(), "b", 1, Rotation::default());
-    let verified = verify(folder.path()).expect("readable");
+    run.append(Durability::Flushed, format_args!("\"kind\":\"judged\"")).expect("written");
+    write_run(folder.path(), "b", 1, Rotation::default());
+    let verification = verify(folder.path()).expect("readable");
     assert_eq!(
-        (verified.problems.len(), verified.going_on, verified.open.len()),
+        (verification.problems.len(), verification.live_chains, verification.unsealed.len()),
         (0, vec!["a.jsonl".to_owned()], 0)
     );
-    run.append(Urgency::Flushed, format_args!("\"kind\":\"judged\"")).expect("written");
+    run.append(Durability::Flushed, format_args!("\"kind\":\"judged\"")).expect("written");
     drop(run);
-    let verified = verify(folder.path()).expect("readable");
-    assert_eq!((verified.problems.len(), verified.going_on.len(), verified.open.len()), (0, 0, 0));
+    let verification = verify(folder.path()).expect("readable");
+    assert_eq!(
+        (verification.problems.len(), verification.live_chains.len(), verification.unsealed.len()),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -214,11 +227,11 @@ fn two_processes_may_write_at_once() {
             let path = folder.path();
             scope.spawn(move || {
                 for round in 0..10 {
-                    write(path, &format!("{thread}-{round}"), 5, Rotation::default());
+                    write_run(path, &format!("{thread}-{round}"), 5, Rotation::default());
                 }
             });
         }
     });
-    let verified = verify(folder.path()).expect("readable");
-    assert_eq!((verified.problems.len(), verified.runs), (0, 40));
+    let verification = verify(folder.path()).expect("readable");
+    assert_eq!((verification.problems.len(), verification.runs), (0, 40));
 }

@@ -8,24 +8,24 @@
 
 mod support;
 
-use runbook_engine::{Acquired, Holder, Journal, Lease, LeaseRequest, RunEnd, RunId};
+use runbook_engine::{AcquireResult, Holder, Journal, Lease, LeaseRequest, RunEnd, RunId};
 use runbook_journal::{JournalError, JournalLocation, SqlJournal};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
-use support::{at, ended, header, plain, request};
+use support::{at, ended, header, plain_record, request};
 use uuid::Uuid;
 
 /// A check gets a folder of its own.
 type Check = fn(&Path);
 
 const CHECKS: &[(&str, Check)] = &[
-    ("what_append_has_returned_survives_a_kill_at_any_moment", survives_a_kill),
+    ("a_record_survives_a_kill_once_append_has_returned", survives_a_kill),
     ("several_processes_open_a_new_journal_at_once_and_lose_no_record", open_at_once),
     ("a_new_journal_opens_for_all_who_open_it_at_the_same_moment", only_open_at_once),
-    ("a_second_process_that_executes_the_same_run_is_noticed", same_run),
+    ("a_second_process_that_executes_the_same_run_is_detected", same_run),
     ("a_lease_excludes_other_processes_and_its_tokens_only_grow", lease_excludes),
     ("a_full_disk_stops_the_append_loses_nothing_and_still_releases_the_lock", full_disk),
     (
@@ -125,7 +125,7 @@ fn survives_a_kill(folder: &Path) {
         );
         assert!(records.len() > n_before, "round {round} added records");
         assert!(
-            records.iter().zip(0..).all(|(record, seq)| *record == plain(seq)),
+            records.iter().zip(0..).all(|(record, seq)| *record == plain_record(seq)),
             "no gap, nothing torn"
         );
         n_before = records.len();
@@ -137,7 +137,7 @@ fn append_for_ever(path: &Path, run: RunId) {
     wait(async {
         let journal = open(path).await;
         for seq in journal.load(run).await.unwrap().records.len() as u64.. {
-            journal.append(run, &plain(seq)).await.unwrap();
+            journal.append(run, &plain_record(seq)).await.unwrap();
             // The parent may have stopped reading; it kills this process in any case.
             drop(writeln!(std::io::stdout(), "{seq}"));
         }
@@ -163,7 +163,7 @@ fn open_at_once(folder: &Path) {
     });
 }
 
-/// Again and again, because each process needs luck to be in the way of another.
+/// Repeated, because the processes collide only sometimes.
 fn only_open_at_once(folder: &Path) {
     for round in 0..15 {
         let path = folder.join(format!("{round}/journal.db"));
@@ -180,7 +180,7 @@ fn append_some(path: &Path, run: RunId) {
         let journal = open(path).await;
         journal.create(&header(run, 0)).await.unwrap();
         for seq in 0..49 {
-            journal.append(run, &plain(seq)).await.unwrap();
+            journal.append(run, &plain_record(seq)).await.unwrap();
         }
         journal.append(run, &ended(49, RunEnd::Succeeded)).await.unwrap();
     });
@@ -197,7 +197,7 @@ fn same_run(folder: &Path) {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(matches!(error, JournalError::RecordExists { seq: 0, .. }), "{error}");
-        assert_eq!(journal.load(run).await.unwrap().records[0], plain(0));
+        assert_eq!(journal.load(run).await.unwrap().records[0], plain_record(0));
     });
 }
 
@@ -231,8 +231,8 @@ fn count_under_lease(path: &Path, executor: &str) {
             let lease = loop {
                 match journal.acquire(&request("lock:count", executor, executor, 0)).await.unwrap()
                 {
-                    Acquired::Held(lease) => break lease,
-                    Acquired::Busy { .. } => tokio::task::yield_now().await,
+                    AcquireResult::Held(lease) => break lease,
+                    AcquireResult::Busy { .. } => tokio::task::yield_now().await,
                 }
             };
             let n: u32 = std::fs::read_to_string(&count).unwrap().parse().unwrap();
@@ -287,7 +287,7 @@ fn on_full_disk(path: &Path) {
         std::fs::write(path.with_file_name("other"), vec![1; 200 << 10]).unwrap();
         let mut n_kept = 0;
         let error = loop {
-            match journal.append(run, &plain(n_kept)).await {
+            match journal.append(run, &plain_record(n_kept)).await {
                 Ok(()) => n_kept += 1,
                 Err(error) => break error,
             }
@@ -299,7 +299,7 @@ fn on_full_disk(path: &Path) {
             "{error}"
         );
         assert!(matches!(
-            journal.append(run, &plain(n_kept)).await,
+            journal.append(run, &plain_record(n_kept)).await,
             Err(JournalError::Full { .. })
         ));
         assert_eq!(
@@ -323,7 +323,7 @@ fn on_full_disk(path: &Path) {
         );
 
         std::fs::remove_file(path.with_file_name("other")).unwrap();
-        journal.append(run, &plain(n_kept)).await.unwrap();
+        journal.append(run, &plain_record(n_kept)).await.unwrap();
         journal.close().await;
         let journal = open(path).await;
         assert_eq!(journal.load(run).await.unwrap().records.len() as u64, n_kept + 1);
@@ -342,7 +342,7 @@ fn with_little_space_left_the_journal_can_be_read_and_a_failed_write_is_reported
 /// without its reserve.
 fn on_nearly_full_disk(path: &Path) {
     let junk = path.with_file_name("junk");
-    let leave = |n_pages: u64| {
+    let leave_free = |n_pages: u64| {
         drop(std::fs::remove_file(&junk));
         let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
         assert_eq!(free.f_bsize, 4096, "a page of a tmpfs");
@@ -352,7 +352,7 @@ fn on_nearly_full_disk(path: &Path) {
         );
         full.unwrap();
     };
-    let is_full =
+    let assert_full =
         |error: &JournalError| assert!(matches!(error, JournalError::Full { .. }), "{error:?}");
     wait(async {
         let run = RunId::generate();
@@ -367,8 +367,8 @@ fn on_nearly_full_disk(path: &Path) {
                 if !with_reserve {
                     std::fs::remove_file(path.with_file_name("journal.db-reserve")).unwrap();
                 }
-                leave(n_pages);
-                // One can always look.
+                leave_free(n_pages);
+                // Reading always works.
                 let journal = open(path).await;
                 assert_eq!(
                     journal.load(run).await.unwrap().records.len() as u64,
@@ -378,13 +378,13 @@ fn on_nearly_full_disk(path: &Path) {
                 match journal.create(&header(RunId::generate(), 0)).await {
                     Ok(()) => n_begun += 1,
                     Err(error) => {
-                        is_full(&error);
+                        assert_full(&error);
                         n_refused += 1;
                     }
                 }
-                match journal.append(run, &plain(n_kept)).await {
+                match journal.append(run, &plain_record(n_kept)).await {
                     Ok(()) => n_kept += 1,
-                    Err(error) => is_full(&error),
+                    Err(error) => assert_full(&error),
                 }
                 journal.close().await;
             }
@@ -405,8 +405,8 @@ async fn hold_lease(journal: &SqlJournal, run: RunId, n: u32) -> Lease {
         steal: None,
     };
     match journal.acquire(&request).await.unwrap() {
-        Acquired::Held(lease) => lease,
-        Acquired::Busy { holder, .. } => panic!("busy: {holder}"),
+        AcquireResult::Held(lease) => lease,
+        AcquireResult::Busy { holder, .. } => panic!("busy: {holder}"),
     }
 }
 
@@ -417,7 +417,7 @@ fn read_only_disk(folder: &Path) {
 fn on_read_only_disk(path: &Path) {
     wait(async {
         let error = SqlJournal::open(&JournalLocation::from(path)).await.err().unwrap();
-        assert!(matches!(error, JournalError::Place { .. }), "{error:?}");
+        assert!(matches!(error, JournalError::UnusablePath { .. }), "{error:?}");
         assert!(
             error.to_string().contains("choose one in a folder that belongs to you"),
             "{error}"

@@ -1,4 +1,4 @@
-//! What is true of a journal in a file; `both.rs` has what is true of every journal.
+//! Tests of a journal in a file. `every_journal.rs` has the checks of every kind of journal.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
@@ -6,14 +6,16 @@ mod support;
 
 use proptest::prelude::*;
 use runbook_engine::{
-    Acquired, AttemptEvent, Fence, FencedAppend, Journal, Lease, LeaseRequest, Record, Renewed,
-    RunEnd, RunId,
+    AcquireResult, AttemptEvent, Fence, FencedAppend, Journal, Lease, LeaseRequest, Record,
+    RenewResult, RunEnd, RunId,
 };
-use runbook_journal::{JournalError, JournalLocation, SqlJournal, TakeoverReason, bare_commits};
+use runbook_journal::{
+    JournalError, JournalLocation, SqlJournal, TakeoverReason, measure_bare_commits,
+};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use support::{at, ended, header, plain, request};
+use support::{at, ended, header, plain_record, request};
 use uuid::Uuid;
 
 struct Folder(tempfile::TempDir);
@@ -32,10 +34,10 @@ impl Folder {
     }
 }
 
-fn held(acquired: Acquired) -> Lease {
+fn held(acquired: AcquireResult) -> Lease {
     match acquired {
-        Acquired::Held(lease) => lease,
-        Acquired::Busy { holder, .. } => panic!("busy: {holder}"),
+        AcquireResult::Held(lease) => lease,
+        AcquireResult::Busy { holder, .. } => panic!("busy: {holder}"),
     }
 }
 
@@ -52,7 +54,7 @@ async fn a_lease_is_held_renewed_released_and_its_token_only_grows() {
     let busy = journal.acquire(&request("lock:db", 2, 2, 29)).await.unwrap();
     assert_eq!(
         busy,
-        Acquired::Busy {
+        AcquireResult::Busy {
             holder: request("lock:db", 1, 1, 0).holder,
             token: 1,
             left: Duration::from_secs(1)
@@ -61,15 +63,15 @@ async fn a_lease_is_held_renewed_released_and_its_token_only_grows() {
 
     assert_eq!(
         journal.renew(&first, at(29), Duration::from_secs(30)).await.unwrap(),
-        Renewed::Held
+        RenewResult::Held
     );
     assert!(matches!(journal.acquire(&request("lock:db", 2, 2, 58)).await.unwrap(),
-            Acquired::Busy { left, .. } if left == Duration::from_secs(1)));
+            AcquireResult::Busy { left, .. } if left == Duration::from_secs(1)));
     journal.release(&first).await.unwrap();
     assert_eq!(journal.holder("lock:db", at(0)).await.unwrap(), None);
     assert_eq!(
         journal.renew(&first, at(30), Duration::from_secs(30)).await.unwrap(),
-        Renewed::Lost,
+        RenewResult::Lost,
         "released is released"
     );
 
@@ -93,7 +95,10 @@ async fn an_expired_lease_is_taken_over_and_that_is_recorded() {
         (new.token, new.taken_from.as_ref().map(|holder| holder.run)),
         (2, Some(RunId(Uuid::from_u128(1))))
     );
-    assert_eq!(journal.renew(&old, at(31), Duration::from_secs(30)).await.unwrap(), Renewed::Lost);
+    assert_eq!(
+        journal.renew(&old, at(31), Duration::from_secs(30)).await.unwrap(),
+        RenewResult::Lost
+    );
     let stolen = held(
         journal
             .acquire(&runbook_engine::LeaseRequest {
@@ -112,7 +117,7 @@ async fn an_expired_lease_is_taken_over_and_that_is_recorded() {
 }
 
 #[tokio::test]
-async fn folder_and_files_are_closed_to_others() {
+async fn others_have_no_access_to_the_folder_and_files_of_a_journal() {
     let folder = Folder::new();
     let path = folder.path();
     let journal = folder.journal().await;
@@ -138,12 +143,12 @@ async fn a_file_that_is_no_journal_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_damaged_journal_says_so() {
+async fn a_damaged_journal_is_reported_as_damaged() {
     let (folder, run) = (Folder::new(), RunId::generate());
     let journal = folder.journal().await;
     journal.create(&header(run, 0)).await.unwrap();
     for seq in 0..200 {
-        journal.append(run, &plain(seq)).await.unwrap();
+        journal.append(run, &plain_record(seq)).await.unwrap();
     }
     journal.close().await;
     let mut bytes = std::fs::read(folder.path()).unwrap();
@@ -179,11 +184,11 @@ async fn sql(path: &Path, statement: &'static str) {
 }
 
 #[tokio::test]
-async fn an_event_of_a_newer_program_is_named() {
+async fn an_event_of_a_newer_program_is_reported_with_its_number() {
     let (folder, run) = (Folder::new(), RunId::generate());
     let journal = folder.journal().await;
     journal.create(&header(run, 0)).await.unwrap();
-    journal.append(run, &plain(0)).await.unwrap();
+    journal.append(run, &plain_record(0)).await.unwrap();
     sql(&folder.path(), "UPDATE events SET event = '{\"type\":\"from-the-future\"}'").await;
     let error = journal.load(run).await.unwrap_err().to_string();
     assert!(
@@ -196,25 +201,27 @@ async fn an_event_of_a_newer_program_is_named() {
 async fn a_journal_that_another_connection_holds_is_locked_and_then_works_again() {
     use sqlx::Connection;
     let (folder, run) = (Folder::new(), RunId::generate());
-    let journal =
-        SqlJournal::open_waiting(&JournalLocation::File(folder.path()), Duration::from_millis(50))
-            .await
-            .unwrap();
+    let journal = SqlJournal::open_with_timeout(
+        &JournalLocation::File(folder.path()),
+        Duration::from_millis(50),
+    )
+    .await
+    .unwrap();
     journal.create(&header(run, 0)).await.unwrap();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path());
     let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    for record in [plain(0), ended(0, RunEnd::Dirty)] {
+    for record in [plain_record(0), ended(0, RunEnd::Dirty)] {
         let error = journal.append(run, &record).await.unwrap_err();
         assert!(matches!(error, JournalError::Locked { .. }), "{error:?}");
     }
     assert_eq!(journal.list(1).await.unwrap().len(), 1, "who only reads does not wait");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    journal.append(run, &plain(0)).await.unwrap();
+    journal.append(run, &plain_record(0)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_folder_or_a_missing_root_in_the_place_of_the_journal_is_refused() {
+async fn a_path_that_cannot_be_a_journal_is_refused() {
     let folder = Folder::new();
     for path in [
         folder.0.path().to_owned(),
@@ -222,22 +229,22 @@ async fn a_folder_or_a_missing_root_in_the_place_of_the_journal_is_refused() {
         PathBuf::from("/dev/null/journal.db"),
     ] {
         let error = SqlJournal::open(&JournalLocation::File(path)).await.err().unwrap();
-        assert!(matches!(error, JournalError::Place { .. }), "{error:?}");
+        assert!(matches!(error, JournalError::UnusablePath { .. }), "{error:?}");
     }
 }
 
 #[tokio::test]
-async fn the_floor_for_an_append_can_be_measured() {
+async fn the_cost_of_bare_commits_can_be_measured() {
     let folder = Folder::new();
     let path = folder.0.path().join("bare.db");
-    let took = bare_commits(&path, 20, 500).await.unwrap();
+    let took = measure_bare_commits(&path, 20, 500).await.unwrap();
     assert!(took > Duration::ZERO && std::fs::metadata(&path).unwrap().len() > 20 * 500);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn numbers_times_and_texts_come_back_exactly(float in any::<f64>(), integer in any::<i64>(),
+    fn numbers_times_and_texts_are_stored_exactly(float in any::<f64>(), integer in any::<i64>(),
         text in ".{0,30}", nanosecond in 0i64..i64::MAX) {
         prop_assume!(float.is_finite());
         let input = serde_json::json!({"f": float, "i": integer, "t": text});
@@ -257,9 +264,9 @@ proptest! {
     }
 }
 
-/// What one of several processes does with one of two leases of one run or another.
+/// One action of one of several processes, with one of two leases.
 #[derive(Debug, Clone)]
-enum Act {
+enum Action {
     Acquire {
         process: usize,
         lease: usize,
@@ -277,39 +284,39 @@ enum Act {
     Append {
         process: usize,
     },
-    /// The clock goes on, or back.
+    /// The clock is set forward or back.
     Clock {
         seconds: i64,
     },
 }
 
-const NAMES: [&str; 2] = ["run:1", "lock:db"];
+const LEASE_NAMES: [&str; 2] = ["run:1", "lock:db"];
 /// Each process is an executor of its own; the first two execute the same run.
 const RUNS: [u128; 3] = [1, 1, 2];
 const TTL: i64 = 30;
 
-fn act() -> impl Strategy<Value = Act> {
-    let (process, lease) = (0..RUNS.len(), 0..NAMES.len());
+fn action() -> impl Strategy<Value = Action> {
+    let (process, lease) = (0..RUNS.len(), 0..LEASE_NAMES.len());
     prop_oneof![
         4 => (process.clone(), lease.clone(), prop::bool::weighted(0.2))
-            .prop_map(|(process, lease, steal)| Act::Acquire { process, lease, steal }),
-        1 => (process.clone(), lease.clone()).prop_map(|(process, lease)| Act::Renew { process,
+            .prop_map(|(process, lease, steal)| Action::Acquire { process, lease, steal }),
+        1 => (process.clone(), lease.clone()).prop_map(|(process, lease)| Action::Renew { process,
             lease }),
-        1 => (process.clone(), lease).prop_map(|(process, lease)| Act::Release { process, lease }),
-        3 => process.prop_map(|process| Act::Append { process }),
-        2 => (-40i64..40).prop_map(|seconds| Act::Clock { seconds }),
+        1 => (process.clone(), lease).prop_map(|(process, lease)| Action::Release { process, lease }),
+        3 => process.prop_map(|process| Action::Append { process }),
+        2 => (-40i64..40).prop_map(|seconds| Action::Clock { seconds }),
     ]
 }
 
-/// What a lease is, told as simply as it can be.
+/// The simplest model of a lease, to compare the journal with.
 #[derive(Debug, Default, Clone)]
-struct Told {
+struct LeaseModel {
     token: u64,
     holder: Option<usize>,
     expires: i64,
 }
 
-impl Told {
+impl LeaseModel {
     fn may_take(&self, process: usize, lease: usize, now: i64, steal: bool) -> bool {
         self.holder.is_none_or(|holder| {
             let same_run = RUNS[holder] == RUNS[process] && lease != 0;
@@ -320,88 +327,87 @@ impl Told {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
-    /// Whatever happens in whatever order, with clocks that jump: the journal gives and keeps
-    /// leases as the few lines above say, and a record is written by nobody but who holds every
-    /// lease that it needs.
+    /// For any order of actions, with clocks that jump: the journal gives and keeps leases as the
+    /// model does, and a record is written only by a process that holds every lease that it needs.
     #[test]
-    fn leases_follow_their_model_and_only_their_holders_write(acts in prop::collection::vec(act(),
+    fn leases_follow_their_model_and_only_their_holders_write(actions in prop::collection::vec(action(),
         1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (folder, run, ttl) = (Folder::new(), RunId::generate(), Duration::from_secs(30));
             let journal = folder.journal().await;
             journal.create(&header(run, 0)).await.unwrap();
-            let mut told = [Told::default(), Told::default()];
-            let mut own: [[Option<Lease>; 2]; 3] = Default::default();
+            let mut models = [LeaseModel::default(), LeaseModel::default()];
+            let mut held_leases: [[Option<Lease>; 2]; 3] = Default::default();
             let (mut now, mut seq) = (0, 0);
-            for act in acts {
-                match act {
-                    Act::Clock { seconds } => now += seconds,
-                    Act::Acquire { process, lease, steal } => {
-                        let (number, known) = (process as u128, &mut told[lease]);
-                        let steal = steal.then_some(known.token);
+            for action in actions {
+                match action {
+                    Action::Clock { seconds } => now += seconds,
+                    Action::Acquire { process, lease, steal } => {
+                        let (number, model) = (process as u128, &mut models[lease]);
+                        let steal = steal.then_some(model.token);
                         let request = LeaseRequest { steal,
-                            ..request(NAMES[lease], RUNS[process], number, now) };
-                        let expected = known.may_take(process, lease, now, steal.is_some());
+                            ..request(LEASE_NAMES[lease], RUNS[process], number, now) };
+                        let expected = model.may_take(process, lease, now, steal.is_some());
                         match journal.acquire(&request).await.unwrap() {
-                            Acquired::Held(held) => {
+                            AcquireResult::Held(held) => {
                                 assert!(expected, "{process} took it");
-                                *known = Told { token: known.token + 1, holder: Some(process),
+                                *model = LeaseModel { token: model.token + 1, holder: Some(process),
                                     expires: now + TTL };
-                                assert_eq!(held.token, known.token);
-                                own[process][lease] = Some(held);
+                                assert_eq!(held.token, model.token);
+                                held_leases[process][lease] = Some(held);
                             }
-                            Acquired::Busy { token, left, .. } => {
+                            AcquireResult::Busy { token, left, .. } => {
                                 assert!(!expected, "{process} did not get it");
-                                let seconds = u64::try_from(known.expires - now).unwrap();
+                                let seconds = u64::try_from(model.expires - now).unwrap();
                                 assert_eq!((token, left),
-                                    (known.token, Duration::from_secs(seconds)));
+                                    (model.token, Duration::from_secs(seconds)));
                             }
                         }
                     }
-                    Act::Renew { process, lease } => {
-                        let (Some(held), known) = (&own[process][lease],
-                            &mut told[lease]) else { continue };
-                        let is_held = known.token == held.token && known.holder == Some(process);
+                    Action::Renew { process, lease } => {
+                        let (Some(held), model) = (&held_leases[process][lease],
+                            &mut models[lease]) else { continue };
+                        let is_held = model.token == held.token && model.holder == Some(process);
                         let renewed = journal.renew(held, at(now), ttl).await.unwrap();
-                        assert_eq!(renewed == Renewed::Held, is_held);
+                        assert_eq!(renewed == RenewResult::Held, is_held);
                         if is_held {
-                            known.expires = now + TTL;
+                            model.expires = now + TTL;
                         }
                     }
-                    Act::Release { process, lease } => {
-                        let (Some(held), known) = (&own[process][lease],
-                            &mut told[lease]) else { continue };
+                    Action::Release { process, lease } => {
+                        let (Some(held), model) = (&held_leases[process][lease],
+                            &mut models[lease]) else { continue };
                         journal.release(held).await.unwrap();
-                        if known.token == held.token {
-                            known.holder = None;
+                        if model.token == held.token {
+                            model.holder = None;
                         }
                     }
-                    Act::Append { process } => {
-                        let [Some(first), Some(second)] = &own[process] else { continue };
+                    Action::Append { process } => {
+                        let [Some(first), Some(second)] = &held_leases[process] else { continue };
                         let leases = [first, second];
                         let is_held = |index: usize| {
-                            told[index].token == leases[index].token
-                                && told[index].holder == Some(process)
+                            models[index].token == leases[index].token
+                                && models[index].holder == Some(process)
                         };
                         let expected = (0..2).find(|index| !is_held(*index));
                         let fence = Fence { leases: &leases, now: at(now), ttl };
-                        let record = Record { at: at(0), ..plain(seq) };
+                        let record = Record { at: at(0), ..plain_record(seq) };
                         match journal.append_fenced(run, &record, &fence).await.unwrap() {
-                            FencedAppend::Kept => {
+                            FencedAppend::Written => {
                                 assert_eq!(expected, None);
                                 seq += 1;
-                                told.iter_mut().for_each(|known| known.expires = now + TTL);
+                                models.iter_mut().for_each(|model| model.expires = now + TTL);
                             }
                             FencedAppend::Lost { lease } => {
                                 assert_eq!(Some(lease.as_str()),
-                                    expected.map(|index| NAMES[index]));
+                                    expected.map(|index| LEASE_NAMES[index]));
                             }
                         }
                     }
                 }
-                let seen = journal.records_from(run, 0).await.unwrap().len() as u64;
-                assert_eq!(seen, seq, "nothing is written that was refused");
+                let n_records = journal.records_from(run, 0).await.unwrap().len() as u64;
+                assert_eq!(n_records, seq, "nothing is written that was refused");
             }
         });
     }

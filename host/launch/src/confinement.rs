@@ -1,4 +1,4 @@
-//! The walls around a program that may change something: what its target does not grant, the
+//! The sandbox of a program that may change something: what its target does not grant, the
 //! kernel refuses.
 //!
 //! A filter of system calls ([`crate::refused`]) refuses sockets, name spaces, mounts and the
@@ -10,9 +10,10 @@
 
 use crate::files::{self, FileAccess, Paths, Unusable};
 use crate::identity;
+use crate::missing_feature::MissingFeature;
+use crate::network::{Network, Signals};
 use crate::protection::Protection;
 use crate::refused::{self, Attributes};
-use crate::sandbox::MissingFeature;
 use crate::temporary::{self, TEMPORARY};
 use landlock::{
     AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
@@ -43,31 +44,6 @@ pub struct Confinement {
     pub memory: Option<u64>,
     /// Seconds of one processor, of each of its processes.
     pub cpu_s: Option<u64>,
-}
-
-/// The sockets that a program may make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// None, not even to a daemon of this host, which could act for it. A pair of sockets that are
-    /// connected with each other is no way out and stays.
-    Closed,
-    /// Connections by TCP to this port: those that a lent database needs.
-    Port(u16),
-    /// Connections to sockets that are files: those that a lent database needs.
-    Files,
-    /// All.
-    Open,
-}
-
-/// The processes that a program may send signals to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Signals {
-    /// Itself and what it started.
-    Own,
-    /// Whatever its user may.
-    Any,
 }
 
 impl Confinement {

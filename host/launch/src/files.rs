@@ -1,6 +1,6 @@
 //! The files that a program may open.
 
-use crate::sandbox::MissingFeature;
+use crate::missing_feature::MissingFeature;
 use landlock::{
     ABI, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreated,
     RulesetCreatedAttr as _, RulesetError,

@@ -1,5 +1,5 @@
-//! The user of a read-only program, and its limit of processes. The kernel enforces the limit,
-//! because a program that keeps forking would starve everything else.
+//! Changes the user of a read-only program, and limits how many processes it may start: a program
+//! that keeps forking would leave nothing for other processes.
 
 use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, geteuid, getpid, getrlimit, setrlimit};
@@ -10,25 +10,25 @@ use rustix::thread::{
 };
 use std::io;
 
-/// Processes and threads of one program.
-const MOST_TASKS: u64 = 64;
+/// The most processes and threads of one program.
+const MAX_TASKS: u64 = 64;
 
-/// The first user id of a range that no system gives to anybody; the number of the process is
-/// added, so that each program has its own.
+/// The first user id of a range that no system assigns. The id of the process is added, so that
+/// each program has a user of its own.
 const FIRST_UID: u32 = 2_000_000_000;
-/// `nobody`, where a container knows no larger numbers.
+/// The user `nobody`, for containers whose range of user ids is too small for the others.
 const NOBODY: u32 = 65_534;
 
-/// Limits how many tasks this process and its descendants may be. The limit does not hold for root,
-/// so root first becomes a user that nobody else is, and keeps only the right to read everything.
+/// Limits how many tasks this process and its descendants may have. The kernel does not apply the
+/// limit to root, so root first becomes an unused user and keeps only the right to read everything.
 pub(crate) fn limit_tasks() -> io::Result<()> {
-    let others = if geteuid().is_root() {
-        become_a_reader()?;
+    let other_tasks = if geteuid().is_root() {
+        drop_all_but_reading()?;
         0
     } else {
-        tasks_of(geteuid())?
+        count_tasks(geteuid())?
     };
-    let limit = Some(others + MOST_TASKS);
+    let limit = Some(other_tasks + MAX_TASKS);
     Ok(setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit })?)
 }
 
@@ -40,19 +40,19 @@ pub(crate) fn limit_tasks_beside_those_of_its_user() -> io::Result<()> {
     if geteuid().is_root() {
         return Ok(());
     }
-    let limit = tasks_of(geteuid())?.saturating_add(MOST_TASKS_OF_A_WRITER);
+    let limit = count_tasks(geteuid())?.saturating_add(MOST_TASKS_OF_A_WRITER);
     let had = getrlimit(Resource::Nproc);
     let least = |other: Option<u64>| Some(other.map_or(limit, |other| other.min(limit)));
     let limit = Rlimit { current: least(had.current), maximum: least(had.maximum) };
     Ok(setrlimit(Resource::Nproc, limit)?)
 }
 
-fn become_a_reader() -> io::Result<()> {
+fn drop_all_but_reading() -> io::Result<()> {
     let reading = capabilities(None)?.permitted & CapabilitySet::DAC_READ_SEARCH;
     set_keep_capabilities(true)?;
     set_thread_groups(&[])?;
-    let own = FIRST_UID + getpid().as_raw_nonzero().get().unsigned_abs();
-    become_user(own).or_else(|_| become_user(NOBODY))?;
+    let own_uid = FIRST_UID + getpid().as_raw_nonzero().get().unsigned_abs();
+    become_user(own_uid).or_else(|_| become_user(NOBODY))?;
     set_capabilities(
         None,
         CapabilitySets { effective: reading, permitted: reading, inheritable: reading },
@@ -70,17 +70,18 @@ fn become_user(number: u32) -> io::Result<()> {
 }
 
 /// How many tasks a user has now.
-fn tasks_of(uid: Uid) -> io::Result<u64> {
-    let line = |status: &str, name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
+fn count_tasks(uid: Uid) -> io::Result<u64> {
+    let number_after = |status: &str, name: &str| {
+        let number_after =
+            status.lines().find_map(|number_after| number_after.strip_prefix(name))?;
+        number_after.split_whitespace().next()?.parse::<u64>().ok()
     };
     let mut tasks = 0;
     for entry in std::fs::read_dir("/proc")?.flatten() {
-        // What is no process, or is gone by now, has no such file.
+        // An entry that is no process, or whose process has ended, has no such file.
         let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        if line(&status, "Uid:") == Some(uid.as_raw().into()) {
-            tasks += line(&status, "Threads:").unwrap_or(1);
+        if number_after(&status, "Uid:") == Some(uid.as_raw().into()) {
+            tasks += number_after(&status, "Threads:").unwrap_or(1);
         }
     }
     Ok(tasks)

@@ -1,15 +1,17 @@
-//! The launcher: a small process between the host and a program that sets up its own limits and
-//! then becomes the program (`exec`). Otherwise this would need code between `fork` and `exec`,
-//! which cannot be written without `unsafe`.
+//! The launcher: a process that the host starts in order to start a program. It limits itself and
+//! then becomes the program (`exec`). Without it, the host would need code between `fork` and
+//! `exec`, which cannot be written without `unsafe`.
 //!
-//! It always arranges that the program dies with its host, and gives up what the [`LaunchSpec`]
-//! does not grant: see [`confinement`], and [`sandbox`] for a program that can change nothing. If
-//! something cannot be set up, the launcher reports it, and the program does not run.
+//! The launcher always arranges that the program dies with its host, and drops the rights that the
+//! [`LaunchSpec`] does not grant: see [`confinement`], and [`sandbox`] for a program that may change
+//! nothing. If something cannot be set up, the launcher reports it, and the program does not run.
 
 pub mod cgroup;
 pub mod confinement;
 pub mod files;
 mod identity;
+mod missing_feature;
+pub mod network;
 pub mod protection;
 mod refused;
 pub mod sandbox;
@@ -17,9 +19,10 @@ mod syscalls;
 mod temporary;
 
 use confinement::{Confinement, OwnTemporary};
+pub use missing_feature::MissingFeature;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
-use sandbox::{Allowance, MissingFeature};
+use sandbox::ReadOnlyLimits;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -31,91 +34,91 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 /// The first argument by which `runbook` becomes the launcher.
-pub const MODE: &str = "__launch";
+pub const LAUNCH_ARGUMENT: &str = "__launch";
 
-/// Stands before the name of each variable of the program's environment, so that none of them
-/// (`LD_PRELOAD`, say) has a meaning for the launcher itself.
-pub const VARIABLE: &str = "PROGRAM_";
+/// The prefix of the names of the program's environment variables in the environment of the
+/// launcher, so that none of them (such as `LD_PRELOAD`) affects the launcher itself.
+pub const VARIABLE_PREFIX: &str = "PROGRAM_";
 
-/// The exit code of a launcher that did not become the program. The program may end with it too:
-/// only the [`Status`] tells.
+/// The exit code of a launcher that did not become the program. The program may end with the same
+/// code; only the [`Status`] distinguishes them.
 const NOT_STARTED: u8 = 125;
 
-/// A file of the launcher's parent that the launcher inherits, by number.
+/// The number of a file descriptor that the launcher inherits from its parent.
 pub type InheritedFd = i32;
 
-/// What is to be started, and how. It holds no secret: the environment goes its own way.
+/// The program to start, and how. It contains no secrets: the environment is passed separately.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LaunchSpec {
-    /// The process that starts the launcher. If it is gone already, nothing is started.
+    /// The process that starts the launcher. If it has ended already, nothing is started.
     pub parent: i32,
-    /// Where a [`LaunchRefusal`] is written.
+    /// The file to which a [`LaunchRefusal`] is written.
     pub status: InheritedFd,
-    /// The program's path: what is executed, unless `content` is given, and what the program sees
-    /// as its own name.
+    /// The path of the program. It is executed unless `content` is given, and is the program's own
+    /// name (`argv[0]`).
     pub program: PathBuf,
-    /// A sealed copy of the program, to be executed instead.
+    /// A sealed copy of the program, which is executed instead of the file at `program`.
     pub content: Option<InheritedFd>,
-    /// What reads the program, if that is a script whose interpreter is pinned too.
+    /// The interpreter, if the program is a script and its interpreter is pinned too.
     pub interpreter: Option<Interpreter>,
     /// The arguments of the program, without its own name.
     pub arguments: Vec<String>,
-    /// The walls around it.
-    pub walls: Walls,
-    /// The control group that it and all that it starts belong to.
+    /// What confines the program.
+    pub sandbox: ProgramSandbox,
+    /// The control group of the program and of everything that it starts.
     pub cgroup: Option<PathBuf>,
 }
 
-/// The walls around a program.
+/// What confines a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Walls {
-    /// It can read, and change nothing.
-    ReadOnly(Allowance),
-    /// It can do what its target grants.
+pub enum ProgramSandbox {
+    /// The program can read, and change nothing.
+    ReadOnly(ReadOnlyLimits),
+    /// The program can do what its target grants.
     Confined(Confinement),
 }
 
-/// The program that reads a script.
+/// The interpreter of a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interpreter {
-    /// Its path: what it sees as its own name.
+    /// Its path, which is its own name (`argv[0]`).
     pub program: PathBuf,
     /// A sealed copy of it.
     pub content: InheritedFd,
-    /// The argument that stands behind it in the script's first line.
+    /// The argument after it in the script's first line.
     pub argument: Option<String>,
 }
 
 /// Why a program was not started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LaunchRefusal {
-    /// The host that wanted the program is gone.
+    /// The host that started the launcher has ended.
     #[error("the process that wanted it is gone")]
     Orphan,
     /// The sandbox cannot be made here.
     #[error(transparent)]
     Sandbox(#[from] MissingFeature),
-    /// A step of the launcher itself.
+    /// A system call of the launcher failed.
     #[error("{what}: {}", io::Error::from_raw_os_error(*errno))]
     System {
-        /// What the launcher tried to do.
+        /// What failed, as a clause for the message.
         what: String,
         /// The number of the error.
         errno: i32,
     },
 }
 
-/// Where a launcher says why it did not become the program. Empty, if it did.
+/// The file to which a launcher writes why it did not become the program. It is empty if it did.
 ///
-/// A program could write there too, and make its own start look refused, but gains nothing by it.
+/// The program could write to it too, so that its start looks refused, but gains nothing by that.
 #[derive(Debug)]
 pub struct Status(File);
 
 impl Status {
-    /// A new one. It is not inherited until its flag is cleared.
+    /// A new, empty status. Its file is not inherited until the caller clears its `CLOEXEC` flag.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -128,7 +131,7 @@ impl Status {
         &self.0
     }
 
-    /// What the launcher said.
+    /// The refusal that the launcher wrote, if any.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -144,16 +147,16 @@ impl Status {
     }
 }
 
-/// Becomes the program that `spec` describes. It comes back only if that cannot be done.
+/// Becomes the program that `spec` describes. Returns only if that fails.
 pub fn run(spec: Option<&OsStr>) -> ExitCode {
     let spec = spec.and_then(|text| serde_json::from_slice::<LaunchSpec>(text.as_bytes()).ok());
     let Some(spec) = spec else {
-        // Nobody but the program itself calls it, so nobody reads more than this.
+        // Only the host calls the launcher, so this message needs no detail.
         let _ =
             writeln!(io::stderr(), "runbook: the launcher was called without what it is to start");
         return ExitCode::from(NOT_STARTED);
     };
-    let status = inherited(spec.status);
+    let status = open_inherited(spec.status);
     let refusal = become_program(&spec);
     if let Ok(mut status) = status {
         let text = serde_json::to_vec(&refusal).unwrap_or_default();
@@ -164,54 +167,54 @@ pub fn run(spec: Option<&OsStr>) -> ExitCode {
 
 fn become_program(spec: &LaunchSpec) -> LaunchRefusal {
     match prepare(spec) {
-        // `exec` comes back only with an error.
-        Ok(mut command) => system("it cannot be executed", &command.exec()),
+        // `exec` returns only with an error.
+        Ok(mut command) => system_error("it cannot be executed", &command.exec()),
         Err(refusal) => refusal,
     }
 }
 
 fn prepare(spec: &LaunchSpec) -> Result<Command, LaunchRefusal> {
-    leave_the_terminal()?;
+    leave_terminal()?;
     if let Some(cgroup) = &spec.cgroup {
-        // 0 is whoever writes it.
+        // 0 stands for the process that writes it.
         std::fs::write(cgroup.join("cgroup.procs"), "0")
-            .map_err(|error| system("its control group cannot be entered", &error))?;
+            .map_err(|error| system_error("its control group cannot be entered", &error))?;
     }
-    // First: a process that becomes another user's, or enters a name space, forgets whose end it
-    // watches.
-    let temporary = match &spec.walls {
-        Walls::ReadOnly(_) => {
+    // Done first: when a process changes its user or enters a name space, the kernel clears its
+    // parent death signal.
+    let temporary = match &spec.sandbox {
+        ProgramSandbox::ReadOnly(_) => {
             sandbox::limit_tasks()?;
             OwnTemporary::None
         }
-        Walls::Confined(confinement) => confinement.make_temporary(&[&spec.program])?,
+        ProgramSandbox::Confined(confinement) => confinement.make_temporary(&[&spec.program])?,
     };
-    die_with(spec.parent)?;
+    die_with_parent(spec.parent)?;
     let command = command(spec);
-    match &spec.walls {
-        Walls::ReadOnly(allowance) => sandbox::enter(allowance)?,
-        Walls::Confined(confinement) => confinement.enter(temporary)?,
+    match &spec.sandbox {
+        ProgramSandbox::ReadOnly(limits) => sandbox::make_read_only(limits)?,
+        ProgramSandbox::Confined(confinement) => confinement.enter(temporary)?,
     }
     Ok(command)
 }
 
-/// Begins a session without a terminal, and a process group with it. A program that kept the
-/// terminal of the operator could type their answers into it (`TIOCSTI`), write lines among those
-/// of the run, and be stopped by it.
-fn leave_the_terminal() -> Result<(), LaunchRefusal> {
+/// Begins a session, and thus a process group, without a terminal. With the terminal of the
+/// operator, a program could type answers into it (`TIOCSTI`), write lines among those of the run,
+/// and be stopped by it.
+fn leave_terminal() -> Result<(), LaunchRefusal> {
     setsid()
         .map(drop)
-        .map_err(|error| system("the operator's terminal cannot be left", &error.into()))
+        .map_err(|error| system_error("the operator's terminal cannot be left", &error.into()))
 }
 
 /// Has the kernel kill this process when its parent ends.
 ///
 /// # Errors
 /// [`LaunchRefusal`], if that cannot be arranged, or the parent has ended already.
-pub fn die_with(parent: i32) -> Result<(), LaunchRefusal> {
+pub fn die_with_parent(parent: i32) -> Result<(), LaunchRefusal> {
     set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| system("the end of the host cannot be watched", &error.into()))?;
-    // It may have died before that was arranged.
+        .map_err(|error| system_error("the end of the host cannot be watched", &error.into()))?;
+    // The parent may have ended before the signal was set.
     if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(parent) {
         Ok(())
     } else {
@@ -220,11 +223,11 @@ pub fn die_with(parent: i32) -> Result<(), LaunchRefusal> {
 }
 
 fn command(spec: &LaunchSpec) -> Command {
-    let by_number = |number: InheritedFd| PathBuf::from(format!("/proc/self/fd/{number}"));
-    let content = spec.content.map(by_number);
+    let fd_path = |number: InheritedFd| PathBuf::from(format!("/proc/self/fd/{number}"));
+    let content = spec.content.map(fd_path);
     let mut command = match (&spec.interpreter, content) {
         (Some(interpreter), Some(script)) => {
-            let mut command = Command::new(by_number(interpreter.content));
+            let mut command = Command::new(fd_path(interpreter.content));
             command.arg0(&interpreter.program).args(&interpreter.argument).arg(script);
             command
         }
@@ -237,24 +240,24 @@ fn command(spec: &LaunchSpec) -> Command {
     };
     command.args(&spec.arguments).env_clear();
     for (name, value) in std::env::vars_os() {
-        if let Some(name) = name.as_bytes().strip_prefix(VARIABLE.as_bytes()) {
+        if let Some(name) = name.as_bytes().strip_prefix(VARIABLE_PREFIX.as_bytes()) {
             command.env(std::ffi::OsString::from_vec(name.to_vec()), value);
         }
     }
     command
 }
 
-/// An inherited file, opened for writing under a number that the program does not get.
-fn inherited(number: InheritedFd) -> io::Result<File> {
+/// Opens an inherited file for writing, with a descriptor that the program does not inherit.
+fn open_inherited(number: InheritedFd) -> io::Result<File> {
     let path = format!("/proc/self/fd/{number}");
     Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?.into())
 }
 
-fn system(what: &str, error: &io::Error) -> LaunchRefusal {
+fn system_error(what: &str, error: &io::Error) -> LaunchRefusal {
     LaunchRefusal::System { what: what.to_owned(), errno: error.raw_os_error().unwrap_or(0) }
 }
 
-/// The number by which a launcher will know a file that it inherits.
-pub fn number_of(file: &File) -> InheritedFd {
+/// The number of a file, as the launcher that inherits it uses it.
+pub fn inherited_fd(file: &File) -> InheritedFd {
     file.as_raw_fd()
 }

@@ -1,10 +1,10 @@
-//! The system calls that no program of a target needs and that lead out of its walls: they are
+//! The system calls that no program of a target needs and that lead out of its sandbox: they are
 //! refused, and all others are left.
 //!
 //! Every number is refused under both names that the kernel of `x86_64` has for it. A program for
 //! another kind of processor (one of 32 bits) is killed at its first system call.
 
-use crate::confinement::Network;
+use crate::network::Network;
 use seccompiler::{
     BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule, TargetArch, apply_filter,

@@ -1,15 +1,15 @@
 //! A sandbox in which a process can read and change nothing.
 //!
-//! It uses two mechanisms of the kernel. Landlock lets it open files for reading only, with
-//! `/dev/null` as the one exception, and keeps it from looking into processes outside. A list of
-//! system calls holds what Landlock does not know: there is no call for sockets, signals, modes,
-//! owners, times, locks, mounts, keys or sessions among them, so every other way to change
-//! something is refused, because it is not listed. Limits of time, memory and file size apply in
-//! addition.
+//! It uses two mechanisms of the kernel. Landlock allows opening files for reading only, except
+//! `/dev/null`, and denies access to processes outside of the sandbox. A seccomp filter allows only
+//! listed system calls. None of them is for sockets, signals, modes, owners, times, locks, mounts,
+//! keys or sessions, so the ways to change something that Landlock does not cover are refused.
+//! Limits of time, memory and file size apply in addition.
 //!
-//! If the kernel lacks one of them, the launcher names it and starts nothing.
+//! If the kernel lacks one of the mechanisms, the launcher names it and starts nothing.
 
 use crate::files::{FileAccess, Paths};
+use crate::missing_feature::MissingFeature;
 use crate::{identity, syscalls};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd,
@@ -19,10 +19,10 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// How much a program that may change nothing may use.
+/// The limits of a program that may change nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Allowance {
+pub struct ReadOnlyLimits {
     /// Seconds of one processor, of each process.
     pub cpu_s: u64,
     /// Bytes of address space, of each process.
@@ -33,7 +33,8 @@ pub struct Allowance {
     pub own: Vec<PathBuf>,
 }
 
-/// How much a part of this program that works on what others wrote may use.
+/// The limits of a process of this program that works on untrusted data, such as the compiler of
+/// plugins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SandboxLimits {
     /// Seconds of one processor, all threads together. Then the process ends by `SIGXCPU`.
@@ -43,62 +44,46 @@ pub struct SandboxLimits {
     pub memory: u64,
 }
 
-/// What this system lacks for a sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("the walls around it cannot be made here: {part} ({reason})")]
-pub struct MissingFeature {
-    /// The part of the sandbox.
-    pub part: String,
-    /// Why it cannot be had.
-    pub reason: String,
-}
-
-impl MissingFeature {
-    pub(crate) fn new(part: &str, reason: impl std::fmt::Display) -> Self {
-        Self { part: part.to_owned(), reason: reason.to_string() }
-    }
-}
-
 const LANDLOCK: &str = "Landlock of Linux 6.2 or later, as one of the kernel's security modules";
 const SECCOMP: &str = "filters of system calls (seccomp)";
 
 /// The oldest Landlock that knows every way to change what a file holds: opening, creating,
 /// removing, moving, truncating.
 const OLDEST_ABI: ABI = ABI::V3;
-/// The newest that is used, where it is there.
-const NEWEST: ABI = ABI::V6;
+/// The newest Landlock that is used, if the kernel has it.
+const NEWEST_ABI: ABI = ABI::V6;
 
-/// Whether the kernel has what the sandbox needs.
+/// Checks that the kernel has what the sandbox needs.
 ///
 /// # Errors
 /// [`MissingFeature`] says which part is not there.
 pub fn available() -> Result<(), MissingFeature> {
     ruleset()?;
-    syscalls::program().map_err(|error| MissingFeature::new(SECCOMP, error)).map(|_| ())
+    syscalls::filters().map_err(|error| MissingFeature::new(SECCOMP, error)).map(|_| ())
 }
 
 /// The numbers of the system calls that are not refused, some of them with some arguments only.
 pub fn system_calls() -> impl Iterator<Item = i64> {
-    syscalls::listed()
+    syscalls::allowed_calls()
 }
 
-/// Limits how many processes and threads may come of this one. Root gives up all rights but that of
-/// reading, because for root there is no such limit.
+/// Limits how many processes and threads this process may start. Root gives up all rights but that
+/// of reading, because the kernel does not apply the limit to root.
 ///
 /// # Errors
-/// [`MissingFeature`], if that cannot be had.
+/// [`MissingFeature`], if the limit cannot be set.
 pub fn limit_tasks() -> Result<(), MissingFeature> {
     identity::limit_tasks().map_err(|error| MissingFeature::new("a limit of processes", error))
 }
 
-/// Gives up every way to change something, for this process and all that come of it.
+/// Gives up every way to change something, for this process and its descendants.
 ///
 /// # Errors
 /// [`MissingFeature`] says what cannot be given up; nothing may be run then.
-pub fn enter(allowance: &Allowance) -> Result<(), MissingFeature> {
+pub fn make_read_only(read_only_limits: &ReadOnlyLimits) -> Result<(), MissingFeature> {
     let limits = [
-        (Resource::Cpu, allowance.cpu_s),
-        (Resource::As, allowance.memory),
+        (Resource::Cpu, read_only_limits.cpu_s),
+        (Resource::As, read_only_limits.memory),
         // Room for the launcher to say why `exec` failed; no file can be opened for writing.
         (Resource::Fsize, 4096),
         (Resource::Core, 0),
@@ -110,9 +95,9 @@ pub fn enter(allowance: &Allowance) -> Result<(), MissingFeature> {
         setrlimit(resource, limit)
             .map_err(|error| MissingFeature::new("limits of a process", error))?;
     }
-    let status = match &allowance.reads {
+    let status = match &read_only_limits.reads {
         Paths::Any => ruleset()?,
-        Paths::Below(_) => limited(allowance)?,
+        Paths::Below(_) => read_only_ruleset(read_only_limits)?,
     }
     .restrict_self()
     .map_err(|error| MissingFeature::new(LANDLOCK, error))?;
@@ -122,19 +107,19 @@ pub fn enter(allowance: &Allowance) -> Result<(), MissingFeature> {
     syscalls::restrict().map_err(|error| MissingFeature::new(SECCOMP, error))
 }
 
-/// Limits what this process may use, and gives up files, connections and other processes, for the
-/// rest of its life. It has to have read what it works on, and writes to what is open.
+/// Limits this process, and denies it to open files and connections and to start processes, until
+/// it ends. It must have read its data before, and can write only to open files.
 ///
-/// The limits hold on every kernel. The rest is a second defence around our own code, so a kernel
-/// without it is accepted.
+/// The limits work on every kernel. The sandbox is a second defence around code of this program, so
+/// a kernel without it is accepted.
 ///
 /// # Errors
 /// [`MissingFeature`], if a limit cannot be set.
-pub fn enclose(walls: &SandboxLimits) -> Result<(), MissingFeature> {
-    // One second between the signal that tells the reason and the one that cannot be ignored.
+pub fn restrict_own_process(sandbox_limits: &SandboxLimits) -> Result<(), MissingFeature> {
+    // One second between `SIGXCPU`, which tells the reason, and `SIGKILL`.
     let limits = [
-        (Resource::Cpu, walls.cpu_s, walls.cpu_s + 1),
-        (Resource::Data, walls.memory, walls.memory),
+        (Resource::Cpu, sandbox_limits.cpu_s, sandbox_limits.cpu_s + 1),
+        (Resource::Data, sandbox_limits.memory, sandbox_limits.memory),
         (Resource::Core, 0, 0),
     ];
     for (resource, current, maximum) in limits {
@@ -142,8 +127,10 @@ pub fn enclose(walls: &SandboxLimits) -> Result<(), MissingFeature> {
         setrlimit(resource, limit)
             .map_err(|error| MissingFeature::new("limits of a process", error))?;
     }
-    if let Ok(nothing) = handled().and_then(|ruleset| ruleset.create().map_err(landlock_missing)) {
-        let _ = nothing.restrict_self();
+    if let Ok(empty_ruleset) =
+        handled_access().and_then(|ruleset| ruleset.create().map_err(landlock_missing))
+    {
+        let _ = empty_ruleset.restrict_self();
     }
     let _ = syscalls::restrict();
     Ok(())
@@ -154,38 +141,41 @@ fn landlock_missing(error: landlock::RulesetError) -> MissingFeature {
 }
 
 fn ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
-    let everything = PathFd::new("/").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
-    let null = PathFd::new("/dev/null").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
-    handled()?
+    let root_folder = PathFd::new("/").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
+    let dev_null =
+        PathFd::new("/dev/null").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
+    handled_access()?
         .create()
         .map_err(landlock_missing)?
-        .add_rule(PathBeneath::new(everything, AccessFs::from_read(OLDEST_ABI)))
+        .add_rule(PathBeneath::new(root_folder, AccessFs::from_read(OLDEST_ABI)))
         .map_err(landlock_missing)?
-        .add_rule(PathBeneath::new(null, AccessFs::WriteFile | AccessFs::Truncate))
+        .add_rule(PathBeneath::new(dev_null, AccessFs::WriteFile | AccessFs::Truncate))
         .map_err(landlock_missing)
 }
 
-/// The same, with files to read that are listed.
-fn limited(allowance: &Allowance) -> Result<landlock::RulesetCreated, MissingFeature> {
+/// The ruleset of a read-only program, which may read the listed paths.
+fn read_only_ruleset(
+    read_only_limits: &ReadOnlyLimits,
+) -> Result<landlock::RulesetCreated, MissingFeature> {
     let files = FileAccess {
-        reads: allowance.reads.clone(),
+        reads: read_only_limits.reads.clone(),
         writes: Paths::Below(Vec::new()),
-        own: allowance.own.clone(),
+        own: read_only_limits.own.clone(),
     };
-    let ruleset = handled()?.create().map_err(landlock_missing)?;
+    let ruleset = handled_access()?.create().map_err(landlock_missing)?;
     Ok(files.add_rules(ruleset, None)?)
 }
 
-/// All that is refused unless a rule allows it.
-fn handled() -> Result<Ruleset, MissingFeature> {
+/// A ruleset that refuses all access to files and the network unless a rule allows it.
+fn handled_access() -> Result<Ruleset, MissingFeature> {
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(OLDEST_ABI))
         .map_err(landlock_missing)?
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(NEWEST))
+        .handle_access(AccessFs::from_all(NEWEST_ABI))
         .map_err(landlock_missing)?
-        .handle_access(AccessNet::from_all(NEWEST))
+        .handle_access(AccessNet::from_all(NEWEST_ABI))
         .map_err(landlock_missing)
-        .and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST)).map_err(landlock_missing))
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST_ABI)).map_err(landlock_missing))
 }

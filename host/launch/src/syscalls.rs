@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 
 type Number = libc::c_long;
 
-/// Without a look at their arguments. None of them reaches anything outside of the process but by
-/// reading, and by writing to what is open for writing already: its output, its pipes and
-/// `/dev/null`.
-const FREE: &[Number] = &[
+/// The system calls that are allowed with all arguments. Outside of the process they can only read,
+/// and write to files that are open for writing already: its output, its pipes and `/dev/null`.
+const UNCONDITIONAL: &[Number] = &[
     // Reading files, and what is known of them. Landlock judges what may be opened, and how.
     libc::SYS_openat,
     libc::SYS_openat2,
@@ -127,9 +126,9 @@ const FREE: &[Number] = &[
     libc::SYS_clone3,
 ];
 
-/// The same, by the names that only this processor has.
+/// As [`UNCONDITIONAL`], for system calls that only exist on this architecture.
 #[cfg(target_arch = "x86_64")]
-const FREE_HERE: &[Number] = &[
+const UNCONDITIONAL_ON_THIS_ARCHITECTURE: &[Number] = &[
     libc::SYS_open,
     libc::SYS_stat,
     libc::SYS_lstat,
@@ -152,15 +151,16 @@ const FREE_HERE: &[Number] = &[
     libc::SYS_pause,
     libc::SYS_time,
 ];
-/// The same, by the names that only this processor has.
+/// As [`UNCONDITIONAL`], for system calls that only exist on this architecture.
 #[cfg(not(target_arch = "x86_64"))]
-const FREE_HERE: &[Number] = &[libc::SYS_getrlimit];
+const UNCONDITIONAL_ON_THIS_ARCHITECTURE: &[Number] = &[libc::SYS_getrlimit];
 
-/// With one argument among a few values: call, position, values.
+/// The system calls that are allowed if one argument has one of a few values: call, position of the
+/// argument, values.
 #[expect(clippy::unnecessary_cast, reason = "these numbers have another type with musl")]
-const ONE_OF: &[(Number, u8, &[u64])] = &[
-    // Not `F_SETLK` and its kin (a lock stops others), `F_SETOWN` (sends signals), `F_NOTIFY`,
-    // `F_SETLEASE`.
+const CONDITIONAL: &[(Number, u8, &[u64])] = &[
+    // Not `F_SETLK` and the like (a lock blocks other processes), `F_SETOWN` (sends signals),
+    // `F_NOTIFY`, `F_SETLEASE`.
     (
         libc::SYS_fcntl,
         1,
@@ -212,15 +212,16 @@ const ONE_OF: &[(Number, u8, &[u64])] = &[
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
 /// All system calls that are allowed with some arguments or with all.
-pub(crate) fn listed() -> impl Iterator<Item = Number> {
-    FREE.iter()
-        .chain(FREE_HERE)
+pub(crate) fn allowed_calls() -> impl Iterator<Item = Number> {
+    UNCONDITIONAL
+        .iter()
+        .chain(UNCONDITIONAL_ON_THIS_ARCHITECTURE)
         .copied()
-        .chain(ONE_OF.iter().map(|(number, ..)| *number))
+        .chain(CONDITIONAL.iter().map(|(number, ..)| *number))
         .chain([libc::SYS_clone])
 }
 
-/// `clone` may not make name spaces: in one of its own a process is root.
+/// The flags of `clone` that are refused: a process is root in a namespace of its own.
 const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
@@ -229,18 +230,21 @@ const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
 
-/// The filter of everything, and the one that says of `clone3` that there is no such call.
-pub(crate) fn program() -> Result<[BpfProgram; 2], Error> {
+/// The filter of all system calls, and the filter that answers `clone3` with "no such call".
+pub(crate) fn filters() -> Result<[BpfProgram; 2], Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = |rules, otherwise, matched| -> Result<BpfProgram, Error> {
         Ok(BpfProgram::try_from(SeccompFilter::new(rules, otherwise, matched, arch)?)?)
     };
-    let refused = SeccompAction::Errno(errno(libc::EPERM));
-    let everything = filter(rules()?, refused, SeccompAction::Allow)?;
-    let absent = SeccompAction::Errno(errno(libc::ENOSYS));
-    let clone3 =
-        filter(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), SeccompAction::Allow, absent)?;
-    Ok([everything, clone3])
+    let not_permitted = SeccompAction::Errno(errno(libc::EPERM));
+    let allow_list = filter(rules()?, not_permitted, SeccompAction::Allow)?;
+    let no_such_call = SeccompAction::Errno(errno(libc::ENOSYS));
+    let clone3 = filter(
+        BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
+        SeccompAction::Allow,
+        no_such_call,
+    )?;
+    Ok([allow_list, clone3])
 }
 
 /// Whether this kernel lets a process filter its system calls.
@@ -254,9 +258,12 @@ fn errno(number: i32) -> u32 {
 }
 
 fn rules() -> Result<BTreeMap<Number, Vec<SeccompRule>>, Error> {
-    let mut rules: BTreeMap<Number, Vec<SeccompRule>> =
-        FREE.iter().chain(FREE_HERE).map(|number| (*number, Vec::new())).collect();
-    for (number, position, values) in ONE_OF {
+    let mut rules: BTreeMap<Number, Vec<SeccompRule>> = UNCONDITIONAL
+        .iter()
+        .chain(UNCONDITIONAL_ON_THIS_ARCHITECTURE)
+        .map(|number| (*number, Vec::new()))
+        .collect();
+    for (number, position, values) in CONDITIONAL {
         let mut allowed = Vec::new();
         for value in *values {
             // Numbers of commands are 32 bits wide in the kernel; a pointer (that of `prlimit64`)
@@ -275,20 +282,20 @@ fn rules() -> Result<BTreeMap<Number, Vec<SeccompRule>>, Error> {
         }
         rules.insert(*number, allowed);
     }
-    let without = SeccompCondition::new(
+    let no_new_namespaces = SeccompCondition::new(
         0,
         SeccompCmpArgLen::Qword,
         SeccompCmpOp::MaskedEq(NEW_NAMESPACES),
         0,
     )?;
-    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![without])?]);
+    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_new_namespaces])?]);
     Ok(rules)
 }
 
 /// Refuses every other system call from here on.
 pub(crate) fn restrict() -> Result<(), Error> {
-    // The second one first: when both are there, nothing can be added any more.
-    let [everything, clone3] = program()?;
+    // The filter of `clone3` first: the other one refuses the call that adds a filter.
+    let [allow_list, clone3] = filters()?;
     apply_filter(&clone3)?;
-    apply_filter(&everything)
+    apply_filter(&allow_list)
 }

@@ -1,11 +1,14 @@
 //! What a hostile program tries that may change files, and what its target does not grant. The same
-//! program without walls succeeds, which shows that each test can fail.
+//! program without a sandbox succeeds, which shows that each test can fail.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use runbook_launch::confinement::{Confinement, Network, Signals, refused_calls};
+use runbook_launch::confinement::{Confinement, refused_calls};
 use runbook_launch::files::{FileAccess, Paths, READ_BY_ALL};
+use runbook_launch::network::{Network, Signals};
 use runbook_launch::protection::Protection;
-use runbook_launch::{LaunchRefusal, LaunchSpec, Status, VARIABLE, Walls, number_of};
+use runbook_launch::{
+    LaunchRefusal, LaunchSpec, ProgramSandbox, Status, VARIABLE_PREFIX, inherited_fd,
+};
 use rustix::io::FdFlags;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::collections::BTreeMap;
@@ -24,31 +27,31 @@ const CLOSED: Confinement = Confinement {
     cpu_s: None,
 };
 
-/// Runs a script of Perl within walls; it was started.
-fn confined(script: &str, walls: &Confinement) -> Output {
-    let (output, refusal) = launch(script, walls);
+/// Runs a script of Perl that the launcher confines; it must be started.
+fn confined(script: &str, confinement: &Confinement) -> Output {
+    let (output, refusal) = launch(script, confinement);
     assert_eq!(refusal, None, "{script}");
     output
 }
 
 /// What a script printed, or why it was not started.
-fn launch(script: &str, walls: &Confinement) -> (Output, Option<LaunchRefusal>) {
+fn launch(script: &str, confinement: &Confinement) -> (Output, Option<LaunchRefusal>) {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
     let spec = LaunchSpec {
         parent: i32::try_from(std::process::id()).unwrap(),
-        status: number_of(status.file()),
+        status: inherited_fd(status.file()),
         program: PERL.into(),
         content: None,
         interpreter: None,
         arguments: vec!["-e".to_owned(), script.to_owned()],
-        walls: Walls::Confined(walls.clone()),
+        sandbox: ProgramSandbox::Confined(confinement.clone()),
         cgroup: None,
     };
     let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch"))
         .arg(serde_json::to_string(&spec).unwrap())
         .env_clear()
-        .env(format!("{VARIABLE}LC_ALL"), "C")
+        .env(format!("{VARIABLE_PREFIX}LC_ALL"), "C")
         .current_dir("/")
         .stdin(Stdio::null())
         .output()
@@ -56,7 +59,7 @@ fn launch(script: &str, walls: &Confinement) -> (Output, Option<LaunchRefusal>) 
     (output, status.read().unwrap())
 }
 
-/// Runs it without walls.
+/// Runs it without a sandbox.
 fn direct(script: &str) -> Output {
     Command::new(PERL).args(["-e", script]).current_dir("/").output().unwrap()
 }
@@ -81,8 +84,8 @@ fn of_every_family_of_sockets_only_those_of_the_grant_can_be_made() {
         (Network::Files, "1:1 1:2 1:3 1:5 "),
         (Network::Open, all.as_str()),
     ] {
-        let walls = Confinement { network, ..CLOSED };
-        assert_eq!(text(&confined(SOCKETS, &walls)), expected, "{network:?}");
+        let confinement = Confinement { network, ..CLOSED };
+        assert_eq!(text(&confined(SOCKETS, &confinement)), expected, "{network:?}");
     }
 }
 
@@ -96,7 +99,7 @@ fn a_lent_connection_reaches_its_port_and_no_other_and_by_tcp_alone() {
     }
     udp.set_nonblocking(true).unwrap();
     let port = lent.local_addr().unwrap().port();
-    let walls = Confinement { network: Network::Port(port), ..CLOSED };
+    let confinement = Confinement { network: Network::Port(port), ..CLOSED };
     let to = |port: u16| format!("pack_sockaddr_in({port}, inet_aton('127.0.0.1'))");
     let connect = |protocol: u32, port: u16| {
         format!(
@@ -107,7 +110,7 @@ fn a_lent_connection_reaches_its_port_and_no_other_and_by_tcp_alone() {
     };
     for protocol in [0, 6] {
         let script = connect(protocol, port);
-        assert!(confined(&script, &walls).status.success(), "{script}");
+        assert!(confined(&script, &confinement).status.success(), "{script}");
         assert!(lent.accept().is_ok(), "{script}");
     }
     let elsewhere = other.local_addr().unwrap().port();
@@ -133,7 +136,7 @@ fn a_lent_connection_reaches_its_port_and_no_other_and_by_tcp_alone() {
         ),
     ];
     for script in refused {
-        assert!(!confined(&script, &walls).status.success(), "{script}");
+        assert!(!confined(&script, &confinement).status.success(), "{script}");
         let arrived = other.accept().is_ok() || udp.recv(&mut [0; 8]).is_ok();
         assert!(!arrived, "{script}");
         if !script.contains("262") {
@@ -186,16 +189,16 @@ fn every_call_that_leads_out_of_the_walls_is_refused_under_each_of_its_names() {
     assert_eq!(text(&confined(&script, &CLOSED)).lines().collect::<Vec<_>>(), expected);
 }
 
-/// A process of this user outside of the walls.
-struct Victim(Child);
+/// A process of this user outside of the sandbox.
+struct OutsideProcess(Child);
 
-impl Victim {
+impl OutsideProcess {
     fn new() -> Self {
         Self(Command::new("/bin/sleep").arg("600").stdout(Stdio::null()).spawn().unwrap())
     }
 }
 
-impl Drop for Victim {
+impl Drop for OutsideProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -210,10 +213,10 @@ fn a_program_kills_neither_its_host_nor_another_process() {
         "defined(my $p = fork()) or exit 1; if (!$p) { use POSIX; POSIX::setsid(); kill('KILL', \
          PID) or exit 1; exit 0 } wait(); exit($? >> 8)",
     ] {
-        let mut victim = Victim::new();
-        let script = script.replace("PID", &victim.0.id().to_string());
+        let mut outside_process = OutsideProcess::new();
+        let script = script.replace("PID", &outside_process.0.id().to_string());
         assert!(!confined(&script, &CLOSED).status.success(), "{script}");
-        assert!(victim.0.try_wait().unwrap().is_none(), "{script}");
+        assert!(outside_process.0.try_wait().unwrap().is_none(), "{script}");
         let any = Confinement { signals: Signals::Any, ..CLOSED };
         assert!(confined(&script, &any).status.success(), "{script}");
     }
@@ -227,13 +230,14 @@ fn a_program_kills_neither_its_host_nor_another_process() {
 #[test]
 fn a_program_reads_the_memory_of_no_other_process() {
     for signals in [Signals::Own, Signals::Any] {
-        let walls = Confinement { network: Network::Open, signals, ..CLOSED };
+        let confinement = Confinement { network: Network::Open, signals, ..CLOSED };
         // To root, who may measure every process, the kernel shows the environment of others.
         let more = if rustix::process::geteuid().is_root() { None } else { Some("environ") };
         for file in ["mem", "fd/0", "root/etc/passwd"].into_iter().chain(more) {
-            let victim = Victim::new();
-            let script = format!("open(F, '<', '/proc/{}/{file}') or exit 1", victim.0.id());
-            assert!(!confined(&script, &walls).status.success(), "{script}");
+            let outside_process = OutsideProcess::new();
+            let script =
+                format!("open(F, '<', '/proc/{}/{file}') or exit 1", outside_process.0.id());
+            assert!(!confined(&script, &confinement).status.success(), "{script}");
             assert!(direct(&script).status.success(), "the test can fail: {script}");
         }
     }
@@ -242,8 +246,8 @@ fn a_program_reads_the_memory_of_no_other_process() {
 #[test]
 fn a_program_gets_no_new_privilege_and_still_moves_and_links_its_files() {
     let facts = "open(F, '<', '/proc/self/status'); print grep { /^(NoNewPrivs|Seccomp):/ } <F>";
-    let walls = Confinement { network: Network::Open, signals: Signals::Any, ..CLOSED };
-    assert_eq!(text(&confined(facts, &walls)), "NoNewPrivs:\t1\nSeccomp:\t2\n");
+    let confinement = Confinement { network: Network::Open, signals: Signals::Any, ..CLOSED };
+    assert_eq!(text(&confined(facts, &confinement)), "NoNewPrivs:\t1\nSeccomp:\t2\n");
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     let script = format!(
@@ -254,7 +258,7 @@ fn a_program_gets_no_new_privilege_and_still_moves_and_links_its_files() {
     );
     assert_eq!(confined(&script, &CLOSED).status.code(), Some(0));
     let device = format!("syscall(133, '{}/device', 0060600, 0x0100)", folder.path().display());
-    assert!(!confined(&format!("exit({device} == 0 ? 0 : 1)"), &walls).status.success());
+    assert!(!confined(&format!("exit({device} == 0 ? 0 : 1)"), &confinement).status.success());
 }
 
 #[test]
@@ -291,11 +295,15 @@ fn a_program_reads_no_key_that_its_target_does_not_name() {
             (below(&[&key]), true),
         ] {
             let files = FileAccess { reads: granted.clone(), ..FileAccess::ANY };
-            let walls = Confinement { files, ..CLOSED };
-            let read = confined(&read, &walls);
+            let confinement = Confinement { files, ..CLOSED };
+            let read = confined(&read, &confinement);
             assert_eq!(text(&read) == "secret", reads, "{place} {granted:?}: {read:?}");
             let lists = granted == Paths::Any || granted == below(&[folder.path()]);
-            assert_eq!(text(&confined(&list, &walls)) == "listed", lists, "{place} {granted:?}");
+            assert_eq!(
+                text(&confined(&list, &confinement)) == "listed",
+                lists,
+                "{place} {granted:?}"
+            );
         }
     }
 }
@@ -304,7 +312,7 @@ fn a_program_reads_no_key_that_its_target_does_not_name() {
 #[test]
 fn programs_of_every_kind_begin_that_may_read_nothing_else() {
     let files = FileAccess { reads: below(&[]), writes: below(&[]), own: Vec::new() };
-    let walls = Confinement { files, ..CLOSED };
+    let confinement = Confinement { files, ..CLOSED };
     for (script, expected) in [
         ("use POSIX; use Socket; print 'perl'", "perl"),
         ("print scalar(getpwuid(0))", "root"),
@@ -313,7 +321,7 @@ fn programs_of_every_kind_begin_that_may_read_nothing_else() {
         ("print `/usr/bin/openssl version` =~ /SSL/ ? 'tls' : 'none'", "tls"),
         ("open(F, '>', '/dev/null') or exit 1; print F 'x'; print 'null'", "null"),
     ] {
-        let output = confined(script, &walls);
+        let output = confined(script, &confinement);
         assert_eq!(text(&output), expected, "{script}: {output:?}");
     }
     for path in READ_BY_ALL {
@@ -326,7 +334,7 @@ fn programs_of_every_kind_begin_that_may_read_nothing_else() {
 fn a_program_writes_below_what_its_target_names_and_nowhere_else() {
     let (granted, other) = (folder(), folder());
     let files = FileAccess { writes: below(&[granted.path()]), ..FileAccess::ANY };
-    let walls = Confinement { files, ..CLOSED };
+    let confinement = Confinement { files, ..CLOSED };
     for script in [
         "open(F, '>>', 'key') or exit 1; print F 'more'",
         "open(F, '>', 'new') or exit 1",
@@ -342,11 +350,11 @@ fn a_program_writes_below_what_its_target_names_and_nowhere_else() {
             std::fs::write(folder.path().join("key"), "secret").unwrap();
             format!("chdir('{}') or exit 1; {script}", folder.path().display())
         };
-        assert!(!confined(&at(&other), &walls).status.success(), "{script}");
+        assert!(!confined(&at(&other), &confinement).status.success(), "{script}");
         let left: Vec<_> = std::fs::read_dir(other.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{script}");
         assert_eq!(std::fs::read(other.path().join("key")).unwrap(), b"secret", "{script}");
-        let output = confined(&at(&granted), &walls);
+        let output = confined(&at(&granted), &confinement);
         assert!(output.status.success(), "the test can fail: {script}: {output:?}");
         std::fs::read_dir(granted.path()).unwrap().for_each(|entry| {
             let path = entry.unwrap().path();
@@ -361,7 +369,7 @@ fn a_program_writes_below_what_its_target_names_and_nowhere_else() {
         granted.path().display(),
         other.path().display()
     );
-    assert!(!confined(&out, &walls).status.success());
+    assert!(!confined(&out, &confinement).status.success());
 }
 
 #[test]
@@ -375,7 +383,7 @@ fn a_program_that_may_write_nothing_changes_no_mode_owner_time_or_label() {
     };
     let before = facts();
     let nothing = FileAccess { writes: below(&[]), ..FileAccess::ANY };
-    let walls = Confinement { files: nothing, ..CLOSED };
+    let confinement = Confinement { files: nothing, ..CLOSED };
     for script in [
         "chmod(0777, 'key') or exit 1",
         "open(F, '<', 'key'); chmod(0777, \\*F) or exit 1",
@@ -384,7 +392,7 @@ fn a_program_that_may_write_nothing_changes_no_mode_owner_time_or_label() {
         "my $k = 'key'; syscall(452, -100, $k, 0777, 0) == 0 or exit 1",
     ] {
         let script = format!("chdir('{}') or exit 1; {script}", folder.path().display());
-        assert!(!confined(&script, &walls).status.success(), "{script}");
+        assert!(!confined(&script, &confinement).status.success(), "{script}");
         assert_eq!(facts(), before, "{script}");
         assert!(direct(&script).status.success(), "the test can fail: {script}");
         std::fs::remove_file(&key).unwrap();
@@ -409,7 +417,7 @@ fn the_tmp_of_a_program_is_its_own_and_cannot_fill_the_disk() {
     std::fs::write(shared.path().join("key"), "secret").unwrap();
     std::fs::write(kept.path().join("key"), "secret").unwrap();
     let files = FileAccess { writes: below(&[kept.path()]), ..FileAccess::ANY };
-    let walls = Confinement { files, ..CLOSED };
+    let confinement = Confinement { files, ..CLOSED };
     let mine = format!("/tmp/launch-mine-{}", std::process::id());
     let script = format!(
         "print 'shared ' if -e '{}/key'; print 'kept ' if -e '{2}/key'; open(F, '>', '{2}/new') or \
@@ -418,7 +426,7 @@ fn the_tmp_of_a_program_is_its_own_and_cannot_fill_the_disk() {
         mine,
         kept.path().display()
     );
-    let output = confined(&script, &walls);
+    let output = confined(&script, &confinement);
     assert_eq!(
         (text(&output).as_str(), output.status.code()),
         ("kept mine ", Some(0)),
@@ -428,11 +436,11 @@ fn the_tmp_of_a_program_is_its_own_and_cannot_fill_the_disk() {
     assert!(!Path::new(&mine).exists());
     let fill = "open(F, '>', '/tmp/fill') or exit 1; my $x = 'x' x (1 << 20); my $n = 0; while ($n < \
                 1000) { syswrite(F, $x) == length($x) or last; $n++ } print $n";
-    let written: u32 = text(&confined(fill, &walls)).parse().unwrap();
+    let written: u32 = text(&confined(fill, &confinement)).parse().unwrap();
     assert!((200..300).contains(&written), "{written} MiB");
     let many =
         "my $n = 0; while ($n < 100000) { open(F, '>', \"/tmp/$n\") or last; $n++ } print $n";
-    let made: u32 = text(&confined(many, &walls)).parse().unwrap();
+    let made: u32 = text(&confined(many, &confinement)).parse().unwrap();
     assert!(made < 70_000, "{made} files");
 }
 
@@ -458,9 +466,9 @@ fn the_memory_and_the_time_of_a_program_are_limited() {
     let large = "my $x = 'x' x (600 << 20); print 'had'";
     let long = "1 while 1";
     assert_eq!(text(&confined(large, &CLOSED)), "had", "the test can fail");
-    let walls = Confinement { memory: Some(300 << 20), cpu_s: Some(1), ..CLOSED };
-    assert_eq!(text(&confined(large, &walls)), "");
-    let ended = confined(long, &walls);
+    let confinement = Confinement { memory: Some(300 << 20), cpu_s: Some(1), ..CLOSED };
+    assert_eq!(text(&confined(large, &confinement)), "");
+    let ended = confined(long, &confinement);
     assert!(!ended.status.success(), "{ended:?}");
 }
 
@@ -480,20 +488,20 @@ fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T 
 #[test]
 fn what_a_kernel_lacks_is_named_and_the_rest_of_the_walls_stands() {
     let files = FileAccess { writes: below(&[]), ..FileAccess::ANY };
-    let walls = Confinement { network: Network::Port(1), files, ..CLOSED };
-    assert_eq!(walls.lacks(), []);
+    let confinement = Confinement { network: Network::Port(1), files, ..CLOSED };
+    assert_eq!(confinement.lacks(), []);
     let number = libc::SYS_landlock_create_ruleset;
     let (lacks, output) = on_an_older_kernel(number, libc::ENOSYS, || {
-        (walls.lacks(), confined("kill(0, getppid()) or exit 1; print 'signals'", &CLOSED))
+        (confinement.lacks(), confined("kill(0, getppid()) or exit 1; print 'signals'", &CLOSED))
     });
     assert_eq!(
         lacks,
         [Protection::Processes, Protection::Signals, Protection::Ports, Protection::Files]
     );
-    let (_, refusal) = on_an_older_kernel(number, libc::ENOSYS, || launch("print 1", &walls));
+    let (_, refusal) = on_an_older_kernel(number, libc::ENOSYS, || launch("print 1", &confinement));
     assert!(refusal.unwrap().to_string().contains("Landlock of Linux 6.2"));
     let unshare = libc::SYS_unshare;
-    let (_, refusal) = on_an_older_kernel(unshare, libc::EPERM, || launch("print 1", &walls));
+    let (_, refusal) = on_an_older_kernel(unshare, libc::EPERM, || launch("print 1", &confinement));
     assert!(refusal.unwrap().to_string().contains("a /tmp of its own"));
     assert_eq!(text(&output), "signals", "what is named is what is missing");
     let sockets = on_an_older_kernel(number, libc::ENOSYS, || confined(SOCKETS, &CLOSED));

@@ -2,10 +2,13 @@
 //! attempt succeeds, which shows that each test can fail.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use runbook_launch::confinement::{Confinement, Network, Signals};
+use runbook_launch::confinement::Confinement;
 use runbook_launch::files::{FileAccess, Paths};
-use runbook_launch::sandbox::{Allowance, available};
-use runbook_launch::{LaunchRefusal, LaunchSpec, Status, VARIABLE, Walls, number_of};
+use runbook_launch::network::{Network, Signals};
+use runbook_launch::sandbox::{ReadOnlyLimits, available};
+use runbook_launch::{
+    LaunchRefusal, LaunchSpec, ProgramSandbox, Status, VARIABLE_PREFIX, inherited_fd,
+};
 use rustix::io::FdFlags;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::collections::BTreeMap;
@@ -22,37 +25,33 @@ const SH: &str = "/bin/sh";
 const PERL: &str = "/usr/bin/perl";
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum SandboxLimits {
+enum SandboxMode {
     /// All that a target can grant.
     Open,
     ReadOnly,
 }
 
-const WALLS: [SandboxLimits; 2] = [SandboxLimits::Open, SandboxLimits::ReadOnly];
+const MODES: [SandboxMode; 2] = [SandboxMode::Open, SandboxMode::ReadOnly];
 
 /// Runs a program through the launcher; what it printed, and why it was not started.
-fn launch(
-    program: &str,
-    arguments: &[&str],
-    walls: SandboxLimits,
-) -> (Output, Option<LaunchRefusal>) {
+fn launch(program: &str, arguments: &[&str], mode: SandboxMode) -> (Output, Option<LaunchRefusal>) {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
     let spec = LaunchSpec {
         parent: i32::try_from(std::process::id()).unwrap(),
-        status: number_of(status.file()),
+        status: inherited_fd(status.file()),
         program: program.into(),
         content: None,
         interpreter: None,
         arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-        walls: match walls {
-            SandboxLimits::ReadOnly => Walls::ReadOnly(Allowance {
+        sandbox: match mode {
+            SandboxMode::ReadOnly => ProgramSandbox::ReadOnly(ReadOnlyLimits {
                 cpu_s: 20,
                 memory: 4 << 30,
                 reads: Paths::Any,
                 own: Vec::new(),
             }),
-            SandboxLimits::Open => Walls::Confined(Confinement {
+            SandboxMode::Open => ProgramSandbox::Confined(Confinement {
                 network: Network::Open,
                 signals: Signals::Any,
                 files: FileAccess::ANY,
@@ -65,7 +64,7 @@ fn launch(
     let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch"))
         .arg(serde_json::to_string(&spec).unwrap())
         .env_clear()
-        .env(format!("{VARIABLE}LC_ALL"), "C")
+        .env(format!("{VARIABLE_PREFIX}LC_ALL"), "C")
         .current_dir("/tmp")
         .stdin(Stdio::null())
         .output()
@@ -74,9 +73,9 @@ fn launch(
 }
 
 /// Whether a script ends with 0.
-fn works(program: &str, script: &str, walls: SandboxLimits) -> bool {
+fn works(program: &str, script: &str, mode: SandboxMode) -> bool {
     let option = if program == PERL { "-e" } else { "-c" };
-    let (output, refusal) = launch(program, &[option, script], walls);
+    let (output, refusal) = launch(program, &[option, script], mode);
     assert_eq!(refusal, None, "{script}");
     output.status.success()
 }
@@ -137,28 +136,28 @@ const CHANGES: &[(&str, &str)] = &[
 
 #[test]
 fn no_way_to_change_a_file_is_left() {
-    for place in [
+    for parent in [
         std::env::temp_dir(),
         "/dev/shm".into(),
         std::env::current_dir().unwrap(),
         std::env::var_os("HOME").unwrap().into(),
     ] {
         for (program, script) in CHANGES {
-            let folder = tempfile::Builder::new().prefix("launch-").tempdir_in(&place).unwrap();
+            let folder = tempfile::Builder::new().prefix("launch-").tempdir_in(&parent).unwrap();
             fs::write(folder.path().join("old"), "content").unwrap();
             fs::create_dir(folder.path().join("sub")).unwrap();
             fs::create_dir(folder.path().join("empty")).unwrap();
-            let there = folder.path().display();
+            let folder_path = folder.path().display();
             let script = if *program == SH {
-                format!("cd {there} && {script}")
+                format!("cd {folder_path} && {script}")
             } else {
-                format!("chdir('{there}') or exit 1; {script}")
+                format!("chdir('{folder_path}') or exit 1; {script}")
             };
             let before = state(folder.path());
-            assert!(!works(program, &script, SandboxLimits::ReadOnly), "{script}");
+            assert!(!works(program, &script, SandboxMode::ReadOnly), "{script}");
             assert_eq!(state(folder.path()), before, "{script}");
-            assert!(works(program, &script, SandboxLimits::Open), "the test can fail: {script}");
-            assert_ne!(state(folder.path()), before, "the test can fail: {script}");
+            assert!(works(program, &script, SandboxMode::Open), "without the sandbox: {script}");
+            assert_ne!(state(folder.path()), before, "without the sandbox: {script}");
         }
     }
 }
@@ -171,11 +170,12 @@ fn no_connection_and_no_packet_leaves() {
     let path = folder.path().join("sock");
     let unix = UnixListener::bind(&path).unwrap();
     let name = format!("runbook-launch-{}", std::process::id());
-    let hidden = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let abstract_unix =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     tcp.set_nonblocking(true).unwrap();
     udp.set_nonblocking(true).unwrap();
     unix.set_nonblocking(true).unwrap();
-    hidden.set_nonblocking(true).unwrap();
+    abstract_unix.set_nonblocking(true).unwrap();
     let inet = |port| format!("pack_sockaddr_in({port}, inet_aton('127.0.0.1'))");
     let connect = |family: &str, kind: &str, to: &str| {
         format!(
@@ -183,7 +183,7 @@ fn no_connection_and_no_packet_leaves() {
                  send(S, 'x', 0) or exit 1"
         )
     };
-    let ways = [
+    let scripts = [
         connect("AF_INET", "SOCK_STREAM", &inet(tcp.local_addr().unwrap().port())),
         connect("AF_INET", "SOCK_DGRAM", &inet(udp.local_addr().unwrap().port())),
         connect("AF_UNIX", "SOCK_STREAM", &format!("sockaddr_un('{}')", path.display())),
@@ -192,33 +192,33 @@ fn no_connection_and_no_packet_leaves() {
         "use Socket; socket(S, 16, SOCK_RAW, 0) or exit 1".to_owned(),
     ];
     let arrived = || {
-        let one = [
+        let received = [
             tcp.accept().is_ok(),
             udp.recv(&mut [0; 8]).is_ok(),
             unix.accept().is_ok(),
-            hidden.accept().is_ok(),
+            abstract_unix.accept().is_ok(),
         ];
-        one.iter().any(|arrived| *arrived)
+        received.iter().any(|arrived| *arrived)
     };
-    for (index, way) in ways.iter().enumerate() {
-        assert!(!works(PERL, way, SandboxLimits::ReadOnly), "{way}");
-        assert!(!arrived(), "{way}");
-        assert!(works(PERL, way, SandboxLimits::Open), "the test can fail: {way}");
-        assert!(index == 4 || arrived(), "the test can fail: {way}");
+    for (index, script) in scripts.iter().enumerate() {
+        assert!(!works(PERL, script, SandboxMode::ReadOnly), "{script}");
+        assert!(!arrived(), "{script}");
+        assert!(works(PERL, script, SandboxMode::Open), "without the sandbox: {script}");
+        assert!(index == 4 || arrived(), "without the sandbox it arrives: {script}");
     }
     assert_eq!(udp.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 /// A process of this user outside of the sandbox.
-struct Victim(Child);
+struct OutsideProcess(Child);
 
-impl Victim {
+impl OutsideProcess {
     fn new() -> Self {
         Self(Command::new("/bin/sleep").arg("600").stdout(Stdio::null()).spawn().unwrap())
     }
 }
 
-impl Drop for Victim {
+impl Drop for OutsideProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -226,7 +226,7 @@ impl Drop for Victim {
 }
 
 #[test]
-fn no_other_process_is_reached() {
+fn no_process_outside_of_the_sandbox_is_affected() {
     for script in [
         "kill('TERM', PID) or exit 1",
         "kill('USR1', getppid()) or exit 1",
@@ -238,23 +238,23 @@ fn no_other_process_is_reached() {
         "use POSIX; POSIX::setpgid(0, 0) or exit 1",
         "use Fcntl ':flock'; open(F, '<', '/etc/passwd'); flock(F, LOCK_EX) or exit 1",
     ] {
-        for walls in WALLS {
-            let mut victim = Victim::new();
-            let script = script.replace("PID", &victim.0.id().to_string());
-            // It would leave its own group, were it not its leader already.
+        for mode in MODES {
+            let mut outside_process = OutsideProcess::new();
+            let script = script.replace("PID", &outside_process.0.id().to_string());
+            // A group leader cannot leave its group, so a child process tries it.
             let script = if script.contains("POSIX::set") {
                 format!("fork() and exit(wait() && $? >> 8); {script}")
             } else {
                 script
             };
-            if script.contains("getppid") && walls == SandboxLimits::Open {
+            if script.contains("getppid") && mode == SandboxMode::Open {
                 continue;
             }
             // The memory of others is no program's.
-            let is_granted = walls == SandboxLimits::Open && !script.contains("/mem");
-            assert_eq!(works(PERL, &script, walls), is_granted, "{walls:?} {script}");
+            let is_granted = mode == SandboxMode::Open && !script.contains("/mem");
+            assert_eq!(works(PERL, &script, mode), is_granted, "{mode:?} {script}");
             assert!(
-                walls == SandboxLimits::Open || victim.0.try_wait().unwrap().is_none(),
+                mode == SandboxMode::Open || outside_process.0.try_wait().unwrap().is_none(),
                 "{script}"
             );
         }
@@ -265,52 +265,48 @@ fn no_other_process_is_reached() {
 fn reading_counting_and_piping_work() {
     let script = "cat /etc/passwd | wc -l >/dev/null && ls -l / 2>/dev/null | head -n 1 && test \
                   -n \"$(cat /proc/self/status)\" && df / >/dev/null";
-    let (output, refusal) = launch(SH, &["-c", script], SandboxLimits::ReadOnly);
+    let (output, refusal) = launch(SH, &["-c", script], SandboxMode::ReadOnly);
     assert_eq!(refusal, None);
     assert!(output.status.success(), "{output:?}");
     let (output, _) = launch(
         PERL,
         &["-e", "print $0, ' ', $ENV{LC_ALL}, ' ', scalar(keys %ENV)"],
-        SandboxLimits::ReadOnly,
+        SandboxMode::ReadOnly,
     );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "-e C 1");
 }
 
 #[test]
 fn memory_and_output_files_are_limited() {
-    assert!(!works(
-        PERL,
-        "my $x = 'x' x (5 * 1024 * 1024 * 1024); exit 0",
-        SandboxLimits::ReadOnly
-    ));
-    assert!(works(PERL, "my $x = 'x' x (50 * 1024 * 1024); exit 0", SandboxLimits::ReadOnly));
+    assert!(!works(PERL, "my $x = 'x' x (5 * 1024 * 1024 * 1024); exit 0", SandboxMode::ReadOnly));
+    assert!(works(PERL, "my $x = 'x' x (50 * 1024 * 1024); exit 0", SandboxMode::ReadOnly));
 }
 
-/// At most 150 are made, whatever happens, and they end by themselves.
+/// The test makes at most 150 processes, which end by themselves.
 #[test]
 fn a_program_that_goes_on_forking_is_refused_by_the_kernel() {
-    let forks = |most: u32| {
+    let forks = |max: u32| {
         format!(
-            "my $n = 0; for (1..{most}) {{ my $p = fork(); last unless defined $p; if (!$p) {{ \
+            "my $n = 0; for (1..{max}) {{ my $p = fork(); last unless defined $p; if (!$p) {{ \
                  sleep 5; exit }} $n++ }} print $n"
         )
     };
-    let made = |walls| {
-        String::from_utf8(launch(PERL, &["-e", &forks(150)], walls).0.stdout)
+    let n_forks = |mode| {
+        String::from_utf8(launch(PERL, &["-e", &forks(150)], mode).0.stdout)
             .unwrap()
             .parse::<u32>()
             .unwrap()
     };
-    let limited = made(SandboxLimits::ReadOnly);
+    let limited = n_forks(SandboxMode::ReadOnly);
     assert!((1..150).contains(&limited), "{limited}");
-    assert_eq!(made(SandboxLimits::Open), 150, "the test can fail");
+    assert_eq!(n_forks(SandboxMode::Open), 150, "it succeeds without the sandbox");
 }
 
 #[test]
-fn of_the_rights_of_root_only_that_of_reading_is_left() {
+fn root_keeps_only_the_right_of_reading() {
     let facts = "$/ = undef; open(F, '<', '/proc/self/status'); <F> =~ /CapEff:\\t(\\w+)/; print \
                  $1, ' ', $<, ' ', (open(S, '<', '/etc/shadow') ? 1 : 0)";
-    let (output, refusal) = launch(PERL, &["-e", facts], SandboxLimits::ReadOnly);
+    let (output, refusal) = launch(PERL, &["-e", facts], SandboxMode::ReadOnly);
     assert_eq!(refusal, None);
     let text = String::from_utf8(output.stdout).unwrap();
     let [rights, user, reads] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
@@ -328,7 +324,7 @@ fn of_the_rights_of_root_only_that_of_reading_is_left() {
 #[test]
 fn every_system_call_that_is_not_listed_is_refused() {
     let listed: Vec<_> = runbook_launch::sandbox::system_calls().collect();
-    assert!(listed.len() > 100, "the test can fail");
+    assert!(listed.len() > 100, "the list is not empty");
     // Two on x86_64 are the kernel's own, made by its probes, and no filter is asked about them:
     // whoever else calls one is killed.
     let probes = [335, 336];
@@ -339,15 +335,15 @@ fn every_system_call_that_is_not_listed_is_refused() {
          $!+0, \"\\n\" }}",
         unlisted.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     );
-    let (output, _) = launch(PERL, &["-e", &script], SandboxLimits::ReadOnly);
+    let (output, _) = launch(PERL, &["-e", &script], SandboxMode::ReadOnly);
     let answers = String::from_utf8_lossy(&output.stdout).into_owned();
     let refused: Vec<_> = unlisted.iter().map(|number| format!("{number} 1")).collect();
     assert_eq!(answers.lines().collect::<Vec<_>>(), refused);
 }
 
-/// Runs something on a thread for which one system call is as on a kernel that has not got it.
+/// Calls `run` on a thread in which one system call fails with `errno`, as on an older kernel.
 fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T + Send) -> T {
-    let older = move || {
+    let with_filter = move || {
         let arch = std::env::consts::ARCH.try_into().unwrap();
         let action = SeccompAction::Errno(errno.unsigned_abs());
         let filter = SeccompFilter::new(
@@ -360,14 +356,14 @@ fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T 
         apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
         run()
     };
-    std::thread::scope(|scope| scope.spawn(older).join().unwrap())
+    std::thread::scope(|scope| scope.spawn(with_filter).join().unwrap())
 }
 
 #[test]
-fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
+fn without_a_part_of_the_sandbox_nothing_is_run_and_the_error_names_the_part() {
     available().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let ran = folder.path().join("ran");
+    let trace = folder.path().join("ran");
     for (number, errno, part) in [
         (libc::SYS_landlock_create_ruleset, libc::ENOSYS, "Landlock"),
         (libc::SYS_landlock_create_ruleset, libc::EOPNOTSUPP, "Landlock"),
@@ -375,20 +371,20 @@ fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
         (libc::SYS_seccomp, libc::EINVAL, "seccomp"),
         (libc::SYS_prlimit64, libc::EPERM, "limit"),
     ] {
-        // Were it not refused, it would leave a trace where the sandbox is not there.
-        let script = format!("echo x > {}; echo ran", ran.display());
+        // If the script ran without the sandbox, it would leave a file.
+        let script = format!("echo x > {}; echo ran", trace.display());
         let (output, refusal) = on_an_older_kernel(number, errno, || {
-            launch(SH, &["-c", &script], SandboxLimits::ReadOnly)
+            launch(SH, &["-c", &script], SandboxMode::ReadOnly)
         });
         let Some(LaunchRefusal::Sandbox(missing)) = refusal else { panic!("{part}: {refusal:?}") };
         assert!(missing.part.contains(part), "{missing}");
         assert!(
-            output.stdout.is_empty() && !output.status.success() && !ran.exists(),
+            output.stdout.is_empty() && !output.status.success() && !trace.exists(),
             "{output:?}"
         );
-        // A program that may change something needs less of it.
+        // A program that may change something needs fewer of the mechanisms.
         let (output, refusal) = on_an_older_kernel(number, errno, || {
-            launch(SH, &["-c", "echo ran"], SandboxLimits::Open)
+            launch(SH, &["-c", "echo ran"], SandboxMode::Open)
         });
         let runs = number == libc::SYS_landlock_create_ruleset;
         assert_eq!((output.stdout == b"ran\n", refusal.is_none()), (runs, runs), "{part}");
@@ -396,19 +392,19 @@ fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
 }
 
 #[test]
-fn a_program_that_cannot_be_executed_is_said_to_be() {
-    for walls in WALLS {
-        let (_, refusal) = launch("/no/such/program", &[], walls);
-        let refusal = refusal.unwrap_or_else(|| panic!("{walls:?}"));
+fn a_program_that_cannot_be_executed_is_reported() {
+    for mode in MODES {
+        let (_, refusal) = launch("/no/such/program", &[], mode);
+        let refusal = refusal.unwrap_or_else(|| panic!("{mode:?}"));
         assert!(refusal.to_string().contains("it cannot be executed: No such file"), "{refusal}");
     }
 }
 
 #[test]
-fn nothing_is_started_for_a_host_that_is_gone() {
+fn no_program_is_started_if_the_host_has_ended() {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
-    let spec = serde_json::json!({ "parent": 1, "status": number_of(status.file()), "program": "/bin/echo", "content": null, "interpreter": null, "arguments": ["ran"], "cgroup": null, "walls": { "confined": { "network": "open", "signals": "any", "files": { "reads": "any", "writes": "any", "own": [] }, "memory": null, "cpu_s": null } } });
+    let spec = serde_json::json!({ "parent": 1, "status": inherited_fd(status.file()), "program": "/bin/echo", "content": null, "interpreter": null, "arguments": ["ran"], "cgroup": null, "sandbox": { "confined": { "network": "open", "signals": "any", "files": { "reads": "any", "writes": "any", "own": [] }, "memory": null, "cpu_s": null } } });
     let output =
         Command::new(env!("CARGO_BIN_EXE_runbook-launch")).arg(spec.to_string()).output().unwrap();
     assert!(output.stdout.is_empty());

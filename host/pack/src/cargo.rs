@@ -1,6 +1,6 @@
 //! Builds plugins written in Rust with cargo.
 
-use crate::{PackError, Packed};
+use crate::{PackError, PackedPlugin};
 use runbook_document::Source;
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use std::sync::Arc;
 /// The target that plugins are compiled to.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Where Debian's `rustc-web` puts the compiler that `rust-web-src` belongs to.
+/// The compiler and the sources of the standard library of Debian's packages `rustc-web` and
+/// `rust-web-src`.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
 
@@ -44,7 +45,7 @@ pub enum BuildError {
         /// The error that the system gave.
         source: std::io::Error,
     },
-    /// `Cargo.toml` is there, and cargo does not know what is in it.
+    /// `cargo metadata` does not list the package of the `Cargo.toml`.
     #[error("`{}` is no package that cargo knows", path.display())]
     NoPackage {
         /// The `Cargo.toml` that cargo does not understand.
@@ -57,7 +58,7 @@ pub enum BuildError {
         /// The `Cargo.toml` of the package.
         path: PathBuf,
     },
-    /// It was built and cannot be packed.
+    /// The built module cannot be packed, or the manifest has mistakes.
     #[error("plugin `{}` cannot be packed", folder.display())]
     Pack {
         /// The folder of the plugin.
@@ -73,7 +74,7 @@ pub enum BuildError {
 pub enum Profile {
     /// The profile `[profile.plugin]` of this repository.
     Plugin,
-    /// `[profile.release]`: what a plugin's own workspace has.
+    /// `[profile.release]`, which every workspace has.
     Release,
 }
 
@@ -86,23 +87,23 @@ impl Profile {
     }
 }
 
-/// Where cargo puts what it makes.
+/// The target folder of cargo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetDir {
     /// The folder that the caller gives.
     Given(PathBuf),
-    /// The one of the plugin's workspace, as cargo knows it: what plugins have in common is
-    /// compiled once.
-    OfWorkspace,
+    /// The folder of the plugin's workspace, so that dependencies that plugins share are compiled
+    /// once.
+    Workspace,
 }
 
 impl TargetDir {
-    /// The target folder that cargo is given. A relative `CARGO_TARGET_DIR` is relative to the
-    /// folder where the user is, not to the plugin.
-    fn told(&self) -> Option<PathBuf> {
+    /// The value of `CARGO_TARGET_DIR` for cargo. A relative value of the user's own is made
+    /// absolute, because cargo runs in the folder of the plugin.
+    fn for_cargo(&self) -> Option<PathBuf> {
         match self {
             Self::Given(folder) => Some(folder.clone()),
-            Self::OfWorkspace => std::env::var_os("CARGO_TARGET_DIR")
+            Self::Workspace => std::env::var_os("CARGO_TARGET_DIR")
                 .and_then(|folder| std::path::absolute(folder).ok()),
         }
     }
@@ -116,9 +117,9 @@ struct Package {
     module: PathBuf,
 }
 
-/// Builds and packs plugins, all with one call of cargo. Each folder has a `Cargo.toml` and a
-/// `plugin.toml`; the components come in the same order. What is wrong with a manifest by itself is
-/// said before cargo runs.
+/// Builds and packs plugins with one call of `cargo build`. Each folder has a `Cargo.toml` and a
+/// `plugin.toml`; the packed plugins are in the same order. Mistakes in manifests are reported
+/// before cargo builds.
 ///
 /// # Errors
 /// [`BuildError`] says which folder cannot be built, and why.
@@ -126,7 +127,7 @@ pub fn build(
     folders: &[PathBuf],
     target_dir: &TargetDir,
     profile: Profile,
-) -> Result<Vec<Packed>, BuildError> {
+) -> Result<Vec<PackedPlugin>, BuildError> {
     let Some(first) = folders.first() else { return Ok(Vec::new()) };
     let manifests = folders.iter().map(|folder| manifest(folder)).collect::<Result<Vec<_>, _>>()?;
     let packages = folders
@@ -134,20 +135,20 @@ pub fn build(
         .map(|folder| package(folder, target_dir, profile))
         .collect::<Result<Vec<_>, _>>()?;
     compile(first, &packages, target_dir, profile)?;
-    let packed = |((folder, manifest), package): ((&PathBuf, &Arc<Source>), &Package)| {
+    let pack_module = |((folder, manifest), package): ((&PathBuf, &Arc<Source>), &Package)| {
         let module = std::fs::read(&package.module)
             .map_err(|source| BuildError::Read { path: package.module.clone(), source })?;
         crate::pack(&module, manifest)
             .map_err(|source| BuildError::Pack { folder: folder.clone(), source })
     };
-    folders.iter().zip(&manifests).zip(&packages).map(packed).collect()
+    folders.iter().zip(&manifests).zip(&packages).map(pack_module).collect()
 }
 
 fn read(path: PathBuf) -> Result<String, BuildError> {
     std::fs::read_to_string(&path).map_err(|source| BuildError::Read { path, source })
 }
 
-/// The manifest of a folder, if there is nothing wrong with it.
+/// The manifest of a folder, checked for mistakes.
 fn manifest(folder: &Path) -> Result<Arc<Source>, BuildError> {
     let path = folder.join("plugin.toml");
     let source = Source::new(path.display().to_string(), read(path)?);
@@ -167,19 +168,19 @@ fn package(folder: &Path, target_dir: &TargetDir, profile: Profile) -> Result<Pa
         .output()
         .map_err(BuildError::NoCargo)?;
     if !output.status.success() {
-        return Err(failed(folder, &output));
+        return Err(cargo_error(folder, &output));
     }
-    let unknown = || BuildError::NoPackage { path: path.clone() };
-    let metadata: Json = serde_json::from_slice(&output.stdout).map_err(|_| unknown())?;
-    let same = |known: &Json| {
-        known.as_str().is_some_and(|known| known_path(known.as_ref()) == known_path(&path))
+    let no_package = || BuildError::NoPackage { path: path.clone() };
+    let metadata: Json = serde_json::from_slice(&output.stdout).map_err(|_| no_package())?;
+    let is_same = |known: &Json| {
+        known.as_str().is_some_and(|known| canonical_path(known.as_ref()) == canonical_path(&path))
     };
     let package = metadata["packages"]
         .as_array()
         .into_iter()
         .flatten()
-        .find(|package| same(&package["manifest_path"]));
-    let package = package.ok_or_else(unknown)?;
+        .find(|package| is_same(&package["manifest_path"]));
+    let package = package.ok_or_else(no_package)?;
     let is_cdylib = |target: &&Json| {
         target["crate_types"].as_array().is_some_and(|types| types.contains(&"cdylib".into()))
     };
@@ -187,19 +188,19 @@ fn package(folder: &Path, target_dir: &TargetDir, profile: Profile) -> Result<Pa
     let library = library
         .and_then(|library| library["name"].as_str())
         .ok_or_else(|| BuildError::NoCdylib { path: path.clone() })?;
-    let target = metadata["target_directory"].as_str().ok_or_else(unknown)?;
+    let target = metadata["target_directory"].as_str().ok_or_else(no_package)?;
     let file = format!("{}.wasm", library.replace('-', "_"));
     let module = Path::new(target).join(TARGET).join(profile.name()).join(file);
-    Ok(Package { name: package["name"].as_str().ok_or_else(unknown)?.to_owned(), module })
+    Ok(Package { name: package["name"].as_str().ok_or_else(no_package)?.to_owned(), module })
 }
 
 /// A path without links, so that two spellings of one file are one.
-fn known_path(path: &Path) -> PathBuf {
+fn canonical_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// What cargo said when it failed.
-fn failed(folder: &Path, output: &std::process::Output) -> BuildError {
+/// The error for a failed call of cargo.
+fn cargo_error(folder: &Path, output: &std::process::Output) -> BuildError {
     BuildError::Cargo {
         folder: folder.to_owned(),
         output: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -229,37 +230,38 @@ fn compile(
     if output.status.success() {
         return Ok(());
     }
-    Err(failed(folder, &output))
+    Err(cargo_error(folder, &output))
 }
 
-/// cargo, without what an outer cargo, clippy or a coverage tool has set for the host.
+/// A cargo command without the environment variables that an outer cargo, clippy or a coverage tool
+/// has set for the host.
 fn cargo(folder: &Path, target_dir: &TargetDir) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let Some(text) = name.to_str() else { continue };
-        let kept = matches!(
+        let is_kept = matches!(
             text,
             "CARGO_HOME" | "CARGO_NET_OFFLINE" | "CARGO_HTTP_CAINFO" | "CARGO_TARGET_DIR"
         );
-        let of_the_host = text.starts_with("CARGO_")
+        let is_for_host = text.starts_with("CARGO_")
             || text.starts_with("RUSTC")
             || text.starts_with("RUSTFLAGS")
             || text.starts_with("CLIPPY");
-        if of_the_host && !kept {
+        if is_for_host && !is_kept {
             command.env_remove(&name);
         }
     }
-    if let Some(target_dir) = target_dir.told() {
+    if let Some(target_dir) = target_dir.for_cargo() {
         command.env("CARGO_TARGET_DIR", target_dir);
     }
     command
 }
 
 enum Toolchain {
-    /// The target is installed as a whole.
+    /// The standard library of the target is installed.
     Installed,
-    /// Debian's sources are, and a linker that knows wasm.
+    /// The standard library is built from its sources, with this linker for wasm.
     FromSource { linker: PathBuf },
 }
 

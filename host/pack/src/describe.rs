@@ -8,24 +8,24 @@ use wasmi::{Config, Engine, Linker, Module, Store, StoreLimits, StoreLimitsBuild
 /// The core export behind `runbook:plugin/info.describe`.
 const EXPORT: &str = "runbook:plugin/info@1.0.0#describe";
 
-/// Instructions. Making the schemas of fifty operations takes a tenth of it; an unoptimised host
-/// takes seconds for all of them.
-const FUEL: u64 = 50_000_000;
+/// The most instructions of `describe`. The schemas of fifty operations take a tenth of them. An
+/// unoptimized host takes seconds to execute all.
+const MAX_FUEL: u64 = 50_000_000;
 
-/// How many bytes of memory `describe` may use.
-const MEMORY: usize = 64 << 20;
+/// The most bytes of memory that `describe` may use.
+const MAX_MEMORY_BYTES: usize = 64 << 20;
 
-/// What a plugin says about itself.
+/// The answer of `describe`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
-    pub(crate) operations: Vec<Described>,
+    pub(crate) operations: Vec<OperationDescription>,
 }
 
 /// One operation, as `describe` answers it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Described {
+pub(crate) struct OperationDescription {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) input: serde_json::Value,
@@ -60,32 +60,33 @@ pub(crate) fn describe(module: &[u8]) -> Result<Description, DescribeError> {
     let engine = Engine::new(&config);
     let module = Module::new(&engine, module).map_err(trapped)?;
     let limits = StoreLimitsBuilder::new()
-        .memory_size(MEMORY)
+        .memory_size(MAX_MEMORY_BYTES)
         .instances(1)
         .trap_on_grow_failure(false)
         .build();
     let mut store: Store<StoreLimits> = Store::new(&engine, limits);
     store.limiter(|limits| limits);
-    store.set_fuel(FUEL).map_err(trapped)?;
+    store.set_fuel(MAX_FUEL).map_err(trapped)?;
     let linker = refusing_linker(&engine, &module)?;
     let instance = linker.instantiate_and_start(&mut store, &module).map_err(trapped)?;
     let function =
         instance.get_typed_func::<(), i32>(&store, EXPORT).map_err(|_| DescribeError::Missing)?;
     let memory = instance.get_memory(&store, "memory").ok_or(DescribeError::Missing)?;
-    let area = function.call(&mut store, ()).map_err(|error| match error.as_trap_code() {
-        Some(wasmi::TrapCode::OutOfFuel) => DescribeError::Trapped(format!(
-            "it took more than {FUEL} instructions; it may only describe"
-        )),
-        Some(_) | None => trapped(error),
-    })?;
+    let return_area =
+        function.call(&mut store, ()).map_err(|error| match error.as_trap_code() {
+            Some(wasmi::TrapCode::OutOfFuel) => DescribeError::Trapped(format!(
+                "it took more than {MAX_FUEL} instructions; it may only describe"
+            )),
+            Some(_) | None => trapped(error),
+        })?;
     // The canonical ABI returns a string as the address of its address and length.
-    let word = |at: usize| -> Option<usize> {
+    let read_word = |at: usize| -> Option<usize> {
         let bytes: [u8; 4] = memory.data(&store).get(at..at + 4)?.try_into().ok()?;
         usize::try_from(u32::from_le_bytes(bytes)).ok()
     };
-    let area = usize::try_from(area.cast_unsigned()).map_err(trapped)?;
-    let text = word(area)
-        .zip(word(area + 4))
+    let return_area = usize::try_from(return_area.cast_unsigned()).map_err(trapped)?;
+    let text = read_word(return_area)
+        .zip(read_word(return_area + 4))
         .and_then(|(start, length)| memory.data(&store).get(start..start.checked_add(length)?));
     let text = text
         .ok_or_else(|| DescribeError::Answer("its address is outside of its memory".to_owned()))?;
@@ -103,14 +104,14 @@ fn refusing_linker(engine: &Engine, module: &Module) -> Result<Linker<StoreLimit
                 import.module()
             )));
         };
-        let what = format!(
+        let message = format!(
             "`describe` called `{}` of `{}`; it may only describe",
             import.name(),
             import.module()
         );
         linker
             .func_new(import.module(), import.name(), ty.clone(), move |_, _, _| {
-                Err(wasmi::Error::new(what.clone()))
+                Err(wasmi::Error::new(message.clone()))
             })
             .map_err(trapped)?;
     }

@@ -18,7 +18,7 @@ mod slots;
 pub use describe::DescribeError;
 pub use slots::UnknownSlot;
 
-use describe::{Described, Description};
+use describe::{Description, OperationDescription};
 use runbook_authority::manifest::{Kind, Manifest, SECTION};
 use runbook_document::{Diagnostics, Source};
 use std::collections::BTreeSet;
@@ -31,10 +31,10 @@ pub enum PackError {
     /// The manifest has mistakes; each is shown at its line.
     #[error("`plugin.toml` has mistakes")]
     Manifest(Diagnostics),
-    /// It is a component already; its module is needed.
+    /// The file is a component already; its core module is needed.
     #[error("this is a component already; give the core module that the compiler made")]
     AlreadyComponent,
-    /// It is no wasm module that can become a component.
+    /// The module cannot become a component.
     #[error("the module cannot become a component: {0}")]
     Encode(String),
     /// `describe` did not answer.
@@ -52,7 +52,7 @@ pub enum PackError {
     /// The code has an operation that the manifest does not name.
     #[error(
         "operation `{operation}` is in the code but not in `plugin.toml`; {}",
-        not_in_manifest(operation, without_code)
+        not_in_manifest_help(operation, without_code)
     )]
     NotInManifest {
         /// The name of the operation in the code.
@@ -64,7 +64,7 @@ pub enum PackError {
     #[error(
         "the code names {}, which no operation lists: every call would be denied; add each to \
          `slots` of the operations that use it",
-        quoted(slots)
+        quote_names(slots)
     )]
     SlotsOfNoOperation {
         /// The name of each such slot.
@@ -98,11 +98,11 @@ pub enum PackError {
 
 /// A plugin in one file.
 #[derive(Debug)]
-pub struct Packed {
+pub struct PackedPlugin {
     /// The component, with its manifest inside.
     pub component: Vec<u8>,
-    /// Slots of the manifest that the code names nowhere, sorted. Empty if the code does not say
-    /// which it names, as in other languages than Rust.
+    /// The slots of the manifest that the code does not name, sorted. Empty if the module has no
+    /// list of slots that it names, as with other languages than Rust.
     pub unnamed_slots: Vec<String>,
     /// The warnings about the manifest, each at its line.
     pub warnings: Diagnostics,
@@ -113,23 +113,23 @@ pub struct Packed {
 /// # Errors
 /// [`PackError`] says what is wrong with the manifest or the module, or that they do not fit each
 /// other.
-pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<Packed, PackError> {
+pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<PackedPlugin, PackError> {
     let (mut manifest, warnings) = read_manifest(manifest)?;
     if wasmparser::Parser::is_component(module) {
         return Err(PackError::AlreadyComponent);
     }
-    let (module, noted) = slots::take_slot_uses(module)?;
-    let unnamed_slots = slots::compare(&noted, &manifest)?;
+    let (module, slot_uses) = slots::take_slot_uses(module)?;
+    let unnamed_slots = slots::compare(&slot_uses, &manifest)?;
     let component = encode(&module)?;
     merge(&mut manifest, describe::describe(&module)?)?;
-    Ok(Packed {
+    Ok(PackedPlugin {
         component: with_section(component, SECTION, &manifest.to_section()),
         unnamed_slots,
         warnings,
     })
 }
 
-/// Reads a manifest with its warnings, and refuses it with all that is wrong with it.
+/// Parses a manifest. Returns it with its warnings, or an error with all mistakes.
 pub(crate) fn read_manifest(source: &Arc<Source>) -> Result<(Manifest, Diagnostics), PackError> {
     let mut diagnostics = Diagnostics::default();
     match Manifest::parse(source, &mut diagnostics).filter(|_| !diagnostics.has_errors()) {
@@ -145,31 +145,31 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, PackError> {
         .map_err(|error| PackError::Encode(format!("{error:#}")))
 }
 
-/// What to do about an operation that the manifest does not name.
-fn not_in_manifest(operation: &str, without_code: &[String]) -> String {
-    let added = "add an `[[operation]]` with its slots";
+/// The help about an operation that the manifest does not name.
+fn not_in_manifest_help(operation: &str, without_code: &[String]) -> String {
+    let add = "add an `[[operation]]` with its slots";
     if without_code.is_empty() {
-        return added.to_owned();
+        return add.to_owned();
     }
     let near = runbook_document::nearest(operation, without_code.iter().map(String::as_str));
     let meant = near
         .or_else(|| without_code.first().map(String::as_str).filter(|_| without_code.len() == 1));
-    let missing = format!("{} of `plugin.toml` is not in the code", quoted(without_code));
+    let missing = format!("{} of `plugin.toml` is not in the code", quote_names(without_code));
     match meant {
-        Some(meant) => format!("{missing}: rename `{meant}` there if it is this one, or {added}"),
-        None => format!("{missing}; {added}"),
+        Some(meant) => format!("{missing}: rename `{meant}` there if it is this one, or {add}"),
+        None => format!("{missing}; {add}"),
     }
 }
 
-fn quoted(names: &[String]) -> String {
+fn quote_names(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Puts the schemas into the manifest. Both must name the same operations.
+/// Puts the schemas of the description into the manifest. Both must name the same operations.
 fn merge(manifest: &mut Manifest, description: Description) -> Result<(), PackError> {
     let in_code: BTreeSet<String> =
         description.operations.iter().map(|described| described.name.clone()).collect();
-    for Described { name, kind, input, output } in description.operations {
+    for OperationDescription { name, kind, input, output } in description.operations {
         let without_code = || {
             manifest.operations.keys().filter(|name| !in_code.contains(*name)).cloned().collect()
         };

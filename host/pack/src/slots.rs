@@ -1,5 +1,5 @@
-//! Checks the slots that the code names. `slot!` of the SDK writes each into a custom section, with
-//! its line. Otherwise a name that `plugin.toml` does not have would be found only when the
+//! Checks the slots that the code names. The macro `slot!` of the SDK writes each name with its
+//! line into a custom section, so that a name that `plugin.toml` does not have is found before the
 //! operation runs.
 
 use crate::PackError;
@@ -18,7 +18,7 @@ pub struct UnknownSlot {
     pub name: String,
     /// Where it is written: `src/lib.rs:14`.
     pub place: String,
-    /// The slots of the manifest, or the one that is meant.
+    /// A suggestion: the slot that is probably meant, or all slots of the manifest.
     pub help: String,
 }
 
@@ -39,9 +39,9 @@ pub(crate) struct SlotUse {
     location: String,
 }
 
-/// Removes the sections with slot uses from a module, and parses them.
+/// Removes the custom sections with slot uses from a module. Returns the module and the slot uses.
 pub(crate) fn take_slot_uses(module: &[u8]) -> Result<(Vec<u8>, BTreeSet<SlotUse>), PackError> {
-    let mut without = wasm_encoder::Module::new();
+    let mut stripped = wasm_encoder::Module::new();
     let mut uses = BTreeSet::new();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(|error| PackError::Encode(error.to_string()))?;
@@ -52,12 +52,12 @@ pub(crate) fn take_slot_uses(module: &[u8]) -> Result<(Vec<u8>, BTreeSet<SlotUse
             }
             other => {
                 if let Some((id, range)) = other.as_section() {
-                    without.section(&wasm_encoder::RawSection { id, data: &module[range] });
+                    stripped.section(&wasm_encoder::RawSection { id, data: &module[range] });
                 }
             }
         }
     }
-    Ok((without.finish(), uses))
+    Ok((stripped.finish(), uses))
 }
 
 fn parse_use(line: &str) -> Option<SlotUse> {
@@ -74,7 +74,7 @@ pub(crate) fn compare(
     let unknown: Vec<_> = uses
         .iter()
         .filter(|slot_use| !manifest.slots.contains_key(&slot_use.name))
-        .map(|slot_use| unknown(slot_use, manifest))
+        .map(|slot_use| unknown_slot(slot_use, manifest))
         .collect();
     if !unknown.is_empty() {
         return Err(PackError::UnknownSlots { slots: unknown });
@@ -86,15 +86,15 @@ pub(crate) fn compare(
     let is_listed = |slot: &String| {
         manifest.operations.values().any(|operation| operation.slots.contains_key(slot))
     };
-    let of_none: Vec<String> =
+    let unlisted: Vec<String> =
         manifest.slots.keys().filter(|slot| is_named(slot) && !is_listed(slot)).cloned().collect();
-    if !of_none.is_empty() {
-        return Err(PackError::SlotsOfNoOperation { slots: of_none });
+    if !unlisted.is_empty() {
+        return Err(PackError::SlotsOfNoOperation { slots: unlisted });
     }
     Ok(manifest.slots.keys().filter(|slot| !is_named(slot)).cloned().collect())
 }
 
-fn unknown(slot_use: &SlotUse, manifest: &Manifest) -> UnknownSlot {
+fn unknown_slot(slot_use: &SlotUse, manifest: &Manifest) -> UnknownSlot {
     let known: Vec<&str> = manifest.slots.keys().map(String::as_str).collect();
     let help = match (
         runbook_document::nearest(&slot_use.name, known.iter().copied()),

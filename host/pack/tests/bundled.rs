@@ -2,7 +2,7 @@
 
 use runbook_authority::capability::{FunctionRow, Verb, function_row};
 use runbook_authority::manifest::{Manifest, SECTION};
-use runbook_pack::Packed;
+use runbook_pack::PackedPlugin;
 use runbook_pack::cargo::{Profile, TargetDir, build};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ use wit_parser::WorldItem;
 
 /// Bytes. Every plugin is inside the program and is compiled on its first use, so all of them are
 /// kept small.
-const LARGEST: usize = 400 << 10;
+const MAX_PLUGIN_BYTES: usize = 400 << 10;
 
-struct Built {
+struct BuiltPlugin {
     folder: PathBuf,
     component: Vec<u8>,
 }
 
 /// All plugins, built once for all tests.
-static BUILT: LazyLock<Vec<Built>> = LazyLock::new(|| {
+static BUILT: LazyLock<Vec<BuiltPlugin>> = LazyLock::new(|| {
     let folders = folders();
     let components =
         build(&folders, &target_dir(), Profile::Plugin).expect("the bundled plugins build");
-    let built = |(folder, packed): (PathBuf, Packed)| {
+    let built = |(folder, packed): (PathBuf, PackedPlugin)| {
         assert!(
             packed.unnamed_slots.is_empty(),
             "{}: {:?} are named nowhere",
             folder.display(),
             packed.unnamed_slots
         );
-        Built { folder, component: packed.component }
+        BuiltPlugin { folder, component: packed.component }
     };
     folders.into_iter().zip(components).map(built).collect()
 });
@@ -48,12 +48,12 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// A folder of its own: the outer cargo holds the lock on the other one.
+/// Another target folder than that of the outer cargo, which holds the lock on its own.
 fn target_dir() -> TargetDir {
     TargetDir::Given(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins"))
 }
 
-fn name(built: &Built) -> String {
+fn name(built: &BuiltPlugin) -> String {
     built
         .folder
         .file_name()
@@ -133,7 +133,7 @@ fn every_plugin_imports_only_functions_whose_verbs_its_manifest_declares() {
 
 /// The verbs that a function needs on another slot, which it names: no function of that slot is
 /// imported for them.
-fn on_another_slot(function: &FunctionRow) -> &'static [Verb] {
+fn verbs_on_other_slots(function: &FunctionRow) -> &'static [Verb] {
     match (function.interface, function.function) {
         ("runbook:process/runner@1.0.0", "run") => &[Verb::FilesRead, Verb::FilesWrite],
         ("runbook:sql/snapshot@1.0.0", "backup") => &[Verb::FilesWrite],
@@ -151,7 +151,7 @@ fn every_verb_that_a_manifest_declares_can_be_used_by_its_code() {
         for (interface, function) in imports(&built.component) {
             let row = function_row(&interface, &function)
                 .expect("another test looks for imports without a row");
-            usable.extend(row.verb.iter().chain(on_another_slot(row)).copied());
+            usable.extend(row.verb.iter().chain(verbs_on_other_slots(row)).copied());
         }
         for verb in manifest(&built.component).slots.values().flat_map(|slot| &slot.verbs) {
             assert!(
@@ -198,7 +198,11 @@ fn every_plugin_is_small() {
         for (interface, function) in imports(&built.component) {
             println!("           {interface} {function}");
         }
-        assert!(size < LARGEST, "`{}` has {size} bytes, at most {LARGEST}", name(built));
+        assert!(
+            size < MAX_PLUGIN_BYTES,
+            "`{}` has {size} bytes, at most {MAX_PLUGIN_BYTES}",
+            name(built)
+        );
     }
 }
 
@@ -220,9 +224,13 @@ fn every_plugin_has_a_readme_that_names_its_operations() {
 #[test]
 fn packing_again_gives_the_same_bytes() {
     let folders: Vec<_> = BUILT.iter().map(|built| built.folder.clone()).collect();
-    let again =
+    let rebuilt =
         build(&folders, &target_dir(), Profile::Plugin).expect("what was built builds again");
-    for (built, again) in BUILT.iter().zip(&again) {
-        assert!(built.component == again.component, "`{}` was packed to other bytes", name(built));
+    for (built, rebuilt) in BUILT.iter().zip(&rebuilt) {
+        assert!(
+            built.component == rebuilt.component,
+            "`{}` was packed to other bytes",
+            name(built)
+        );
     }
 }

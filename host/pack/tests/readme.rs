@@ -4,8 +4,8 @@
 use runbook_pack::cargo::{Profile, TargetDir, build};
 use std::path::{Path, PathBuf};
 
-/// What the README promises of a complete probe: lines that are not empty.
-const PROMISED: usize = 20;
+/// How many lines a complete probe has at most, by the README. Empty lines do not count.
+const MAX_LINES: usize = 20;
 
 fn sdk() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/rust")
@@ -25,14 +25,14 @@ fn the_example_of_the_readme_is_a_plugin_of_20_lines() {
     let readme = std::fs::read_to_string(sdk().join("README.md")).expect("the SDK has a README");
     let code = blocks(&readme, "rust").remove(0);
     let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
-    assert!(lines <= PROMISED, "the probe has {lines} lines, at most {PROMISED}");
+    assert!(lines <= MAX_LINES, "the probe has {lines} lines, at most {MAX_LINES}");
     let [manifest, cargo]: [String; 2] =
         blocks(&readme, "toml").try_into().expect("two files in TOML");
-    let placed = format!("path = {:?}", sdk().display().to_string());
-    assert!(cargo.contains("path = \"../sdk/rust\""), "the test puts the SDK's place there");
-    // A workspace of a team's plugins, with the versions that this repository has locked.
-    let cargo = cargo.replace("path = \"../sdk/rust\"", &placed);
+    let sdk_dependency = format!("path = {:?}", sdk().display().to_string());
+    assert!(cargo.contains("path = \"../sdk/rust\""), "the test replaces this path");
+    let cargo = cargo.replace("path = \"../sdk/rust\"", &sdk_dependency);
 
+    // A workspace of plugins, with the `Cargo.lock` of this repository.
     let workspace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
     let folder = workspace.join("queue");
     std::fs::create_dir_all(folder.join("src")).expect("the test's folder can be made");
@@ -47,21 +47,22 @@ fn the_example_of_the_readme_is_a_plugin_of_20_lines() {
     std::fs::copy(sdk().join("../../Cargo.lock"), workspace.join("Cargo.lock"))
         .expect("the repository has a lockfile");
 
-    let packed = build(std::slice::from_ref(&folder), &TargetDir::OfWorkspace, Profile::Release)
+    let packed = build(std::slice::from_ref(&folder), &TargetDir::Workspace, Profile::Release)
         .expect("the example builds and packs");
-    // Whoever runs the tests may have named another place for all that is compiled.
-    let is_elsewhere = std::env::var_os("CARGO_TARGET_DIR").is_some();
+    // Cargo builds into `CARGO_TARGET_DIR` instead of the workspace if that is set.
+    let has_other_target_dir = std::env::var_os("CARGO_TARGET_DIR").is_some();
     assert!(
-        !folder.join("target").exists() && (is_elsewhere || workspace.join("target").is_dir()),
+        !folder.join("target").exists()
+            && (has_other_target_dir || workspace.join("target").is_dir()),
         "what plugins have in common is compiled once"
     );
     let manifest = manifest_section(&packed[0].component);
     assert_eq!(manifest["operations"]["depth"]["input"]["required"], serde_json::json!(["limit"]));
 }
 
-/// The same three files, but for the comments in them.
+/// Both documents show the same three files; only the comments in them may differ.
 #[test]
-fn the_guide_for_authors_shows_the_plugin_of_the_readme() {
+fn the_guide_for_authors_has_the_plugin_of_the_readme() {
     let read =
         |path: &str| std::fs::read_to_string(sdk().join(path)).expect("the document is there");
     let (readme, guide) = (read("README.md"), read("../../docs/writing-a-plugin.md"));
@@ -71,18 +72,19 @@ fn the_guide_for_authors_shows_the_plugin_of_the_readme() {
         [blocks(&readme, "rust").remove(0)],
         "the README of the repository"
     );
-    let plain = |text: &String| {
+    let without_comments = |text: &String| {
         let lines = text
             .lines()
             .map(|line| line.split('#').next().unwrap_or_default().trim_end().to_owned());
         lines.collect::<Vec<_>>().join("\n")
     };
-    let files =
-        |document: &str| blocks(document, "toml").iter().take(2).map(plain).collect::<Vec<_>>();
+    let files = |document: &str| {
+        blocks(document, "toml").iter().take(2).map(without_comments).collect::<Vec<_>>()
+    };
     assert_eq!(files(&guide), files(&readme));
 }
 
-/// The JSON of the manifest's section, which is the last thing in the file.
+/// The manifest in a component, as JSON.
 fn manifest_section(component: &[u8]) -> serde_json::Value {
     let section =
         wasmparser::Parser::new(0).parse_all(component).find_map(|payload| match payload {

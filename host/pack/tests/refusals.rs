@@ -29,7 +29,7 @@ fn source(text: &str) -> Arc<Source> {
 }
 
 /// A module whose `describe` has this body.
-fn describing(body: &str) -> Vec<u8> {
+fn module_with_describe(body: &str) -> Vec<u8> {
     let text = format!(
         "(module (memory (export \"memory\") 1) (func \
                  (export \"runbook:plugin/info@1.0.0#describe\") (result i32) {body}))"
@@ -79,12 +79,12 @@ fn mistakes_of_the_manifest_are_all_shown() {
 
 #[test]
 fn manifest_and_code_must_name_the_same_operations_of_the_same_kind() {
-    let more = format!(
+    let with_other = format!(
         "{}\n[[operation]]\nname = \"other\"\nkind = \"step\"\nsummary = \"x\"\n",
         manifest()
     );
     assert!(
-        matches!(pack(&MODULE, &source(&more)), Err(PackError::NotInCode { operation }) if operation == "other")
+        matches!(pack(&MODULE, &source(&with_other)), Err(PackError::NotInCode { operation }) if operation == "other")
     );
     let renamed = manifest().replace("name = \"post\"", "name = \"send\"");
     assert!(
@@ -115,8 +115,8 @@ fn a_slot_that_the_code_names_and_the_manifest_does_not_is_found_with_its_line()
         "{error}"
     );
     assert!(error.contains("did you mean `webhooks`?"), "{error}");
-    let none = pack(&MODULE, &source(&manifest())).expect("the names are those of the manifest");
-    assert!(none.unnamed_slots.is_empty());
+    let packed = pack(&MODULE, &source(&manifest())).expect("the names are those of the manifest");
+    assert!(packed.unnamed_slots.is_empty());
 }
 
 #[test]
@@ -136,20 +136,26 @@ fn a_slot_that_the_code_names_and_no_operation_lists_is_refused_with_what_to_add
 }
 
 #[test]
-fn a_slot_of_the_manifest_that_the_code_names_nowhere_is_said() {
-    let more = manifest().replace(
+fn a_slot_that_the_code_does_not_name_is_reported() {
+    let with_other = manifest().replace(
         "[[operation]]",
         "[slots.other]\ncapability = \"http\"\nverbs = [\"get\"]\nreason = \"x\"\n\n[[operation]]",
     );
-    assert_eq!(pack(&MODULE, &source(&more)).expect("it is no error").unnamed_slots, ["other"]);
+    assert_eq!(
+        pack(&MODULE, &source(&with_other)).expect("it is no error").unnamed_slots,
+        ["other"]
+    );
 }
 
 #[test]
-fn the_notes_of_the_code_are_not_part_of_the_plugin() {
+fn the_section_with_slot_uses_is_not_part_of_the_plugin() {
     let component = pack(&MODULE, &source(&manifest())).expect("the module packs").component;
-    let notes = b"runbook:slots";
-    assert!(MODULE.windows(notes.len()).any(|part| part == notes), "the SDK notes them");
-    assert!(!component.windows(notes.len()).any(|part| part == notes));
+    let section_name = b"runbook:slots";
+    assert!(
+        MODULE.windows(section_name.len()).any(|part| part == section_name),
+        "the SDK notes them"
+    );
+    assert!(!component.windows(section_name.len()).any(|part| part == section_name));
 }
 
 /// A folder of a plugin with these files, in a workspace of its own.
@@ -167,33 +173,36 @@ fn plugin_folder(name: &str, manifest: Option<&str>, cargo: Option<&str>) -> Pat
     folder
 }
 
-fn refusal(name: &str, manifest: Option<&str>, cargo: Option<&str>) -> BuildError {
-    build(&[plugin_folder(name, manifest, cargo)], &TargetDir::OfWorkspace, Profile::Release)
+fn build_error(name: &str, manifest: Option<&str>, cargo: Option<&str>) -> BuildError {
+    build(&[plugin_folder(name, manifest, cargo)], &TargetDir::Workspace, Profile::Release)
         .expect_err("it cannot be built")
 }
 
 #[test]
-fn what_is_wrong_before_cargo_runs_is_said_before_cargo_runs() {
+fn mistakes_outside_of_the_code_are_reported_before_cargo_builds() {
     let good = manifest();
     let cargo = "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
     let wrong = good.replace("kind = \"step\"", "kind = \"stp\"");
     // Its Rust is broken too, so cargo would have said that.
-    let error = refusal("manifest", Some(&wrong), Some(cargo));
+    let error = build_error("manifest", Some(&wrong), Some(cargo));
     assert!(matches!(error, BuildError::Pack { source: PackError::Manifest(_), .. }), "{error:?}");
-    let error = refusal("no-manifest", None, Some(cargo));
+    let error = build_error("no-manifest", None, Some(cargo));
     assert!(
         matches!(&error, BuildError::Read { path, .. } if path.ends_with("plugin.toml")),
         "{error:?}"
     );
-    let error = refusal("no-cargo", Some(&good), None);
+    let error = build_error("no-cargo", Some(&good), None);
     assert!(
         matches!(&error, BuildError::Read { path, .. } if path.ends_with("Cargo.toml")),
         "{error:?}"
     );
-    let error = refusal("no-cdylib", Some(&good), Some(cargo));
+    let error = build_error("no-cdylib", Some(&good), Some(cargo));
     assert!(error.to_string().contains("crate-type = [\"cdylib\", \"rlib\"]"), "{error}");
-    let error =
-        refusal("broken", Some(&good), Some(&format!("{cargo}[lib]\ncrate-type = [\"cdylib\"]\n")));
+    let error = build_error(
+        "broken",
+        Some(&good),
+        Some(&format!("{cargo}[lib]\ncrate-type = [\"cdylib\"]\n")),
+    );
     assert!(matches!(error, BuildError::Cargo { .. }), "only now cargo: {error:?}");
 }
 
@@ -207,16 +216,16 @@ fn a_module_that_does_not_describe_itself_is_refused() {
 }
 
 #[test]
-fn a_describe_that_loops_is_stopped() {
-    let module = describing("(loop (br 0)) (i32.const 0)");
+fn a_plugin_whose_describe_loops_is_stopped() {
+    let module = module_with_describe("(loop (br 0)) (i32.const 0)");
     let error = pack(&module, &source(&manifest())).expect_err("it never answers").to_string();
     assert!(error.contains("instructions; it may only describe"), "{error}");
 }
 
 #[test]
-fn a_describe_that_points_outside_of_its_memory_is_refused() {
+fn an_answer_of_describe_outside_of_its_memory_is_refused() {
     for address in ["-1", "65535", "2147483647"] {
-        let module = describing(&format!("(i32.const {address})"));
+        let module = module_with_describe(&format!("(i32.const {address})"));
         let answer = pack(&module, &source(&manifest()));
         assert!(
             matches!(answer, Err(PackError::Describe(DescribeError::Answer(_)))),

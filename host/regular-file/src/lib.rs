@@ -1,8 +1,7 @@
-//! Reads files that others name: plugins, certificates, stores, texts.
+//! Reads files whose paths are untrusted: plugins, certificates, stores, texts.
 //!
-//! One rule for all of them: a regular file of a bounded size. A checkout can bring a link to a
-//! device, and a step can make a pipe: what is not a regular file is never waited for and never
-//! read.
+//! Only regular files of a bounded size are read. A repository can contain a link to a device, and
+//! a step can create a pipe; reading those could block for ever.
 
 #![warn(clippy::missing_errors_doc)]
 
@@ -16,7 +15,7 @@ use std::path::Path;
 pub enum Links {
     /// The link is followed.
     Follow,
-    /// It is refused: where the path leads was judged before.
+    /// It is refused, because the path was checked before without following links.
     Refuse,
 }
 
@@ -26,8 +25,8 @@ pub enum Links {
 /// # Errors
 /// The error that the system gives; [`io::ErrorKind::InvalidInput`] if it is no regular file.
 pub fn open(path: &Path, links: Links) -> io::Result<File> {
-    // Before it is opened, because some devices act when they are; and after, because it may be
-    // another one then.
+    // Checked before opening, because opening a device can have effects; and again afterwards,
+    // because the file may have been replaced in between.
     check(path)?;
     let more = match links {
         Links::Follow => OFlags::empty(),
@@ -82,7 +81,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn what_is_no_regular_file_of_a_bounded_size_is_neither_waited_for_nor_read() {
+    fn only_regular_files_of_a_bounded_size_are_read_and_others_never_block() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("good"), "12345").expect("written");

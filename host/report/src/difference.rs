@@ -1,16 +1,16 @@
-//! What differs between two observations, in words.
+//! The differences between what a step's plugin observed before and now, in words.
 
 use serde_json::Value;
 
-/// How many differences are named at most.
-const MOST: usize = 3;
+/// How many differences are shown at most.
+const MAX_DIFFERENCES: usize = 3;
 
-/// What is now other than before: `exists was false and is true`.
+/// The differences between two JSON values in one line: `` `exists` was false and is true ``.
 pub(crate) fn text(before: &Value, now: &Value) -> String {
     let mut found = Vec::new();
     collect(before, now, "", &mut found);
-    let more = found.len().saturating_sub(MOST);
-    found.truncate(MOST);
+    let more = found.len().saturating_sub(MAX_DIFFERENCES);
+    found.truncate(MAX_DIFFERENCES);
     if more > 0 {
         found.push(format!("{more} more"));
     }
@@ -18,26 +18,27 @@ pub(crate) fn text(before: &Value, now: &Value) -> String {
 }
 
 fn collect(before: &Value, now: &Value, path: &str, found: &mut Vec<String>) {
-    let (Value::Object(was), Value::Object(is)) = (before, now) else {
+    let (Value::Object(old_members), Value::Object(new_members)) = (before, now) else {
         if before != now {
             let name = if path.is_empty() { String::new() } else { format!("`{path}` ") };
-            found.push(format!("{name}was {} and is {}", word(before), word(now)));
+            found.push(format!("{name}was {} and is {}", value_text(before), value_text(now)));
         }
         return;
     };
-    let keys: std::collections::BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let keys: std::collections::BTreeSet<&String> =
+        old_members.keys().chain(new_members.keys()).collect();
     for key in keys {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         collect(
-            was.get(key).unwrap_or(&Value::Null),
-            is.get(key).unwrap_or(&Value::Null),
+            old_members.get(key).unwrap_or(&Value::Null),
+            new_members.get(key).unwrap_or(&Value::Null),
             &path,
             found,
         );
     }
 }
 
-fn word(value: &Value) -> String {
+fn value_text(value: &Value) -> String {
     match value {
         Value::Null => "not there".to_owned(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -53,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_what_differs_is_named_and_no_json_is_shown() {
+    fn only_differences_are_named_and_no_json_is_shown() {
         assert_eq!(
             text(&json!({ "exists": false, "name": "x" }), &json!({ "exists": true, "name": "x" })),
             "`exists` was false and is true"

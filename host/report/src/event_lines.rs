@@ -1,7 +1,7 @@
 //! Renders each event as one line (or a few) for the operator's live view.
 
-use crate::phrases::{answer, counted, short};
-use crate::printed::one_line;
+use crate::phrases::{answer_command, pluralize, short_run_id};
+use crate::single_line::one_line;
 use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
 use runbook_engine::{
@@ -41,14 +41,13 @@ fn line(tone: Tone, text: impl Into<String>) -> Line {
     Line { tone, text: one_line(&text.into()) }
 }
 
-/// What to tell the operator about a record. `summary` is the run, with the record folded in
-/// already.
-pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
+/// The lines of the live view for a record. `summary` is the summary of the run after this record.
+pub fn record_lines(summary: &Summary, record: &Record) -> Vec<Line> {
     match &record.event {
         RunEvent::Run(event) => lifecycle_lines(summary, event),
         RunEvent::Step { step, event } => step_lines(summary, step, event),
         RunEvent::Guard { guard, event: GuardEvent::GuardObserved { observation } } => {
-            vec![guard_observed(guard, observation)]
+            vec![guard_line(guard, observation)]
         }
         RunEvent::Notify {
             event: NotifyEvent::NotifyStarted | NotifyEvent::NotifyEnded { fault: None },
@@ -81,7 +80,7 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
         LifecycleEvent::CancelRequested { .. } => summary
             .cancelled
             .iter()
-            .map(|cancelled| line(Tone::Bad, cancelled.line(short(&summary.run))))
+            .map(|cancelled| line(Tone::Bad, cancelled.line(short_run_id(&summary.run))))
             .collect(),
         LifecycleEvent::Stopping { cause } => {
             vec![line(Tone::Bad, format!("stopping: {}", describe_cause(cause)))]
@@ -90,7 +89,7 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
             let what = if order.is_empty() {
                 "nothing to undo".to_owned()
             } else {
-                format!("undoing {}", counted(order.len(), "step"))
+                format!("undoing {}", pluralize(order.len(), "step"))
             };
             vec![line(Tone::Bad, format!("{}; {what}", describe_cause(cause)))]
         }
@@ -99,7 +98,7 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
         LifecycleEvent::Resumed { by, .. } => {
             vec![line(
                 Tone::Plain,
-                format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)),
+                format!("{} · run {} resumed by {by}", summary.title, short_run_id(&summary.run)),
             )]
         }
         LifecycleEvent::UndoRequested { by, corrected } => {
@@ -107,12 +106,12 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
                 .as_ref()
                 .map(|corrected| format!(", by another text ({})", corrected.digest))
                 .unwrap_or_default();
-            let asked = format!(
+            let heading = format!(
                 "{} · undo of run {} asked for by {by}{text}",
                 summary.title,
-                short(&summary.run)
+                short_run_id(&summary.run)
             );
-            vec![line(Tone::Plain, asked)]
+            vec![line(Tone::Plain, heading)]
         }
         LifecycleEvent::RunEnded { end, .. } => {
             vec![line(
@@ -123,37 +122,49 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
     }
 }
 
+/// The lines for the start of a run: its heading, and which run it retries.
 fn started_lines(summary: &Summary, title: &str, retry_of: Option<&RetryOf>) -> Vec<Line> {
     let environment = summary.environment.as_ref();
     let environment = environment.map(|name| format!(" · environment {name}")).unwrap_or_default();
-    let heading = format!("{title} · run {}{environment}", short(&summary.run));
-    let again = retry_of.map(|retry| {
-        line(Tone::Plain, format!("tries run {} again{}", retry.run.short(), done_before(retry)))
+    let heading = format!("{title} · run {}{environment}", short_run_id(&summary.run));
+    let retry_line = retry_of.map(|retry| {
+        line(
+            Tone::Plain,
+            format!("tries run {} again{}", retry.run.short(), assumed_steps_text(retry)),
+        )
     });
-    std::iter::once(line(Tone::Plain, heading)).chain(again).collect()
+    std::iter::once(line(Tone::Plain, heading)).chain(retry_line).collect()
 }
 
 fn lock_line(summary: &Summary, lock: &HeldLock) -> Line {
-    let taken = lock.taken_from.as_ref();
-    let taken = taken.map(|from| format!(", taken over from {from}")).unwrap_or_default();
-    let between = summary.held_between.get(&lock.name);
-    let between = between.map(|times| held_between(&lock.held_between, *times));
-    let tone = if between.is_some() { Tone::Warning } else { Tone::Dim };
+    let taken_note = lock.taken_from.as_ref();
+    let taken_note = taken_note.map(|from| format!(", taken over from {from}")).unwrap_or_default();
+    let between_note = summary.held_between.get(&lock.name);
+    let between_note = between_note.map(|times| held_between(&lock.held_between, *times));
+    let tone = if between_note.is_some() { Tone::Warning } else { Tone::Dim };
     let HeldLock { name, token, .. } = lock;
-    line(tone, format!("lock `{name}` held (token {token}){taken}{}", between.unwrap_or_default()))
+    line(
+        tone,
+        format!(
+            "lock `{name}` held (token {token}){taken_note}{}",
+            between_note.unwrap_or_default()
+        ),
+    )
 }
 
+/// The lines for a pause: its reason, the locks that others may take, and what the operator does
+/// next.
 fn paused_lines(summary: &Summary) -> Vec<Line> {
     let why = summary.paused.clone().unwrap_or_default();
-    let free = (!summary.locks.is_empty()).then(|| {
+    let free_locks_line = (!summary.locks.is_empty()).then(|| {
         let locks: Vec<String> = summary.locks.iter().map(|lock| format!("`{lock}`")).collect();
         let locks = locks.join(", ");
         let text = format!("it holds no lock while it waits: others may take {locks}");
         line(Tone::Plain, text)
     });
-    let next = format!("next: {}", summary.to_continue.as_deref().unwrap_or_default());
+    let next = format!("next: {}", summary.next_action.as_deref().unwrap_or_default());
     std::iter::once(line(Tone::Warning, format!("paused: {why}")))
-        .chain(free)
+        .chain(free_locks_line)
         .chain([line(Tone::Plain, next)])
         .collect()
 }
@@ -166,7 +177,7 @@ fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> 
         StepEvent::Items(event) => items_lines(summary, step, event),
         StepEvent::Approval(event) => approval_lines(summary, step, event),
         StepEvent::Manual(ManualEvent::Asked { instructions, options }) => {
-            by_hand(summary, step, instructions, options)
+            manual_lines(summary, step, instructions, options)
         }
         StepEvent::Manual(ManualEvent::Answered { by, .. }) => {
             vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))]
@@ -184,16 +195,18 @@ fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> 
 fn items_lines(summary: &Summary, step: &StepId, event: &ItemsEvent) -> Vec<Line> {
     match event {
         ItemsEvent::Listed { items } => {
-            vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
+            vec![line(Tone::Dim, format!("  · {step}: {}", pluralize(items.len(), "item")))]
         }
         ItemsEvent::GroupBegan { .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
-        ItemsEvent::Ended { result, .. } => items_ended(summary, step, result),
+        ItemsEvent::Ended { result, .. } => items_ended_lines(summary, step, result),
     }
 }
 
 fn approval_lines(summary: &Summary, step: &StepId, event: &ApprovalEvent) -> Vec<Line> {
     match event {
-        ApprovalEvent::Asked { proposal, places, .. } => asked(summary, step, proposal, places),
+        ApprovalEvent::Asked { proposal, places, .. } => {
+            approval_asked_lines(summary, step, proposal, places)
+        }
         ApprovalEvent::Given { by, verdict: ApprovalVerdict::Approved, .. } => {
             vec![line(Tone::Good, format!("  ✓ {step}: approved by {by}"))]
         }
@@ -206,14 +219,20 @@ fn approval_lines(summary: &Summary, step: &StepId, event: &ApprovalEvent) -> Ve
 fn attempt_lines(summary: &Summary, step: &StepId, event: &AttemptEvent) -> Vec<Line> {
     match event {
         AttemptEvent::Started { .. } => Vec::new(),
-        AttemptEvent::Refused { fault, then, .. } => {
-            failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
-        }
+        AttemptEvent::Refused { fault, then, .. } => failed_lines(
+            summary,
+            step,
+            &fault.message,
+            fault.class.name(),
+            *then,
+            &fault.logs,
+            None,
+        ),
         AttemptEvent::Ended { result, then, duration_ms, logs, .. } => {
-            ended(summary, step, result, *then, *duration_ms, logs)
+            attempt_ended_lines(summary, step, result, *then, *duration_ms, logs)
         }
         AttemptEvent::Recovered { decision, attempt } => {
-            vec![recovered(summary, step, *attempt, decision)]
+            vec![recovered_line(summary, step, *attempt, decision)]
         }
     }
 }
@@ -224,12 +243,12 @@ fn undo_lines(step: &StepId, event: &UndoEvent) -> Vec<Line> {
         UndoEvent::Ended { result, then, duration_ms, .. } => {
             vec![undo_line(step, result, *then, *duration_ms)]
         }
-        UndoEvent::Checked { finding } => vec![undo_checked(step, finding)],
+        UndoEvent::Checked { finding } => vec![undo_checked_line(step, finding)],
     }
 }
 
-/// What was found when it was observed again.
-fn undo_checked(step: &StepId, finding: &UndoFinding) -> Line {
+/// The line for what was observed after an undo.
+fn undo_checked_line(step: &StepId, finding: &UndoFinding) -> Line {
     match finding {
         UndoFinding::Restored => line(Tone::Good, format!("  ✓ {step}: observed again: as before")),
         UndoFinding::TookEffect { .. } => line(
@@ -248,9 +267,9 @@ fn undo_checked(step: &StepId, finding: &UndoFinding) -> Line {
     }
 }
 
-/// The line for what a guard saw. It is written when the guard finds something wrong, and when it
-/// is right again.
-fn guard_observed(guard: &StepId, observation: &GuardObservation) -> Line {
+/// The line for an observation of a guard. While the condition of a guard holds, its observations
+/// are not journaled.
+fn guard_line(guard: &StepId, observation: &GuardObservation) -> Line {
     match observation.verdict {
         GuardVerdict::Holds => {
             line(Tone::Dim, format!("  · guard {guard}: holds: {}", observation.summary))
@@ -264,17 +283,24 @@ fn guard_observed(guard: &StepId, observation: &GuardObservation) -> Line {
     }
 }
 
-/// What a step would do, and how to say that it may.
-fn asked(summary: &Summary, step: &StepId, proposal: &Proposal, places: &[String]) -> Vec<Line> {
-    let run = short(&summary.run);
-    let void = summary.step(step).and_then(|found| found.approval_void.as_ref());
-    let mut lines: Vec<Line> =
-        void.map(|why| line(Tone::Warning, format!("  ! {step}: {why}"))).into_iter().collect();
+/// The plan of a step that needs approval, and the commands that approve or reject it.
+fn approval_asked_lines(
+    summary: &Summary,
+    step: &StepId,
+    proposal: &Proposal,
+    places: &[String],
+) -> Vec<Line> {
+    let run = short_run_id(&summary.run);
+    let void_reason = summary.step(step).and_then(|found| found.approval_void_reason.as_ref());
+    let mut lines: Vec<Line> = void_reason
+        .map(|why| line(Tone::Warning, format!("  ! {step}: {why}")))
+        .into_iter()
+        .collect();
     lines.push(line(
         Tone::Warning,
         format!(
             "  ? {step}{}: waits for approval; it would: {}{}",
-            title_of(summary, step),
+            title_suffix(summary, step),
             proposal.summary,
             crate::summary::on_targets(places)
         ),
@@ -285,7 +311,7 @@ fn asked(summary: &Summary, step: &StepId, proposal: &Proposal, places: &[String
             .iter()
             .map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))),
     );
-    let step = runbook_text::argument(step.as_str());
+    let step = runbook_text::shell_argument(step.as_str());
     lines.push(line(
         Tone::Plain,
         format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`"),
@@ -293,23 +319,28 @@ fn asked(summary: &Summary, step: &StepId, proposal: &Proposal, places: &[String
     lines
 }
 
-/// What a person is to do, and how to say that it is done.
-fn by_hand(summary: &Summary, step: &StepId, instructions: &str, options: &[String]) -> Vec<Line> {
+/// The instructions of a manual step, and the command that answers it.
+fn manual_lines(
+    summary: &Summary,
+    step: &StepId,
+    instructions: &str,
+    options: &[String],
+) -> Vec<Line> {
     let mut lines = vec![line(
         Tone::Warning,
-        format!("  ? {step}: a person must do this{}", title_of(summary, step)),
+        format!("  ? {step}: a person must do this{}", title_suffix(summary, step)),
     )];
     lines.extend(instructions.lines().map(|text| line(Tone::Plain, format!("      | {text}"))));
-    let step = runbook_text::argument(step.as_str());
+    let step = runbook_text::shell_argument(step.as_str());
     lines.push(line(
         Tone::Plain,
-        format!("      then {}", answer(short(&summary.run), &step, options)),
+        format!("      then {}", answer_command(short_run_id(&summary.run), &step, options)),
     ));
     lines
 }
 
-/// `: Move the address`, if the step is called something else than its id.
-fn title_of(summary: &Summary, step: &StepId) -> String {
+/// `: Move the address`; empty if the step has no title of its own.
+fn title_suffix(summary: &Summary, step: &StepId) -> String {
     summary
         .step(step)
         .filter(|step| step.has_title())
@@ -329,29 +360,29 @@ fn end_tone(end: runbook_engine::RunEnd) -> Tone {
     }
 }
 
-/// The steps that count as done, by the run that did them:
+/// The steps that a retry does not repeat, by the run that did them:
 /// `; done there: a, b; done in run 01…: c`.
-fn done_before(retry: &RetryOf) -> String {
-    let of = |run: RunId| {
+fn assumed_steps_text(retry: &RetryOf) -> String {
+    let steps_of = |run: RunId| {
         let steps = retry.assumed.iter().filter(move |assumed| assumed.done_in == run);
         steps.map(|assumed| assumed.step.to_string()).collect::<Vec<_>>().join(", ")
     };
-    let own = of(retry.run);
-    let own = if own.is_empty() { "nothing" } else { own.as_str() };
-    let before: BTreeSet<RunId> = retry
+    let own_steps = steps_of(retry.run);
+    let own_steps = if own_steps.is_empty() { "nothing" } else { own_steps.as_str() };
+    let earlier_runs: BTreeSet<RunId> = retry
         .assumed
         .iter()
         .map(|assumed| assumed.done_in)
         .filter(|run| *run != retry.run)
         .collect();
-    let before: String = before
+    let earlier_text: String = earlier_runs
         .into_iter()
-        .map(|run| format!("; done in run {}: {}", run.short(), of(run)))
+        .map(|run| format!("; done in run {}: {}", run.short(), steps_of(run)))
         .collect();
-    format!("; done there: {own}{before}")
+    format!("; done there: {own_steps}{earlier_text}")
 }
 
-fn ended(
+fn attempt_ended_lines(
     summary: &Summary,
     step: &StepId,
     result: &AttemptResult,
@@ -367,7 +398,7 @@ fn ended(
                 Outcome::Warn | Outcome::Unknown | Outcome::Fail => (Tone::Warning, "warning"),
             };
             if let AfterAttempt::Poll { delay_ms } = then {
-                return not_yet(summary, step, text, delay_ms);
+                return poll_lines(summary, step, text, delay_ms);
             }
             let mut lines = vec![step_line(summary, step, tone, word, took)];
             lines.extend(cases.iter().map(case_line));
@@ -376,7 +407,7 @@ fn ended(
         AttemptResult::Failed { fault, cases, .. } => {
             let logs = if logs.is_empty() { &fault.logs } else { logs };
             let mut lines =
-                failed(summary, step, &fault.message, fault.class.name(), then, logs, took);
+                failed_lines(summary, step, &fault.message, fault.class.name(), then, logs, took);
             let position = lines.len().min(1);
             let cases: Vec<_> = cases.iter().map(case_line).collect();
             lines.splice(position..position, cases);
@@ -385,8 +416,8 @@ fn ended(
     }
 }
 
-/// The line for the end of all items. Each item was told of already, so one line is enough.
-fn items_ended(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<Line> {
+/// The line for the end of all items. Each item has had its own line, so one is enough.
+fn items_ended_lines(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<Line> {
     match result {
         AttemptResult::Succeeded { outcome: Outcome::Pass, .. } => {
             vec![step_line(summary, step, Tone::Good, "done", None)]
@@ -400,14 +431,14 @@ fn items_ended(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<
     }
 }
 
-/// A poll that keeps failing for the same reason is shown only once in so many attempts: a wait of
-/// an hour must not bury the rest.
-const TOLD_AGAIN: u32 = 20;
+/// A poll that keeps failing for the same reason is shown only once in this many attempts, so that
+/// a wait of an hour does not fill the screen.
+const POLLS_PER_LINE: u32 = 20;
 
-fn not_yet(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Line> {
+fn poll_lines(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Line> {
     let found = summary.step(step);
     let repeated = found.map_or(0, |found| found.repeated);
-    if !repeated.is_multiple_of(TOLD_AGAIN) {
+    if !repeated.is_multiple_of(POLLS_PER_LINE) {
         return Vec::new();
     }
     let every = format_duration(Duration::from_millis(delay_ms));
@@ -419,7 +450,8 @@ fn not_yet(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Li
     )]
 }
 
-fn failed(
+/// The lines for a failed attempt, with its log if no further attempt follows.
+fn failed_lines(
     summary: &Summary,
     step: &StepId,
     message: &str,
@@ -428,13 +460,16 @@ fn failed(
     logs: &[runbook_engine::LogLine],
     took: Option<Duration>,
 ) -> Vec<Line> {
-    let again = |delay_ms| format_duration(Duration::from_millis(delay_ms));
+    let delay_text = |delay_ms| format_duration(Duration::from_millis(delay_ms));
     match then {
-        AfterAttempt::Poll { delay_ms } => not_yet(summary, step, message, delay_ms),
+        AfterAttempt::Poll { delay_ms } => poll_lines(summary, step, message, delay_ms),
         AfterAttempt::Retry { delay_ms } => {
             vec![line(
                 Tone::Warning,
-                format!("  ! {step}: {message} ({class}); next attempt in {}", again(delay_ms)),
+                format!(
+                    "  ! {step}: {message} ({class}); next attempt in {}",
+                    delay_text(delay_ms)
+                ),
             )]
         }
         AfterAttempt::Final | AfterAttempt::Continue => {
@@ -470,12 +505,12 @@ fn case_line(case: &runbook_engine::Case) -> Line {
             "      {sign} {} ({}){}",
             case.name,
             format_duration(Duration::from_millis(case.duration_ms)),
-            detail(&case.detail)
+            detail_suffix(&case.detail)
         ),
     )
 }
 
-fn detail(text: &str) -> String {
+fn detail_suffix(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
@@ -504,10 +539,12 @@ fn step_line(
     let took = took.map(format_duration).unwrap_or_default();
     let text = match tone {
         Tone::Bad => known.map(|step| step.title.clone()),
-        Tone::Good | Tone::Warning | Tone::Dim | Tone::Plain => known.map(StepSummary::titled),
+        Tone::Good | Tone::Warning | Tone::Dim | Tone::Plain => {
+            known.map(StepSummary::title_and_result)
+        }
     };
-    // More cannot be formatted, and is no column any more.
-    let width = width.min(WIDEST);
+    // A wider column would leave no room for the other columns.
+    let width = width.min(MAX_ID_WIDTH);
     let text = format!(
         "  {sign} {:width$}  {word:<8} {took:>8}  {}",
         step.as_str(),
@@ -516,8 +553,8 @@ fn step_line(
     line(tone, text.trim_end())
 }
 
-/// Columns of a name at most.
-const WIDEST: usize = 100;
+/// The widest column for ids of steps, in characters.
+const MAX_ID_WIDTH: usize = 100;
 
 fn is_shown(section: Section) -> bool {
     match section {
@@ -541,10 +578,10 @@ fn undo_line(step: &StepId, result: &UndoResult, then: AfterAttempt, duration_ms
             UndoResult::Failed { fault },
             AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms },
         ) => {
-            let again = format_duration(Duration::from_millis(delay_ms));
+            let delay = format_duration(Duration::from_millis(delay_ms));
             line(
                 Tone::Warning,
-                format!("  ! {step}: undo failed: {}; again in {again}", fault.message),
+                format!("  ! {step}: undo failed: {}; again in {delay}", fault.message),
             )
         }
         (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue) => line(
@@ -554,7 +591,8 @@ fn undo_line(step: &StepId, result: &UndoResult, then: AfterAttempt, duration_ms
     }
 }
 
-fn recovered(summary: &Summary, step: &StepId, attempt: u32, decision: &Recovery) -> Line {
+/// The line for a decision about an attempt that was left without a result.
+fn recovered_line(summary: &Summary, step: &StepId, attempt: u32, decision: &Recovery) -> Line {
     let always_runs = summary.step(step).is_some_and(|step| step.section == Section::Finally);
     let text = match decision {
         Recovery::Repeat if always_runs => "runs again, because it is in `finally`".to_owned(),
@@ -579,19 +617,20 @@ fn recovered(summary: &Summary, step: &StepId, attempt: u32, decision: &Recovery
     )
 }
 
-/// The runs that held a lock since a run gave it back, by name where the journal knows them.
+/// The runs that held a lock since this run released it, or how many there were if the journal
+/// does not know them.
 fn held_between(runs: &[RunId], times: u64) -> String {
     if runs.is_empty() {
-        let times = counted(usize::try_from(times).unwrap_or(usize::MAX), "time");
+        let times = pluralize(usize::try_from(times).unwrap_or(usize::MAX), "time");
         return format!(
             "; it was taken {times} since this run released it: `runbook runs` lists who held it"
         );
     }
-    let shown: Vec<String> =
+    let commands: Vec<String> =
         runs.iter().map(|run| format!("`runbook show {}`", run.short())).collect();
     let (who, have) = if runs.len() == 1 { ("a run", "has") } else { ("runs", "have") };
     format!(
         "; {who} held it since this run released it, and {have} changed something meanwhile: {}",
-        shown.join(", ")
+        commands.join(", ")
     )
 }

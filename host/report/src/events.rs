@@ -1,5 +1,5 @@
-//! Events for programs: one line of JSON each, as they happen. They are the records of the journal,
-//! so no secret is in them.
+//! Events for programs: one line of JSON for each record of the journal. Like the journal, they
+//! contain no secrets.
 
 use jiff::Timestamp;
 use runbook_engine::{Record, RunEvent, RunId};
@@ -21,14 +21,14 @@ struct EventLine<'a> {
     seq: u64,
     /// The time of the event, by the wall clock, which may be changed.
     at: Timestamp,
-    /// Milliseconds since the program that executes the run began to, by a monotonic clock. `null`
-    /// if another program writes the line.
+    /// Milliseconds since this execution of the run began, by a monotonic clock. `null` if another
+    /// process than the executing one writes the line.
     monotonic_ms: Option<u64>,
     /// The event itself.
     event: &'a RunEvent,
 }
 
-/// An event as one line, without its end.
+/// An event as one line of JSON, without a line break.
 pub fn event_line(run: RunId, record: &Record, since_start: Option<Duration>) -> String {
     let monotonic_ms =
         since_start.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));

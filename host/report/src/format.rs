@@ -1,4 +1,4 @@
-//! The formats in which a run can be reported: one table.
+//! The table of formats in which a run can be reported.
 
 use crate::summary::Summary;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub const FORMATS: &[(Format, &str, &str, &str)] = &[
 ];
 
 impl Format {
-    /// What a file of this name is in, by its ending.
+    /// The format of a file, by the ending of its name.
     pub fn of_file(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?;
         FORMATS.iter().find(|(_, _, known, _)| *known == ending).map(|(format, ..)| *format)

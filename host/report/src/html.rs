@@ -1,7 +1,7 @@
 //! The report of a run as one file for a browser, with a timeline.
 
 use crate::html_page;
-use crate::phrases::{counted, short};
+use crate::phrases::{pluralize, short_run_id};
 use crate::summary::{StepStatus, StepSummary, Summary};
 use crate::timeline::{Activity, SpanEnd, TimelineSpan};
 use jiff::Timestamp;
@@ -14,18 +14,18 @@ use std::time::Duration;
 /// Styles of this page alone.
 const STYLE: &str = include_str!("../templates/run.css");
 
-/// If a row has more bars than this, those of one kind are drawn as one.
-const BARS_IN_A_ROW: usize = 60;
+/// If a row has more bars of attempts than this, they are drawn as one bar.
+const MAX_BARS_PER_ROW: usize = 60;
 
-/// How much of the width a pause takes, in percent, however long it was.
+/// The width of a pause in percent of the timeline's width, however long the pause was.
 const GAP_WIDTH: f64 = 3.0;
 
-/// What the template is given.
+/// The values for the template `run.html`.
 #[derive(Serialize)]
 struct Page<'a> {
     title: &'a str,
     end_class: &'static str,
-    standing: String,
+    status: String,
     cause: Option<&'a str>,
     next: Option<&'a str>,
     facts: Vec<Fact<'a>>,
@@ -69,14 +69,14 @@ struct DrawnBar {
     label: String,
 }
 
-/// A step with all that is known of it.
+/// A step in the list below the timeline.
 #[derive(Serialize)]
 struct Detail<'a> {
     is_open: bool,
     class: &'static str,
     state: String,
     id: &'a str,
-    /// If it is another than the id.
+    /// The title, if the step has one of its own.
     title: Option<&'a str>,
     uses: &'a str,
     digest: &'a str,
@@ -99,13 +99,13 @@ struct List {
 /// The report of a run.
 pub(crate) fn render(summary: &Summary) -> String {
     let axis = Axis::of(summary);
-    let touched: Vec<_> = summary.steps.iter().filter(|step| was_touched(step)).collect();
+    let active_steps: Vec<_> = summary.steps.iter().filter(|step| has_activity(step)).collect();
     let page = Page {
         title: &summary.title,
         end_class: summary.end.map_or("warned", end_class),
-        standing: summary.standing_text(),
+        status: summary.status_text(),
         cause: summary.cause.as_deref(),
-        next: summary.to_continue.as_deref(),
+        next: summary.next_action.as_deref(),
         facts: facts(summary),
         params: summary
             .params
@@ -113,11 +113,11 @@ pub(crate) fn render(summary: &Summary) -> String {
             .map(|(name, value)| Fact { name, value: param_text(value) })
             .collect(),
         duration: format_duration(summary.duration()),
-        gaps: axis.drawn_gaps(),
-        rows: touched.iter().map(|step| row(summary, &axis, step)).collect(),
-        steps: touched.iter().map(|step| detail(step)).collect(),
+        gaps: axis.gap_positions(),
+        rows: active_steps.iter().map(|step| row(summary, &axis, step)).collect(),
+        steps: active_steps.iter().map(|step| detail(step)).collect(),
     };
-    let title = format!("{} · {}", summary.title, short(&summary.run));
+    let title = format!("{} · {}", summary.title, short_run_id(&summary.run));
     html_page::page(&title, STYLE, "run.html", Serde(&page).into())
 }
 
@@ -135,10 +135,10 @@ fn facts(summary: &Summary) -> Vec<Fact<'_>> {
         fact("run", summary.run.clone()),
         fact("runbook", summary.name.clone()),
         fact("by", summary.operator.clone()),
-        fact("started", moment(summary.started)),
+        fact("started", time_text(summary.started)),
     ];
-    facts.extend(summary.ended.map(|ended| fact("ended", moment(ended))));
-    facts.push(fact("duration", summary.lasted()));
+    facts.extend(summary.ended.map(|ended| fact("ended", time_text(ended))));
+    facts.push(fact("duration", summary.duration_text()));
     facts.extend(summary.environment.clone().map(|environment| fact("environment", environment)));
     facts.extend(summary.retry_of.clone().map(|run| fact("tries again", run)));
     facts.extend(summary.window.clone().map(|window| fact("window", window)));
@@ -164,17 +164,17 @@ fn row<'a>(summary: &Summary, axis: &Axis, step: &'a StepSummary) -> Row<'a> {
         class: state_class(step.state),
         state: state_text(step.state),
         took: if step.attempts == 0 { String::new() } else { format_duration(step.duration()) },
-        bars: bars(&spans).iter().map(|bar| axis.drawn(bar)).collect(),
+        bars: bars(&spans).iter().map(|bar| axis.position_bar(bar)).collect(),
         what: step.undo.as_ref().unwrap_or(&step.summary),
     }
 }
 
-/// The sign and the word.
+/// The sign and the word of a state.
 fn state_text(state: StepStatus) -> String {
     format!("{} {}", state.sign(), state.word())
 }
 
-fn was_touched(step: &StepSummary) -> bool {
+fn has_activity(step: &StepSummary) -> bool {
     step.attempts > 0 || !step.summary.is_empty()
 }
 
@@ -190,6 +190,7 @@ fn state_class(state: StepStatus) -> &'static str {
     }
 }
 
+/// The entry of a step in the list below the timeline.
 fn detail(step: &StepSummary) -> Detail<'_> {
     let class = state_class(step.state);
     let case = |case: &runbook_engine::Case| {
@@ -211,7 +212,7 @@ fn detail(step: &StepSummary) -> Detail<'_> {
         title: Some(step.title.as_str()).filter(|title| *title != step.id),
         uses: &step.uses,
         digest: &step.digest,
-        attempts: counted(usize::try_from(step.attempts).unwrap_or(usize::MAX), "attempt"),
+        attempts: pluralize(usize::try_from(step.attempts).unwrap_or(usize::MAX), "attempt"),
         fault: step
             .fault
             .as_ref()
@@ -226,23 +227,23 @@ fn detail(step: &StepSummary) -> Detail<'_> {
     }
 }
 
-/// Where a moment is drawn. Pauses of the run have a width of their own, so that a night does not
-/// squeeze ten minutes of work.
+/// Converts times to positions on the timeline. All pauses have the same width, so that a pause of
+/// a night does not leave too little room for ten minutes of work.
 struct Axis {
     start: Timestamp,
-    /// From, to: in milliseconds since the start, in their order, apart from each other.
+    /// Begin and end of each pause, in milliseconds since the start; sorted, without overlaps.
     gaps: Vec<(f64, f64)>,
-    /// Milliseconds that are drawn to scale.
-    worked: f64,
+    /// The duration of the run without its pauses, in milliseconds.
+    active_ms: f64,
 }
 
 impl Axis {
     fn of(summary: &Summary) -> Self {
         let start = summary.started;
-        let since = |at: Timestamp| milliseconds(start, at);
+        let since = |at: Timestamp| milliseconds_between(start, at);
         let mut gaps: Vec<(f64, f64)> = Vec::new();
-        let of_the_run = summary.timeline.spans().iter().filter(|span| span.step.is_none());
-        for span in of_the_run {
+        let run_spans = summary.timeline.spans().iter().filter(|span| span.step.is_none());
+        for span in run_spans {
             let (from, to) = (since(span.from), span.to.map_or_else(|| since(span.from), since));
             match gaps.last_mut() {
                 Some(last) if from <= last.1 => last.1 = last.1.max(to),
@@ -256,41 +257,45 @@ impl Axis {
             .filter_map(|span| span.to.or(Some(span.from)))
             .map(since)
             .fold(1.0, f64::max);
-        let paused: f64 = gaps.iter().map(|(from, to)| to - from).sum();
-        Self { start, gaps, worked: (last - paused).max(1.0) }
+        let paused_ms: f64 = gaps.iter().map(|(from, to)| to - from).sum();
+        Self { start, gaps, active_ms: (last - paused_ms).max(1.0) }
     }
 
-    /// In percent of the width.
+    /// The position of a time, in percent of the width.
     fn position(&self, at: Timestamp) -> f64 {
-        let at = milliseconds(self.start, at);
-        let mut worked = at;
+        let at = milliseconds_between(self.start, at);
+        let mut active_ms = at;
         let mut width = 0.0;
         for (from, to) in &self.gaps {
-            let inside = (at.min(*to) - from).max(0.0);
-            worked -= inside;
-            width += if at <= *from || to <= from { 0.0 } else { GAP_WIDTH * inside / (to - from) };
+            let ms_in_gap = (at.min(*to) - from).max(0.0);
+            active_ms -= ms_in_gap;
+            width +=
+                if at <= *from || to <= from { 0.0 } else { GAP_WIDTH * ms_in_gap / (to - from) };
         }
         let scale = (100.0
             - GAP_WIDTH * f64::from(u32::try_from(self.gaps.len()).unwrap_or(u32::MAX)))
         .max(20.0);
-        (scale * worked / self.worked + width).clamp(0.0, 100.0)
+        (scale * active_ms / self.active_ms + width).clamp(0.0, 100.0)
     }
 
-    fn drawn_gaps(&self) -> Vec<BarPosition> {
+    fn gap_positions(&self) -> Vec<BarPosition> {
         let gap = |(from, to): &(f64, f64)| {
-            let [from, to] = [*from, *to].map(|at| self.position(after(self.start, at)));
+            let [from, to] = [*from, *to].map(|at| self.position(time_at(self.start, at)));
             BarPosition::new(from, to - from)
         };
         self.gaps.iter().map(gap).collect()
     }
 
-    fn drawn(&self, bar: &Bar) -> DrawnBar {
+    fn position_bar(&self, bar: &Bar) -> DrawnBar {
         let (left, right) = (self.position(bar.from), self.position(bar.to.unwrap_or(bar.from)));
         let label = format!(
             "{}, {} to {}: {}{}{}",
             bar.what,
-            format_duration(length(self.start, bar.from)),
-            bar.to.map_or_else(|| "now".to_owned(), |to| format_duration(length(self.start, to))),
+            format_duration(duration_between(self.start, bar.from)),
+            bar.to.map_or_else(
+                || "now".to_owned(),
+                |to| format_duration(duration_between(self.start, to))
+            ),
             bar.end.word(),
             if bar.summary.is_empty() { "" } else { ", " },
             bar.summary
@@ -309,7 +314,7 @@ impl BarPosition {
     }
 }
 
-/// What is drawn: a span, or many of one kind in a row.
+/// A bar of the timeline: one span, or all attempts of a step.
 struct Bar {
     what: String,
     class: String,
@@ -319,14 +324,15 @@ struct Bar {
     summary: String,
 }
 
+/// The bars of a row. If there are too many attempts, all attempts are one bar.
 fn bars(spans: &[&TimelineSpan]) -> Vec<Bar> {
     let attempts =
         spans.iter().filter(|span| matches!(span.activity, Activity::Attempt(_))).count();
-    let merged = attempts > BARS_IN_A_ROW;
+    let is_merged = attempts > MAX_BARS_PER_ROW;
     let mut bars: Vec<Bar> = Vec::new();
     let (mut first, mut last): (Option<&TimelineSpan>, Option<&TimelineSpan>) = (None, None);
     for span in spans {
-        if merged && matches!(span.activity, Activity::Attempt(_)) {
+        if is_merged && matches!(span.activity, Activity::Attempt(_)) {
             first = first.or(Some(span));
             last = Some(span);
         } else {
@@ -334,7 +340,7 @@ fn bars(spans: &[&TimelineSpan]) -> Vec<Bar> {
         }
     }
     if let (Some(first), Some(last)) = (first, last) {
-        bars.push(Bar { what: counted(attempts, "attempt"), from: first.from, ..bar(last) });
+        bars.push(Bar { what: pluralize(attempts, "attempt"), from: first.from, ..bar(last) });
     }
     bars
 }
@@ -360,18 +366,18 @@ fn bar(span: &TimelineSpan) -> Bar {
     Bar { what, class, from: span.from, to: span.to, end: span.end, summary: span.summary.clone() }
 }
 
-fn length(from: Timestamp, to: Timestamp) -> Duration {
+fn duration_between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
-fn milliseconds(from: Timestamp, to: Timestamp) -> f64 {
-    length(from, to).as_secs_f64() * 1_000.0
+fn milliseconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    duration_between(from, to).as_secs_f64() * 1_000.0
 }
 
-fn after(start: Timestamp, milliseconds: f64) -> Timestamp {
+fn time_at(start: Timestamp, milliseconds: f64) -> Timestamp {
     start + Duration::from_secs_f64(milliseconds.max(0.0) / 1_000.0)
 }
 
-fn moment(at: Timestamp) -> String {
+fn time_text(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

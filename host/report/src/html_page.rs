@@ -1,12 +1,12 @@
-//! Pages for a browser, from templates that escape everything that is put into them: no script runs
-//! and nothing is fetched, whatever the texts hold.
+//! HTML pages, made from templates that escape every value. A page runs no script and fetches
+//! nothing, whatever its texts contain.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, Output, State, UndefinedBehavior, Value, context};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-/// The templates by their names, and the styles of pages.
+/// The templates, each with its name.
 const TEMPLATES: &[(&str, &str)] = &[
     ("page.html", include_str!("../templates/page.html")),
     ("run.html", include_str!("../templates/run.html")),
@@ -36,24 +36,24 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     pages
 });
 
-/// A whole page. `style` has the styles of its kind of page; the template of its body is
-/// called `template`.
+/// A whole page. `style` has the styles of this kind of page; `template` is the name of the
+/// template of its body.
 pub(crate) fn page(title: &str, style: &str, template: &str, body: Value) -> String {
     let style = Value::from_safe_string(format!("{STYLE}{style}"));
-    render("page.html", context! { title, style, body => part(template, body) })
+    render("page.html", context! { title, style, body => fragment(template, body) })
 }
 
-/// A part of a page, which is markup in the template that it is put into.
-pub(crate) fn part(template: &str, values: Value) -> Value {
+/// A rendered part of a page. Its markup is not escaped in the template that it is put into.
+pub(crate) fn fragment(template: &str, values: Value) -> Value {
     Value::from_safe_string(render(template, values))
 }
 
 fn render(template: &str, values: Value) -> String {
     let page = PAGES.get_template(template).and_then(|found| found.render(values));
-    page.unwrap_or_else(|error| panic!("a page asks for nothing that it is not given: {error:#}"))
+    page.unwrap_or_else(|error| panic!("a template uses only values that it is given: {error:#}"))
 }
 
-/// Every value that is not part of a page is text.
+/// Writes a value into a page. Values other than fragments are escaped.
 fn write_escaped(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     let text = value.to_string();
     if value.is_safe() {
@@ -64,13 +64,13 @@ fn write_escaped(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> 
     Ok(())
 }
 
-/// A text for HTML: it cannot become markup, and every character of it is visible.
+/// Escapes a text for HTML: it contains no markup and no invisible character.
 fn escape(text: &str) -> String {
     let text = runbook_text::lines(text);
     let mut escaped = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
         match c {
-            // The log of a CI service is read for commands: `::error::`, `##[error]`, `##vso[…]`.
+            // CI services search their logs for commands: `::error::`, `##[error]`, `##vso[…]`.
             '#' | ':' if text[at + 1..].starts_with(c) => {
                 let _ = write!(escaped, "&#{};", u32::from(c));
             }

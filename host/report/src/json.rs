@@ -4,7 +4,7 @@ use crate::summary::Summary;
 
 /// The report of a run, as one JSON object.
 pub(crate) fn render(summary: &Summary) -> String {
-    crate::printed::json(summary) + "\n"
+    crate::single_line::json(summary) + "\n"
 }
 
 /// The JSON Schema of the report.

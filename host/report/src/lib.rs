@@ -13,31 +13,31 @@ mod events;
 mod format;
 mod html;
 mod html_page;
+mod journal_option;
 mod json;
 mod junit;
 mod markdown;
 mod phrases;
-mod printed;
+mod single_line;
 mod summary;
 mod table;
 mod text;
 mod timeline;
 pub mod trace;
-mod typed;
 mod wrap;
 
-pub use event_lines::{Line, Tone, lines};
+pub use event_lines::{Line, Tone, record_lines};
 pub use events::{event_line, event_schema};
 pub use format::{FORMATS, Format, render};
+pub use journal_option::with_journal_option;
 pub use json::schema as report_schema;
-pub use phrases::{counted, short};
-pub use printed::{push_line, value_text};
+pub use phrases::{pluralize, short_run_id};
+pub use single_line::{push_line, value_text};
 pub use summary::{
-    Cancelled, EarlierRun, Execution, LaterRun, RunProgress, RunVerdict, StepStatus, StepSummary,
-    Summary, UnsentNotification,
+    CancelRequest, EarlierRun, ExecutionStatus, LaterRun, RunProgress, RunVerdict, StepStatus,
+    StepSummary, Summary, UnsentNotification,
 };
 pub use table::table;
-pub use text::{closing, outcome, plan_table};
+pub use text::{closing_text, outcome_text};
 pub use timeline::{Activity, SpanEnd, Timeline, TimelineSpan};
-pub use typed::with_journal_option;
-pub use wrap::{cut, wrap_to_width};
+pub use wrap::{truncate_to_width, wrap_to_width};

@@ -1,6 +1,6 @@
 //! The report to paste into an incident.
 
-use crate::printed::{one_line, value_text};
+use crate::single_line::{one_line, value_text};
 use crate::summary::Summary;
 use runbook_document::format_duration;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// The report of a run in Markdown.
 pub(crate) fn render(summary: &Summary) -> String {
     let mut text = format!("## {}\n\n", escape(&summary.title));
-    let end = escape(&summary.standing_text());
+    let end = escape(&summary.status_text());
     let _ = writeln!(
         text,
         "**{end}**{}\n",
@@ -18,7 +18,7 @@ pub(crate) fn render(summary: &Summary) -> String {
             .map(|cause| format!(" Because {}.", escape(cause)))
             .unwrap_or_default()
     );
-    if let Some(next) = &summary.to_continue {
+    if let Some(next) = &summary.next_action {
         let _ = writeln!(text, "Next: {}.\n", with_commands(next));
     }
     let _ = writeln!(
@@ -28,7 +28,7 @@ pub(crate) fn render(summary: &Summary) -> String {
         code(&summary.name),
         escape(&summary.operator)
     );
-    let _ = writeln!(text, "- started {}, {}", summary.started, summary.lasted());
+    let _ = writeln!(text, "- started {}, {}", summary.started, summary.duration_text());
     for (name, value) in &summary.params {
         let _ = writeln!(text, "- {} = {}", escape(name), code(&value_text(value)));
     }
@@ -37,7 +37,7 @@ pub(crate) fn render(summary: &Summary) -> String {
         if step.attempts == 0 && step.summary.is_empty() {
             continue;
         }
-        let what = step.titled();
+        let what = step.title_and_result();
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} |",
@@ -79,7 +79,7 @@ fn escape_line(text: &str) -> String {
 
 /// Text as code: a backtick in it cannot end it.
 fn code(text: &str) -> String {
-    let text = runbook_text::printed(&one_line(text)).into_owned();
+    let text = runbook_text::for_terminal(&one_line(text)).into_owned();
     let ticks = "`".repeat(longest_run(&text) + 1);
     let space = if text.starts_with('`') || text.ends_with('`') || text.trim().is_empty() {
         " "
@@ -89,7 +89,8 @@ fn code(text: &str) -> String {
     format!("{ticks}{space}{text}{space}{ticks}")
 }
 
-/// Our own text with commands between backticks, in which no word has a backtick.
+/// Escapes a text of this program that has commands between backticks. The commands become code;
+/// they contain no backtick themselves.
 fn with_commands(text: &str) -> String {
     let part =
         |(index, part): (usize, &str)| if index % 2 == 1 { code(part) } else { escape(part) };
@@ -102,7 +103,7 @@ fn longest_run(text: &str) -> usize {
 }
 
 /// Whether a reference character (`@`, `#`, …) is followed by a name or number.
-fn names_something(rest: &str) -> bool {
+fn begins_name(rest: &str) -> bool {
     rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '"' | '_'))
 }
 
@@ -120,9 +121,9 @@ pub(crate) fn escape(text: &str) -> String {
     for (at, c) in text.char_indices() {
         let rest = &text[at..];
         match c {
-            // A mention, an address of mail, an issue, a merge request and the like, of GitHub or
-            // GitLab; an empty comment parts it and is not seen.
-            '@' | '#' | '!' | '$' | '%' | '&' | '~' if names_something(&rest[1..]) => {
+            // A mention, a mail address, an issue, a merge request and the like, of GitHub or
+            // GitLab. An empty comment, which is not shown, keeps it from becoming a link.
+            '@' | '#' | '!' | '$' | '%' | '&' | '~' if begins_name(&rest[1..]) => {
                 escaped.push_str(match c {
                     '@' => "@",
                     '%' => "%",
@@ -138,7 +139,7 @@ pub(crate) fn escape(text: &str) -> String {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            // An address is a link wherever it stands.
+            // GitHub turns every URL into a link.
             ':' if rest.starts_with("://") => escaped.push_str(":<!-- -->"),
             'w' | 'W' if rest.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("www.")) => {
                 escaped.push(c);

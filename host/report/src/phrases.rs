@@ -1,19 +1,19 @@
-//! Small pieces of sentences that every report says in the same way.
+//! Phrases that several reports share.
 
 use runbook_engine::{Case, StepId};
 
 /// `1 error`, `2 errors`.
-pub fn counted(count: usize, noun: &str) -> String {
+pub fn pluralize(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// As much of a run's id as people are shown: 13 characters, which hold the time to the
-/// millisecond, as [`runbook_engine::RunId::short`] gives them.
-pub fn short(run: &str) -> &str {
+/// The part of a run's id that people are shown: the first 13 characters, which hold the time to
+/// the millisecond. The same as [`runbook_engine::RunId::short`].
+pub fn short_run_id(run: &str) -> &str {
     run.get(..13).unwrap_or(run)
 }
 
-/// `pay: status is 500`; the name alone of a case of which nothing more is known.
+/// `pay: status is 500`; only the name if the case has no detail.
 pub(crate) fn case_text(case: &Case) -> String {
     if case.detail.is_empty() {
         case.name.clone()
@@ -22,25 +22,25 @@ pub(crate) fn case_text(case: &Case) -> String {
     }
 }
 
-/// The steps between backticks.
-pub(crate) fn quoted(steps: &[StepId]) -> String {
+/// The ids of the steps, each between backticks, separated by commas.
+pub(crate) fn quote_ids(steps: &[StepId]) -> String {
     steps.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The command that says that a person has done a step.
-pub(crate) fn answer(run: &str, step: &str, options: &[String]) -> String {
-    // A choice is the author's text, and the whole is copied into a shell.
+/// The command that answers a manual step, between backticks.
+pub(crate) fn answer_command(run: &str, step: &str, options: &[String]) -> String {
+    // A choice is text of the runbook's author, and people copy the command into a shell.
     let option = |option: &String| match option.split_once(' ') {
-        // Backticks end a command in reports: what has one is not shown in it.
+        // A backtick would end the command in reports, so a value that has one is not shown.
         Some((name, value)) if value.contains('`') => {
-            format!("{} …", runbook_text::argument(&name.replace('`', "…")))
+            format!("{} …", runbook_text::shell_argument(&name.replace('`', "…")))
         }
         Some((name, value)) => format!(
             "{} {}",
-            runbook_text::argument(&name.replace('`', "…")),
-            runbook_text::argument(value)
+            runbook_text::shell_argument(&name.replace('`', "…")),
+            runbook_text::shell_argument(value)
         ),
-        None => runbook_text::argument(&option.replace('`', "…")).into_owned(),
+        None => runbook_text::shell_argument(&option.replace('`', "…")).into_owned(),
     };
     let words: Vec<String> =
         [run, step].into_iter().map(str::to_owned).chain(options.iter().map(option)).collect();

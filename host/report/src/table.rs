@@ -1,6 +1,6 @@
 //! Aligned columns without lines, for any width of characters.
 
-use crate::printed::one_line;
+use crate::single_line::one_line;
 use unicode_width::UnicodeWidthStr;
 
 /// Rows in aligned columns, two spaces apart. A cell is as wide as a terminal shows it, and always

@@ -1,8 +1,8 @@
 //! The report for a person's terminal.
 
-use crate::phrases::{case_text, short};
-use crate::printed::{one_line, push_line, value_text};
-use crate::summary::{Execution, StepStatus, StepSummary, Summary};
+use crate::phrases::{case_text, short_run_id};
+use crate::single_line::{one_line, push_line, value_text};
+use crate::summary::{ExecutionStatus, StepStatus, StepSummary, Summary};
 use crate::table::table;
 use runbook_document::format_duration;
 use runbook_engine::{RunEnd, Section};
@@ -12,75 +12,81 @@ use std::fmt::Write as _;
 pub(crate) fn render(summary: &Summary) -> String {
     let mut text = String::new();
     push_line(&mut text, format_args!("{} ({})", summary.title, summary.name));
-    text.push_str(&head(summary));
+    text.push_str(&heading(summary));
     let _ = writeln!(text, "\n{}", table(&rows(summary)));
     for step in summary.steps.iter().filter(|step| needs_detail(step)) {
         let _ = write!(text, "\n{}", step_detail(step));
     }
-    let _ = write!(text, "{}\n{}", stays(summary), conclusion(summary));
-    runbook_text::printed(&text).into_owned()
+    let _ = write!(text, "{}\n{}", irreversible_text(summary), conclusion(summary));
+    runbook_text::for_terminal(&text).into_owned()
 }
 
-/// How a run ended, for an operator who has read line by line what it did.
-pub fn closing(summary: &Summary) -> String {
+/// How a run ended, for an operator who has followed it in the live view.
+pub fn closing_text(summary: &Summary) -> String {
     let took = format_duration(summary.duration());
     let text = format!(
         "{}\n{}\nrun {}, took {took}",
-        stays(summary),
+        irreversible_text(summary),
         conclusion(summary),
-        short(&summary.run)
+        short_run_id(&summary.run)
     );
-    runbook_text::printed(&text).into_owned()
+    runbook_text::for_terminal(&text).into_owned()
 }
 
-/// How a run ended or what it waits for, for somebody who was told nothing else of it: a line of
-/// one that simply succeeded; else also each step that did not do what it should.
-pub fn outcome(summary: &Summary) -> String {
-    let is_plain = summary.end == Some(RunEnd::Succeeded) && summary.to_continue.is_none();
-    if !is_plain {
-        let wrong: Vec<_> = shown(summary).filter(|step| is_wrong(step.state)).map(row).collect();
-        let wrong = if wrong.is_empty() { String::new() } else { table(&wrong) + "\n" };
-        let wrong = runbook_text::printed(&wrong).into_owned();
-        return wrong + closing(summary).trim_start_matches('\n');
+/// How a run ended or what it waits for, for a reader without a live view: one line if the run
+/// succeeded without warnings, otherwise also each step that needs attention.
+pub fn outcome_text(summary: &Summary) -> String {
+    let is_plain_success = summary.end == Some(RunEnd::Succeeded) && summary.next_action.is_none();
+    if !is_plain_success {
+        let rows: Vec<_> =
+            shown_steps(summary).filter(|step| needs_attention(step.state)).map(row).collect();
+        let steps = if rows.is_empty() { String::new() } else { table(&rows) + "\n" };
+        let steps = runbook_text::for_terminal(&steps).into_owned();
+        return steps + closing_text(summary).trim_start_matches('\n');
     }
     let took = format_duration(summary.duration());
-    let text =
-        one_line(&format!("{} run {}, took {took}", conclusion(summary), short(&summary.run)));
-    runbook_text::printed(&text).into_owned()
+    let text = one_line(&format!(
+        "{} run {}, took {took}",
+        conclusion(summary),
+        short_run_id(&summary.run)
+    ));
+    runbook_text::for_terminal(&text).into_owned()
 }
 
-/// What a failed run has changed for good; empty if nothing.
-fn stays(summary: &Summary) -> String {
-    let stays =
-        summary.steps.iter().filter(|step| step.stays() && step.state != StepStatus::Undone);
-    let stays: Vec<_> = stays.map(|step| step.id.as_str()).collect();
-    if stays.is_empty() || summary.cause.is_none() {
+/// The steps of a failed run whose changes cannot be undone, in a line; empty if there is none.
+fn irreversible_text(summary: &Summary) -> String {
+    let steps = summary
+        .steps
+        .iter()
+        .filter(|step| step.is_irreversibly_changed() && step.state != StepStatus::Undone);
+    let steps: Vec<_> = steps.map(|step| step.id.as_str()).collect();
+    if steps.is_empty() || summary.cause.is_none() {
         return String::new();
     }
     format!(
         "\n{}\n",
-        one_line(&format!("Stays, as the runbook says it cannot be undone: {}", stays.join(", ")))
+        one_line(&format!("Stays, as the runbook says it cannot be undone: {}", steps.join(", ")))
     )
 }
 
 /// `run …, started … by …, took …`.
-fn head(summary: &Summary) -> String {
+fn heading(summary: &Summary) -> String {
     let mut parts = vec![
-        format!("run {}", short(&summary.run)),
+        format!("run {}", short_run_id(&summary.run)),
         format!(
             "started {} by {}",
             summary.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
             summary.operator
         ),
     ];
-    parts.push(summary.lasted());
+    parts.push(summary.duration_text());
     if let Some(environment) = &summary.environment {
         parts.push(format!("environment {environment}"));
     }
     let mut text = String::new();
     push_line(&mut text, format_args!("{}", parts.join(", ")));
     if let Some(run) = &summary.retry_of {
-        push_line(&mut text, format_args!("tries run {} again", short(run)));
+        push_line(&mut text, format_args!("tries run {} again", short_run_id(run)));
     }
     if let Some(window) = &summary.window {
         push_line(&mut text, format_args!("warning: {window}"));
@@ -91,8 +97,8 @@ fn head(summary: &Summary) -> String {
     text
 }
 
-/// Whether somebody should look at a step that stands so.
-fn is_wrong(state: StepStatus) -> bool {
+/// Whether somebody should look at a step in this state.
+fn needs_attention(state: StepStatus) -> bool {
     match state {
         StepStatus::Warned
         | StepStatus::Failed
@@ -109,10 +115,10 @@ fn is_wrong(state: StepStatus) -> bool {
 }
 
 fn rows(summary: &Summary) -> Vec<Vec<String>> {
-    shown(summary).map(row).collect()
+    shown_steps(summary).map(row).collect()
 }
 
-fn shown(summary: &Summary) -> impl Iterator<Item = &StepSummary> {
+fn shown_steps(summary: &Summary) -> impl Iterator<Item = &StepSummary> {
     summary.steps.iter().filter(|step| match step.section {
         Section::Preflight
         | Section::Step
@@ -133,26 +139,31 @@ fn row(step: &StepSummary) -> Vec<String> {
         step.state.word().to_owned(),
         took,
         attempts,
-        step.titled(),
+        step.title_and_result(),
     ]
 }
 
 fn needs_detail(step: &StepSummary) -> bool {
     step.is_for_a_person()
         || step.answers.is_some()
-        || step.approval_void.is_some()
-        || step.doubt.is_some()
+        || step.approval_void_reason.is_some()
+        || step.recovery.is_some()
         || step.fault.is_some()
         || step.cases.iter().any(|case| case.outcome != runbook_engine::Outcome::Pass)
 }
 
-/// What a person has answered, by whom, and what counts no more.
+/// Lines about the answers and approvals of a step, and about an approval that is no longer valid.
 pub(crate) fn answer_lines(step: &StepSummary) -> Vec<String> {
     let by = step.approved_by.join(", ");
     let fields = step.answers.iter().filter_map(serde_json::Value::as_object).flatten();
     let answers =
         fields.map(|(name, value)| format!("{name} = {} (answered by {by})", value_text(value)));
-    step.approval_void.clone().into_iter().chain(step.doubt.clone()).chain(answers).collect()
+    step.approval_void_reason
+        .clone()
+        .into_iter()
+        .chain(step.recovery.clone())
+        .chain(answers)
+        .collect()
 }
 
 fn step_detail(step: &StepSummary) -> String {
@@ -184,45 +195,45 @@ fn conclusion(summary: &Summary) -> String {
     match (summary.end, &summary.paused) {
         (Some(end), _) => {
             let next = summary
-                .to_continue
+                .next_action
                 .as_ref()
                 .map(|next| format!("\n{}", one_line(&format!("Next: {next}."))));
-            let said = one_line(format!("{} {cause}", summary.end_text(end)).trim_end());
-            format!("{said}{}", next.unwrap_or_default())
+            let end = one_line(format!("{} {cause}", summary.end_text(end)).trim_end());
+            format!("{end}{}", next.unwrap_or_default())
         }
         (None, Some(reason)) => {
-            let next = summary.to_continue.as_deref().unwrap_or_default();
+            let next = summary.next_action.as_deref().unwrap_or_default();
             format!(
                 "{}\n{}",
                 one_line(&format!("Paused: {reason}.")),
                 one_line(&format!("Next: {next}."))
             )
         }
-        (None, None) => unfinished(summary),
+        (None, None) => unfinished_run_text(summary),
     }
 }
 
-fn unfinished(summary: &Summary) -> String {
-    let (state, run) = (&summary.state, short(&summary.run));
+fn unfinished_run_text(summary: &Summary) -> String {
+    let (state, run) = (&summary.state, short_run_id(&summary.run));
     match &summary.execution {
-        Execution::Unknown => {
+        ExecutionStatus::Unknown => {
             format!(
                 "Not ended: {state}. If nothing executes it any more, continue with \
                      `runbook resume {run}`."
             )
         }
-        Execution::By(who) => one_line(&format!(
+        ExecutionStatus::Somebody(who) => one_line(&format!(
             "Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it \
              goes."
         )),
-        Execution::StandsStill { pid, host } => one_line(&format!(
+        ExecutionStatus::Stalled { pid, host } => one_line(&format!(
             "Not ended: {state}. Process {pid} on {host} is alive but stands still: it was \
              stopped, or its machine slept, for longer than its lease.\n\
              Next: let it go on (`kill -CONT {pid}` there), or take the run over with \
              `runbook resume {run}`: the process then begins nothing more. `runbook cancel {run}` \
              ends the run from here."
         )),
-        Execution::Nobody => {
+        ExecutionStatus::Nobody => {
             format!(
                 "Interrupted: nobody executes it any more.\n\
                      Next: continue with `runbook resume {run}`, or end it with \
@@ -230,9 +241,4 @@ fn unfinished(summary: &Summary) -> String {
             )
         }
     }
-}
-
-/// Rows of a plan or a list in aligned columns.
-pub fn plan_table(rows: &[Vec<String>]) -> String {
-    table(rows)
 }

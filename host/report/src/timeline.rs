@@ -1,5 +1,5 @@
-//! The timeline: the spans of a run, folded from its events. The HTML report draws them, a
-//! trace sends them.
+//! The timeline: the spans of a run, folded from its events. The HTML report draws them, and
+//! [`trace`](crate::trace) exports them.
 
 use jiff::Timestamp;
 use runbook_engine::{
@@ -9,34 +9,34 @@ use runbook_engine::{
 };
 use serde::Serialize;
 
-/// What went on between two moments.
+/// An activity of a run or step, with its begin and end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct TimelineSpan {
     /// The step; `None` for the run itself.
     pub step: Option<String>,
-    /// What went on in this time.
+    /// What the run or step did in this time.
     pub activity: Activity,
     /// When it began.
     pub from: Timestamp,
-    /// When it ended; `None` while it goes on, or if the end is not known.
+    /// When it ended; `None` while it continues, or if the end is not known.
     pub to: Option<Timestamp>,
     /// How the activity ended.
     pub end: SpanEnd,
-    /// One line: what came of it.
+    /// One line: the result of the activity.
     pub summary: String,
 }
 
-/// What went on during a `TimelineSpan`.
+/// What the run or step did during a `TimelineSpan`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type", content = "number")]
 pub enum Activity {
     /// An attempt, counted from 1.
     Attempt(u32),
-    /// A nested file, or the items of a list.
+    /// The steps of a nested file, or the items of `for_each`.
     Group,
     /// The step waited for approval.
     Approval,
-    /// It was a person's to do.
+    /// A manual step waited for a person.
     Person,
     /// An undo, counted from 1.
     Undo(u32),
@@ -44,7 +44,7 @@ pub enum Activity {
     Notification,
     /// The run was paused.
     Pause,
-    /// Nobody executed the run: its process had died.
+    /// No process executed the run: the last one had died.
     Dead,
 }
 
@@ -54,13 +54,13 @@ pub enum Activity {
 pub enum SpanEnd {
     /// It has not ended.
     Open,
-    /// It ended well.
+    /// It succeeded.
     Good,
-    /// With a warning, or not yet as it should be.
+    /// It ended with a warning, or its poll condition does not hold yet.
     Warned,
-    /// It ended with a failure.
+    /// It failed.
     Failed,
-    /// It was cut off: its process died, or what it was about has changed.
+    /// It was cut off: its process died, or its plan has changed.
     CutOff,
 }
 
@@ -113,24 +113,26 @@ impl Timeline {
         timeline
     }
 
-    /// In the order in which they began.
+    /// The spans, in the order in which they began.
     pub fn spans(&self) -> &[TimelineSpan] {
         &self.spans
     }
 
-    /// Takes in one more record.
+    /// Updates the timeline with one more record.
     pub fn fold(&mut self, record: &Record) {
         let at = record.at;
         match &record.event {
             RunEvent::Run(event) => self.fold_lifecycle(event, at),
             RunEvent::Step { step, event } => self.fold_step(step, event, at),
             RunEvent::Notify { notify, event, .. } => match event {
-                NotifyEvent::NotifyStarted => self.begin(Some(notify), Activity::Notification, at),
+                NotifyEvent::NotifyStarted => {
+                    self.begin_span(Some(notify), Activity::Notification, at);
+                }
                 NotifyEvent::NotifyEnded { fault: None } => {
-                    self.end(Some(notify), at, SpanEnd::Good, "sent");
+                    self.end_span(Some(notify), at, SpanEnd::Good, "sent");
                 }
                 NotifyEvent::NotifyEnded { fault: Some(fault) } => {
-                    self.end(Some(notify), at, SpanEnd::Failed, &fault.message);
+                    self.end_span(Some(notify), at, SpanEnd::Failed, &fault.message);
                 }
             },
             RunEvent::Guard { .. } => {}
@@ -141,12 +143,12 @@ impl Timeline {
     fn fold_lifecycle(&mut self, event: &LifecycleEvent, at: Timestamp) {
         match event {
             LifecycleEvent::Paused { reason, .. } => {
-                self.begin(None, Activity::Pause, at);
+                self.begin_span(None, Activity::Pause, at);
                 if let Some(span) = self.spans.last_mut() {
-                    pause(reason).clone_into(&mut span.summary);
+                    pause_summary(reason).clone_into(&mut span.summary);
                 }
             }
-            LifecycleEvent::Resumed { by, .. } => self.resume(by, at),
+            LifecycleEvent::Resumed { by, .. } => self.fold_resumed(by, at),
             LifecycleEvent::UndoRequested { by, .. } => {
                 let summary = format!("it had ended; undo asked for by {by}");
                 let from = self.last.unwrap_or(at);
@@ -159,7 +161,7 @@ impl Timeline {
                     summary,
                 });
             }
-            LifecycleEvent::RunEnded { .. } => self.end(None, at, SpanEnd::Good, ""),
+            LifecycleEvent::RunEnded { .. } => self.end_span(None, at, SpanEnd::Good, ""),
             LifecycleEvent::RunStarted { .. }
             | LifecycleEvent::LockWaiting { .. }
             | LifecycleEvent::WindowChecked { .. }
@@ -176,18 +178,18 @@ impl Timeline {
     fn fold_step(&mut self, step: &StepId, event: &StepEvent, at: Timestamp) {
         match event {
             StepEvent::Items(ItemsEvent::Listed { .. } | ItemsEvent::GroupBegan { .. }) => {
-                self.begin(Some(step), Activity::Group, at);
+                self.begin_span(Some(step), Activity::Group, at);
             }
             StepEvent::Items(ItemsEvent::Ended { result, then }) => {
                 self.end_attempt(step, result, *then, at);
             }
             StepEvent::Approval(event) => self.fold_approval(step, event, at),
             StepEvent::Manual(ManualEvent::Asked { instructions, .. }) => {
-                self.begin(Some(step), Activity::Person, at);
-                self.say(step, instructions.lines().next().unwrap_or_default());
+                self.begin_span(Some(step), Activity::Person, at);
+                self.set_summary(step, instructions.lines().next().unwrap_or_default());
             }
             StepEvent::Manual(ManualEvent::Answered { by, .. }) => {
-                self.end(Some(step), at, SpanEnd::Good, &format!("answered by {by}"));
+                self.end_span(Some(step), at, SpanEnd::Good, &format!("answered by {by}"));
             }
             StepEvent::Attempt(event) => self.fold_attempt(step, event, at),
             StepEvent::Undo(event) => self.fold_undo(step, event, at),
@@ -199,16 +201,16 @@ impl Timeline {
         match event {
             ApprovalEvent::Asked { proposal, .. } => {
                 // Asked again, because what it would do has changed.
-                self.end(Some(step), at, SpanEnd::CutOff, "its plan changed");
-                self.begin(Some(step), Activity::Approval, at);
-                self.say(step, &format!("would: {}", proposal.summary));
+                self.end_span(Some(step), at, SpanEnd::CutOff, "its plan changed");
+                self.begin_span(Some(step), Activity::Approval, at);
+                self.set_summary(step, &format!("would: {}", proposal.summary));
             }
             ApprovalEvent::Given { by, verdict: ApprovalVerdict::Approved, .. } => {
-                self.end(Some(step), at, SpanEnd::Good, &format!("approved by {by}"));
+                self.end_span(Some(step), at, SpanEnd::Good, &format!("approved by {by}"));
             }
             ApprovalEvent::Given { by, verdict: ApprovalVerdict::Rejected { reason }, .. } => {
                 let summary = format!("rejected by {by}: {reason}");
-                self.end(Some(step), at, SpanEnd::Failed, &summary);
+                self.end_span(Some(step), at, SpanEnd::Failed, &summary);
             }
         }
     }
@@ -216,11 +218,11 @@ impl Timeline {
     fn fold_attempt(&mut self, step: &StepId, event: &AttemptEvent, at: Timestamp) {
         match event {
             AttemptEvent::Started { attempt, .. } => {
-                self.begin(Some(step), Activity::Attempt(*attempt), at);
+                self.begin_span(Some(step), Activity::Attempt(*attempt), at);
             }
             AttemptEvent::Refused { attempt, fault, .. } => {
-                self.begin(Some(step), Activity::Attempt(*attempt), at);
-                self.end(Some(step), at, SpanEnd::Failed, &fault.message);
+                self.begin_span(Some(step), Activity::Attempt(*attempt), at);
+                self.end_span(Some(step), at, SpanEnd::Failed, &fault.message);
             }
             AttemptEvent::Ended { result, then, .. } => self.end_attempt(step, result, *then, at),
             AttemptEvent::Recovered { .. } => {}
@@ -234,32 +236,34 @@ impl Timeline {
         then: AfterAttempt,
         at: Timestamp,
     ) {
-        let (end, summary) = outcome(result);
-        // Not yet as it should be is no failure.
+        let (end, summary) = attempt_end(result);
+        // A poll whose condition does not hold yet has not failed.
         let end = if matches!(then, AfterAttempt::Poll { .. }) { SpanEnd::Warned } else { end };
-        self.end(Some(step), at, end, summary);
+        self.end_span(Some(step), at, end, summary);
     }
 
     fn fold_undo(&mut self, step: &StepId, event: &UndoEvent, at: Timestamp) {
         match event {
             UndoEvent::Started { attempt } => {
-                self.begin(Some(step), Activity::Undo(*attempt), at);
+                self.begin_span(Some(step), Activity::Undo(*attempt), at);
             }
             UndoEvent::Ended { result: UndoResult::Done { summary }, .. } => {
-                self.end(Some(step), at, SpanEnd::Good, summary);
+                self.end_span(Some(step), at, SpanEnd::Good, summary);
             }
             UndoEvent::Ended { result: UndoResult::Failed { fault }, .. } => {
-                self.end(Some(step), at, SpanEnd::Failed, &fault.message);
+                self.end_span(Some(step), at, SpanEnd::Failed, &fault.message);
             }
             UndoEvent::Checked { finding } => match finding {
                 UndoFinding::Restored | UndoFinding::TookEffect { .. } => {}
-                UndoFinding::Drifted { .. } => self.blame(step, "after it, it was not as before"),
-                UndoFinding::Unknown { fault } => self.blame(step, &fault.message),
+                UndoFinding::Drifted { .. } => {
+                    self.mark_failed(step, "after it, it was not as before");
+                }
+                UndoFinding::Unknown { fault } => self.mark_failed(step, &fault.message),
             },
         }
     }
 
-    fn begin(&mut self, step: Option<&StepId>, activity: Activity, from: Timestamp) {
+    fn begin_span(&mut self, step: Option<&StepId>, activity: Activity, from: Timestamp) {
         let step = step.map(ToString::to_string);
         self.spans.push(TimelineSpan {
             step,
@@ -271,21 +275,21 @@ impl Timeline {
         });
     }
 
-    fn open(&mut self, step: Option<&StepId>) -> Option<&mut TimelineSpan> {
-        let of_step = |span: &&mut TimelineSpan| {
+    fn open_span(&mut self, step: Option<&StepId>) -> Option<&mut TimelineSpan> {
+        let is_of_step = |span: &&mut TimelineSpan| {
             span.step.as_deref() == step.map(StepId::as_str) && span.end == SpanEnd::Open
         };
-        self.spans.iter_mut().rev().find(of_step)
+        self.spans.iter_mut().rev().find(is_of_step)
     }
 
-    fn say(&mut self, step: &StepId, summary: &str) {
-        if let Some(span) = self.open(Some(step)) {
+    fn set_summary(&mut self, step: &StepId, summary: &str) {
+        if let Some(span) = self.open_span(Some(step)) {
             summary.clone_into(&mut span.summary);
         }
     }
 
-    fn end(&mut self, step: Option<&StepId>, at: Timestamp, end: SpanEnd, summary: &str) {
-        if let Some(span) = self.open(step) {
+    fn end_span(&mut self, step: Option<&StepId>, at: Timestamp, end: SpanEnd, summary: &str) {
+        if let Some(span) = self.open_span(step) {
             (span.to, span.end) = (Some(at), end);
             if !summary.is_empty() {
                 summary.clone_into(&mut span.summary);
@@ -293,8 +297,8 @@ impl Timeline {
         }
     }
 
-    /// The last span of a step must be shown as failed after all.
-    fn blame(&mut self, step: &StepId, why: &str) {
+    /// Marks the last span of a step as failed, because of something observed after its end.
+    fn mark_failed(&mut self, step: &StepId, why: &str) {
         if let Some(span) =
             self.spans.iter_mut().rev().find(|span| span.step.as_deref() == Some(step.as_str()))
         {
@@ -303,11 +307,11 @@ impl Timeline {
         }
     }
 
-    /// Notes that the run was resumed. What was under way when its process died has no known end; a
-    /// person's answer is still awaited.
-    fn resume(&mut self, by: &str, at: Timestamp) {
+    /// Notes that the run was resumed. An attempt that was under way when its process died was cut
+    /// off; an approval or answer is still awaited.
+    fn fold_resumed(&mut self, by: &str, at: Timestamp) {
         let last = self.last;
-        let paused = self.open(None).is_some();
+        let paused = self.open_span(None).is_some();
         for span in self.spans.iter_mut().filter(|span| span.end == SpanEnd::Open) {
             match span.activity {
                 Activity::Attempt(_) | Activity::Undo(_) | Activity::Notification => {
@@ -331,7 +335,7 @@ impl Timeline {
     }
 }
 
-fn outcome(result: &AttemptResult) -> (SpanEnd, &str) {
+fn attempt_end(result: &AttemptResult) -> (SpanEnd, &str) {
     match result {
         AttemptResult::Succeeded { outcome: Outcome::Pass, summary, .. } => {
             (SpanEnd::Good, summary)
@@ -345,7 +349,7 @@ fn outcome(result: &AttemptResult) -> (SpanEnd, &str) {
     }
 }
 
-fn pause(reason: &PauseReason) -> &'static str {
+fn pause_summary(reason: &PauseReason) -> &'static str {
     match reason {
         PauseReason::UnknownOutcome { .. } => "an outcome is unknown",
         PauseReason::Approval { .. } => "waits for approval",

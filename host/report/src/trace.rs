@@ -1,8 +1,7 @@
-//! A run as a trace: what `OpenTelemetry` calls spans, with the names, parents and attributes that
-//! they have there.
+//! A run as a trace of `OpenTelemetry`: spans with names, parents and attributes.
 //!
-//! Inputs, outputs and texts of plugins are not part of it: a tracing backend is read by more
-//! people than a journal.
+//! Inputs, outputs and texts of plugins are left out, because more people read a tracing backend
+//! than a journal.
 
 use crate::summary::{StepSummary, Summary};
 use crate::timeline::{Activity, SpanEnd, TimelineSpan};
@@ -13,27 +12,27 @@ use runbook_engine::RunEnd;
 /// A span of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSpan {
-    /// Stable: the same for the same span, however often it is sent.
+    /// The id of the span. It is the same each time that the trace is sent.
     pub id: u64,
-    /// The span that it is part of; `None` for the run.
+    /// The id of the span that it is part of; `None` for the run.
     pub parent: Option<u64>,
-    /// What it is called.
+    /// The name of the span, such as `backup: attempt 1`.
     pub name: String,
     /// When it began.
     pub from: Timestamp,
-    /// When it ended; the same as `from` if nobody knows.
+    /// When it ended; the same as `from` if that is not known.
     pub to: Timestamp,
-    /// What is known of it, by the names of `OpenTelemetry`'s conventions where there are any.
+    /// Its attributes. Names follow `OpenTelemetry`'s conventions where there are any.
     pub attributes: Vec<(&'static str, String)>,
-    /// Why it failed, in one word; `None` if it did not.
+    /// Why it failed, in a word or two such as `timeout`; `None` if it did not fail.
     pub error: Option<String>,
 }
 
-/// The trace of a run that has ended; `None` while it goes on. Its id is the run's.
+/// The trace of a run that has ended; `None` if it has not. The id of the trace is the run's.
 pub fn trace(summary: &Summary) -> Option<Vec<TraceSpan>> {
     let (ended, end) = (summary.ended?, summary.end?);
-    let root = id(&summary.run, "run");
-    let failed = match end {
+    let root = span_id(&summary.run, "run");
+    let error = match end {
         RunEnd::Succeeded | RunEnd::SucceededWithWarnings => None,
         RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone | RunEnd::Dirty => {
             Some(summary.state.clone())
@@ -56,19 +55,20 @@ pub fn trace(summary: &Summary) -> Option<Vec<TraceSpan>> {
         from: summary.started,
         to: ended,
         attributes,
-        error: failed,
+        error,
     }];
-    spans.extend(summary.timeline.spans().iter().map(|span| of_span(summary, root, span)));
+    spans.extend(summary.timeline.spans().iter().map(|span| trace_span(summary, root, span)));
     Some(spans)
 }
 
-fn of_span(summary: &Summary, root: u64, span: &TimelineSpan) -> TraceSpan {
+fn trace_span(summary: &Summary, root: u64, span: &TimelineSpan) -> TraceSpan {
     let step = span.step.as_ref().and_then(|id| summary.steps.iter().find(|step| step.id == *id));
-    let what = span.activity.text();
-    let name = span.step.as_ref().map_or_else(|| what.clone(), |step| format!("{step}: {what}"));
+    let activity = span.activity.text();
+    let name =
+        span.step.as_ref().map_or_else(|| activity.clone(), |step| format!("{step}: {activity}"));
     let mut attributes =
-        vec![("runbook.activity", what), ("runbook.outcome", span.end.word().to_owned())];
-    attributes.extend(step.into_iter().flat_map(of_step));
+        vec![("runbook.activity", activity), ("runbook.outcome", span.end.word().to_owned())];
+    attributes.extend(step.into_iter().flat_map(step_attributes));
     let error = match span.end {
         SpanEnd::Open | SpanEnd::Good | SpanEnd::Warned => None,
         SpanEnd::Failed => Some(
@@ -77,9 +77,9 @@ fn of_span(summary: &Summary, root: u64, span: &TimelineSpan) -> TraceSpan {
         ),
         SpanEnd::CutOff => Some("cut off".to_owned()),
     };
-    let parent = parent(summary, span).map_or(root, |group| id(&summary.run, &group));
+    let parent = parent_key(summary, span).map_or(root, |group| span_id(&summary.run, &group));
     TraceSpan {
-        id: id(&summary.run, &key(span)),
+        id: span_id(&summary.run, &span_key(span)),
         parent: Some(parent),
         name,
         from: span.from,
@@ -89,7 +89,7 @@ fn of_span(summary: &Summary, root: u64, span: &TimelineSpan) -> TraceSpan {
     }
 }
 
-fn of_step(step: &StepSummary) -> Vec<(&'static str, String)> {
+fn step_attributes(step: &StepSummary) -> Vec<(&'static str, String)> {
     vec![
         ("runbook.step.id", step.id.clone()),
         ("runbook.step.uses", step.uses.clone()),
@@ -97,20 +97,23 @@ fn of_step(step: &StepSummary) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The span of the nested file, or of the list, that a step is part of: `restore.backup` of
-/// `restore`, `vacuum[orders]` of `vacuum`.
-fn parent(summary: &Summary, span: &TimelineSpan) -> Option<String> {
+/// The key of the span of the group that a step is part of: that of `restore` for
+/// `restore.backup`, that of `vacuum` for `vacuum[orders]`.
+fn parent_key(summary: &Summary, span: &TimelineSpan) -> Option<String> {
     let step = span.step.as_deref()?;
     let groups = summary.timeline.spans().iter().filter(|group| group.activity == Activity::Group);
-    let holds = |group: &&TimelineSpan| {
-        let rest = group.step.as_deref().and_then(|of| step.strip_prefix(of));
+    let contains_step = |group: &&TimelineSpan| {
+        let rest = group.step.as_deref().and_then(|group_id| step.strip_prefix(group_id));
         rest.is_some_and(|rest| rest.starts_with(['.', '[']))
     };
-    groups.filter(holds).max_by_key(|group| group.step.as_ref().map(String::len)).map(key)
+    groups
+        .filter(contains_step)
+        .max_by_key(|group| group.step.as_ref().map(String::len))
+        .map(span_key)
 }
 
-/// What tells a span of a run from every other.
-fn key(span: &TimelineSpan) -> String {
+/// A text that identifies a span within a run.
+fn span_key(span: &TimelineSpan) -> String {
     format!(
         "{}\n{}\n{}",
         span.step.as_deref().unwrap_or_default(),
@@ -119,9 +122,9 @@ fn key(span: &TimelineSpan) -> String {
     )
 }
 
-/// Never 0, which stands for no span.
-fn id(run: &str, what: &str) -> u64 {
-    let digest = Digest::of(format!("{run}\n{what}").as_bytes());
+/// The id of the span with this key. It is never 0, which stands for no span.
+fn span_id(run: &str, key: &str) -> u64 {
+    let digest = Digest::of(format!("{run}\n{key}").as_bytes());
     let hex =
         digest.as_str().trim_start_matches("sha256:").get(..16).unwrap_or_default().to_owned();
     u64::from_str_radix(&hex, 16).unwrap_or(1).max(1)

@@ -1,9 +1,10 @@
-//! Wraps and cuts text to the width of a terminal.
+//! Wraps and truncates text to the width of a terminal.
 
 use textwrap::{Options, WordSeparator, WordSplitter};
 use unicode_width::UnicodeWidthStr as _;
 
-/// The least width of a column in which text is wrapped.
+/// The least width of the last column. If it would be narrower, the rest of a line is indented
+/// instead.
 const MIN_COLUMN_WIDTH: usize = 24;
 
 /// Wraps a text so that no line is wider than `columns` on a terminal. The rest of a line continues
@@ -15,7 +16,7 @@ pub fn wrap_to_width(text: &str, columns: usize) -> String {
 }
 
 /// The beginning of a text on one line, at most `columns` wide, with `…` in place of the rest.
-pub fn cut(text: &str, columns: usize) -> String {
+pub fn truncate_to_width(text: &str, columns: usize) -> String {
     let one_line = text.replace(char::is_control, " ");
     if one_line.width() <= columns {
         return one_line;
@@ -39,20 +40,21 @@ fn fit_line(line: &str, columns: usize) -> String {
     if line.width() <= columns {
         return line.to_owned();
     }
-    let below = " ".repeat(hanging(line, columns));
+    let indent = " ".repeat(hanging_indent(line, columns));
     let options = Options::new(columns)
-        .subsequent_indent(&below)
+        .subsequent_indent(&indent)
         .break_words(false)
         .word_separator(WordSeparator::AsciiSpace)
         .word_splitter(WordSplitter::NoHyphenation);
-    let whole = join_commands(line);
-    textwrap::wrap(&whole, options).join("\n").replace(NO_BREAK_SPACE, " ")
+    let protected = protect_commands(line);
+    textwrap::wrap(&protected, options).join("\n").replace(NO_BREAK_SPACE, " ")
 }
 
-/// Stands for a space that must not be broken; no text of ours has it.
+/// Stands for a space at which a line is not broken. The texts of reports do not contain it.
 const NO_BREAK_SPACE: &str = "\u{a0}";
 
-fn join_commands(line: &str) -> String {
+/// Replaces the spaces between backticks, so that no line is broken within a command.
+fn protect_commands(line: &str) -> String {
     let parts = line.split('`').enumerate();
     let joined =
         parts.map(
@@ -63,22 +65,22 @@ fn join_commands(line: &str) -> String {
     joined.collect::<Vec<_>>().join("`")
 }
 
-/// The column in which the rest of a line continues: that of its last cell (cells are two spaces
-/// apart), if enough room is left there.
-fn hanging(line: &str, columns: usize) -> usize {
+/// The column in which the rest of a wrapped line continues: that of its last cell (cells are two
+/// spaces apart), if enough room is left there.
+fn hanging_indent(line: &str, columns: usize) -> usize {
     let indent = line.width() - line.trim_start().width();
-    let room = |start: &usize| *start + MIN_COLUMN_WIDTH <= columns;
+    let leaves_room = |start: &usize| *start + MIN_COLUMN_WIDTH <= columns;
     let cells = line.match_indices("  ").filter_map(|(at, _)| {
         let rest = &line[at..];
         let start = line[..at].width() + rest.width() - rest.trim_start().width();
         (at > indent && !rest.trim_start().is_empty()).then_some(start)
     });
-    cells.filter(room).max().unwrap_or(indent + 4)
+    cells.filter(leaves_room).max().unwrap_or(indent + 4)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, wrap_to_width};
+    use super::{truncate_to_width, wrap_to_width};
     use unicode_width::UnicodeWidthStr as _;
 
     #[test]
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_cell_goes_on_below_itself() {
+    fn a_wrapped_line_continues_below_its_last_cell() {
         let line = "✗ none-lost  failed  2 ms  `n` of the first row is 998, expected 1000";
         assert_eq!(
             wrap_to_width(line, 60),
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_characters_count_as_wide_as_they_are() {
+    fn wide_characters_are_counted_with_their_width() {
         let wrapped = wrap_to_width(
             "✗ 確認  failed  注文 の 件数 が 違います 注文 の 件数 が 違います 注文 の 件数",
             40,
@@ -124,13 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_to_break_is_left_whole() {
+    fn a_long_word_is_not_broken() {
         let digest = format!("digest  sha256:{}", "0".repeat(64));
         assert!(wrap_to_width(&digest, 40).contains(&"0".repeat(64)));
     }
 
     #[test]
-    fn what_is_cut_is_never_wider_than_it_may_be() {
+    fn truncated_text_is_never_wider_than_the_limit() {
         for text in [
             "",
             "short",
@@ -139,18 +141,21 @@ mod tests {
             "two\nlines\tand \u{1b}[1m more",
         ] {
             for columns in 0..40 {
-                let kept = cut(text, columns);
+                let kept = truncate_to_width(text, columns);
                 assert!(
                     kept.width() <= columns && !kept.contains(char::is_control),
                     "{columns}: {kept:?}"
                 );
             }
         }
-        assert_eq!((cut("abcdef", 6), cut("abcdef", 5)), ("abcdef".to_owned(), "abcd…".to_owned()));
+        assert_eq!(
+            (truncate_to_width("abcdef", 6), truncate_to_width("abcdef", 5)),
+            ("abcdef".to_owned(), "abcd…".to_owned())
+        );
     }
 
     #[test]
-    fn a_terminal_of_a_few_columns_is_no_panic() {
+    fn wrapping_to_a_few_columns_does_not_panic() {
         for columns in 0..12 {
             let _ = wrap_to_width("  ✗ none-lost  failed  `a b c` 日本 d", columns);
         }

@@ -3,13 +3,13 @@
 
 mod support;
 
-use runbook_report::{FORMATS, Summary, lines, render};
+use runbook_report::{FORMATS, Summary, record_lines, render};
 use serde_json::{Value, json};
 use support::{records, summary};
 
-/// In every format that is for people or programs, as plain text.
-fn everywhere(summary: &Summary) -> Vec<(String, String)> {
-    let plain = |text: String| {
+/// The report in every format, as plain text without escapes and markup, by the name of the format.
+fn all_formats(summary: &Summary) -> Vec<(String, String)> {
+    let without_markup = |text: String| {
         let parts = [
             ("\\", ""),
             ("&quot;", "\""),
@@ -29,11 +29,11 @@ fn everywhere(summary: &Summary) -> Vec<(String, String)> {
     };
     FORMATS
         .iter()
-        .map(|(format, name, ..)| ((*name).to_owned(), plain(render(*format, summary))))
+        .map(|(format, name, ..)| ((*name).to_owned(), without_markup(render(*format, summary))))
         .collect()
 }
 
-fn started(section: &str) -> Vec<Value> {
+fn start_events(section: &str) -> Vec<Value> {
     let step = |id: &str, section: &str| {
         json!({ "id": id, "title": id, "section": section,
         "uses": "u", "digest": "d" })
@@ -45,7 +45,7 @@ fn started(section: &str) -> Vec<Value> {
     ]
 }
 
-fn attempt(step: &str, undo: &str) -> [Value; 2] {
+fn attempt_events(step: &str, undo: &str) -> [Value; 2] {
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
     let result = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {},
         "changed": true, "measurements": [], "cases": [] });
@@ -57,46 +57,50 @@ fn attempt(step: &str, undo: &str) -> [Value; 2] {
     ]
 }
 
-fn cancelled() -> Value {
+fn cancel_event() -> Value {
     json!({ "of": "run", "type": "cancel-requested", "by": "ada@desk" })
 }
 
 #[test]
-fn a_cancel_says_what_it_means_where_the_run_is() {
-    let mut events = [started("finally"), attempt("pay", "auto").to_vec()].concat();
-    let told = |events: &[Value]| {
-        let all = [events, &[cancelled()]].concat();
-        let line = lines(&summary(&all), records(&all).last().unwrap()).remove(0).text;
+fn the_line_about_a_cancel_depends_on_how_far_the_run_is() {
+    let mut events = [start_events("finally"), attempt_events("pay", "auto").to_vec()].concat();
+    let last_line_and_summary = |events: &[Value]| {
+        let all = [events, &[cancel_event()]].concat();
+        let line = record_lines(&summary(&all), records(&all).last().unwrap()).remove(0).text;
         (line, summary(&all))
     };
-    assert!(told(&events).0.starts_with("ada@desk cancels the run: running steps are stopped"));
+    assert!(
+        last_line_and_summary(&events)
+            .0
+            .starts_with("ada@desk cancels the run: running steps are stopped")
+    );
     let mut undoing = events.clone();
     undoing.push(json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" },
         "order": ["pay"] }));
-    assert!(told(&undoing).0.contains("being undone already"));
+    assert!(last_line_and_summary(&undoing).0.contains("being undone already"));
     events.push(json!({ "of": "run", "type": "finally-began", "end": "succeeded", "cause": null }));
-    let (line, _) = told(&events);
+    let (line, _) = last_line_and_summary(&events);
     assert!(line.contains("too late") && line.contains("runbook show 0190aa11-22bb"), "{line}");
     events.extend([
-        cancelled(),
+        cancel_event(),
         json!({ "of": "run", "type": "run-ended", "end": "succeeded", "cause": null }),
     ]);
     let summary = summary(&events);
-    for (format, text) in everywhere(&summary) {
+    for (format, text) in all_formats(&summary) {
         if format != "junit" {
-            let late = if format == "json" { "\"while_it\": \"finally\"" } else { "too late" };
-            assert!(text.contains(late) && text.contains("ada@desk"), "{format}: {text}");
+            let expected = if format == "json" { "\"progress\": \"finally\"" } else { "too late" };
+            assert!(text.contains(expected) && text.contains("ada@desk"), "{format}: {text}");
             assert!(text.contains("runbook undo 0190aa11-22bb"), "{format}: {text}");
         }
     }
 }
 
 #[test]
-fn a_run_that_is_being_cancelled_and_waits_for_a_decision_says_so_with_what_each_answer_means() {
-    let mut events = started("step");
-    events.push(attempt("pay", "explicit")[0].clone());
+fn a_cancelled_run_that_waits_for_a_decision_shows_what_each_answer_means() {
+    let mut events = start_events("step");
+    events.push(attempt_events("pay", "explicit")[0].clone());
     events.push(json!({ "of": "run", "type": "resumed", "by": "b" }));
-    events.push(cancelled());
+    events.push(cancel_event());
     events.push(json!({ "of": "step", "type": "recovered", "step": "pay", "attempt": 1,
         "decision": { "type": "ask-operator", "known": "k", "before": null, "now": null } }));
     events.push(json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" },
@@ -104,17 +108,17 @@ fn a_run_that_is_being_cancelled_and_waits_for_a_decision_says_so_with_what_each
     events.push(json!({ "of": "run", "type": "paused",
         "reason": { "type": "unknown-outcome", "steps": ["pay"] } }));
     let summary = summary(&events);
-    for (format, text) in everywhere(&summary) {
+    for (format, text) in all_formats(&summary) {
         assert!(
             text.contains("it is being undone (ada@desk cancelled it at 2026-01-01 10:00:00 UTC)"),
             "{format}: {text}"
         );
     }
     // What has not begun never will.
-    for (format, text) in everywhere(&summary) {
+    for (format, text) in all_formats(&summary) {
         assert!(!text.contains("pending"), "{format}: {text}");
     }
-    let next = summary.to_continue.as_deref().unwrap();
+    let next = summary.next_action.as_deref().unwrap();
     assert!(
         next.contains("it happened; its undo runs") && next.contains("nothing of it is undone"),
         "{next}"
@@ -123,7 +127,7 @@ fn a_run_that_is_being_cancelled_and_waits_for_a_decision_says_so_with_what_each
 }
 
 #[test]
-fn what_always_runs_is_no_part_of_the_account_and_every_end_names_it_and_who_was_not_told() {
+fn every_end_names_changes_by_finally_and_unsent_notifications_apart_from_those_of_steps() {
     let fault =
         json!({ "class": "timeout", "code": "c", "message": "no answer", "effect": "possible" });
     for (end, cause) in [
@@ -131,21 +135,21 @@ fn what_always_runs_is_no_part_of_the_account_and_every_end_names_it_and_who_was
         ("failed-clean", json!({ "type": "timeout" })),
         ("dirty", json!({ "type": "step", "step": "pay" })),
     ] {
-        let mut events = started("finally");
-        let irreversible = attempt("pay", "irreversible");
+        let mut events = start_events("finally");
+        let irreversible = attempt_events("pay", "irreversible");
         if end == "dirty" {
             events.extend(irreversible);
         }
         events.push(json!({ "of": "run", "type": "finally-began", "end": end, "cause": cause }));
-        events.extend(attempt("tell", "not-needed"));
+        events.extend(attempt_events("tell", "not-needed"));
         events.push(json!({ "of": "notify", "type": "notify-started", "notify": "notify/1",
             "on": "dirty" }));
         events.push(json!({ "of": "notify", "type": "notify-ended", "notify": "notify/1",
             "on": "dirty", "fault": fault }));
         events.push(json!({ "of": "run", "type": "run-ended", "end": end, "cause": cause }));
         let summary = summary(&events);
-        assert!(!summary.account().changed.contains(&"tell".into()), "{end}");
-        for (format, text) in everywhere(&summary) {
+        assert!(!summary.remaining_changes().changed.contains(&"tell".into()), "{end}");
+        for (format, text) in all_formats(&summary) {
             if format == "junit" && end == "succeeded-with-warnings" {
                 continue;
             }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 /// Values that a schema allows: each alternative is in one of them.
 fn values(root: &Value, node: &Value) -> Vec<Value> {
-    let Some(alternatives) = alternatives(root, node) else { return simple(root, node) };
+    let Some(alternatives) = alternatives(root, node) else { return plain_values(root, node) };
     // Beside the alternatives stand the fields that all of them have.
     if !node["properties"].is_object() {
         return alternatives;
     }
-    alternatives.iter().map(|form| merged(&objects(root, node)[0], form)).collect()
+    alternatives.iter().map(|form| merge(&objects(root, node)[0], form)).collect()
 }
 
 fn alternatives(root: &Value, node: &Value) -> Option<Vec<Value>> {
@@ -27,7 +27,7 @@ fn alternatives(root: &Value, node: &Value) -> Option<Vec<Value>> {
     Some(forms.iter().flat_map(|form| values(root, form)).collect())
 }
 
-fn simple(root: &Value, node: &Value) -> Vec<Value> {
+fn plain_values(root: &Value, node: &Value) -> Vec<Value> {
     if let Some(constant) = node.get("const") {
         return vec![constant.clone()];
     }
@@ -37,16 +37,16 @@ fn simple(root: &Value, node: &Value) -> Vec<Value> {
     match &node["type"] {
         Value::Array(types) => types
             .iter()
-            .flat_map(|one| of_type(root, node, one.as_str().unwrap_or_default()))
+            .flat_map(|one| values_of_type(root, node, one.as_str().unwrap_or_default()))
             .collect(),
-        Value::String(one) => of_type(root, node, one),
+        Value::String(one) => values_of_type(root, node, one),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
             vec![json!({ "any": [1, "value"] })]
         }
     }
 }
 
-fn of_type(root: &Value, node: &Value, name: &str) -> Vec<Value> {
+fn values_of_type(root: &Value, node: &Value, name: &str) -> Vec<Value> {
     match (name, node["format"].as_str()) {
         ("string", Some("date-time")) => vec![json!("2026-11-21T16:00:00Z")],
         ("string", Some("uuid")) => vec![json!("01a1fec1-e55e-7000-8000-000000000000")],
@@ -69,7 +69,7 @@ fn of_type(root: &Value, node: &Value, name: &str) -> Vec<Value> {
     }
 }
 
-fn merged(one: &Value, other: &Value) -> Value {
+fn merge(one: &Value, other: &Value) -> Value {
     let fields = [one, other].into_iter().filter_map(Value::as_object).flatten();
     Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
@@ -80,7 +80,7 @@ fn objects(root: &Value, node: &Value) -> Vec<Value> {
     let empty = Map::new();
     let properties = node["properties"].as_object().unwrap_or(&empty);
     let all: Vec<(&String, Vec<Value>)> =
-        properties.iter().map(|(name, below)| (name, values(root, below))).collect();
+        properties.iter().map(|(name, property)| (name, values(root, property))).collect();
     let first: Map<String, Value> =
         all.iter().map(|(name, values)| ((*name).clone(), values[0].clone())).collect();
     let mut objects = vec![Value::Object(first.clone())];
@@ -110,11 +110,11 @@ fn every_kind_of_event_is_written_as_its_schema_says() {
         for since in [None, Some(Duration::from_millis(12))] {
             let line = runbook_report::event_line(run, &record, since);
             assert!(!line.contains('\n'), "one line: {line}");
-            let written: Value = serde_json::from_str(&line).expect("JSON");
-            let wrong: Vec<_> =
-                validator.iter_errors(&written).map(|error| error.to_string()).collect();
-            assert!(wrong.is_empty(), "{wrong:?} in {line}");
-            assert_eq!(written["event"]["type"], event["type"]);
+            let parsed_line: Value = serde_json::from_str(&line).expect("JSON");
+            let errors: Vec<_> =
+                validator.iter_errors(&parsed_line).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{errors:?} in {line}");
+            assert_eq!(parsed_line["event"]["type"], event["type"]);
             kinds.insert(event["type"].as_str().expect("it has a type").to_owned());
         }
     }
@@ -131,16 +131,16 @@ fn every_kind_of_event_is_written_as_its_schema_says() {
     assert!(all.iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
     assert_eq!(kinds.len(), 33, "{kinds:?} of {text}");
     // What is not an event is refused: the schema says something.
-    let good: Value = json!({ "format": 1, "run": run, "seq": 0, "at": "2026-11-21T16:00:00Z", "monotonic_ms": null, "event": { "of": "run", "type": "verify-began" } });
-    assert!(validator.is_valid(&good));
-    for (field, bad) in [
+    let valid_line: Value = json!({ "format": 1, "run": run, "seq": 0, "at": "2026-11-21T16:00:00Z", "monotonic_ms": null, "event": { "of": "run", "type": "verify-began" } });
+    assert!(validator.is_valid(&valid_line));
+    for (field, invalid_value) in [
         ("event", json!({ "type": "verify-begun" })),
         ("event", json!({})),
         ("seq", json!(-1)),
         ("format", json!(2)),
     ] {
-        let mut line = good.clone();
-        line[field] = bad;
+        let mut line = valid_line.clone();
+        line[field] = invalid_value;
         assert!(!validator.is_valid(&line), "{line}");
     }
 }

@@ -14,26 +14,28 @@ fn records(events: &[(&str, serde_json::Value)]) -> Vec<Record> {
     events.iter().enumerate().map(record).collect()
 }
 
-fn started(step: &str, attempt: u32) -> serde_json::Value {
+fn attempt_started(step: &str, attempt: u32) -> serde_json::Value {
     json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": attempt, "input": {},
         "input_digest": "sha256:0", "proposal": null, "undo": "not-needed" })
 }
 
-fn ended(step: &str, attempt: u32, summary: &str) -> serde_json::Value {
+fn attempt_ended(step: &str, attempt: u32, summary: &str) -> serde_json::Value {
     let result = json!({ "type": "succeeded", "outcome": "pass", "summary": summary, "output": null,
         "changed": false });
     json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": attempt,
         "result": result, "then": { "type": "final" }, "duration_ms": 1 })
 }
 
-fn one(spans: &[TimelineSpan]) -> Vec<(Option<&str>, Activity, SpanEnd)> {
+fn span_facts(spans: &[TimelineSpan]) -> Vec<(Option<&str>, Activity, SpanEnd)> {
     spans.iter().map(|span| (span.step.as_deref(), span.activity, span.end)).collect()
 }
 
 #[test]
 fn an_attempt_is_a_span_from_its_intent_to_its_result() {
-    let timeline =
-        Timeline::of(&records(&[("00:00", started("a", 1)), ("00:02", ended("a", 1, "well"))]));
+    let timeline = Timeline::of(&records(&[
+        ("00:00", attempt_started("a", 1)),
+        ("00:02", attempt_ended("a", 1, "well")),
+    ]));
     let [span] = timeline.spans() else { panic!("one span: {:?}", timeline.spans()) };
     assert_eq!(
         (span.activity, span.end, span.summary.as_str()),
@@ -43,14 +45,14 @@ fn an_attempt_is_a_span_from_its_intent_to_its_result() {
 }
 
 #[test]
-fn what_was_under_way_when_the_process_died_ends_with_its_last_record() {
+fn an_attempt_during_which_the_process_died_ends_with_the_last_record() {
     let resumed = json!({ "of": "run", "type": "resumed", "by": "ada@vm" });
     let records = records(&[
-        ("00:00", started("a", 1)),
-        ("00:01", started("b", 1)),
+        ("00:00", attempt_started("a", 1)),
+        ("00:01", attempt_started("b", 1)),
         ("30:00", resumed),
-        ("30:01", started("a", 2)),
-        ("30:02", ended("a", 2, "well")),
+        ("30:01", attempt_started("a", 2)),
+        ("30:02", attempt_ended("a", 2, "well")),
     ]);
     let timeline = Timeline::of(&records);
     let expected = [
@@ -59,7 +61,7 @@ fn what_was_under_way_when_the_process_died_ends_with_its_last_record() {
         (None, Activity::Dead, SpanEnd::CutOff),
         (Some("a"), Activity::Attempt(2), SpanEnd::Good),
     ];
-    assert_eq!(one(timeline.spans()), expected);
+    assert_eq!(span_facts(timeline.spans()), expected);
     assert_eq!(timeline.spans()[0].to, Some(records[1].at), "nobody knows of anything later");
     assert_eq!(
         timeline.spans()[2].to.unwrap().duration_since(timeline.spans()[2].from).as_secs(),
@@ -68,11 +70,11 @@ fn what_was_under_way_when_the_process_died_ends_with_its_last_record() {
 }
 
 #[test]
-fn a_pause_ends_when_the_run_goes_on() {
+fn a_pause_ends_when_the_run_is_resumed() {
     let paused = json!({ "of": "run", "type": "paused", "reason": { "type": "interrupted" } });
     let resumed = json!({ "of": "run", "type": "resumed", "by": "ada@vm" });
     let timeline = Timeline::of(&records(&[("00:00", paused), ("10:00", resumed)]));
-    assert_eq!(one(timeline.spans()), [(None, Activity::Pause, SpanEnd::Good)]);
+    assert_eq!(span_facts(timeline.spans()), [(None, Activity::Pause, SpanEnd::Good)]);
 }
 
 fn page_of(text: &str, records: &[Record]) -> String {
@@ -87,18 +89,18 @@ fn page_of(text: &str, records: &[Record]) -> String {
 }
 
 #[test]
-fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
+fn no_text_becomes_markup_of_the_page() {
     let hostile = "\"'></td><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\u{1b}[2J";
     let listing = json!([{ "id": hostile, "title": hostile, "section": "step", "uses": hostile,
         "digest": hostile }]);
-    let begun = json!({ "of": "run", "type": "run-started", "runbook": "n", "title": hostile,
+    let run_started = json!({ "of": "run", "type": "run-started", "runbook": "n", "title": hostile,
         "steps": listing, "params": {} });
     let page = page_of(
         hostile,
         &records(&[
-            ("00:00", begun),
-            ("00:00", started(hostile, 1)),
-            ("00:01", ended(hostile, 1, hostile)),
+            ("00:00", run_started),
+            ("00:00", attempt_started(hostile, 1)),
+            ("00:01", attempt_ended(hostile, 1, hostile)),
         ]),
     );
     for part in ["<script", "<img", "onerror=alert(1)>", "\"'>", "\u{1b}"] {
@@ -109,7 +111,7 @@ fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
 }
 
 #[test]
-fn a_night_of_waiting_leaves_room_for_the_work() {
+fn a_long_pause_leaves_most_of_the_timeline_to_the_work() {
     let listing = json!([{ "id": "a", "title": "a", "section": "step", "uses": "test:do",
         "digest": "sha256:0" }]);
     let events = [
@@ -118,12 +120,12 @@ fn a_night_of_waiting_leaves_room_for_the_work() {
             json!({ "of": "run", "type": "run-started", "runbook": "n", "title": "t",
                 "steps": listing, "params": {} }),
         ),
-        ("00:00", started("a", 1)),
-        ("00:10", ended("a", 1, "well")),
+        ("00:00", attempt_started("a", 1)),
+        ("00:10", attempt_ended("a", 1, "well")),
         ("00:10", json!({ "of": "run", "type": "paused", "reason": { "type": "interrupted" } })),
         ("50:00", json!({ "of": "run", "type": "resumed", "by": "ada@vm" })),
-        ("50:00", started("a", 2)),
-        ("50:10", ended("a", 2, "well")),
+        ("50:00", attempt_started("a", 2)),
+        ("50:10", attempt_ended("a", 2, "well")),
     ];
     let page = page_of("t", &records(&events));
     assert!(

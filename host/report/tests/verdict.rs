@@ -1,18 +1,20 @@
-//! No report says that a run, or a check, was a success unless it was: every way in which a run can
-//! stand, in every format.
+//! No report says that a run, or a check, succeeded unless it did: every state of a run, in every
+//! format.
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod support;
 
 use runbook_engine::RunEnd;
 use runbook_engine::model::Criticality;
-use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Warnings};
-use runbook_report::{Execution, FORMATS, Format, RunVerdict, StepStatus, Summary, render};
+use runbook_report::checks::{
+    CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, WarningPolicy,
+};
+use runbook_report::{ExecutionStatus, FORMATS, Format, RunVerdict, StepStatus, Summary, render};
 use serde_json::{Value, json};
 use support::{AT, summary};
 
 /// Two steps that worked.
-fn green() -> Vec<Value> {
+fn succeeded_steps() -> Vec<Value> {
     let step =
         |id: &str| json!({ "id": id, "title": id, "section": "step", "uses": "u", "digest": "d" });
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
@@ -39,12 +41,12 @@ fn is_good(end: RunEnd) -> bool {
     }
 }
 
-/// Runs that stand in each way although all of their steps that ended worked, and whether they
+/// Runs in every state, each with its name and whether it succeeded. All steps that ended have
 /// succeeded.
 fn runs() -> Vec<(String, Summary, bool)> {
     let mut runs = Vec::new();
-    let mut add = |name: String, more: Vec<Value>, good: bool| {
-        runs.push((name, summary(&[green(), more].concat()), good));
+    let mut add = |name: String, further_events: Vec<Value>, has_succeeded: bool| {
+        runs.push((name, summary(&[succeeded_steps(), further_events].concat()), has_succeeded));
     };
     add("running".into(), vec![], false);
     add(
@@ -104,30 +106,33 @@ fn runs() -> Vec<(String, Summary, bool)> {
             json!({ "type": "timeout" }),
             json!({ "type": "requested" }),
         ] {
-            let ended = json!({ "of": "run", "type": "run-ended", "end": end, "cause": cause });
-            add(format!("{end:?} {cause}"), vec![ended.clone()], is_good(end));
-            let asked = json!({ "of": "run", "type": "undo-requested", "by": "b" });
-            add(format!("{end:?} {cause}, then undone"), vec![ended, asked, undo.clone()], false);
+            let run_ended = json!({ "of": "run", "type": "run-ended", "end": end, "cause": cause });
+            add(format!("{end:?} {cause}"), vec![run_ended.clone()], is_good(end));
+            let undo_requested = json!({ "of": "run", "type": "undo-requested", "by": "b" });
+            add(
+                format!("{end:?} {cause}, then undone"),
+                vec![run_ended, undo_requested, undo.clone()],
+                false,
+            );
         }
     }
-    let mut interrupted = summary(&green());
-    interrupted.is_executed(Execution::Nobody, AT.parse().unwrap());
+    let mut interrupted = summary(&succeeded_steps());
+    interrupted.set_execution(ExecutionStatus::Nobody, AT.parse().unwrap());
     runs.push(("interrupted".into(), interrupted, false));
-    let mut executed = summary(&green());
-    executed.is_executed(Execution::By("process 7".into()), AT.parse().unwrap());
+    let mut executed = summary(&succeeded_steps());
+    executed.set_execution(ExecutionStatus::Somebody("process 7".into()), AT.parse().unwrap());
     runs.push(("executed".into(), executed, false));
     runs
 }
 
-/// What CI and monitoring make of a JUnit document: red, or with a test that was not made, or
-/// green.
-fn is_green(junit: &str) -> bool {
+/// Whether CI shows a JUnit document as a success: without failures, errors and skipped tests.
+fn is_success(junit: &str) -> bool {
     junit.contains("failures=\"0\"")
         && junit.contains("errors=\"0\"")
         && !junit.contains("<skipped")
 }
 
-fn says_success(format: Format, text: &str) -> bool {
+fn reports_success(format: Format, text: &str) -> bool {
     match format {
         Format::Text | Format::Markdown => text.contains("Succeeded"),
         Format::Html => text.contains("Succeeded") || text.contains("\"end good\""),
@@ -135,17 +140,21 @@ fn says_success(format: Format, text: &str) -> bool {
             .as_str()
             .unwrap()
             .starts_with("succeeded"),
-        Format::Junit => is_green(text),
+        Format::Junit => is_success(text),
     }
 }
 
 #[test]
 fn no_report_says_success_unless_the_run_succeeded() {
-    for (name, summary, good) in runs() {
-        assert_eq!(summary.verdict() == RunVerdict::Good, good, "{name}");
+    for (name, summary, has_succeeded) in runs() {
+        assert_eq!(summary.verdict() == RunVerdict::Good, has_succeeded, "{name}");
         for (format, format_name, ..) in FORMATS {
             let text = render(*format, &summary);
-            assert_eq!(says_success(*format, &text), good, "{name} as {format_name}:\n{text}");
+            assert_eq!(
+                reports_success(*format, &text),
+                has_succeeded,
+                "{name} as {format_name}:\n{text}"
+            );
         }
     }
 }
@@ -170,7 +179,7 @@ fn a_report_for_ci_is_red_for_what_failed_and_skipped_for_what_waits_with_the_re
 
 #[test]
 fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
-    let begun = [
+    let started_events = [
         json!({ "of": "step", "type": "attempt-ended", "step": "b", "attempt": 1,
             "result": { "type": "failed",
             "fault": { "class": "assertion", "code": "c", "message": "m" }, "outcome": "fail",
@@ -190,33 +199,33 @@ fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
         json!({ "of": "step", "type": "attempt-started", "step": "b", "attempt": 1, "input": {},
             "input_digest": "d", "proposal": null, "undo": "not-needed" }),
     ];
-    for event in begun {
+    for event in started_events {
         for end in ["cancelled", "failed-clean", "dirty", "undone"] {
-            let mut events = green();
+            let mut events = succeeded_steps();
             events.truncate(4);
             events.push(event.clone());
             events.push(json!({ "of": "run", "type": "run-ended", "end": end,
                 "cause": { "type": "cancel" } }));
             for step in &summary(&events).steps {
                 if step.id == "b" && step.attempts > 0 {
-                    // An interrupted look is no finding, whatever it saw so far.
+                    // A check that was interrupted is unknown, whatever it saw before.
                     assert_eq!(
                         CheckResult::of("s", "c", step, Criticality::Critical).health,
                         Health::Unknown,
                         "{event} {end}: {step:?}"
                     );
                 }
-                let open = matches!(
+                let is_open = matches!(
                     step.state,
                     StepStatus::Running | StepStatus::WaitingForPerson | StepStatus::Undoing
                 );
-                assert!(!open, "{event} {end}: {step:?}");
+                assert!(!is_open, "{event} {end}: {step:?}");
             }
         }
     }
 }
 
-fn check_says_success(format: CheckFormat, text: &str) -> bool {
+fn reports_check_success(format: CheckFormat, text: &str) -> bool {
     match format {
         CheckFormat::Table | CheckFormat::Markdown => {
             !text.contains("unknown") && !text.contains("critical")
@@ -226,7 +235,7 @@ fn check_says_success(format: CheckFormat, text: &str) -> bool {
                 && !text.contains("\"unknown\",")
                 && !text.contains("\"critical\",")
         }
-        CheckFormat::Junit => is_green(text),
+        CheckFormat::Junit => is_success(text),
         CheckFormat::Tap => !text.contains("not ok"),
         CheckFormat::Prometheus => {
             text.contains("runbook_check_healthy{suite=\"s\",check=\"c\"} 1")
@@ -236,9 +245,9 @@ fn check_says_success(format: CheckFormat, text: &str) -> bool {
     }
 }
 
-/// Where warnings pass, so that a format that says success too easily is seen.
+/// Checks whose warnings pass, so that a format that reports success too easily fails the test.
 fn checks(results: Vec<CheckResult>) -> Checks {
-    Checks { at: AT.parse().unwrap(), results, warnings: Warnings::Pass }
+    Checks { at: AT.parse().unwrap(), results, warnings: WarningPolicy::Pass }
 }
 
 #[test]
@@ -257,24 +266,27 @@ fn no_format_of_checks_says_healthy_unless_the_check_passed() {
             }
             for (format, format_name) in CHECK_FORMATS {
                 let text = format.render(&checks(vec![result.clone()]));
-                assert!(!check_says_success(*format, &text), "{name} as {format_name}:\n{text}");
+                assert!(!reports_check_success(*format, &text), "{name} as {format_name}:\n{text}");
             }
         }
     }
-    let healthy = CheckResult::of("s", "c", &summary(&green()).steps[0], Criticality::Critical);
+    let healthy =
+        CheckResult::of("s", "c", &summary(&succeeded_steps()).steps[0], Criticality::Critical);
     for (format, format_name) in CHECK_FORMATS {
         let text = format.render(&checks(vec![healthy.clone()]));
-        assert!(check_says_success(*format, &text), "{format_name}:\n{text}");
-        let nothing = format.render(&checks(vec![]));
-        assert!(*format != CheckFormat::Nagios || nothing.starts_with("UNKNOWN"), "{nothing}");
+        assert!(reports_check_success(*format, &text), "{format_name}:\n{text}");
+        let no_checks_text = format.render(&checks(vec![]));
+        assert!(
+            *format != CheckFormat::Nagios || no_checks_text.starts_with("UNKNOWN"),
+            "{no_checks_text}"
+        );
     }
 }
 
 #[test]
-fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_promised_that_there_is_not()
- {
+fn a_possible_change_is_not_reported_as_a_change_and_no_undo_is_offered_that_does_not_exist() {
     let attempt = |undo: &str, result: Value| {
-        let mut events = green();
+        let mut events = succeeded_steps();
         events.truncate(2);
         let proposal = json!({ "effects": [], "summary": "s", "before": null });
         events.push(json!({ "of": "step", "type": "attempt-started", "step": "a", "attempt": 1,
@@ -293,7 +305,7 @@ fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_prom
     let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {},
         "changed": true, "measurements": [], "cases": [] });
     for undo in ["auto", "explicit", "irreversible", "not-needed"] {
-        for (result, sure) in [
+        for (result, is_certain) in [
             (failed("unknown"), false),
             (failed("timeout"), false),
             (failed("invalid"), false),
@@ -302,12 +314,12 @@ fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_prom
             let text = attempt(undo, result);
             assert_eq!(
                 text.contains("Something was changed and not put back (a)"),
-                sure,
+                is_certain,
                 "{undo}: {text}"
             );
             assert_eq!(
                 text.contains("Something may have been changed, and was not put back (a)"),
-                !sure,
+                !is_certain,
                 "{undo}: {text}"
             );
             assert_eq!(
@@ -320,8 +332,8 @@ fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_prom
 }
 
 /// A run with three steps that act, as it ends after its undo.
-fn undone_run(left: &[(&str, &str, &str)]) -> Summary {
-    let mut events = green();
+fn undone_summary(attempts: &[(&str, &str, &str)]) -> Summary {
+    let mut events = succeeded_steps();
     events.truncate(2);
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
     let result = |kind: &str| match kind {
@@ -334,13 +346,13 @@ fn undone_run(left: &[(&str, &str, &str)]) -> Summary {
                 "outcome": null, "output": null, "measurements": [], "cases": [] })
         }
     };
-    for (step, undo, came) in left {
+    for (step, undo, result_kind) in attempts {
         events.push(json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1,
             "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
         events.push(json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1,
-            "result": result(came), "then": { "type": "final" }, "duration_ms": 5 }));
+            "result": result(result_kind), "then": { "type": "final" }, "duration_ms": 5 }));
     }
-    for (step, ..) in left.iter().filter(|(_, undo, _)| *undo == "auto") {
+    for (step, ..) in attempts.iter().filter(|(_, undo, _)| *undo == "auto") {
         events.push(json!({ "of": "step", "type": "undo-started", "step": step, "attempt": 1 }));
         events.push(json!({ "of": "step", "type": "undo-ended", "step": step, "attempt": 1,
             "result": { "type": "done", "summary": "s" }, "then": { "type": "final" },
@@ -352,8 +364,8 @@ fn undone_run(left: &[(&str, &str, &str)]) -> Summary {
 }
 
 #[test]
-fn a_run_that_ends_undone_names_what_has_no_undo() {
-    for (class, sure) in [
+fn the_report_of_an_undone_run_names_the_changes_that_have_no_undo() {
+    for (class, is_certain) in [
         ("done", true),
         ("invalid", false),
         ("unknown", false),
@@ -361,11 +373,11 @@ fn a_run_that_ends_undone_names_what_has_no_undo() {
         ("assertion", false),
     ] {
         for first in ["auto", "irreversible"] {
-            let found = undone_run(&[("a", first, "done"), ("b", "irreversible", class)]);
+            let found = undone_summary(&[("a", first, "done"), ("b", "irreversible", class)]);
             let text = render(Format::Text, &found);
             let is_undone = first == "auto";
             assert_eq!(text.contains("What can be undone is undone"), is_undone, "{class}: {text}");
-            let changed = match (is_undone, sure) {
+            let changed = match (is_undone, is_certain) {
                 (true, false) => "",
                 (true, true) => "What `b` changed stays: the runbook says that it has no undo",
                 (false, true) => {
@@ -376,17 +388,17 @@ fn a_run_that_ends_undone_names_what_has_no_undo() {
             assert!(text.contains(changed), "{class} {first}: {text}");
             assert_eq!(
                 text.contains("What `b` may have changed stays: it has no undo."),
-                !sure,
+                !is_certain,
                 "{class} {first}: {text}"
             );
             let json: Value = serde_json::from_str(&render(Format::Json, &found)).unwrap();
             assert_eq!(
-                json["steps"][1]["left"],
-                if sure { "surely" } else { "perhaps" },
+                json["steps"][1]["remaining_effect"],
+                if is_certain { "surely" } else { "perhaps" },
                 "{class}"
             );
             assert_eq!(
-                json["steps"][0]["left"],
+                json["steps"][0]["remaining_effect"],
                 if is_undone { "nothing" } else { "surely" },
                 "{class}"
             );
@@ -395,8 +407,8 @@ fn a_run_that_ends_undone_names_what_has_no_undo() {
 }
 
 /// A step with two items that were done, and what came of their undos.
-fn items_undone(undos: [Option<&str>; 2]) -> Summary {
-    let mut events = green();
+fn items_undone_summary(undos: [Option<&str>; 2]) -> Summary {
+    let mut events = succeeded_steps();
     events.truncate(2);
     events.push(json!({ "of": "step", "type": "items-listed", "step": "a",
             "items": [{ "key": "1", "value": 1 }, { "key": "2", "value": 2 }] }));
@@ -429,7 +441,7 @@ fn items_undone(undos: [Option<&str>; 2]) -> Summary {
 }
 
 #[test]
-fn what_stands_for_others_is_not_done_when_they_are_undone() {
+fn a_group_is_not_done_when_its_items_are_undone() {
     for (undos, state) in [
         ([None, None], StepStatus::Succeeded),
         ([Some("done"), None], StepStatus::Succeeded),
@@ -437,17 +449,21 @@ fn what_stands_for_others_is_not_done_when_they_are_undone() {
         ([Some("done"), Some("failed")], StepStatus::UndoFailed),
         ([Some("failed"), Some("failed")], StepStatus::UndoFailed),
     ] {
-        let found = items_undone(undos);
+        let found = items_undone_summary(undos);
         assert_eq!(found.steps[0].state, state, "{undos:?}");
-        // What is left of the items is said once, of them.
+        // A remaining change is counted once: for its item, and not for the group.
         let left = undos.iter().filter(|undo| **undo != Some("done")).count();
-        let account = found.account();
-        assert_eq!(account.changed.len() + account.perhaps.len(), left, "{undos:?}: {account:?}");
-        let junit = render(Format::Junit, &found);
-        let own = junit.split("<testcase name=\"a\"").nth(1).unwrap_or_default();
-        let own = own.split("<testcase").next().unwrap_or_default();
+        let remaining_changes = found.remaining_changes();
         assert_eq!(
-            own.contains("skipped") || own.contains("failure"),
+            remaining_changes.changed.len() + remaining_changes.possibly_changed.len(),
+            left,
+            "{undos:?}: {remaining_changes:?}"
+        );
+        let junit = render(Format::Junit, &found);
+        let step_case = junit.split("<testcase name=\"a\"").nth(1).unwrap_or_default();
+        let step_case = step_case.split("<testcase").next().unwrap_or_default();
+        assert_eq!(
+            step_case.contains("skipped") || step_case.contains("failure"),
             state != StepStatus::Succeeded,
             "{undos:?}: {junit}"
         );

@@ -1,19 +1,19 @@
 //! What one isolated call costs: fresh store, instance, call, one host call, result read and
 //! checked, everything dropped.
 //!
-//! Budget: median ≤ 10 µs from a pool on one thread; two threads ≥ 1.8 × one, or as far as `spin`
-//! shows that the machine can.
+//! Budget: median ≤ 10 µs from a pool on one thread; two threads ≥ 1.8 × one, or the factor that
+//! `spin` reaches on the machine.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use runbook_authority::Effective;
+use runbook_authority::EffectiveGrants;
 use runbook_contract::{Call, Phase};
 use runbook_runtime::{
-    Allocation, CallLimits, Linked, Permit, PreparedComponent, Runtime, RuntimeConfig, Services,
-    inspect, verify,
+    Allocation, CallLimits, LinkedOperation, Permit, PreparedComponent, Runtime, RuntimeConfig,
+    Services, inspect, verify,
 };
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -24,9 +24,16 @@ fn prepared(allocation: Allocation) -> PreparedComponent {
     runtime.prepare(&verify(inspect(support::rogue()).unwrap()).unwrap()).unwrap()
 }
 
-fn noop(prepared: &PreparedComponent) -> Linked {
-    Linked::new(prepared, "noop", Effective::none(), CallLimits::default(), Services::none())
-        .unwrap()
+/// Links the operation `noop` of the plugin `rogue`. Its one host call reads the clock.
+fn clock_call(prepared: &PreparedComponent) -> LinkedOperation {
+    LinkedOperation::new(
+        prepared,
+        "noop",
+        EffectiveGrants::none(),
+        CallLimits::default(),
+        Services::none(),
+    )
+    .unwrap()
 }
 
 fn request() -> Call {
@@ -37,13 +44,13 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-async fn call(linked: &Linked) {
+async fn call(linked: &LinkedOperation) {
     let outcome = linked.call(request(), Permit::default(), std::future::pending()).await;
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
 }
 
 /// The time of `count` calls, shared by `threads` threads that each have a runtime of their own.
-fn on_threads(linked: &Linked, threads: u64, count: u64) -> Duration {
+fn on_threads(linked: &LinkedOperation, threads: u64, count: u64) -> Duration {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -58,8 +65,8 @@ fn on_threads(linked: &Linked, threads: u64, count: u64) -> Duration {
     start.elapsed()
 }
 
-/// The same for pure computation. Where two threads of this do not get twice as far as one (two
-/// processors that share a core), two threads of anything else do not either.
+/// As [`on_threads`], for pure computation. It shows how much two threads can gain on this machine
+/// (two processors may share a core).
 fn spin_on_threads(threads: u64, count: u64) -> Duration {
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -74,8 +81,9 @@ fn spin_on_threads(threads: u64, count: u64) -> Duration {
 }
 
 fn isolated_call(criterion: &mut Criterion) {
-    let pooled = noop(&prepared(Allocation::Pooling { instances: NonZeroU32::new(64).unwrap() }));
-    let on_demand = noop(&prepared(Allocation::OnDemand));
+    let pooled =
+        clock_call(&prepared(Allocation::Pooling { instances: NonZeroU32::new(64).unwrap() }));
+    let on_demand = clock_call(&prepared(Allocation::OnDemand));
     let mut group = criterion.benchmark_group("isolated_call");
     group.throughput(Throughput::Elements(1));
     group.bench_function("pooled", |bencher| bencher.to_async(runtime()).iter(|| call(&pooled)));

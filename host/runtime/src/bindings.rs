@@ -1,7 +1,7 @@
 //! The Rust side of the WIT contract, generated from `wit/`.
 //!
-//! Functions of a guest are called asynchronously (on a fiber); so are the host functions, but for
-//! those that never wait.
+//! Functions of a guest are called asynchronously, on a fiber. Host functions are asynchronous too,
+//! except those that never wait.
 #![allow(missing_docs, reason = "generated; the documentation is in the WIT files")]
 #![allow(clippy::pedantic, clippy::unwrap_used, reason = "generated")]
 

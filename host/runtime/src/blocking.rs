@@ -1,16 +1,16 @@
-//! Blocking work on a thread of its own, with a flag that tells it when its result is not needed
-//! any more.
+//! Runs blocking work on a thread of its own, with a flag that is set when the result is no longer
+//! needed.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the call that wants the result is over: cut off at its deadline or cancelled.
+/// A flag that is set when the call that needs the result has ended, by its deadline or a cancel.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Long work checks this between two pieces, and stops if it is set.
+    /// True if the work should stop. Long work checks this between two pieces.
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -19,7 +19,7 @@ impl StopFlag {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// The error of a stream that gave up.
+    /// The error of a stream that was stopped.
     pub(crate) fn error() -> std::io::Error {
         std::io::Error::new(std::io::ErrorKind::Interrupted, "the call is over")
     }

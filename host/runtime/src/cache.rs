@@ -1,8 +1,8 @@
-//! Compiled code on disk, so that a second start compiles nothing.
+//! The cache of compiled code on disk, so that a second start compiles nothing.
 //!
-//! What is loaded from here is run as native code. So the folder and each file must belong to this
-//! user alone, and the digest must match; otherwise the component is compiled again, and the reason
-//! is reported.
+//! Code from the cache runs as native code. So the folder and each file must belong to this user,
+//! no other user may access them, and the digest must match; otherwise the component is compiled
+//! again, and the reason is reported.
 
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -49,15 +49,16 @@ pub enum CacheProblem {
     },
 }
 
-const DIGEST: usize = 32;
+/// The length of a SHA-256 digest, in bytes.
+const DIGEST_LENGTH: usize = 32;
 
 impl Cache {
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// The compiled code of a component, if it is there and can be trusted as much as this program
-    /// itself.
+    /// The compiled code of a component, if the cache has it and no other user could have changed
+    /// it.
     pub(crate) fn load(&self, key: &str) -> Result<Option<Vec<u8>>, CacheProblem> {
         self.check_folder()?;
         let path = self.path(key);
@@ -69,33 +70,35 @@ impl Cache {
         };
         let io = |source| CacheProblem::Io { path: path.clone(), source };
         let metadata = file.metadata().map_err(io)?;
-        let wrong = |reason| Err(CacheProblem::File { file: path.clone(), reason });
+        let refuse = |reason| Err(CacheProblem::File { file: path.clone(), reason });
         if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
-            return wrong("is not a file of yours");
+            return refuse("is not a file of yours");
         }
         if metadata.mode() & 0o077 != 0 {
-            return wrong("can be opened by others");
+            return refuse("can be opened by others");
         }
         let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
         file.read_to_end(&mut content).map_err(io)?;
-        let Some(code) = content.len().checked_sub(DIGEST) else { return wrong("is damaged") };
+        let Some(code) = content.len().checked_sub(DIGEST_LENGTH) else {
+            return refuse("is damaged");
+        };
         let digest = content.split_off(code);
         if Sha256::digest(&content).as_slice() != digest {
-            return wrong("is damaged");
+            return refuse("is damaged");
         }
         Ok(Some(content))
     }
 
-    /// Keeps compiled code. Two programs that do so at once both succeed: the last one's file
-    /// stays, and both are the same.
+    /// Writes compiled code into the cache. If two programs do this at once, both succeed: they
+    /// write the same content, and the last file stays.
     pub(crate) fn store(&self, key: &str, code: &[u8]) -> Result<(), CacheProblem> {
         self.check_folder()?;
         let path = self.path(key);
-        let temporary = self.folder.join(format!(".{key}.{}.partial", std::process::id()));
-        let written =
-            write_private(&temporary, code).and_then(|()| std::fs::rename(&temporary, &path));
+        let temporary_path = self.folder.join(format!(".{key}.{}.partial", std::process::id()));
+        let written = write_private(&temporary_path, code)
+            .and_then(|()| std::fs::rename(&temporary_path, &path));
         written.map_err(|source| {
-            let _ = std::fs::remove_file(&temporary);
+            let _ = std::fs::remove_file(&temporary_path);
             CacheProblem::Io { path, source }
         })
     }
@@ -119,15 +122,15 @@ impl Cache {
             }
             Err(error) => return Err(io(error)),
         };
-        let wrong = |reason| Err(CacheProblem::Folder { folder: folder.clone(), reason });
+        let refuse = |reason| Err(CacheProblem::Folder { folder: folder.clone(), reason });
         if !metadata.is_dir() {
-            return wrong("is not a folder");
+            return refuse("is not a folder");
         }
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return wrong("belongs to somebody else");
+            return refuse("belongs to somebody else");
         }
         if metadata.mode() & 0o077 != 0 {
-            return wrong("can be opened by others");
+            return refuse("can be opened by others");
         }
         Ok(())
     }
@@ -135,7 +138,7 @@ impl Cache {
 
 fn write_private(path: &Path, code: &[u8]) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // What a killed program of the same number left behind is in the way.
+    // A killed program with the same process id may have left this file.
     let _ = std::fs::remove_file(path);
     let mut file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
     file.write_all(code)?;
@@ -143,20 +146,20 @@ fn write_private(path: &Path, code: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The name of a component's compiled code: its digest, and that of everything in the engine that
-/// shapes the code.
+/// The key of a component's compiled code: a digest of the component's digest and of the engine
+/// settings that affect the code.
 pub(crate) fn key(engine: &Engine, digest: &runbook_authority::Digest) -> String {
-    let mut hash = HashInto(Sha256::new());
+    let mut hash = Sha256Hasher(Sha256::new());
     digest.as_str().hash(&mut hash);
     engine.precompile_compatibility_hash().hash(&mut hash);
     let full = runbook_authority::Digest::from_sha256(hash.0.finalize().into());
     full.as_str().trim_start_matches("sha256:").to_owned()
 }
 
-/// Feeds everything that is hashed into SHA-256.
-struct HashInto(Sha256);
+/// A [`Hasher`] that computes SHA-256.
+struct Sha256Hasher(Sha256);
 
-impl Hasher for HashInto {
+impl Hasher for Sha256Hasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

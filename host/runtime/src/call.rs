@@ -1,20 +1,20 @@
-//! [`Linked`], and one call of it: a fresh store and instance, a deadline around everything,
-//! nothing kept.
+//! [`LinkedOperation`], and its calls: each call has a fresh store and instance, and a deadline;
+//! nothing is kept for the next call.
 
 use crate::bindings::runbook::plugin::types::{self as wit, Job};
 use crate::capabilities::{clock, sql};
 use crate::compile::{PrepareError, PreparedComponent};
-use crate::engine_pool::PooledEngine;
+use crate::engine_pool::LinkedComponent;
 use crate::fault::Fault as WitFault;
 use crate::host::{CallId, CallTrace, Host};
 use crate::limits::{CallLimits, LimitReached};
 use crate::outcome::CallOutcome;
-use crate::outgoing::Outgoing;
-use crate::permit::{Permit, Permitted};
+use crate::permit::{ActivePermit, Permit};
 use crate::response::{RawResponse, ResponseValidator};
+use crate::sanitizer::OutputSanitizer;
 use crate::services::Services;
 use crate::value::Schema;
-use runbook_authority::Effective;
+use runbook_authority::EffectiveGrants;
 use runbook_contract::{Call, ErrorClass, Fault, Kind, Mode, Phase, Response};
 use std::future::Future;
 use std::pin::pin;
@@ -23,20 +23,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wasmtime::{Store, Trap};
 
-/// Why an earlier attempt may still be running outside.
+/// Why an earlier attempt may still be running outside of the host, such as in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unfinished {
-    /// Something is still running and cannot be ended.
-    StillRuns(Fault),
-    /// It could not be found out whether an earlier attempt is still running.
-    Unasked(Fault),
+pub enum EarlierAttemptError {
+    /// The earlier attempt is still running and cannot be ended.
+    StillRunning(Fault),
+    /// It is unknown whether the earlier attempt is still running.
+    Unknown(Fault),
 }
 
 /// One operation with its grants: everything that is needed to call it. Cheap to clone.
 #[derive(Clone)]
-pub struct Linked(Arc<LinkedInner>);
+pub struct LinkedOperation(Arc<LinkedOperationInner>);
 
-struct LinkedInner {
+struct LinkedOperationInner {
     prepared: PreparedComponent,
     operation: String,
     plugin: Arc<str>,
@@ -44,13 +44,13 @@ struct LinkedInner {
     kind: Kind,
     input: Schema,
     output: Schema,
-    effective: Arc<Effective>,
+    effective_grants: Arc<EffectiveGrants>,
     limits: Arc<CallLimits>,
     services: Arc<Services>,
 }
 
-impl Linked {
-    /// Joins a prepared component, one of its operations and what that was granted.
+impl LinkedOperation {
+    /// Links an operation of a prepared component with its grants.
     ///
     /// # Errors
     /// [`PrepareError::UnknownOperation`], and [`PrepareError::Schema`] if a schema of the
@@ -58,13 +58,13 @@ impl Linked {
     pub fn new(
         prepared: &PreparedComponent,
         operation: &str,
-        effective: Effective,
+        effective_grants: EffectiveGrants,
         limits: CallLimits,
         services: Services,
     ) -> Result<Self, PrepareError> {
         let manifest = prepared.manifest();
         let plugin = || manifest.name.clone();
-        let Some(declared) = manifest.operations.get(operation) else {
+        let Some(declared_operation) = manifest.operations.get(operation) else {
             return Err(PrepareError::UnknownOperation {
                 plugin: plugin(),
                 operation: operation.to_owned(),
@@ -77,15 +77,15 @@ impl Linked {
                 source,
             })
         };
-        Ok(Self(Arc::new(LinkedInner {
+        Ok(Self(Arc::new(LinkedOperationInner {
             prepared: prepared.clone(),
             operation: operation.to_owned(),
             plugin: Arc::from(manifest.name.as_str()),
             digest: Arc::from(prepared.digest().as_str()),
-            kind: declared.kind,
-            input: schema(&declared.input)?,
-            output: schema(&declared.output)?,
-            effective: Arc::new(effective),
+            kind: declared_operation.kind,
+            input: schema(&declared_operation.input)?,
+            output: schema(&declared_operation.output)?,
+            effective_grants: Arc::new(effective_grants),
             limits: Arc::new(limits),
             services: Arc::new(services),
         })))
@@ -101,29 +101,38 @@ impl Linked {
         &self.0.digest
     }
 
-    /// Ends what an earlier attempt of the step still does outside, within what this operation is
-    /// granted, and returns what was ended. Call it before a step is observed, repeated or undone
-    /// that may have an attempt without an answer.
+    /// Ends the database sessions that an earlier attempt of the step has left running on the
+    /// targets of this operation. Returns a description of each session that was ended. Call it
+    /// before a step is observed, repeated or undone if an earlier attempt has no answer.
     ///
     /// # Errors
-    /// [`Unfinished::StillRuns`] and [`Unfinished::Unasked`], with what a person can do.
-    pub async fn end_earlier(&self, call: &Call) -> Result<Vec<String>, Unfinished> {
+    /// [`EarlierAttemptError::StillRunning`] and [`EarlierAttemptError::Unknown`], with what a
+    /// person can do.
+    pub async fn end_earlier_sessions(
+        &self,
+        call: &Call,
+    ) -> Result<Vec<String>, EarlierAttemptError> {
         let inner = &*self.0;
         let deadline = Instant::now() + call.timeout.min(inner.limits.timeout);
-        // No guest runs: it is the host that ends its own sessions, before whatever follows.
-        let mut host = inner.host(call, deadline).in_mode(Mode::Effects);
-        let ended = host.end_earlier_sessions().await;
-        let shown = |fault: WitFault| fault_of_guest(host.shown_fault(fault));
-        ended.map_err(|unfinished| match unfinished {
-            sql::Unfinished::StillRuns(fault) => Unfinished::StillRuns(shown(fault)),
-            sql::Unfinished::Unasked(fault) => Unfinished::Unasked(shown(fault)),
+        // No guest runs here: the host ends sessions of its own, also in a dry run.
+        let mut host = inner.host(call, deadline).with_mode(Mode::Effects);
+        let result = host.end_earlier_sessions().await;
+        let scrubbed = |fault: WitFault| fault_of_guest(host.scrubbed_fault(fault));
+        result.map_err(|error| match error {
+            sql::EarlierAttemptError::StillRunning(fault) => {
+                EarlierAttemptError::StillRunning(scrubbed(fault))
+            }
+            sql::EarlierAttemptError::Unknown(fault) => {
+                EarlierAttemptError::Unknown(scrubbed(fault))
+            }
         })
     }
 
-    /// Calls the operation. It always comes back: at the end of the call, at its deadline, or when
-    /// `cancel` completes.
+    /// Calls the operation. It returns at the end of the call, at its deadline, or when `cancel`
+    /// completes.
     ///
-    /// `permit` limits it further: to approved effects, and as long as the run holds its locks.
+    /// `permit` limits the call further: to approved effects, and to the time in which the run
+    /// holds its locks.
     pub async fn call(
         &self,
         call: Call,
@@ -134,19 +143,19 @@ impl Linked {
         let timeout = call.timeout.min(inner.limits.timeout);
         let deadline = Instant::now() + timeout;
         let mut cancel = pin!(cancel);
-        let taken = tokio::select! {
+        let engine_permit = tokio::select! {
             biased;
             () = &mut cancel => Err(cancelled()),
-            taken = inner.prepared.0.pool.take() => Ok(taken),
+            engine_permit = inner.prepared.0.pool.take() => Ok(engine_permit),
             () = tokio::time::sleep_until(deadline) => Err(timed_out(&inner.operation, timeout)),
         };
-        let taken = match taken {
-            Ok(taken) => taken,
+        let engine_permit = match engine_permit {
+            Ok(engine_permit) => engine_permit,
             Err(fault) => return inner.outcome(Err(fault), CallTrace::default()),
         };
-        let mut store = inner.store(taken.place, &call, &permit, deadline);
+        let mut store = inner.store(engine_permit.engine, &call, &permit, deadline);
         let result = {
-            let guest = inner.guest(&mut store, taken.place, &call, timeout);
+            let guest = inner.guest(&mut store, engine_permit.engine, &call, timeout);
             tokio::select! {
                 biased;
                 () = cancel => Err(cancelled()),
@@ -154,24 +163,24 @@ impl Linked {
                 () = tokio::time::sleep_until(deadline) => Err(timed_out(&inner.operation, timeout)),
             }
         };
-        // The store is dropped here, whatever happened: after a trap nothing in it can be trusted.
-        let remains = store.into_data().into_trace();
-        // Released only now, because the store occupies its place in the pool.
-        drop(taken);
-        inner.outcome(result, remains)
+        // The store is dropped after every call, because its state cannot be trusted after a trap.
+        let trace = store.into_data().into_trace();
+        // Released after the store, which occupies an instance of the pool.
+        drop(engine_permit);
+        inner.outcome(result, trace)
     }
 }
 
-impl std::fmt::Debug for Linked {
+impl std::fmt::Debug for LinkedOperation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Linked")
+        f.debug_struct("LinkedOperation")
             .field("operation", &self.0.operation)
             .field("prepared", &self.0.prepared)
             .finish_non_exhaustive()
     }
 }
 
-impl LinkedInner {
+impl LinkedOperationInner {
     fn host(&self, request: &Call, deadline: Instant) -> Host {
         let id = CallId {
             run: request.run.to_string(),
@@ -181,8 +190,8 @@ impl LinkedInner {
             digest: Arc::clone(&self.digest),
         };
         Host::new(
-            Arc::clone(&self.effective),
-            mode_of(&request.phase, self.kind, request.mode),
+            Arc::clone(&self.effective_grants),
+            effective_mode(&request.phase, self.kind, request.mode),
             Arc::clone(&self.services),
             Arc::clone(&self.limits),
             id,
@@ -192,14 +201,16 @@ impl LinkedInner {
 
     fn store(
         &self,
-        place: &PooledEngine,
+        engine: &LinkedComponent,
         request: &Call,
         permit: &Permit,
         deadline: Instant,
     ) -> Store<Host> {
-        let host = self.host(request, deadline).permitting(Permitted::new(permit, &self.effective));
-        let mut store = Store::new(place.instance.engine(), host);
-        store.limiter(|host| &mut host.growth);
+        let host = self
+            .host(request, deadline)
+            .with_permit(ActivePermit::new(permit, &self.effective_grants));
+        let mut store = Store::new(engine.instance.engine(), host);
+        store.limiter(|host| &mut host.limiter);
         store.set_hostcall_fuel(self.limits.host_call_bytes);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -209,7 +220,7 @@ impl LinkedInner {
     async fn guest(
         &self,
         store: &mut Store<Host>,
-        place: &PooledEngine,
+        engine: &LinkedComponent,
         request: &Call,
         timeout: Duration,
     ) -> Result<Response, Fault> {
@@ -225,50 +236,50 @@ impl LinkedInner {
             input: request.input.to_string(),
             deadline_ms: clock::now_ms()
                 .saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-            dry_run: mode_of(&request.phase, self.kind, request.mode) == Mode::ReadOnly,
+            dry_run: effective_mode(&request.phase, self.kind, request.mode) == Mode::ReadOnly,
             unanswered_ms: request
                 .unanswered
                 .map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
         };
-        let answered =
-            self.instantiate_and_call(store, place, request, &job).await.map_err(|stopped| {
-                match stopped {
-                    NoAnswer::Phase => self.wrong_phase(&request.phase),
-                    NoAnswer::Engine(error) => stopped_by_engine(&error),
+        let guest_result =
+            self.instantiate_and_call(store, engine, request, &job).await.map_err(|error| {
+                match error {
+                    CallError::Phase => self.wrong_phase(&request.phase),
+                    CallError::Engine(error) => fault_of_engine_error(&error),
                 }
             })?;
-        let received = answered.map_err(fault_of_guest)?;
+        let raw_response = guest_result.map_err(fault_of_guest)?;
         ResponseValidator { operation: &self.operation, output: &self.output, limits: &self.limits }
-            .validate(received)
+            .validate(raw_response)
     }
 
     async fn instantiate_and_call(
         &self,
         store: &mut Store<Host>,
-        place: &PooledEngine,
+        engine: &LinkedComponent,
         request: &Call,
         job: &Job,
-    ) -> Result<Result<RawResponse, WitFault>, NoAnswer> {
+    ) -> Result<Result<RawResponse, WitFault>, CallError> {
         let operation = self.operation.as_str();
         match (self.kind, &request.phase) {
             (Kind::Probe, Phase::Check) => {
-                let indices = place.exports.probe.as_ref().ok_or(NoAnswer::Phase)?;
-                let instance = place.instance.instantiate_async(&mut *store).await?;
+                let indices = engine.exports.probe.as_ref().ok_or(CallError::Phase)?;
+                let instance = engine.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(guest.call_check(&mut *store, operation, job).await?.map(RawResponse::Report))
             }
             (Kind::SmokeTest, Phase::Check) => {
-                let indices = place.exports.smoke_test.as_ref().ok_or(NoAnswer::Phase)?;
-                let instance = place.instance.instantiate_async(&mut *store).await?;
+                let indices = engine.exports.smoke_test.as_ref().ok_or(CallError::Phase)?;
+                let instance = engine.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(guest.call_run(&mut *store, operation, job).await?.map(RawResponse::Verdicts))
             }
             (Kind::Step, phase) => {
-                let indices = place.exports.step.as_ref().ok_or(NoAnswer::Phase)?;
-                let instance = place.instance.instantiate_async(&mut *store).await?;
+                let indices = engine.exports.step.as_ref().ok_or(CallError::Phase)?;
+                let instance = engine.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(match phase {
-                    Phase::Check => return Err(NoAnswer::Phase),
+                    Phase::Check => return Err(CallError::Phase),
                     Phase::Plan => guest
                         .call_plan(&mut *store, operation, job)
                         .await?
@@ -290,7 +301,7 @@ impl LinkedInner {
                         .map(RawResponse::Undone),
                 })
             }
-            (Kind::Probe | Kind::SmokeTest, _) => Err(NoAnswer::Phase),
+            (Kind::Probe | Kind::SmokeTest, _) => Err(CallError::Phase),
         }
     }
 
@@ -304,28 +315,28 @@ impl LinkedInner {
         Fault::new(ErrorClass::Invalid, "call.phase", message)
     }
 
-    /// Scrubs everything that leaves the call.
-    fn outcome(&self, result: Result<Response, Fault>, remains: CallTrace) -> CallOutcome {
+    /// The outcome of a call, with secrets scrubbed.
+    fn outcome(&self, result: Result<Response, Fault>, trace: CallTrace) -> CallOutcome {
         let scrubber = self.services.scrubber.current();
-        let outgoing = Outgoing::new(&scrubber);
-        let mut logs = remains.log.into_lines(&outgoing);
+        let sanitizer = OutputSanitizer::new(&scrubber);
+        let mut logs = trace.log.into_lines(&sanitizer);
         let result = result
-            .and_then(|response| outgoing.response(response, &mut logs))
-            .map_err(|fault| outgoing.fault(&fault));
-        let denials = remains.denials.into_iter().map(|denial| outgoing.denial(denial)).collect();
-        CallOutcome { result, logs, denials, host_calls: remains.calls }
+            .and_then(|response| sanitizer.response(response, &mut logs))
+            .map_err(|fault| sanitizer.fault(&fault));
+        let denials = trace.denials.into_iter().map(|denial| sanitizer.denial(denial)).collect();
+        CallOutcome { result, logs, denials, host_calls: trace.calls }
     }
 }
 
-/// Why there is no answer of the plugin.
-enum NoAnswer {
-    /// The operation has no such phase.
+/// Why a call of the guest returned no result.
+enum CallError {
+    /// The operation does not have the phase.
     Phase,
     /// A trap, a limit, or a guest that breaks the rules of the component model.
     Engine(wasmtime::Error),
 }
 
-impl From<wasmtime::Error> for NoAnswer {
+impl From<wasmtime::Error> for CallError {
     fn from(error: wasmtime::Error) -> Self {
         Self::Engine(error)
     }
@@ -333,7 +344,7 @@ impl From<wasmtime::Error> for NoAnswer {
 
 /// The mode of a call. A probe, a plan and an observation are always read-only. A smoke test is the
 /// one check that acts: it cleans up after itself.
-fn mode_of(phase: &Phase, kind: Kind, mode: Mode) -> Mode {
+fn effective_mode(phase: &Phase, kind: Kind, mode: Mode) -> Mode {
     match (phase, kind) {
         (Phase::Check, Kind::Probe | Kind::Step) | (Phase::Plan | Phase::Observe, _) => {
             Mode::ReadOnly
@@ -355,11 +366,11 @@ fn fault_of_guest(fault: WitFault) -> Fault {
     Fault::new(fault.class.into(), fault.code, fault.message)
 }
 
-fn stopped_by_engine(error: &wasmtime::Error) -> Fault {
+fn fault_of_engine_error(error: &wasmtime::Error) -> Fault {
     if let Some(limit) = error.downcast_ref::<LimitReached>() {
         return Fault::new(ErrorClass::Limit, limit.code(), limit.to_string());
     }
-    // The engine has no type for this one; a test holds the text.
+    // wasmtime has no type for this error; a test checks that the text is the same.
     if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") {
         let message = "the plugin passed more data to the host in one call than it may";
         return Fault::new(ErrorClass::Limit, "limit.host-call-bytes", message);

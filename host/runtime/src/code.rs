@@ -1,4 +1,4 @@
-//! How much work the code of a component makes for the compiler, judged from its bytes.
+//! Estimates from the bytes of a component how much work compiling it would be, and limits it.
 //!
 //! A compiler takes time and memory that grow with the product of the variables and the blocks of a
 //! function, so a file of a megabyte can keep it busy for hours. These limits admit the output of
@@ -8,36 +8,36 @@
 
 use wasmparser::{BlockType, FunctionBody, Operator};
 
-/// Functions with a body, in all modules.
+/// How many functions with a body all modules may have together.
 const MAX_FUNCTIONS: u64 = 100_000;
 /// How many bytes all function bodies may have together.
 const MAX_CODE: u64 = 48 << 20;
 /// How many bytes one function body may have.
 const MAX_BODY: u64 = 1 << 20;
-/// Variables of one function, its parameters not counted.
+/// How many variables one function may have, without its parameters.
 const MAX_LOCALS: u64 = 10_000;
-/// Blocks within blocks. Each case of a `switch` is one.
+/// How deep blocks may be nested. Each case of a `switch` adds a level.
 const MAX_DEPTH: u64 = 5_000;
-/// Ways from one block to another, in one function.
+/// How many branches between blocks one function may have.
 const MAX_BRANCHES: u64 = 100_000;
-/// Variables of one function times its blocks.
+/// The largest product of the variables and the blocks of one function.
 const MAX_PRODUCT: u64 = 8_000_000;
-/// The same of all functions together.
-const MAX_PRODUCTS: u64 = 400_000_000;
-/// Parameters, and results, of one function or block.
+/// The largest sum of these products over all functions.
+const MAX_TOTAL_PRODUCT: u64 = 400_000_000;
+/// How many parameters, or results, one function or block may have.
 pub(crate) const MAX_ARITY: usize = 256;
 
-/// A limit that some code exceeds.
+/// The limit that a component exceeds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TooMuchCode {
     /// The component as a whole exceeds a limit.
     #[error("it has {found} {what}; at most {limit} are compiled")]
     Component {
-        /// The kind of thing of which there is too much, in the plural.
+        /// What is counted, in the plural.
         what: &'static str,
-        /// How much of it there is.
+        /// The number that was found.
         found: u64,
-        /// How much there may be.
+        /// The largest number that is allowed.
         limit: u64,
     },
     /// One function of the component exceeds a limit.
@@ -45,11 +45,11 @@ pub enum TooMuchCode {
     Function {
         /// Counted from 0, in the order of the bodies.
         function: u64,
-        /// The kind of thing of which there is too much, in the plural.
+        /// What is counted, in the plural.
         what: &'static str,
-        /// How much of it there is.
+        /// The number that was found.
         found: u64,
-        /// How much there may be.
+        /// The largest number that is allowed.
         limit: u64,
     },
     /// A type with too many parameters or results.
@@ -68,11 +68,12 @@ pub enum TooMuchCode {
 pub(crate) struct CodeSize {
     functions: u64,
     code: u64,
-    products: u64,
+    total_product: u64,
 }
 
 impl CodeSize {
-    /// Counts one more function body.
+    /// Counts one more function body. The inner result says whether it exceeds a limit, the outer
+    /// one whether it could be parsed.
     pub(crate) fn add(
         &mut self,
         body: &FunctionBody<'_>,
@@ -81,9 +82,9 @@ impl CodeSize {
         let bytes = body.range().len() as u64;
         self.functions += 1;
         self.code += bytes;
-        let size = of_component("functions", self.functions, MAX_FUNCTIONS)
-            .and_then(|()| of_component("bytes of code", self.code, MAX_CODE))
-            .and_then(|()| of_function(function, "bytes of code", bytes, MAX_BODY));
+        let size = check_component("functions", self.functions, MAX_FUNCTIONS)
+            .and_then(|()| check_component("bytes of code", self.code, MAX_CODE))
+            .and_then(|()| check_function(function, "bytes of code", bytes, MAX_BODY));
         if size.is_err() {
             return Ok(size);
         }
@@ -92,27 +93,29 @@ impl CodeSize {
             locals = locals.saturating_add(group?.0.into());
         }
         let shape = BodyShape::of(body)?;
-        // A function without variables has values on its stack all the same.
+        // Values on the stack count as variables: 16 in each function.
         let product = (locals + 16).saturating_mul(shape.blocks + 1);
-        self.products = self.products.saturating_add(product);
-        Ok(of_function(function, "variables", locals, MAX_LOCALS)
-            .and_then(|()| of_function(function, "blocks within blocks", shape.depth, MAX_DEPTH))
-            .and_then(|()| of_function(function, "branches", shape.branches, MAX_BRANCHES))
-            .and_then(|()| of_function(function, "variables times blocks", product, MAX_PRODUCT))
-            .and_then(|()| of_component("variables times blocks", self.products, MAX_PRODUCTS)))
+        self.total_product = self.total_product.saturating_add(product);
+        Ok(check_function(function, "variables", locals, MAX_LOCALS)
+            .and_then(|()| check_function(function, "blocks within blocks", shape.depth, MAX_DEPTH))
+            .and_then(|()| check_function(function, "branches", shape.branches, MAX_BRANCHES))
+            .and_then(|()| check_function(function, "variables times blocks", product, MAX_PRODUCT))
+            .and_then(|()| {
+                check_component("variables times blocks", self.total_product, MAX_TOTAL_PRODUCT)
+            }))
     }
 }
 
-/// Judges a type of functions or blocks.
+/// Checks the number of parameters or results of a type.
 pub(crate) fn check_arity(found: usize) -> Result<(), TooMuchCode> {
     if found > MAX_ARITY { Err(TooMuchCode::Arity { found }) } else { Ok(()) }
 }
 
-fn of_component(what: &'static str, found: u64, limit: u64) -> Result<(), TooMuchCode> {
+fn check_component(what: &'static str, found: u64, limit: u64) -> Result<(), TooMuchCode> {
     if found > limit { Err(TooMuchCode::Component { what, found, limit }) } else { Ok(()) }
 }
 
-fn of_function(
+fn check_function(
     function: u64,
     what: &'static str,
     found: u64,
@@ -121,7 +124,7 @@ fn of_function(
     if found > limit { Err(TooMuchCode::Function { function, what, found, limit }) } else { Ok(()) }
 }
 
-/// How a body is built.
+/// The counts of a function body.
 #[derive(Debug, Default)]
 struct BodyShape {
     blocks: u64,
@@ -131,16 +134,16 @@ struct BodyShape {
 
 impl BodyShape {
     fn of(body: &FunctionBody<'_>) -> Result<Self, wasmparser::BinaryReaderError> {
-        let (mut shape, mut open) = (Self::default(), 0_u64);
+        let (mut shape, mut depth) = (Self::default(), 0_u64);
         for operator in body.get_operators_reader()? {
             match operator? {
                 Operator::Block { blockty }
                 | Operator::Loop { blockty }
                 | Operator::If { blockty } => {
-                    open += 1;
+                    depth += 1;
                     shape.blocks += 1;
                     shape.branches += u64::from(blockty != BlockType::Empty);
-                    shape.depth = shape.depth.max(open);
+                    shape.depth = shape.depth.max(depth);
                 }
                 Operator::Else | Operator::Br { .. } | Operator::BrIf { .. } => {
                     shape.blocks += 1;
@@ -150,7 +153,7 @@ impl BodyShape {
                     shape.blocks += 1;
                     shape.branches += u64::from(targets.len()) + 1;
                 }
-                Operator::End => open = open.saturating_sub(1),
+                Operator::End => depth = depth.saturating_sub(1),
                 _ => {}
             }
         }

@@ -1,15 +1,15 @@
-//! [`Verified`] → [`PreparedComponent`]: compiled (or taken from the cache) and type-checked against the
-//! linker. No guest code has run.
+//! [`VerifiedComponent`] → [`PreparedComponent`]: compiles a component (or loads it from the cache)
+//! and type-checks it against the linker. No guest code runs.
 
 use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
 use crate::cache::{self, Cache, CacheProblem};
 use crate::compiler::{self, Compiler};
 use crate::config::{self, Allocation};
-use crate::engine_pool::{EnginePool, Exports, PooledEngine};
+use crate::engine_pool::{Exports, LinkedComponent, LinkedComponents};
 use crate::host::Host;
-use crate::link;
+use crate::linker;
 use crate::value::SchemaError;
-use crate::verify::Verified;
+use crate::verify::VerifiedComponent;
 use runbook_authority::{Digest, Manifest};
 use runbook_contract::Kind;
 use std::num::NonZeroU32;
@@ -20,28 +20,28 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-/// How often a guest that computes yields to others, and how exact the deadline is for one that
-/// never calls the host.
+/// The interval at which a computing guest yields to other tasks. The deadline of a guest that
+/// never calls the host is exact to this.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a [`Runtime`] is made from.
+/// The configuration of a [`Runtime`].
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
     /// Folder for compiled code; `None` compiles at each start.
     pub cache: Option<PathBuf>,
-    /// How memory for instances is had.
+    /// How the memory of instances is allocated.
     pub allocation: Allocation,
-    /// Calls at one time; the others wait. 256 stays far below what the kernel's limit of mappings
-    /// allows (about 9,000).
+    /// How many calls run at one time; further calls wait. The default of 256 is far below the
+    /// number that the kernel's limit of mappings allows (about 9,000).
     pub max_concurrent_calls: NonZeroU32,
-    /// Is told before a component is compiled, which can take long.
+    /// Called before a component is compiled, which can take long.
     pub on_compile: OnCompile,
     /// Where components are compiled.
     pub compiler: Compiler,
 }
 
-/// Is told which plugin is about to be compiled, and how many bytes it has. What comes from the
-/// cache is not told.
+/// A callback with the name and the size of a plugin that is about to be compiled. It is not called
+/// for code from the cache.
 #[derive(Clone)]
 pub struct OnCompile(Arc<CompileListener>);
 
@@ -51,7 +51,7 @@ type CompileListener = dyn Fn(&str, usize) + Send + Sync;
 impl OnCompile {
     /// Calls `listener` before a component is compiled, with the plugin's name and the size of the
     /// component in bytes.
-    pub fn tell(listener: impl Fn(&str, usize) + Send + Sync + 'static) -> Self {
+    pub fn new(listener: impl Fn(&str, usize) + Send + Sync + 'static) -> Self {
         Self(Arc::new(listener))
     }
 }
@@ -63,29 +63,30 @@ impl std::fmt::Debug for OnCompile {
 }
 
 impl RuntimeConfig {
-    /// For one run: on demand, at most 256 calls at one time, compiled in this process. A program
-    /// that loads what others wrote sets [`compiler`](Self::compiler) to a child.
+    /// The configuration for one run: memory on demand, at most 256 calls at one time, compilation
+    /// in this process. A program that loads plugins of others sets [`compiler`](Self::compiler) to
+    /// a child.
     pub fn with_cache(cache: Option<PathBuf>) -> Self {
         let max_concurrent_calls = NonZeroU32::new(256).expect("256 is not zero");
-        let on_compile = OnCompile::tell(|_, _| {});
+        let on_compile = OnCompile::new(|_, _| {});
         Self {
             cache,
             allocation: Allocation::OnDemand,
             max_concurrent_calls,
             on_compile,
-            compiler: Compiler::Here,
+            compiler: Compiler::InProcess,
         }
     }
 }
 
-/// The engine that compiles and runs plugins. Cheap to clone; one a program is enough.
+/// Compiles and runs plugins. Cheap to clone; a program needs only one.
 #[derive(Debug, Clone)]
 pub struct Runtime {
     engines: Arc<[EngineWithPermits]>,
     cache: Option<Arc<Cache>>,
     on_compile: OnCompile,
     compiler: Compiler,
-    pooled: bool,
+    is_pooled: bool,
 }
 
 #[derive(Debug)]
@@ -94,16 +95,16 @@ struct EngineWithPermits {
     permits: Arc<Semaphore>,
 }
 
-/// Why there is no engine.
+/// Why the engine cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The engine refuses its configuration on this machine.
     #[error("the WebAssembly engine cannot start on this machine: {reason}")]
     Engine {
-        /// What the engine says about it.
+        /// The reason, as the engine reports it.
         reason: String,
     },
-    /// No thread for the clock.
+    /// The thread of the epoch clock cannot start.
     #[error("the clock of the WebAssembly engine cannot start")]
     Clock {
         /// The error that the system gave when the thread was started.
@@ -120,7 +121,7 @@ pub enum PrepareError {
     Compile {
         /// The name of the plugin.
         plugin: String,
-        /// What the compiler says.
+        /// The reason, as the compiler reports it.
         reason: String,
     },
     /// An import or export has other types than the contract.
@@ -131,17 +132,17 @@ pub enum PrepareError {
     Contract {
         /// The name of the plugin.
         plugin: String,
-        /// What does not fit the contract.
+        /// The part that does not fit the contract.
         reason: String,
     },
-    /// A schema in the manifest.
+    /// A schema in the manifest cannot be used.
     #[error("the schema of operation `{operation}` of plugin `{plugin}` cannot be used")]
     Schema {
         /// The name of the plugin.
         plugin: String,
         /// The operation whose schema it is.
         operation: String,
-        /// What is wrong with the schema.
+        /// The problem of the schema.
         #[source]
         source: SchemaError,
     },
@@ -160,29 +161,30 @@ pub enum PrepareError {
 pub enum CodeOrigin {
     /// The code was loaded from the cache.
     Cached,
-    /// Compiled now. If the cache could not be used, why: worth a warning, nothing more.
+    /// The code was compiled now. `problem` says why the cache could not be used; callers show it
+    /// as a warning.
     Compiled {
-        /// What is wrong with the cache.
+        /// The problem of the cache.
         problem: Option<CacheProblem>,
     },
 }
 
 /// A component that is ready to be instantiated. Cheap to clone.
 #[derive(Clone)]
-pub struct PreparedComponent(pub(crate) Arc<PreparedInner>);
+pub struct PreparedComponent(pub(crate) Arc<PreparedComponentInner>);
 
-pub(crate) struct PreparedInner {
+pub(crate) struct PreparedComponentInner {
     pub(crate) manifest: Manifest,
     digest: Digest,
     origin: CodeOrigin,
-    pub(crate) pool: EnginePool,
+    pub(crate) pool: LinkedComponents,
 }
 
 impl Runtime {
     /// Starts the engine.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the machine has not what the engine needs (address space for a pool, a
+    /// [`RuntimeError`] if the machine lacks what the engine needs (address space for a pool, a
     /// thread).
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
         let engines = match config.allocation {
@@ -190,7 +192,7 @@ impl Runtime {
                 vec![engine(Allocation::OnDemand, config.max_concurrent_calls)?]
             }
             Allocation::Pooling { instances } => {
-                pooled(instances.min(config.max_concurrent_calls))?
+                engines_sharing_pool(instances.min(config.max_concurrent_calls))?
             }
         };
         Ok(Self {
@@ -198,59 +200,64 @@ impl Runtime {
             cache: config.cache.map(|folder| Arc::new(Cache::new(folder))),
             on_compile: config.on_compile,
             compiler: config.compiler,
-            pooled: config.allocation.is_pooled(),
+            is_pooled: config.allocation.is_pooled(),
         })
     }
 
-    /// Makes a verified component ready: from the cache, or by compiling it, which takes from
-    /// milliseconds (Rust) to seconds (scripting languages) of all processors.
+    /// Prepares a verified component: loads its code from the cache, or compiles it. Compiling uses
+    /// all processors, for milliseconds (Rust) to seconds (scripting languages).
     ///
     /// # Errors
     /// [`PrepareError`] says why the component cannot be run. A cache that cannot be used is no
     /// error, see [`PreparedComponent::origin`].
-    pub fn prepare(&self, verified: &Verified) -> Result<PreparedComponent, PrepareError> {
+    pub fn prepare(&self, verified: &VerifiedComponent) -> Result<PreparedComponent, PrepareError> {
         let _span = tracing::info_span!("prepare", plugin = %verified.manifest().name).entered();
         let (component, origin) = self.component(verified)?;
         tracing::info!(cached = matches!(origin, CodeOrigin::Cached), "component ready");
-        let pool = self.place_on_each_engine(verified, component)?;
+        let pool = self.link_on_each_engine(verified, component)?;
         let (manifest, digest) = (verified.manifest().clone(), verified.digest().clone());
-        Ok(PreparedComponent(Arc::new(PreparedInner {
+        Ok(PreparedComponent(Arc::new(PreparedComponentInner {
             manifest,
             digest,
             origin,
-            pool: EnginePool::new(pool),
+            pool: LinkedComponents::new(pool),
         })))
     }
 
-    /// The component on each engine. It was compiled for the first; the others take over the code.
-    fn place_on_each_engine(
+    /// Links the component on each engine. It was compiled for the first; the others load its code.
+    fn link_on_each_engine(
         &self,
-        verified: &Verified,
+        verified: &VerifiedComponent,
         component: Component,
-    ) -> Result<Vec<PooledEngine>, PrepareError> {
-        let [first, others @ ..] = &*self.engines else { unreachable!("a runtime has an engine") };
-        let mut places = Vec::with_capacity(self.engines.len());
-        if !others.is_empty() {
-            let refused = |error: wasmtime::Error| compile_error(verified, &error);
-            let code = component.serialize().map_err(refused)?;
-            for other in others {
-                let component = load_code(&other.engine, &code).map_err(refused)?;
-                places.push(place(verified, &component, other)?);
+    ) -> Result<Vec<LinkedComponent>, PrepareError> {
+        let [first, other_engines @ ..] = &*self.engines else {
+            unreachable!("a runtime has an engine")
+        };
+        let mut pooled_engines = Vec::with_capacity(self.engines.len());
+        if !other_engines.is_empty() {
+            let to_prepare_error = |error: wasmtime::Error| compile_error(verified, &error);
+            let code = component.serialize().map_err(to_prepare_error)?;
+            for other in other_engines {
+                let component = load_code(&other.engine, &code).map_err(to_prepare_error)?;
+                pooled_engines.push(link_component(verified, &component, other)?);
             }
         }
-        places.insert(0, place(verified, &component, first)?);
-        Ok(places)
+        pooled_engines.insert(0, link_component(verified, &component, first)?);
+        Ok(pooled_engines)
     }
 
-    fn component(&self, verified: &Verified) -> Result<(Component, CodeOrigin), PrepareError> {
+    fn component(
+        &self,
+        verified: &VerifiedComponent,
+    ) -> Result<(Component, CodeOrigin), PrepareError> {
         let Some(cache) = &self.cache else {
             return Ok((self.compile(verified)?.0, CodeOrigin::Compiled { problem: None }));
         };
         let engine = &self.engines[0].engine;
         let key = cache::key(engine, verified.digest());
         let mut problem = match cache.load(&key) {
-            // What the engine refuses (another version of it wrote the code) is compiled again
-            // without a word.
+            // Code of another version of the engine is refused; the component is then compiled
+            // again without a warning.
             Ok(Some(code)) => match load_code(engine, &code) {
                 Ok(component) => return Ok((component, CodeOrigin::Cached)),
                 Err(_) => None,
@@ -260,7 +267,7 @@ impl Runtime {
         };
         let (component, code) = self.compile(verified)?;
         if !matches!(problem, Some(CacheProblem::Folder { .. })) {
-            let stored = code
+            let store_result = code
                 .map_or_else(
                     || {
                         component
@@ -271,38 +278,40 @@ impl Runtime {
                 )
                 .map_err(|source| CacheProblem::Io { path: PathBuf::from(&key), source })
                 .and_then(|code| cache.store(&key, &code));
-            problem = problem.or(stored.err());
+            problem = problem.or(store_result.err());
         }
         Ok((component, CodeOrigin::Compiled { problem }))
     }
 
-    /// Compiles a component. The code comes along if it was had apart from the component.
-    fn compile(&self, verified: &Verified) -> Result<(Component, Option<Vec<u8>>), PrepareError> {
+    /// Compiles a component. Also returns its code if a child has compiled it.
+    fn compile(
+        &self,
+        verified: &VerifiedComponent,
+    ) -> Result<(Component, Option<Vec<u8>>), PrepareError> {
         (self.on_compile.0)(&verified.manifest().name, verified.size());
         let engine = &self.engines[0].engine;
-        let refused = |error: wasmtime::Error| compile_error(verified, &error);
+        let to_prepare_error = |error: wasmtime::Error| compile_error(verified, &error);
         match &self.compiler {
-            Compiler::Here => {
-                Ok((Component::new(engine, verified.bytes()).map_err(refused)?, None))
+            Compiler::InProcess => {
+                Ok((Component::new(engine, verified.bytes()).map_err(to_prepare_error)?, None))
             }
             Compiler::Child { launcher, limits } => {
-                let code = compiler::compile(launcher, *limits, self.pooled, verified.bytes())
+                let code = compiler::compile(launcher, *limits, self.is_pooled, verified.bytes())
                     .map_err(|error| PrepareError::Compile {
-                        plugin: verified.manifest().name.clone(),
-                        reason: error.to_string(),
-                    })?;
-                Ok((load_code(engine, &code).map_err(refused)?, Some(code)))
+                    plugin: verified.manifest().name.clone(),
+                    reason: error.to_string(),
+                })?;
+                Ok((load_code(engine, &code).map_err(to_prepare_error)?, Some(code)))
             }
         }
     }
 }
 
-fn compile_error(verified: &Verified, error: &wasmtime::Error) -> PrepareError {
+fn compile_error(verified: &VerifiedComponent, error: &wasmtime::Error) -> PrepareError {
     PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: format!("{error:#}") }
 }
 
-/// An engine with the settings with which plugins are compiled, and nothing else: for callers that
-/// want to know what it accepts.
+/// An engine with the settings for compiling plugins, for callers that test what it accepts.
 ///
 /// # Errors
 /// [`RuntimeError::Engine`] if this machine lacks what the engine needs.
@@ -314,71 +323,76 @@ pub fn bare_engine() -> Result<Engine, RuntimeError> {
 fn engine(allocation: Allocation, calls: NonZeroU32) -> Result<EngineWithPermits, RuntimeError> {
     let engine = Engine::new(&config::config(allocation))
         .map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })?;
-    tick(&engine)?;
+    start_epoch_ticker(&engine)?;
     Ok(EngineWithPermits { engine, permits: Arc::new(Semaphore::new(calls.get() as usize)) })
 }
 
-/// A pool, shared by an engine for each processor.
-fn pooled(instances: NonZeroU32) -> Result<Vec<EngineWithPermits>, RuntimeError> {
+/// One engine for each processor, which share the instances of the pool.
+fn engines_sharing_pool(instances: NonZeroU32) -> Result<Vec<EngineWithPermits>, RuntimeError> {
     let processors = std::thread::available_parallelism()
         .ok()
         .and_then(|count| u32::try_from(count.get()).ok())
         .unwrap_or(1);
     let engines = processors.clamp(1, instances.get());
-    let of_one = NonZeroU32::new(instances.get().div_ceil(engines))
-        .expect("a part of something that is not zero, rounded up");
-    (0..engines).map(|_| engine(Allocation::Pooling { instances: of_one }, of_one)).collect()
+    let instances_per_engine = NonZeroU32::new(instances.get().div_ceil(engines))
+        .expect("a number that is not zero, divided and rounded up, is not zero");
+    (0..engines)
+        .map(|_| {
+            engine(Allocation::Pooling { instances: instances_per_engine }, instances_per_engine)
+        })
+        .collect()
 }
 
 /// Links a component on one engine.
-fn place(
-    verified: &Verified,
+fn link_component(
+    verified: &VerifiedComponent,
     component: &Component,
     engine: &EngineWithPermits,
-) -> Result<PooledEngine, PrepareError> {
+) -> Result<LinkedComponent, PrepareError> {
     let plugin = || verified.manifest().name.clone();
-    let contract = |error: wasmtime::Error| PrepareError::Contract {
+    let contract_error = |error: wasmtime::Error| PrepareError::Contract {
         plugin: plugin(),
         reason: format!("{error:#}"),
     };
     let linker: Linker<Host> =
-        link::linker(&engine.engine, verified.imports()).map_err(contract)?;
-    let instance = linker.instantiate_pre(component).map_err(contract)?;
-    let has =
+        linker::linker(&engine.engine, verified.imports()).map_err(contract_error)?;
+    let instance = linker.instantiate_pre(component).map_err(contract_error)?;
+    let has_export =
         |kind| verified.exports().iter().any(|export| export == crate::verify::interface_of(kind));
     let exports = Exports {
-        probe: has(Kind::Probe)
+        probe: has_export(Kind::Probe)
             .then(|| probe::GuestIndices::new(&instance))
             .transpose()
-            .map_err(contract)?,
-        smoke_test: has(Kind::SmokeTest)
+            .map_err(contract_error)?,
+        smoke_test: has_export(Kind::SmokeTest)
             .then(|| smoke_test::GuestIndices::new(&instance))
             .transpose()
-            .map_err(contract)?,
-        step: has(Kind::Step)
+            .map_err(contract_error)?,
+        step: has_export(Kind::Step)
             .then(|| step::GuestIndices::new(&instance))
             .transpose()
-            .map_err(contract)?,
+            .map_err(contract_error)?,
     };
-    Ok(PooledEngine { instance, exports, permits: Arc::clone(&engine.permits) })
+    Ok(LinkedComponent { instance, exports, permits: Arc::clone(&engine.permits) })
 }
 
-/// Loads code that another engine has compiled.
+/// Loads compiled code into an engine.
 #[expect(unsafe_code, reason = "compiled code cannot be loaded in another way")]
 fn load_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `Component::deserialize` runs whatever these bytes say, so they must be what
-    // `Component::serialize` wrote. They come from `Component::serialize` itself, a moment ago; or
-    // from `compiler::compile`, which read them from the pipe of a child of this process that is
-    // this program, made them with the same compiler, and ended well; or from `Cache::load`, which
-    // takes them only from a file that belongs to this user, in a folder that belongs to this user
-    // and that nobody else can enter, and only if their SHA-256 is the one that `Cache::store`
-    // wrote behind them. Somebody who can write there can also replace this program. The engine
-    // itself checks that its version and configuration fit.
+    // SAFETY: `Component::deserialize` loads these bytes as native code, so they must come from
+    // `Component::serialize`. They have one of three sources: `Component::serialize` in this
+    // process; `compiler::compile`, which reads them from the pipe of a child that runs this
+    // program with the same compiler and has exited with success; or `Cache::load`, which accepts
+    // only a file that belongs to this user, in a folder that belongs to this user and that no
+    // other user can enter, and only with the SHA-256 that `Cache::store` appended. Somebody who
+    // can write there can also replace this program. The engine checks that its version and
+    // configuration match.
     unsafe { Component::deserialize(engine, code) }
 }
 
-/// Starts the clock that makes computing guests yield. It ends with the engine.
-fn tick(engine: &Engine) -> Result<(), RuntimeError> {
+/// Starts the thread that increments the epoch, so that computing guests yield. It ends with the
+/// engine.
+fn start_epoch_ticker(engine: &Engine) -> Result<(), RuntimeError> {
     let engine = engine.weak();
     let clock = std::thread::Builder::new().name("runbook-tick".to_owned());
     let run = move || {
@@ -392,7 +406,7 @@ fn tick(engine: &Engine) -> Result<(), RuntimeError> {
 }
 
 impl PreparedComponent {
-    /// What the plugin says of itself.
+    /// The manifest of the plugin.
     pub fn manifest(&self) -> &Manifest {
         &self.0.manifest
     }
@@ -402,7 +416,7 @@ impl PreparedComponent {
         &self.0.digest
     }
 
-    /// Whether the code was compiled now.
+    /// Where the code came from: the cache, or the compiler.
     pub fn origin(&self) -> &CodeOrigin {
         &self.0.origin
     }
@@ -410,7 +424,7 @@ impl PreparedComponent {
 
 impl std::fmt::Debug for PreparedComponent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared")
+        f.debug_struct("PreparedComponent")
             .field("plugin", &self.0.manifest.name)
             .field("digest", &self.0.digest)
             .finish_non_exhaustive()

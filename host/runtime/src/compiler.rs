@@ -1,10 +1,10 @@
-//! Compiling in a process of its own: bytes of a component in, native code out.
+//! Compiles components in a child process: it reads the component from stdin and writes native code
+//! to stdout.
 //!
-//! The time and memory that a compiler needs can only be bounded, not computed from the code (see
-//! [`crate::TooMuchCode`]). So the compiler of a program that serves others is a child of it, with
-//! limits that the kernel keeps: processor time, elapsed time, memory, the size of its answer. It
-//! can open no file and no connection where the kernel has the means for that. It ends with its
-//! parent.
+//! The time and memory that a compiler needs cannot be computed from the code, only bounded (see
+//! [`crate::TooMuchCode`]). So components are compiled by a child with limits that the kernel
+//! enforces: processor time, elapsed time, memory, and the size of its output. Where the kernel
+//! supports it, the child can open no file and no connection. It ends with its parent.
 
 use crate::config;
 use crate::launcher::Launcher;
@@ -18,34 +18,34 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// The first argument by which `runbook` becomes the compiler.
+/// The first argument that makes `runbook` run as the compiler.
 pub const COMPILE_MODE: &str = "__compile";
 
-/// The exit code of a compiler whose time is over.
-const TOO_LATE: u8 = 124;
+/// The exit code of a compiler that has reached its deadline.
+const EXIT_DEADLINE: u8 = 124;
 
-/// Threads of one compiler, at most. Each has memory of its own.
-const MOST_THREADS: usize = 8;
+/// How many threads one compiler has at most. Each uses memory of its own.
+const MAX_THREADS: usize = 8;
 
-/// How many bytes of a compiler's final output are kept.
-const SAID: u64 = 16 << 10;
+/// How many bytes of a compiler's stderr are kept.
+const MAX_STDERR: u64 = 16 << 10;
 
 /// Where components are compiled.
 #[derive(Debug, Clone)]
 pub enum Compiler {
-    /// In this process, without limits: for tests and measurements with components of their own.
-    Here,
-    /// In a child, within limits.
+    /// In this process, without limits: only for tests and benchmarks.
+    InProcess,
+    /// In a child process, within limits.
     Child {
         /// An executable that calls [`serve`] when it is given these arguments and one more.
         launcher: Launcher,
-        /// What the child may use.
+        /// The limits of the child.
         limits: CompileLimits,
     },
 }
 
 impl Compiler {
-    /// A child that is the running executable, in its mode [`COMPILE_MODE`], with the usual limits.
+    /// A child that runs this executable in its mode [`COMPILE_MODE`], with the default limits.
     pub fn this_program() -> Self {
         Self::Child {
             launcher: Launcher::this_program_as(COMPILE_MODE),
@@ -54,13 +54,13 @@ impl Compiler {
     }
 }
 
-/// What the compilation of one component may use.
+/// The limits of the compilation of one component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompileLimits {
-    /// Seconds of one processor, all threads together.
+    /// Processor time in seconds, all threads together.
     pub cpu_s: u64,
-    /// How long it may take.
+    /// Elapsed time in milliseconds.
     pub deadline_ms: u64,
     /// How many bytes of memory it may use.
     pub memory: u64,
@@ -76,17 +76,17 @@ impl Default for CompileLimits {
     }
 }
 
-/// The order that the child is given.
+/// The request that the child gets as an argument.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
+struct CompileRequest {
     parent: i32,
-    /// Whether the code is for a pool, whose memories have another size.
+    /// Whether the code is for a pool, whose memories reserve another size.
     pooled: bool,
     limits: CompileLimits,
 }
 
-/// Why there is no code.
+/// Why a child has compiled no code.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompilerError {
     #[error("the compiler cannot be started ({0})")]
@@ -98,33 +98,33 @@ pub(crate) enum CompilerError {
     #[error("it takes more than {0} s of a processor to compile it")]
     Cpu(u64),
     #[error("it takes longer than {0} ms to compile it")]
-    Late(u64),
+    Deadline(u64),
     #[error("it takes more than {} MiB of memory to compile it", .0 >> 20)]
     Memory(u64),
     #[error("its native code has more than {0} bytes")]
     Code(u64),
     #[error("the compiler ended without an answer ({0})")]
-    Died(String),
+    NoAnswer(String),
 }
 
-/// Has a component compiled by a child process. The code is what the child wrote into its pipe, to
-/// which no other process can write.
+/// Lets a child process compile a component. Returns the code that the child wrote into its pipe;
+/// no other process can write to that pipe.
 pub(crate) fn compile(
     launcher: &Launcher,
     limits: CompileLimits,
     pooled: bool,
     component: &[u8],
 ) -> Result<Vec<u8>, CompilerError> {
-    let order = Order { parent: rustix::process::getpid().as_raw_nonzero().get(), pooled, limits };
-    let order =
-        serde_json::to_string(&order).map_err(|error| CompilerError::Start(error.into()))?;
-    let threads =
-        std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
+    let request =
+        CompileRequest { parent: rustix::process::getpid().as_raw_nonzero().get(), pooled, limits };
+    let request =
+        serde_json::to_string(&request).map_err(|error| CompilerError::Start(error.into()))?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_THREADS);
     let mut child = Command::new(&launcher.program)
         .args(&launcher.arguments)
-        .arg(order)
+        .arg(request)
         .env_clear()
-        // It may not read what the system says of its processors.
+        // The sandbox keeps rayon from reading the number of processors.
         .env("RAYON_NUM_THREADS", threads.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -133,19 +133,18 @@ pub(crate) fn compile(
         .map_err(CompilerError::Start)?;
     let (mut stdin, stdout, stderr) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (code, said) = std::thread::scope(|scope| {
-        // A child that ends before it has read everything closes the pipe; why it ended is what
-        // counts.
+    let (code, stderr_text) = std::thread::scope(|scope| {
+        // A child that ends early closes the pipe; its exit status says why it ended.
         scope.spawn(move || stdin.as_mut().map(|stdin| stdin.write_all(component)));
-        let said = scope.spawn(move || {
-            let mut said = Vec::new();
-            stderr.map(|stderr| stderr.take(SAID).read_to_end(&mut said));
-            said
+        let stderr_text = scope.spawn(move || {
+            let mut stderr_text = Vec::new();
+            stderr.map(|stderr| stderr.take(MAX_STDERR).read_to_end(&mut stderr_text));
+            stderr_text
         });
         let mut code = Vec::new();
         let read =
             stdout.map_or(Ok(0), |stdout| stdout.take(limits.code + 1).read_to_end(&mut code));
-        (read.map(|_| code), said.join().unwrap_or_default())
+        (read.map(|_| code), stderr_text.join().unwrap_or_default())
     });
     let status = child.wait().map_err(CompilerError::Pipe)?;
     let code = code.map_err(CompilerError::Pipe)?;
@@ -155,54 +154,61 @@ pub(crate) fn compile(
     if status.success() {
         Ok(code)
     } else {
-        Err(end(status, limits, &String::from_utf8_lossy(&said)))
+        Err(error_of_exit(status, limits, &String::from_utf8_lossy(&stderr_text)))
     }
 }
 
-/// What the end of a child means.
-fn end(status: ExitStatus, limits: CompileLimits, said: &str) -> CompilerError {
-    let said = said.trim();
+/// The error for a child that has failed.
+fn error_of_exit(status: ExitStatus, limits: CompileLimits, stderr_text: &str) -> CompilerError {
+    let stderr_text = stderr_text.trim();
     match status.code() {
-        Some(1) => CompilerError::Refused(said.to_owned()),
-        Some(code) if code == i32::from(TOO_LATE) => CompilerError::Late(limits.deadline_ms),
+        Some(1) => CompilerError::Refused(stderr_text.to_owned()),
+        Some(code) if code == i32::from(EXIT_DEADLINE) => {
+            CompilerError::Deadline(limits.deadline_ms)
+        }
         _ if status.signal() == Some(Signal::XCPU.as_raw()) => CompilerError::Cpu(limits.cpu_s),
-        // What the standard library says when it stops for want of memory; a thread that has no
-        // stack says it in its own way.
-        _ if said.contains("memory allocation of") || said.contains("Cannot allocate memory") => {
+        // The messages of the standard library when an allocation fails, and when a thread gets no
+        // stack.
+        _ if stderr_text.contains("memory allocation of")
+            || stderr_text.contains("Cannot allocate memory") =>
+        {
             CompilerError::Memory(limits.memory)
         }
-        _ => CompilerError::Died(format!("{status}: {}", said.lines().last().unwrap_or_default())),
+        _ => CompilerError::NoAnswer(format!(
+            "{status}: {}",
+            stderr_text.lines().last().unwrap_or_default()
+        )),
     }
 }
 
-/// Is the compiler: a component on stdin, code on stdout, a reason on stderr. `order` is what
-/// `compile` says.
-pub fn serve(order: Option<&OsStr>) -> ExitCode {
-    match order
-        .and_then(|text| serde_json::from_slice::<Order>(text.as_bytes()).ok())
-        .map(|order| answer(&order))
+/// Runs as the compiler: reads a component from stdin, and writes code to stdout, or a reason to
+/// stderr. `request` is the argument that `compile` passes.
+pub fn serve(request: Option<&OsStr>) -> ExitCode {
+    match request
+        .and_then(|text| serde_json::from_slice::<CompileRequest>(text.as_bytes()).ok())
+        .map(|request| compile_stdin(&request))
     {
         Some(Ok(())) => ExitCode::SUCCESS,
-        Some(Err(reason)) => refuse(&reason),
-        // Nobody but the program itself calls it, so nobody reads more than this.
-        None => refuse("the compiler was called without its limits"),
+        Some(Err(reason)) => exit_with_reason(&reason),
+        // Only the program itself starts the compiler, so the message is short.
+        None => exit_with_reason("the compiler was called without its limits"),
     }
 }
 
-fn refuse(reason: &str) -> ExitCode {
+fn exit_with_reason(reason: &str) -> ExitCode {
     let _ = writeln!(io::stderr(), "{reason}");
     ExitCode::FAILURE
 }
 
-fn answer(order: &Order) -> Result<(), String> {
-    runbook_launch::die_with(order.parent).map_err(|refusal| refusal.to_string())?;
-    let limits = order.limits;
+fn compile_stdin(request: &CompileRequest) -> Result<(), String> {
+    runbook_launch::die_with_parent(request.parent).map_err(|refusal| refusal.to_string())?;
+    let limits = request.limits;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).map_err(|error| error.to_string())?;
-    let walls = SandboxLimits { cpu_s: limits.cpu_s, memory: limits.memory };
-    sandbox::enclose(&walls).map_err(|missing| missing.to_string())?;
+    let sandbox_limits = SandboxLimits { cpu_s: limits.cpu_s, memory: limits.memory };
+    sandbox::restrict_own_process(&sandbox_limits).map_err(|missing| missing.to_string())?;
     stop_after(Duration::from_millis(limits.deadline_ms)).map_err(|error| error.to_string())?;
-    let config = config::for_compiling(order.pooled);
+    let config = config::for_compiling(request.pooled);
     let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
     let code = engine.precompile_component(&component).map_err(|error| format!("{error:#}"))?;
     let mut stdout = io::stdout().lock();
@@ -213,7 +219,7 @@ fn answer(order: &Order) -> Result<(), String> {
 fn stop_after(deadline: Duration) -> io::Result<()> {
     let stop = move || {
         std::thread::sleep(deadline);
-        std::process::exit(TOO_LATE.into());
+        std::process::exit(EXIT_DEADLINE.into());
     };
     std::thread::Builder::new().name("runbook-deadline".to_owned()).spawn(stop).map(|_| ())
 }

@@ -1,5 +1,5 @@
-//! Every switch of the engine, with its reason. Features that are not needed are off, because most
-//! faults of an engine are in features that few use.
+//! The configuration of wasmtime, with reasons. Features that are not needed are disabled, because
+//! most bugs of an engine are in rarely used features.
 
 use std::num::NonZeroU32;
 use wasmtime::{
@@ -7,13 +7,13 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
-/// How memory for instances is had.
+/// How the memory of instances is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allocation {
-    /// The operating system gives it for each call: nothing to set up, right for one run.
+    /// From the operating system for each call. It needs no setup, and suits a single run.
     OnDemand,
-    /// It comes from a pool that is reserved at the start: a call costs less, the start about a
-    /// millisecond more. Right for a program that makes thousands of calls.
+    /// From a pool that is reserved at the start. Calls cost less, the start takes about a
+    /// millisecond more. It suits a program that makes thousands of calls.
     Pooling {
         /// How many calls can be made at one time.
         instances: NonZeroU32,
@@ -27,7 +27,8 @@ impl Allocation {
     }
 }
 
-/// Linear memory of one instance in a pool, which must reserve all of it as address space.
+/// The linear memory of one instance in a pool, in bytes. The pool reserves all of it as address
+/// space.
 pub(crate) const POOLED_MEMORY: usize = 64 << 20;
 
 /// The native stack that guest code may use. 512 KiB: deep recursion ends as a trap long before the
@@ -54,27 +55,26 @@ pub(crate) fn features() -> wasmparser::WasmFeatures {
         | WasmFeatures::COMPONENT_MODEL
 }
 
-/// All that the code depends on: for an engine that compiles, and runs nothing.
+/// The settings that affect compiled code, for an engine that only compiles.
 pub(crate) fn for_compiling(pooled: bool) -> Config {
     let mut config = Config::new();
     config
-        // Optimised code, compiled once and kept; Winch compiles faster and had a third of this
-        // year's faults.
+        // Optimised code, compiled once and cached. Winch compiles faster, but had a third of this
+        // year's bugs.
         .strategy(Strategy::Cranelift)
-        // Interrupts a guest that computes for ever: it yields at each tick, so that the timeout of
-        // the call is seen.
+        // A guest in an endless loop yields at each tick, so that its deadline is enforced.
         .epoch_interruption(true)
         .consume_fuel(false)
-        // Host functions are synchronous in WIT: component-model async is five times slower a call
-        // and a surface of its own.
+        // Host functions are synchronous in WIT: component-model async makes a call five times
+        // slower and adds attack surface.
         .concurrency_support(false)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK)
         // Untouched pages of the initial memory are shared between calls.
         .memory_init_cow(true)
-        // The text of a trap is enough; addresses of a stripped plugin are useless.
+        // The message of a trap is enough; plugins are stripped, so addresses are useless.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        // The engine refuses what the reader refuses: both use one list of features.
+        // The engine and `inspect` use the same list of features.
         .wasm_features(wasmparser::WasmFeatures::all().difference(features()), false);
     if pooled {
         // The address space of a slot; without it each takes 4 GiB.
@@ -83,7 +83,7 @@ pub(crate) fn for_compiling(pooled: bool) -> Config {
     config
 }
 
-/// For an engine that runs what it compiles or is given.
+/// The settings of an engine that runs code.
 pub(crate) fn config(allocation: Allocation) -> Config {
     let mut config = for_compiling(allocation.is_pooled());
     match allocation {
@@ -110,13 +110,13 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         // Memory up to this size is put back by writing over the pages that were touched, instead
         // of being given back: giving it back costs a system call, a page fault for each page at
         // the next call, and the lock of the address space, which made two threads slower than one.
-        // Which pages were touched the kernel says (Linux 6.7; older ones: all of it is written).
-        // Measured with a plugin that has a stack of 1 MiB: 31 µs → 8 µs a call.
+        // The kernel tells which pages were touched (since Linux 6.7; before that, all of them are
+        // written). Measured with a plugin that has a stack of 1 MiB: 31 µs → 8 µs a call.
         .linear_memory_keep_resident(2 << 20)
         .pagemap_scan(Enabled::Auto)
         .table_keep_resident(64 << 10)
         .async_stack_keep_resident(16 << 10)
-        // Slots that remember a component: the next call of the same one finds its memory ready.
+        // Warm slots keep the memory image of a component ready for its next call.
         .max_unused_warm_slots(instances);
     pool
 }

@@ -1,22 +1,23 @@
 //! The host side of one call, and [`Host::enter`], through which every host function passes.
 //!
-//! Invariant: no file in `capabilities/` judges a call itself. Each host function describes to
-//! `enter` what it is about to do, before it touches anything, and continues only if `enter` allows
-//! it.
+//! Invariant: only `enter` decides whether a call is allowed. Each host function describes its
+//! operation to `enter` before it has any effect, and continues only if `enter` returns `Ok`.
 
 use crate::capabilities::TokenCache;
 use crate::fault::{Fault, FaultClass};
-use crate::inert_wasi::Wasi;
-use crate::kept::Kept;
+use crate::inert_wasi::InertWasi;
 use crate::launcher::Launcher;
-use crate::limits::{CallLimits, Growth};
+use crate::limits::{CallLimits, MemoryLimiter};
 use crate::log::Log;
 use crate::net::resolve::Resolver;
-use crate::outgoing::Outgoing;
-use crate::permit::Permitted;
+use crate::permit::ActivePermit;
+use crate::sanitizer::OutputSanitizer;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
+use crate::storage::CallStorage;
 use runbook_authority::gate::{self, Denial, Rule};
-use runbook_authority::{Effective, GateDecision, Grant, Operation, Target, Verb, VerbEffect};
+use runbook_authority::{
+    EffectiveGrants, GateDecision, GateRequest, Grant, Target, Verb, VerbEffect,
+};
 use runbook_contract::Mode;
 use runbook_secrets::{Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
@@ -27,21 +28,20 @@ use tokio::time::Instant;
 
 /// How often one verb was used on one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostCalls {
+pub struct HostCallCounts {
     /// The slot that the calls were made on.
     pub slot: String,
     /// The verb that the calls used.
     pub verb: Verb,
-    /// Calls that were let through.
+    /// Calls that were allowed.
     pub allowed: u32,
     /// Calls that were denied.
     pub denied: u32,
-    /// How many of the calls that were let through certainly changed nothing, because what they
-    /// began was never made final.
+    /// The allowed calls that changed nothing, because they were never committed.
     pub without_effect: u32,
 }
 
-/// Which call a host function belongs to.
+/// The call that a host function belongs to.
 #[derive(Debug, Clone)]
 pub(crate) struct CallId {
     pub(crate) run: String,
@@ -51,8 +51,8 @@ pub(crate) struct CallId {
     pub(crate) digest: Arc<str>,
 }
 
-/// One call of one host function. What is opened by [`Host::enter`] is closed when this is dropped,
-/// however the function ends.
+/// One call of one host function. [`Host::enter`] begins its audit record; dropping this value ends
+/// it, however the function returns.
 pub(crate) struct HostCall<'a>(&'a mut Host);
 
 impl<'a> HostCall<'a> {
@@ -81,177 +81,177 @@ impl Drop for HostCall<'_> {
     }
 }
 
-/// What a host function has begun and can still take back.
+/// A host call that has no effect until it is committed.
 struct UncommittedCall {
     slot: String,
     verb: Verb,
-    /// How often the gate was asked for it.
+    /// How many times the gate decided about this call.
     count: u32,
     commit: Commit,
 }
 
-/// Whether what was begun has been told to become final. Until then it did not happen, however the
-/// call ends; and what the other side says that it took back did not happen either.
+/// The state of the commit of a host call: whether it was sent to the other side (a database, for
+/// instance). Before that, and after the other side has reported a rollback, the call has no
+/// effect.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Commit(Arc<AtomicU8>);
 
-/// Nothing was told yet.
+/// The commit was not sent.
 const NOT_SENT: u8 = 0;
-/// It was told to become final.
+/// The commit was sent, so the call may have an effect.
 const SENT: u8 = 1;
-/// It did not happen, and never will.
-const VOID: u8 = 2;
+/// The call has no effect: it was rolled back, or ended before the commit.
+const NO_EFFECT: u8 = 2;
 
 impl Commit {
-    /// Marks the call as sent: from here on its effect is unknown until the other side has
-    /// answered.
+    /// Marks the commit as sent: the effect is unknown until the other side has answered.
     ///
     /// # Errors
-    /// The call is over, and its caller was told that nothing happened, so it must not be made
-    /// final now.
-    pub(crate) fn send(&self) -> Result<(), Fault> {
+    /// The call has already ended and was reported as without effect, so it must not be committed.
+    pub(crate) fn mark_sent(&self) -> Result<(), Fault> {
         match self.0.compare_exchange(NOT_SENT, SENT, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(SENT) => Ok(()),
             Err(_) => Err(Fault::new(FaultClass::Cancelled, "cancelled", "the call is over")),
         }
     }
 
-    /// The other side has answered that it rolled everything back.
-    pub(crate) fn void(&self) {
-        self.0.store(VOID, Ordering::Release);
+    /// Records that the other side has rolled everything back.
+    pub(crate) fn mark_rolled_back(&self) {
+        self.0.store(NO_EFFECT, Ordering::Release);
     }
 
-    /// Whether it may have happened.
+    /// Whether the call may have an effect.
     pub(crate) fn is_sent(&self) -> bool {
         self.0.load(Ordering::Acquire) == SENT
     }
 
-    /// The call is over. Whether it did not happen; then it never will.
+    /// Ends the call. Returns true if it has no effect; a later commit is then refused.
     fn close(&self) -> bool {
-        self.0.compare_exchange(NOT_SENT, VOID, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
+        self.0.compare_exchange(NOT_SENT, NO_EFFECT, Ordering::AcqRel, Ordering::Acquire)
+            != Err(SENT)
     }
 }
 
-/// A host function that was let in and has not come back.
+/// A host function that was allowed and has not returned.
 struct ActiveHostCall {
     slot: String,
     verb: Verb,
-    since: std::time::Instant,
+    started_at: std::time::Instant,
     /// The span of the call in the program's log.
     span: tracing::Span,
 }
 
-/// The state of one call: what it may do, what it did. One call, one `Host`; nothing survives it.
+/// The state of one call of a plugin: its grants, its limits, and what it did. Each call has a
+/// `Host` of its own.
 pub(crate) struct Host {
-    effective: Arc<Effective>,
+    effective_grants: Arc<EffectiveGrants>,
     mode: Mode,
-    permit: Permitted,
+    permit: ActivePermit,
     services: Arc<Services>,
     limits: Arc<CallLimits>,
     id: CallId,
     deadline: Instant,
-    entered: u32,
-    open: Option<ActiveHostCall>,
-    provisional: Vec<UncommittedCall>,
-    moved: u64,
-    written: u64,
-    calls: Vec<HostCalls>,
+    calls_made: u32,
+    active_call: Option<ActiveHostCall>,
+    uncommitted_calls: Vec<UncommittedCall>,
+    bytes_transferred: u64,
+    bytes_written: u64,
+    calls: Vec<HostCallCounts>,
     denials: Vec<Denial>,
-    pub(crate) growth: Growth,
+    pub(crate) limiter: MemoryLimiter,
     pub(crate) log: Log,
-    /// What capabilities keep until the call is over, such as open connections.
-    pub(crate) kept: Kept,
-    /// Behind a lock that is never taken, because what is inside cannot be shared between threads
-    /// and `Host` must be.
-    pub(crate) wasi: Option<Box<Mutex<Wasi>>>,
+    /// What capabilities keep until the call ends, such as open connections.
+    pub(crate) storage: CallStorage,
+    /// The lock only makes `Host` `Sync`, which `InertWasi` is not; it is never locked.
+    pub(crate) wasi: Option<Box<Mutex<InertWasi>>>,
 }
 
-/// What a call leaves behind.
+/// The record of a call, for its outcome.
 #[derive(Default)]
 pub(crate) struct CallTrace {
     pub(crate) log: Log,
-    pub(crate) calls: Vec<HostCalls>,
+    pub(crate) calls: Vec<HostCallCounts>,
     pub(crate) denials: Vec<Denial>,
 }
 
-/// How many denials are kept: the first ones show what is wrong, and a plugin that keeps asking
-/// must not exhaust memory.
-const KEPT_DENIALS: usize = 100;
+/// How many denials are kept at most, so that a plugin cannot exhaust memory. The first ones are
+/// the most useful.
+const MAX_KEPT_DENIALS: usize = 100;
 
 impl Host {
     pub(crate) fn new(
-        effective: Arc<Effective>,
+        effective_grants: Arc<EffectiveGrants>,
         mode: Mode,
         services: Arc<Services>,
         limits: Arc<CallLimits>,
         id: CallId,
         deadline: Instant,
     ) -> Self {
-        let growth = Growth::new(&limits);
+        let limiter = MemoryLimiter::new(&limits);
         let log = Log::new(&limits);
         Self {
-            effective,
+            effective_grants,
             mode,
-            permit: Permitted::unlimited(),
+            permit: ActivePermit::unlimited(),
             services,
             limits,
             id,
             deadline,
-            entered: 0,
-            open: None,
-            provisional: Vec::new(),
-            moved: 0,
-            written: 0,
+            calls_made: 0,
+            active_call: None,
+            uncommitted_calls: Vec::new(),
+            bytes_transferred: 0,
+            bytes_written: 0,
             calls: Vec::new(),
             denials: Vec::new(),
-            growth,
+            limiter,
             log,
-            kept: Kept::default(),
+            storage: CallStorage::default(),
             wasi: None,
         }
     }
 
-    /// The same, in another mode.
-    pub(crate) fn in_mode(self, mode: Mode) -> Self {
+    /// This host in another mode.
+    pub(crate) fn with_mode(self, mode: Mode) -> Self {
         Self { mode, ..self }
     }
 
-    /// The same, with less than what is granted.
-    pub(crate) fn permitting(self, permit: Permitted) -> Self {
+    /// This host, with the further limits of `permit`.
+    pub(crate) fn with_permit(self, permit: ActivePermit) -> Self {
         Self { permit, ..self }
     }
 
     /// Checks a host call: the gate, then approved effects, limits, the audit log and the locks of
     /// the run, in this order; `Ok` lets the host function continue. A denial is a value for the
     /// guest, without the reason, which is kept for the operator.
-    pub(crate) fn enter(&mut self, operation: &Operation<'_>) -> Result<(), Fault> {
-        let decision = match gate::decide(&self.effective, self.mode, operation) {
-            GateDecision::Allow => self.permit.decide(operation),
+    pub(crate) fn enter(&mut self, request: &GateRequest<'_>) -> Result<(), Fault> {
+        let decision = match gate::decide(&self.effective_grants, self.mode, request) {
+            GateDecision::Allow => self.permit.decide(request),
             denied @ GateDecision::Deny(_) => denied,
         };
-        self.entered = self.entered.saturating_add(1);
-        if self.entered > self.limits.host_calls {
+        self.calls_made = self.calls_made.saturating_add(1);
+        if self.calls_made > self.limits.host_calls {
             let message =
                 format!("the plugin made more than {} host calls", self.limits.host_calls);
             return Err(Fault::new(FaultClass::Limit, "limit.host-calls", message));
         }
-        self.audit(operation, &decision)?;
-        // Last of all: between this and the effect nothing may take time.
+        self.audit(request, &decision)?;
+        // The leases are checked last, because they may expire at any time before the effect.
         let decision = match decision {
             GateDecision::Allow
-                if operation.verb().effect() == VerbEffect::Change && !self.permit.is_in_time() =>
+                if request.verb().effect() == VerbEffect::Change && !self.permit.holds_leases() =>
             {
-                let late = GateDecision::Deny(out_of_time(operation));
-                self.audit(operation, &late)?;
-                late
+                let lease_denial = GateDecision::Deny(lease_lost_denial(request));
+                self.audit(request, &lease_denial)?;
+                lease_denial
             }
             decision => decision,
         };
-        self.count(operation, &decision);
+        self.count(request, &decision);
         match decision {
             GateDecision::Allow => Ok(()),
             GateDecision::Deny(denial) => {
-                if self.denials.len() < KEPT_DENIALS {
+                if self.denials.len() < MAX_KEPT_DENIALS {
                     self.denials.push(denial);
                 }
                 Err(Fault::denied())
@@ -259,17 +259,20 @@ impl Host {
         }
     }
 
-    /// What a slot is bound to. Ask [`enter`](Self::enter) first: this does not judge.
+    /// The target that a slot is bound to. Call [`enter`](Self::enter) first: this checks nothing.
     pub(crate) fn target(&self, slot: &str) -> Result<Arc<Target>, Fault> {
-        self.effective.get(slot).map(|grant| Arc::clone(&grant.target)).ok_or_else(Fault::denied)
+        self.effective_grants
+            .get(slot)
+            .map(|grant| Arc::clone(&grant.target))
+            .ok_or_else(Fault::denied)
     }
 
     /// The sql target that a process target names as its `connection`.
     pub(crate) fn connection(&self, name: &str) -> Result<Arc<Target>, Fault> {
-        self.effective.connection(name).cloned().ok_or_else(Fault::denied)
+        self.effective_grants.connection(name).cloned().ok_or_else(Fault::denied)
     }
 
-    /// A secret that a target names. From here on it is removed from everything that leaves.
+    /// A secret that a target names. From now on it is scrubbed from all output.
     pub(crate) async fn secret(&self, name: &str) -> Result<Secret, Fault> {
         let secret =
             self.services.secrets.fetch(name).await.map_err(|error| secret_fault(&error))?;
@@ -277,9 +280,8 @@ impl Host {
         Ok(secret)
     }
 
-    /// Removes `part`, a part of secret `name` that gives it away, from everything that leaves from
-    /// here on.
-    pub(crate) fn learn(&self, name: &str, part: &str) {
+    /// Scrubs `part`, a part of secret `name` that would reveal it, from all output from now on.
+    pub(crate) fn learn_part(&self, name: &str, part: &str) {
         self.services.scrubber.learn(&format!("{name}, in part"), &Secret::from(part));
     }
 
@@ -296,7 +298,7 @@ impl Host {
 
     /// All grants of the step.
     pub(crate) fn grants(&self) -> impl Iterator<Item = &Grant> {
-        self.effective.iter()
+        self.effective_grants.iter()
     }
 
     /// The id of the run that the call belongs to.
@@ -304,12 +306,12 @@ impl Host {
         &self.id.run
     }
 
-    /// The step, as it calls.
+    /// The id of the step that makes the call.
     pub(crate) fn step(&self) -> &str {
         &self.id.step
     }
 
-    /// What programs are started by.
+    /// The launcher that starts programs.
     pub(crate) fn launcher(&self) -> Result<Launcher, Fault> {
         let missing = || {
             Fault::new(
@@ -321,36 +323,36 @@ impl Host {
         self.services.launcher.clone().ok_or_else(missing)
     }
 
-    /// Who is asked for the addresses of a name.
+    /// The resolver of host names.
     pub(crate) fn resolver(&self) -> Resolver {
         self.services.resolver.clone()
     }
 
-    /// What can be known of a secret without its value.
+    /// The facts about a secret, without its value.
     pub(crate) async fn describe_secret(&self, name: &str) -> Result<crate::SecretFacts, Fault> {
         self.services.secrets.describe(name).await.map_err(|error| secret_fault(&error))
     }
 
-    /// Removes every secret that was used so far.
+    /// A scrubber for every secret that was used so far.
     pub(crate) fn scrubber(&self) -> Scrubber {
         self.services.scrubber.current()
     }
 
-    /// A fault as a guest sees it: a server may quote what it was sent. Its message is that of the
-    /// server until then: what was made one line before would not be recognised.
-    pub(crate) fn shown_fault(&self, fault: Fault) -> Fault {
-        shown_fault(fault, &self.scrubber())
+    /// A fault for the guest, without secrets: a server may quote what it was sent. Pass the
+    /// message as the server sent it, because a secret is not found in a text that was already
+    /// shortened.
+    pub(crate) fn scrubbed_fault(&self, fault: Fault) -> Fault {
+        scrubbed_fault(fault, &self.scrubber())
     }
 
-    /// The time that is left, at most `cap`. A host function that can take long ends by itself
-    /// within it, with a fault that says what it was doing; one that does not is cut off (its
-    /// future is dropped).
+    /// The time until the deadline, at most `cap`. A slow host function should end by itself within
+    /// this time, with a fault that says what it was doing; at the deadline its future is dropped.
     pub(crate) fn remaining(&self, cap: Duration) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).min(cap)
     }
 
-    /// A fault of what the host does by itself: a denial with its reason, which no guest sees.
-    pub(crate) fn explained(&self, fault: Fault) -> Fault {
+    /// A fault for the operator: a denial gets its reason, which a guest must not see.
+    pub(crate) fn with_denial_reason(&self, fault: Fault) -> Fault {
         match self.denials.last() {
             Some(denial) if fault.class == FaultClass::Denied => {
                 Fault { message: denial.to_string(), ..fault }
@@ -366,12 +368,12 @@ impl Host {
         CallTrace { log: self.log, calls: self.calls, denials: self.denials }
     }
 
-    /// The host function that was just let in, `count` times, changes nothing before
-    /// [`Commit::send`], nor if [`Commit::void`] follows.
-    pub(crate) fn provisional(&mut self, slot: &str, verb: Verb, count: usize) -> Commit {
+    /// Declares that the host function that was just allowed, `count` times, has no effect before
+    /// [`Commit::mark_sent`], nor after [`Commit::mark_rolled_back`].
+    pub(crate) fn begin_uncommitted(&mut self, slot: &str, verb: Verb, count: usize) -> Commit {
         let commit = Commit::default();
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.provisional.push(UncommittedCall {
+        self.uncommitted_calls.push(UncommittedCall {
             slot: slot.to_owned(),
             verb,
             count,
@@ -382,18 +384,21 @@ impl Host {
 
     /// The verbs that may have changed something so far.
     #[cfg(test)]
-    pub(crate) fn acted(&self) -> Vec<Verb> {
-        let changed = |calls: &&HostCalls| {
+    pub(crate) fn verbs_that_acted(&self) -> Vec<Verb> {
+        let may_have_changed = |calls: &&HostCallCounts| {
             calls.allowed > calls.without_effect && calls.verb.effect() == VerbEffect::Change
         };
-        self.calls.iter().filter(changed).map(|calls| calls.verb).collect()
+        self.calls.iter().filter(may_have_changed).map(|calls| calls.verb).collect()
     }
 
-    /// Counts what the plugin itself writes into files, and says when it is too much.
-    pub(crate) fn writes(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.written = self.written.saturating_add(bytes as u64);
-        let limit = self.limits.written;
-        if self.written > limit {
+    /// Counts the bytes that the plugin itself writes into files.
+    ///
+    /// # Errors
+    /// The plugin has written more than its limit allows.
+    pub(crate) fn count_written(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.bytes_written = self.bytes_written.saturating_add(bytes as u64);
+        let limit = self.limits.files_written_bytes;
+        if self.bytes_written > limit {
             let message =
                 format!("the plugin wrote more than {limit} bytes into files in one call");
             return Err(Fault::new(FaultClass::Limit, "limit.files-written", message));
@@ -401,29 +406,32 @@ impl Host {
         Ok(())
     }
 
-    /// Counts data that goes out to the world, or comes in from it.
-    pub(crate) fn moved(&mut self, bytes: usize) {
-        self.moved = self.moved.saturating_add(bytes as u64);
+    /// Counts the bytes that the host function has sent or received, for the audit log.
+    pub(crate) fn count_transferred(&mut self, bytes: usize) {
+        self.bytes_transferred = self.bytes_transferred.saturating_add(bytes as u64);
     }
 
-    /// Tells the audit what was judged. Without its record nothing happens.
-    fn audit(&mut self, operation: &Operation<'_>, decision: &GateDecision) -> Result<(), Fault> {
-        let (slot, verb) = (operation.slot(), operation.verb());
-        let dialect = self.effective.get(slot).and_then(|grant| grant.target.dialect());
+    /// Writes a decision to the audit log.
+    ///
+    /// # Errors
+    /// The record cannot be written; the host function must not continue.
+    fn audit(&mut self, request: &GateRequest<'_>, decision: &GateDecision) -> Result<(), Fault> {
+        let (slot, verb) = (request.slot(), request.verb());
+        let dialect = self.effective_grants.get(slot).and_then(|grant| grant.target.dialect());
         let scrubber = self.services.scrubber.current();
-        let outgoing = Outgoing::new(&scrubber);
-        let canonical = operation.canonical(dialect, &|text| scrubber.text(text));
-        // Slots are a guest's words until the gate has found them.
-        let (named, clean) = (outgoing.line(slot), outgoing.line(&canonical));
+        let sanitizer = OutputSanitizer::new(&scrubber);
+        let canonical = request.canonical(dialect, &|text| scrubber.text(text));
+        // The guest chooses the slot name, so it is not trusted before the gate has found it.
+        let (slot_text, operation_text) = (sanitizer.line(slot), sanitizer.line(&canonical));
         let secrets: Vec<_> =
-            operation.secret_slots().into_iter().map(|slot| outgoing.line(slot)).collect();
+            request.secret_slots().into_iter().map(|slot| sanitizer.line(slot)).collect();
         let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
         let target_secrets =
-            if is_follow_up(operation) { Vec::new() } else { self.target_secrets(slot) };
+            if is_follow_up(request) { Vec::new() } else { self.target_secrets(slot) };
         let event = AuditEvent::Judged {
-            slot: &named,
+            slot: &slot_text,
             verb,
-            operation: &clean,
+            operation: &operation_text,
             secrets: &secrets,
             target_secrets: &target_secrets,
             decision,
@@ -438,40 +446,43 @@ impl Host {
             })?;
         }
         match decision {
-            GateDecision::Allow if self.open.is_none() => {
-                let span = tracing::info_span!("host call", slot = %named, verb = %verb.full_name(), operation = %clean);
-                self.open = Some(ActiveHostCall {
+            GateDecision::Allow if self.active_call.is_none() => {
+                let span = tracing::info_span!("host call", slot = %slot_text, verb = %verb.full_name(), operation = %operation_text);
+                self.active_call = Some(ActiveHostCall {
                     slot: slot.to_owned(),
                     verb,
-                    since: std::time::Instant::now(),
+                    started_at: std::time::Instant::now(),
                     span,
                 });
             }
             GateDecision::Allow => {}
             GateDecision::Deny(denial) => {
                 let (verb, rule) = (verb.full_name(), denial.rule.name());
-                let (target, place) = (&denial.target, &denial.place);
-                tracing::warn!(slot = %named, %verb, operation = %clean, rule, target, place, "denied");
+                let (target, place) = (&denial.target, &denial.location);
+                tracing::warn!(slot = %slot_text, %verb, operation = %operation_text, rule, target, place, "denied");
             }
         }
         Ok(())
     }
 
-    /// The secrets that a slot's target puts into what it does, with those of its connection. A
-    /// secret that is itself the target is what its slot stands for.
+    /// The secrets that the target of a slot inserts into calls, with those of its connection; not
+    /// the secret of a target that is itself a secret.
     fn target_secrets(&self, slot: &str) -> Vec<&str> {
-        let Some(grant) = self.effective.get(slot) else { return Vec::new() };
-        let connected = self.effective.lent(grant).map(|target| target.secrets());
+        let Some(grant) = self.effective_grants.get(slot) else { return Vec::new() };
+        let connection_secrets =
+            self.effective_grants.connection_of(grant).map(|target| target.secrets());
         let mut names = grant.target.injected_secrets();
-        names.extend(connected.unwrap_or_default());
+        names.extend(connection_secrets.unwrap_or_default());
         names.sort_unstable();
         names.dedup();
         names
     }
 
-    /// Tells the audit that a host function has come back.
+    /// Writes the end of a host function to the audit log.
     fn leave(&mut self) {
-        for UncommittedCall { slot, verb, count, commit } in std::mem::take(&mut self.provisional) {
+        for UncommittedCall { slot, verb, count, commit } in
+            std::mem::take(&mut self.uncommitted_calls)
+        {
             if commit.close()
                 && let Some(calls) =
                     self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
@@ -479,17 +490,18 @@ impl Host {
                 calls.without_effect += count;
             }
         }
-        let bytes = std::mem::take(&mut self.moved);
-        let Some(open) = self.open.take() else { return };
-        tracing::debug!(parent: &open.span, bytes, "returned");
+        let bytes = std::mem::take(&mut self.bytes_transferred);
+        let Some(active_call) = self.active_call.take() else { return };
+        tracing::debug!(parent: &active_call.span, bytes, "returned");
         let Some(audit) = &self.services.audit else { return };
         let event = AuditEvent::Returned {
-            slot: &open.slot,
-            verb: open.verb,
+            slot: &active_call.slot,
+            verb: active_call.verb,
             bytes,
-            duration: open.since.elapsed(),
+            duration: active_call.started_at.elapsed(),
         };
-        // It has happened already; the next decision finds that the audit is gone, and stops there.
+        // The effect has already happened; if the audit log cannot be written, the next call of
+        // `enter` fails.
         let _ = audit(&AuditRecord { call: self.audit_call(), event });
     }
 
@@ -498,66 +510,67 @@ impl Host {
         AuditCall { run, step, attempt: *attempt, plugin, digest }
     }
 
-    fn count(&mut self, operation: &Operation<'_>, decision: &GateDecision) {
-        let (slot, verb) = (operation.slot(), operation.verb());
-        let denied = matches!(decision, GateDecision::Deny(_));
-        if !denied && is_follow_up(operation) {
+    fn count(&mut self, request: &GateRequest<'_>, decision: &GateDecision) {
+        let (slot, verb) = (request.slot(), request.verb());
+        let is_denied = matches!(decision, GateDecision::Deny(_));
+        if !is_denied && is_follow_up(request) {
             return;
         }
         if let Some(calls) =
             self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
         {
-            calls.allowed += u32::from(!denied);
-            calls.denied += u32::from(denied);
-        } else if self.calls.len() < KEPT_DENIALS {
+            calls.allowed += u32::from(!is_denied);
+            calls.denied += u32::from(is_denied);
+        } else if self.calls.len() < MAX_KEPT_DENIALS {
             let slot = slot.to_owned();
-            let (allowed, denied) = (u32::from(!denied), u32::from(denied));
-            self.calls.push(HostCalls { slot, verb, allowed, denied, without_effect: 0 });
+            let (allowed, denied) = (u32::from(!is_denied), u32::from(is_denied));
+            self.calls.push(HostCallCounts { slot, verb, allowed, denied, without_effect: 0 });
         }
     }
 }
 
-/// A fault as a guest sees it.
-pub(crate) fn shown_fault(fault: Fault, scrubber: &Scrubber) -> Fault {
-    Fault { message: Outgoing::new(scrubber).line(&fault.message), ..fault }
+/// A fault for the guest, without secrets.
+pub(crate) fn scrubbed_fault(fault: Fault, scrubber: &Scrubber) -> Fault {
+    Fault { message: OutputSanitizer::new(scrubber).line(&fault.message), ..fault }
 }
 
-/// Whether the gate was asked about the same host call before, when less was known.
-fn is_follow_up(operation: &Operation<'_>) -> bool {
-    match operation {
-        Operation::Connect { .. }
-        | Operation::Token { .. }
-        | Operation::Redirect { .. }
-        | Operation::Container { .. }
-        | Operation::Create { .. }
-        | Operation::Image { .. }
-        | Operation::Resolver { .. } => true,
-        Operation::Exec { .. }
-        | Operation::Http { .. }
-        | Operation::Sql { .. }
-        | Operation::Docker { .. }
-        | Operation::Secret { .. }
-        | Operation::Files { .. }
-        | Operation::Process { .. }
-        | Operation::Endpoint { .. }
-        | Operation::Lookup { .. } => false,
+/// Whether this is a further decision about a host call that the gate has already allowed, made
+/// when its address, container or image is known.
+fn is_follow_up(request: &GateRequest<'_>) -> bool {
+    match request {
+        GateRequest::Connect { .. }
+        | GateRequest::Token { .. }
+        | GateRequest::Redirect { .. }
+        | GateRequest::Container { .. }
+        | GateRequest::Create { .. }
+        | GateRequest::Image { .. }
+        | GateRequest::Resolver { .. } => true,
+        GateRequest::Exec { .. }
+        | GateRequest::Http { .. }
+        | GateRequest::Sql { .. }
+        | GateRequest::Docker { .. }
+        | GateRequest::Secret { .. }
+        | GateRequest::Files { .. }
+        | GateRequest::Process { .. }
+        | GateRequest::Endpoint { .. }
+        | GateRequest::Lookup { .. } => false,
     }
 }
 
-fn out_of_time(operation: &Operation<'_>) -> Denial {
+fn lease_lost_denial(request: &GateRequest<'_>) -> Denial {
     let reason = "the run's locks were not renewed in time, and somebody else may hold them by now"
         .to_owned();
-    let (target, place) = (String::new(), String::new());
+    let (target, location) = (String::new(), String::new());
     Denial {
         rule: Rule::Lease,
-        slot: operation.slot().to_owned(),
-        verb: operation.verb(),
+        slot: request.slot().to_owned(),
+        verb: request.verb(),
         reason,
         target,
-        place,
+        location,
     }
 }
 
-fn secret_fault(error: &crate::SecretUnavailable) -> Fault {
+fn secret_fault(error: &crate::SecretFetchError) -> Fault {
     Fault::new(FaultClass::NotFound, "secrets.unavailable", error.to_string())
 }

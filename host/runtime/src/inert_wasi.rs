@@ -1,12 +1,12 @@
-//! The inert WASI, for components of toolchains that cannot do without: no environment, no
-//! arguments, no directories, no sockets, and what is printed goes to the log. It is linked only
+//! The inert WASI, for components of toolchains that import WASI: it has no environment, no
+//! arguments, no directories and no sockets, and printed text goes to the log. It is linked only
 //! when a component imports it, and every review shows that.
 //!
-//! The clock and the random numbers in it are real: a language that seeds its hash tables needs
-//! them, and they reveal nothing.
+//! Its clock and its random numbers are real, because languages need them to seed hash tables, and
+//! they reveal nothing.
 
 use crate::log::Log;
-use crate::outgoing::Truncation;
+use crate::sanitizer::Truncation;
 use runbook_contract::LogLevel;
 use std::io;
 use std::pin::Pin;
@@ -17,13 +17,13 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxView};
 
-/// Bytes that are kept of each stream.
-const KEPT: usize = 64 << 10;
+/// How many bytes of each output stream are kept.
+const MAX_PRINTED: usize = 64 << 10;
 
-/// Streams, pollables and the like that may be alive at once; each is memory of the host.
+/// How many resources (streams, pollables) may exist at once; each uses memory of the host.
 const MAX_RESOURCES: usize = 1000;
 
-/// The packages that are linked.
+/// The packages of WASI that are linked.
 const PACKAGES: &[&str] =
     &["wasi:cli/", "wasi:clocks/", "wasi:random/", "wasi:io/", "wasi:filesystem/", "wasi:sockets/"];
 
@@ -33,17 +33,17 @@ pub(crate) fn has(interface: &str) -> bool {
     PACKAGES.iter().any(|package| interface.starts_with(package)) && version.starts_with("0.2.")
 }
 
-/// What the inert WASI of one call holds; made when it is first used.
-pub(crate) struct Wasi {
+/// The state of the inert WASI in one call; created when it is first used.
+pub(crate) struct InertWasi {
     ctx: WasiCtx,
     table: ResourceTable,
-    stdout: Printed,
-    stderr: Printed,
+    stdout: CappedOutput,
+    stderr: CappedOutput,
 }
 
-impl Wasi {
+impl InertWasi {
     pub(crate) fn new() -> Self {
-        let (stdout, stderr) = (Printed::default(), Printed::default());
+        let (stdout, stderr) = (CappedOutput::default(), CappedOutput::default());
         let ctx = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
@@ -58,19 +58,19 @@ impl Wasi {
         WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
     }
 
-    /// Moves what was printed to the log.
+    /// Moves the printed text to the log.
     pub(crate) fn drain(&self, log: &mut Log) {
-        for (printed, level) in [(&self.stdout, LogLevel::Info), (&self.stderr, LogLevel::Warn)] {
-            let bytes = std::mem::take(&mut *printed.lock());
-            let full = bytes.len() == KEPT;
+        for (output, level) in [(&self.stdout, LogLevel::Info), (&self.stderr, LogLevel::Warn)] {
+            let bytes = std::mem::take(&mut *output.lock());
+            let is_full = bytes.len() == MAX_PRINTED;
             // The last character may have been cut in two.
             let text = String::from_utf8_lossy(&bytes);
             let text =
-                if full { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
+                if is_full { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
             log.add_printed(
                 level,
                 text.to_owned(),
-                if full { Truncation::Beginning } else { Truncation::Whole },
+                if is_full { Truncation::Beginning } else { Truncation::Whole },
             );
         }
     }
@@ -78,35 +78,35 @@ impl Wasi {
 
 /// The first bytes of a stream; the rest is dropped.
 #[derive(Clone, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
+struct CappedOutput(Arc<Mutex<Vec<u8>>>);
 
-impl Printed {
+impl CappedOutput {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl IsTerminal for Printed {
+impl IsTerminal for CappedOutput {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Printed {
+impl StdoutStream for CappedOutput {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
 }
 
-impl AsyncWrite for Printed {
+impl AsyncWrite for CappedOutput {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut kept = self.lock();
-        let left = KEPT.saturating_sub(kept.len());
-        kept.extend_from_slice(&bytes[..bytes.len().min(left)]);
+        let mut bytes_kept = self.lock();
+        let left = MAX_PRINTED.saturating_sub(bytes_kept.len());
+        bytes_kept.extend_from_slice(&bytes[..bytes.len().min(left)]);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -1,5 +1,5 @@
-//! Bytes → [`Inspected`]: what a component is, read from its bytes. Nothing is compiled and nothing
-//! is run.
+//! Bytes → [`InspectedComponent`]: reads the manifest, imports and exports of a component from its
+//! bytes. Nothing is compiled or run.
 
 use crate::code::{CodeSize, TooMuchCode, check_arity};
 use runbook_authority::manifest::{ManifestError, SECTION};
@@ -13,14 +13,14 @@ use wasmparser::{
     Parser, Payload, ValidPayload, Validator,
 };
 
-/// The largest component that is read. A scripting language's runtime is half of it.
-pub const MAX_SIZE: usize = 64 << 20;
+/// The largest component that is read, in bytes. The runtime of a scripting language has about half
+/// of this size.
+pub const MAX_COMPONENT_SIZE: usize = 64 << 20;
 
-/// Modules and components inside one component. A toolchain makes fewer than ten; a bomb makes
-/// thousands.
-const MAX_PARTS: usize = 200;
+/// How many modules and components one component may contain. Toolchains create fewer than ten.
+const MAX_NESTED_MODULES: usize = 200;
 
-/// One thing that a component imports.
+/// One import of a component.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Import {
     /// The interface, such as `runbook:http/reader@1.0.0`.
@@ -29,14 +29,14 @@ pub struct Import {
     pub function: Option<String>,
 }
 
-/// A component whose bytes were read and found in order. It was neither compiled nor run.
+/// A component whose bytes were read and validated. It was neither compiled nor run.
 #[derive(Debug, Clone)]
-pub struct Inspected {
+pub struct InspectedComponent {
     /// The bytes of the component, as they were given.
     pub(crate) bytes: Arc<[u8]>,
     /// The SHA-256 digest of the bytes.
     pub digest: Digest,
-    /// What it says of itself.
+    /// The manifest in its custom section.
     pub manifest: Manifest,
     /// What it imports, function by function, sorted.
     pub imports: Vec<Import>,
@@ -50,46 +50,46 @@ pub struct Inspected {
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// Too big to be read.
-    #[error("it has {size} bytes; at most {MAX_SIZE} are read")]
+    #[error("it has {size} bytes; at most {MAX_COMPONENT_SIZE} are read")]
     TooLarge {
         /// The size of the component, in bytes.
         size: usize,
     },
-    /// It is not WebAssembly at all.
+    /// The file is not WebAssembly at all.
     #[error("it is not WebAssembly: it does not begin with `\\0asm`")]
     NotWasm,
-    /// It is a core module, which is not a component yet.
+    /// The file is a core module, which is not a component yet.
     #[error("it is a core module, not a component; make one with `runbook plugin build`")]
     CoreModule,
-    /// Broken, or it uses a feature that is off.
+    /// The component is invalid, or uses a feature that is disabled.
     #[error("it is not a component that this host runs: {source}")]
     NotAccepted {
-        /// What the validator says, with the offset.
+        /// The error of the validator, with the offset.
         #[source]
         source: wasmparser::BinaryReaderError,
     },
-    /// Code that the compiler would not be done with.
+    /// Compiling its code could take too long.
     #[error("{source}")]
     TooMuchCode {
         /// The limit that the code exceeds, and by how much.
         #[from]
         source: TooMuchCode,
     },
-    /// It has more modules and components inside than are read.
-    #[error("it has more than {MAX_PARTS} modules and components inside")]
-    TooManyParts,
-    /// There is code in a component inside this one. Such a composition is refused, because nobody
-    /// reviewed its parts by themselves.
+    /// The component contains too many modules and components.
+    #[error("it has more than {MAX_NESTED_MODULES} modules and components inside")]
+    TooManyModules,
+    /// A nested component contains code. Such a composition is refused, because its components were
+    /// not reviewed separately.
     #[error(
         "it has code in a component inside of it; plugins are not composed: review and build \
              each by itself"
     )]
     NestedCode,
-    /// A start function: code that runs before anything is called.
+    /// The component has a start function, which would run before any operation is called.
     #[error("it has a start function; a plugin does nothing before it is called")]
     StartFunction,
-    /// Strings in another encoding. The code for those had three faults this year, and no plugin
-    /// needs it.
+    /// The component passes strings in another encoding than UTF-8. wasmtime's code for those had
+    /// three bugs this year, and no plugin needs it.
     #[error("it passes strings as UTF-16; only UTF-8 is accepted")]
     StringEncoding,
     /// There is no custom section with a manifest.
@@ -101,7 +101,7 @@ pub enum InspectError {
     /// There are two or more custom sections with a manifest.
     #[error("it has more than one manifest; it is unknown which one a reviewer saw")]
     TwoManifests,
-    /// A manifest that cannot be used.
+    /// Its manifest cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 }
@@ -116,44 +116,44 @@ impl From<wasmparser::BinaryReaderError> for InspectError {
 ///
 /// # Errors
 /// [`InspectError`] says why these bytes are not a plugin.
-pub fn inspect(bytes: impl Into<Arc<[u8]>>) -> Result<Inspected, InspectError> {
-    read(bytes.into(), Bodies::Validate)
+pub fn inspect(bytes: impl Into<Arc<[u8]>>) -> Result<InspectedComponent, InspectError> {
+    read(bytes.into(), BodyCheck::Validate)
 }
 
-/// Reads a component that was built with this program and is a part of it. The bodies of its
-/// functions are left to the compiler, as a test of the program has validated them: that is most of
-/// the work, and done for each plugin of each command.
+/// Reads a component that is bundled with this program. The function bodies are not validated here,
+/// because a test of the program has validated them, and validation would be most of the work at
+/// the start of each command.
 ///
 /// # Errors
 /// As [`inspect`].
-pub fn inspect_built_in(bytes: impl Into<Arc<[u8]>>) -> Result<Inspected, InspectError> {
-    read(bytes.into(), Bodies::Trust)
+pub fn inspect_bundled(bytes: impl Into<Arc<[u8]>>) -> Result<InspectedComponent, InspectError> {
+    read(bytes.into(), BodyCheck::Trust)
 }
 
-/// What is done with the bodies of functions.
+/// Whether function bodies are validated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bodies {
+enum BodyCheck {
     Validate,
     Trust,
 }
 
-fn read(bytes: Arc<[u8]>, bodies: Bodies) -> Result<Inspected, InspectError> {
+fn read(bytes: Arc<[u8]>, bodies: BodyCheck) -> Result<InspectedComponent, InspectError> {
     let size = bytes.len();
-    if size > MAX_SIZE {
+    if size > MAX_COMPONENT_SIZE {
         return Err(InspectError::TooLarge { size });
     }
     if !bytes.starts_with(b"\0asm") {
         return Err(InspectError::NotWasm);
     }
-    let found = walk(&bytes, bodies)?;
-    let manifest = match found.manifests.as_slice() {
+    let sections = read_sections(&bytes, bodies)?;
+    let manifest = match sections.manifests.as_slice() {
         [] => return Err(InspectError::NoManifest),
         [section] => Manifest::from_section(section)?,
         [_, _, ..] => return Err(InspectError::TwoManifests),
     };
-    let imports = found.imports.into_iter().collect();
-    let exports = found.exports.into_iter().collect();
-    Ok(Inspected { digest: Digest::of(&bytes), manifest, imports, exports, size, bytes })
+    let imports = sections.imports.into_iter().collect();
+    let exports = sections.exports.into_iter().collect();
+    Ok(InspectedComponent { digest: Digest::of(&bytes), manifest, imports, exports, size, bytes })
 }
 
 #[derive(Default)]
@@ -163,17 +163,18 @@ struct Sections<'b> {
     exports: BTreeSet<String>,
 }
 
-/// One pass: validates everything, counts what the compiler would have to do, and collects what
-/// stands at the top level.
-fn walk(bytes: &[u8], bodies: Bodies) -> Result<Sections<'_>, InspectError> {
+/// Reads all sections in one pass: validates them, checks the limits for the compiler, and collects
+/// the manifest, imports and exports of the top level.
+fn read_sections(bytes: &[u8], bodies: BodyCheck) -> Result<Sections<'_>, InspectError> {
     let mut validator = Validator::new_with_features(crate::config::features());
-    let mut found = Sections::default();
+    let mut sections = Sections::default();
     let mut nesting = Nesting::default();
-    let (mut counted, mut allocations) = (CodeSize::default(), FuncValidatorAllocations::default());
+    let (mut code_size, mut allocations) =
+        (CodeSize::default(), FuncValidatorAllocations::default());
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
-        nesting.follow(&payload)?;
+        nesting.update(&payload)?;
         match &payload {
             Payload::ComponentImportSection(section) if nesting.depth == 0 => {
                 for import in section.clone() {
@@ -185,36 +186,36 @@ fn walk(bytes: &[u8], bodies: Bodies) -> Result<Sections<'_>, InspectError> {
                     exports.push(export?.name.name);
                 }
             }
-            Payload::CodeSectionEntry(body) if bodies == Bodies::Validate => {
-                counted.add(body)??;
+            Payload::CodeSectionEntry(body) if bodies == BodyCheck::Validate => {
+                code_size.add(body)??;
             }
             Payload::CustomSection(section) if nesting.depth == 0 && section.name() == SECTION => {
-                found.manifests.push(section.data());
+                sections.manifests.push(section.data());
             }
-            other => check_part(other)?,
+            other => check_section(other)?,
         }
         match validator.payload(&payload)? {
-            // A feature that is off may be used in a body only, so bodies are read here and not
-            // left to the compiler.
-            ValidPayload::Func(..) if bodies == Bodies::Trust => {}
+            // Bodies are validated too, because a disabled feature may be used only in a body.
+            ValidPayload::Func(..) if bodies == BodyCheck::Trust => {}
             ValidPayload::Func(function, body) => {
                 let mut function = function.into_validator(allocations);
                 function.validate(&body)?;
                 allocations = function.into_allocations();
             }
             ValidPayload::End(types) => {
-                found.imports = imports.iter().flat_map(|name| functions(&types, name)).collect();
-                found.exports = exports.iter().map(|name| (*name).to_owned()).collect();
+                sections.imports =
+                    imports.iter().flat_map(|name| imported_functions(&types, name)).collect();
+                sections.exports = exports.iter().map(|name| (*name).to_owned()).collect();
             }
             ValidPayload::Ok | ValidPayload::Parser(_) => {}
         }
     }
-    Ok(found)
+    Ok(sections)
 }
 
-/// Refuses a part that no plugin of ours has: a start function, and types and functions that the
-/// host would have to take apart at a cost that nobody has counted.
-fn check_part(payload: &Payload<'_>) -> Result<(), InspectError> {
+/// Refuses sections that no plugin needs: a start function, strings that are not UTF-8, and
+/// functions with too many parameters or results.
+fn check_section(payload: &Payload<'_>) -> Result<(), InspectError> {
     match payload {
         Payload::ComponentStartSection { .. } => return Err(InspectError::StartFunction),
         Payload::ComponentCanonicalSection(section) => {
@@ -236,16 +237,16 @@ fn check_part(payload: &Payload<'_>) -> Result<(), InspectError> {
     Ok(())
 }
 
-/// How deep the part stands that is read, in modules and components.
+/// The position of the reader in the nested modules and components.
 #[derive(Default)]
 struct Nesting {
-    /// 0 is the component itself.
+    /// 0 in the component itself.
     depth: usize,
-    /// How many modules and components there were.
-    parts: usize,
-    /// The depths of the components around this part, but for the outermost: their types and shims
-    /// are a toolchain's, code in them is not.
-    inner: Vec<usize>,
+    /// How many modules and components were entered.
+    module_count: usize,
+    /// The depths of the nested components around the reader. Toolchains create nested components
+    /// for types and shims, but put no code into them.
+    component_depths: Vec<usize>,
 }
 
 impl Nesting {
@@ -253,28 +254,28 @@ impl Nesting {
     ///
     /// # Errors
     ///
-    /// The outermost is a module, there are too many of them, or one with code stands in a
-    /// component within.
-    fn follow(&mut self, payload: &Payload<'_>) -> Result<(), InspectError> {
+    /// The outermost is a module, there are too many modules and components, or a nested component
+    /// contains a module.
+    fn update(&mut self, payload: &Payload<'_>) -> Result<(), InspectError> {
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } if self.depth == 0 => {
                 return Err(InspectError::CoreModule);
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 self.depth += 1;
-                self.parts += 1;
-                if self.parts > MAX_PARTS {
-                    return Err(InspectError::TooManyParts);
+                self.module_count += 1;
+                if self.module_count > MAX_NESTED_MODULES {
+                    return Err(InspectError::TooManyModules);
                 }
                 if matches!(payload, Payload::ComponentSection { .. }) {
-                    self.inner.push(self.depth);
-                } else if !self.inner.is_empty() {
+                    self.component_depths.push(self.depth);
+                } else if !self.component_depths.is_empty() {
                     return Err(InspectError::NestedCode);
                 }
             }
             Payload::End(_) if self.depth > 0 => {
-                if self.inner.last() == Some(&self.depth) {
-                    self.inner.pop();
+                if self.component_depths.last() == Some(&self.depth) {
+                    self.component_depths.pop();
                 }
                 self.depth -= 1;
             }
@@ -284,8 +285,8 @@ impl Nesting {
     }
 }
 
-/// What a component imports under one name.
-fn functions(types: &Types, name: &str) -> Vec<Import> {
+/// The functions that a component imports of one interface.
+fn imported_functions(types: &Types, name: &str) -> Vec<Import> {
     let import = |function: Option<&str>| Import {
         interface: name.to_owned(),
         function: function.map(str::to_owned),
@@ -293,17 +294,17 @@ fn functions(types: &Types, name: &str) -> Vec<Import> {
     let Some(ComponentEntityType::Instance(id)) =
         types.component_item_for_import(name).map(|item| item.ty)
     else {
-        // A function, a module or a component of its own: nothing of the contract has this form.
+        // A bare function, module or component; the contract has interfaces only.
         return vec![import(Some(""))];
     };
     let is_type = |ty: &ComponentEntityType| matches!(ty, ComponentEntityType::Type { .. });
     let exports = &types[id].exports;
-    let used: Vec<_> = exports
+    let functions: Vec<_> = exports
         .iter()
         .filter(|(_, item)| !is_type(&item.ty))
         .map(|(function, _)| import(Some(function)))
         .collect();
-    if used.is_empty() { vec![import(None)] } else { used }
+    if functions.is_empty() { vec![import(None)] } else { functions }
 }
 
 fn check_strings(function: &CanonicalFunction) -> Result<(), InspectError> {

@@ -1,6 +1,6 @@
-//! Starts the small process that becomes a program: which executable, and with what.
+//! The launcher: an executable that is started with a spec and then becomes a program.
 
-use runbook_launch::{LaunchSpec, VARIABLE};
+use runbook_launch::{LaunchSpec, VARIABLE_PREFIX};
 use runbook_secrets::Secret;
 use rustix::io::FdFlags;
 use std::ffi::{OsStr, OsString};
@@ -11,21 +11,21 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 
-/// What programs are started by: an executable that calls [`runbook_launch::run`] when it is given
-/// these arguments and a spec.
+/// The executable that starts programs: it calls [`runbook_launch::run`] when it gets these
+/// arguments and a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launcher {
     /// The path of the executable.
     pub program: PathBuf,
-    /// What stands before the spec.
+    /// The arguments before the spec.
     pub arguments: Vec<OsString>,
 }
 
 impl Launcher {
-    /// The running executable in its mode [`runbook_launch::MODE`], even if another file lies at
-    /// its path by now.
+    /// The running executable in its mode [`runbook_launch::LAUNCH_ARGUMENT`], even if the file at
+    /// its path was replaced.
     pub fn this_program() -> Self {
-        Self::this_program_as(runbook_launch::MODE)
+        Self::this_program_as(runbook_launch::LAUNCH_ARGUMENT)
     }
 
     /// The running executable, in another mode of its own.
@@ -33,7 +33,7 @@ impl Launcher {
         Self { program: PathBuf::from("/proc/self/exe"), arguments: vec![mode.into()] }
     }
 
-    /// A command that becomes what `spec` says, with this environment and no other.
+    /// The command that starts the program of `spec`, with this environment only.
     pub(crate) fn command(
         &self,
         spec: &LaunchSpec,
@@ -45,27 +45,27 @@ impl Launcher {
             .args(&self.arguments)
             .arg(serde_json::to_string(spec).map_err(io::Error::from)?);
         for (name, value) in environment {
-            command.env(format!("{VARIABLE}{name}"), OsStr::from_bytes(value.expose()));
+            command.env(format!("{VARIABLE_PREFIX}{name}"), OsStr::from_bytes(value.expose()));
         }
         Ok(command)
     }
 }
 
-/// Files that one child inherits, and no other that is started at the same time.
+/// Files that one child inherits, but no other child that is started at the same time.
 pub(crate) struct InheritedFiles<'a>(pub(crate) Vec<&'a File>);
 
 impl InheritedFiles<'_> {
-    /// Starts a child that finds these files open under the numbers that they have here.
+    /// Starts a child that inherits these files with their descriptor numbers.
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _only = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        self.set(FdFlags::empty())?;
+        static SPAWN_LOCK: Mutex<()> = Mutex::new(());
+        let _guard = SPAWN_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set_fd_flags(FdFlags::empty())?;
         let spawned = command.spawn();
-        self.set(FdFlags::CLOEXEC)?;
+        self.set_fd_flags(FdFlags::CLOEXEC)?;
         spawned
     }
 
-    fn set(&self, flags: FdFlags) -> io::Result<()> {
+    fn set_fd_flags(&self, flags: FdFlags) -> io::Result<()> {
         self.0
             .iter()
             .try_for_each(|file| rustix::io::fcntl_setfd(file, flags))

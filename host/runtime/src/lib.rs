@@ -1,9 +1,11 @@
-//! Loads, verifies, links and calls plugin components; the capabilities behind their imports.
+//! Loads, verifies, links and calls plugin components, and implements the capabilities that they
+//! import.
 //!
-//! The way of one call: bytes → [`inspect`] → [`Inspected`] → [`verify`] → [`Verified`] →
-//! [`Runtime::prepare`] → [`PreparedComponent`] → [`Linked::new`] (with an operation and what it was
-//! granted) → [`Linked::call`] → [`CallOutcome`]. Each is the only argument of the next, so nothing
-//! can be compiled before it was verified, nor called before it was granted.
+//! The stages of one call: bytes → [`inspect`] → [`InspectedComponent`] → [`verify`] →
+//! [`VerifiedComponent`] → [`Runtime::prepare`] → [`PreparedComponent`] → [`LinkedOperation::new`]
+//! (with an operation and what it was granted) → [`LinkedOperation::call`] → [`CallOutcome`]. Each
+//! stage takes the type that the stage before it returns, so a component is verified before it is
+//! compiled, and granted before it is called.
 
 #![warn(clippy::missing_errors_doc)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
@@ -22,26 +24,26 @@ mod fault;
 mod host;
 mod inert_wasi;
 mod inspect;
-mod kept;
 mod launcher;
 mod limits;
-mod link;
-mod links;
+mod linker;
 mod log;
 mod net;
 mod outcome;
-mod outgoing;
 mod permit;
 mod response;
+mod sanitizer;
 mod services;
+mod storage;
+mod symlinks;
 #[cfg(test)]
 mod testing;
 mod value;
 mod verify;
 
 pub use cache::CacheProblem;
-pub use call::{Linked, Unfinished};
-pub use capabilities::{Foreseen, TokenCache, foresee};
+pub use call::{EarlierAttemptError, LinkedOperation};
+pub use capabilities::{StatementProblem, TokenCache, check_statement};
 pub use code::TooMuchCode;
 pub use compile::bare_engine as engine;
 pub use compile::{
@@ -49,18 +51,20 @@ pub use compile::{
 };
 pub use compiler::{COMPILE_MODE, CompileLimits, Compiler, serve as serve_compiler};
 pub use config::Allocation;
-pub use host::HostCalls;
-pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect, inspect_built_in};
+pub use host::HostCallCounts;
+pub use inspect::{
+    Import, InspectError, InspectedComponent, MAX_COMPONENT_SIZE, inspect, inspect_bundled,
+};
 pub use launcher::Launcher;
 pub use limits::CallLimits;
-pub use links::follow_links;
 pub use net::resolve::Resolver;
 pub use net::tls::{certificates_digest, system_tls};
 pub use outcome::CallOutcome;
-pub use permit::{Permit, PermitCheck};
+pub use permit::{LeaseCheck, Permit};
 pub use services::{
-    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, NoSecrets,
-    SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
+    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, NoSecrets,
+    SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
 };
+pub use symlinks::resolve_symlinks;
 pub use value::{Mismatch, SchemaError};
-pub use verify::{Verified, VerifyError, VerifyProblem, verify};
+pub use verify::{VerifiedComponent, VerifyError, VerifyProblem, verify};

@@ -6,28 +6,28 @@ use wasmtime::ResourceLimiter;
 /// The limits of one call. The defaults are well above the needs of every bundled plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallLimits {
-    /// Bytes of linear memory, of all memories together. 64 MiB: a plugin holds answers, never
-    /// dumps.
+    /// Bytes of linear memory, of all memories together. 64 MiB: a plugin holds responses, but
+    /// streams dumps.
     pub memory: usize,
     /// How many elements one table may have.
-    pub table: usize,
+    pub table_elements: usize,
     /// Bytes that one host call may carry from the guest to the host. 8 MiB: the largest file or
-    /// body that a grant lets through by default.
+    /// body that a grant allows by default.
     pub host_call_bytes: usize,
-    /// Host calls of one call of the plugin. 100,000: a loop that never ends is stopped even when
-    /// each turn is quick.
+    /// Host calls of one call of the plugin. 100,000: an endless loop of fast host calls is
+    /// stopped.
     pub host_calls: u32,
-    /// Bytes that one call may write into files itself, all together. 1 GiB: what is larger is the
-    /// output of a program, or a backup.
-    pub written: u64,
+    /// Bytes that one call may write into files itself, all together. 1 GiB: larger files are the
+    /// output of programs, or backups, which do not count.
+    pub files_written_bytes: u64,
     /// Lines of log that are kept.
     pub log_lines: usize,
     /// Bytes of log that are kept.
     pub log_bytes: usize,
     /// Bytes of one line of log; the rest is cut.
-    pub log_line: usize,
+    pub log_line_bytes: usize,
     /// Bytes of the result, all strings together.
-    pub result: usize,
+    pub result_bytes: usize,
     /// The longest time that a call may take, even if the step asks for more.
     pub timeout: Duration,
 }
@@ -36,14 +36,14 @@ impl Default for CallLimits {
     fn default() -> Self {
         Self {
             memory: 64 << 20,
-            table: 20_000,
+            table_elements: 20_000,
             host_call_bytes: 8 << 20,
             host_calls: 100_000,
-            written: 1 << 30,
+            files_written_bytes: 1 << 30,
             log_lines: 200,
             log_bytes: 64 << 10,
-            log_line: 4 << 10,
-            result: 1 << 20,
+            log_line_bytes: 4 << 10,
+            result_bytes: 1 << 20,
             timeout: Duration::from_hours(24),
         }
     }
@@ -68,22 +68,22 @@ impl LimitReached {
     }
 }
 
-/// Refuses growth beyond the limits with a trap that has a reason; a plugin that only gets "no
-/// memory" aborts without one.
+/// Stops a plugin that grows beyond the limits with a trap that names the limit. (If `memory.grow`
+/// only failed, the plugin would abort without a reason.)
 #[derive(Debug)]
-pub(crate) struct Growth {
+pub(crate) struct MemoryLimiter {
     memory: usize,
-    table: usize,
+    table_elements: usize,
     used: usize,
 }
 
-impl Growth {
+impl MemoryLimiter {
     pub(crate) fn new(limits: &CallLimits) -> Self {
-        Self { memory: limits.memory, table: limits.table, used: 0 }
+        Self { memory: limits.memory, table_elements: limits.table_elements, used: 0 }
     }
 }
 
-impl ResourceLimiter for Growth {
+impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -104,14 +104,14 @@ impl ResourceLimiter for Growth {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if desired > self.table {
-            return Err(wasmtime::Error::new(LimitReached::Table { limit: self.table }));
+        if desired > self.table_elements {
+            return Err(wasmtime::Error::new(LimitReached::Table { limit: self.table_elements }));
         }
         Ok(true)
     }
 
-    // More than any toolchain makes of one component; each costs host memory that `memory_growing`
-    // does not see.
+    // More than any toolchain needs for one component. Each uses host memory that `memory_growing`
+    // does not count.
     fn instances(&self) -> usize {
         64
     }

@@ -1,10 +1,10 @@
-//! What a plugin logs in one call: capped, and cleaned when the call has ended.
+//! The log lines of one call of a plugin: capped while it runs, and cleaned when it has ended.
 
 use crate::limits::CallLimits;
-use crate::outgoing::{Outgoing, Truncation};
+use crate::sanitizer::{OutputSanitizer, Truncation};
 use runbook_contract::{LogLevel, LogLine};
 
-/// The log of one call: the first lines are kept, because they say how it began to go wrong.
+/// The log of one call. The first lines are kept, because they usually show the cause of a failure.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     messages: Vec<Message>,
@@ -14,12 +14,12 @@ pub(crate) struct Log {
     dropped: usize,
 }
 
-/// What a guest wrote at once, as it came.
+/// One message of a guest, not yet cleaned.
 #[derive(Debug)]
 struct Message {
     level: LogLevel,
     text: String,
-    kept: Truncation,
+    truncation: Truncation,
 }
 
 impl Log {
@@ -28,52 +28,57 @@ impl Log {
             messages: Vec::new(),
             lines: limits.log_lines,
             bytes_left: limits.log_bytes,
-            line_cap: limits.log_line,
+            line_cap: limits.log_line_bytes,
             dropped: 0,
         }
     }
 
     pub(crate) fn add(&mut self, level: LogLevel, mut text: String) {
-        let mut kept = Truncation::Whole;
+        let mut truncation = Truncation::Whole;
         if text.len() > self.line_cap {
             text.truncate(text.floor_char_boundary(self.line_cap));
             text.shrink_to_fit();
-            kept = Truncation::Beginning;
+            truncation = Truncation::Beginning;
         }
         if self.messages.len() == self.lines || text.len() > self.bytes_left {
             self.dropped += 1;
             return;
         }
         self.bytes_left -= text.len();
-        self.messages.push(Message { level, text, kept });
+        self.messages.push(Message { level, text, truncation });
     }
 
-    /// Adds what a guest printed, line by line and perhaps cut at the end. It is kept in one piece,
-    /// because a secret may have several lines.
-    pub(crate) fn add_printed(&mut self, level: LogLevel, mut text: String, mut kept: Truncation) {
+    /// Adds text that a guest printed. It is kept as one message, because a secret may span several
+    /// lines.
+    pub(crate) fn add_printed(
+        &mut self,
+        level: LogLevel,
+        mut text: String,
+        mut truncation: Truncation,
+    ) {
         if text.len() > self.bytes_left {
             let rest = text.split_off(text.floor_char_boundary(self.bytes_left));
             self.dropped += rest.lines().count();
-            kept = Truncation::Beginning;
+            truncation = Truncation::Beginning;
         }
         if self.messages.len() == self.lines {
             self.dropped += text.lines().count();
         } else if !text.is_empty() {
             self.bytes_left -= text.len();
-            self.messages.push(Message { level, text, kept });
+            self.messages.push(Message { level, text, truncation });
         }
     }
 
     /// The lines, with a note of how many were dropped.
-    pub(crate) fn into_lines(self, outgoing: &Outgoing<'_>) -> Vec<LogLine> {
+    pub(crate) fn into_lines(self, sanitizer: &OutputSanitizer<'_>) -> Vec<LogLine> {
         let mut lines = Vec::new();
         let mut dropped = self.dropped;
-        for Message { level, text, kept } in self.messages {
-            let mut more = outgoing.log(level, &text, kept, self.line_cap);
+        for Message { level, text, truncation } in self.messages {
+            let mut message_lines = sanitizer.log(level, &text, truncation, self.line_cap);
             // A message of many lines counts as many.
-            dropped += more.len().saturating_sub(self.lines - lines.len());
-            more.truncate(self.lines - lines.len());
-            lines.append(&mut more);
+            dropped += message_lines.len().saturating_sub(self.lines - lines.len());
+            message_lines.truncate(self.lines - lines.len());
+            lines.append(&mut message_lines);
         }
         if dropped > 0 {
             lines.push(LogLine {
@@ -91,7 +96,7 @@ mod tests {
     use runbook_secrets::{Scrubber, Secret};
 
     fn lines(log: Log) -> Vec<LogLine> {
-        log.into_lines(&Outgoing::new(&Scrubber::default()))
+        log.into_lines(&OutputSanitizer::new(&Scrubber::default()))
     }
 
     #[test]
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_between_characters() {
-        let mut log = Log::new(&CallLimits { log_line: 7, ..CallLimits::default() });
+        let mut log = Log::new(&CallLimits { log_line_bytes: 7, ..CallLimits::default() });
         log.add(LogLevel::Info, "ääääääääää".to_owned());
         assert_eq!(lines(log)[0].message, "äää…");
     }
@@ -135,9 +140,9 @@ mod tests {
         let secret = Secret::from("s3cr3t-t0ken");
         let scrubber = Scrubber::new([("token", &secret)]);
         for cap in 6..30 {
-            let mut log = Log::new(&CallLimits { log_line: cap, ..CallLimits::default() });
+            let mut log = Log::new(&CallLimits { log_line_bytes: cap, ..CallLimits::default() });
             log.add(LogLevel::Info, "pass: s3cr3t-t0ken, and more than may be kept".to_owned());
-            let lines = log.into_lines(&Outgoing::new(&scrubber));
+            let lines = log.into_lines(&OutputSanitizer::new(&scrubber));
             assert!(!lines[0].message.contains("s3cr"), "cut at {cap}: {}", lines[0].message);
         }
     }

@@ -3,22 +3,21 @@
 
 use crate::bindings::runbook::plugin::types as wit;
 use crate::fault::FaultClass;
-use crate::host::HostCalls;
+use crate::host::HostCallCounts;
 use runbook_authority::gate::Denial;
 use runbook_contract::{Case, Effect, ErrorClass, Fault, LogLine, Outcome, Proposal, Response};
 
-/// All that a call leaves behind.
+/// The outcome of one call of an operation.
 #[derive(Debug)]
 pub struct CallOutcome {
-    /// The response, or why there is none.
-    /// Its faults have no log of their own: it is in `logs`.
+    /// The response, or the fault. The log of a fault is in `logs`.
     pub result: Result<Response, Fault>,
     /// What the plugin logged.
     pub logs: Vec<LogLine>,
-    /// What was denied, and by which rule. For the operator, never for the plugin.
+    /// The calls that were denied, with the rules. For the operator, never for the plugin.
     pub denials: Vec<Denial>,
     /// The host calls that it made, counted by slot and verb.
-    pub host_calls: Vec<HostCalls>,
+    pub host_calls: Vec<HostCallCounts>,
 }
 
 impl From<FaultClass> for ErrorClass {

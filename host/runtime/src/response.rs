@@ -1,5 +1,5 @@
-//! Checks the response of a plugin before it is used: size, JSON, schema. Its texts are as
-//! they came; see [`outgoing`](crate::outgoing).
+//! Checks the response of a plugin before it is used: size, JSON, schema. Its texts are not yet
+//! cleaned; [`sanitizer`](crate::sanitizer) does that.
 
 use crate::bindings::runbook::plugin::types as wit;
 use crate::limits::CallLimits;
@@ -9,7 +9,7 @@ use runbook_contract::{
 };
 use serde_json::Value;
 
-/// An answer as it came.
+/// A response as the guest returned it.
 pub(crate) enum RawResponse {
     Report(wit::Report),
     Verdicts(Vec<wit::Verdict>),
@@ -19,7 +19,7 @@ pub(crate) enum RawResponse {
     Undone(wit::Completion),
 }
 
-/// Checks answers of one operation.
+/// Checks the responses of one operation.
 pub(crate) struct ResponseValidator<'a> {
     pub(crate) operation: &'a str,
     pub(crate) output: &'a Schema,
@@ -27,16 +27,16 @@ pub(crate) struct ResponseValidator<'a> {
 }
 
 impl ResponseValidator<'_> {
-    pub(crate) fn validate(&self, received: RawResponse) -> Result<Response, Fault> {
-        let size = size(&received);
-        if size > self.limits.result {
+    pub(crate) fn validate(&self, raw: RawResponse) -> Result<Response, Fault> {
+        let size = size(&raw);
+        if size > self.limits.result_bytes {
             let message = format!(
                 "`{}` answered with {size} bytes; at most {} are taken",
-                self.operation, self.limits.result
+                self.operation, self.limits.result_bytes
             );
             return Err(Fault::new(ErrorClass::Limit, "limit.result", message));
         }
-        Ok(match received {
+        Ok(match raw {
             RawResponse::Report(report) => Response::Report(Report {
                 outcome: report.outcome.into(),
                 summary: report.summary,
@@ -56,13 +56,12 @@ impl ResponseValidator<'_> {
             }
             RawResponse::Applied(completion) => {
                 let output = self.output(&completion.output)?;
-                Response::Completion(finish(completion, output))
+                Response::Completion(completion_of(completion, output))
             }
-            // The schema describes what `apply` did; what an undo has to say is the plugin's own
-            // affair.
+            // The output schema is for `apply`; the output of an undo has no schema.
             RawResponse::Undone(completion) => {
                 let output = self.json("output", &completion.output)?;
-                Response::Completion(finish(completion, output))
+                Response::Completion(completion_of(completion, output))
             }
         })
     }
@@ -85,7 +84,7 @@ impl ResponseValidator<'_> {
     }
 }
 
-fn finish(completion: wit::Completion, output: Value) -> Completion {
+fn completion_of(completion: wit::Completion, output: Value) -> Completion {
     Completion {
         summary: completion.summary,
         output,
@@ -105,33 +104,38 @@ fn measurements(measurements: Vec<wit::Measurement>) -> Vec<Measurement> {
     measurements.into_iter().map(measurement).collect()
 }
 
-/// Bytes of all strings, and a little for what each item of a list costs.
-fn size(received: &RawResponse) -> usize {
-    const ITEM: usize = 32;
-    let measured = |measurements: &[wit::Measurement]| -> usize {
-        let one = |m: &wit::Measurement| {
+/// Bytes of all strings, and a constant for each item of a list.
+fn size(raw: &RawResponse) -> usize {
+    const ITEM_OVERHEAD: usize = 32;
+    let measurements_size = |measurements: &[wit::Measurement]| -> usize {
+        let measurement_size = |m: &wit::Measurement| {
             let ranges = [&m.warn, &m.crit].into_iter().flatten().map(String::len).sum::<usize>();
-            ITEM + m.label.len() + m.unit.len() + ranges
+            ITEM_OVERHEAD + m.label.len() + m.unit.len() + ranges
         };
-        measurements.iter().map(one).sum()
+        measurements.iter().map(measurement_size).sum()
     };
-    match received {
+    match raw {
         RawResponse::Report(report) => {
-            report.summary.len() + report.output.len() + measured(&report.measurements)
+            report.summary.len() + report.output.len() + measurements_size(&report.measurements)
         }
-        RawResponse::Verdicts(verdicts) => {
-            verdicts.iter().map(|verdict| ITEM + verdict.name.len() + verdict.detail.len()).sum()
-        }
+        RawResponse::Verdicts(verdicts) => verdicts
+            .iter()
+            .map(|verdict| ITEM_OVERHEAD + verdict.name.len() + verdict.detail.len())
+            .sum(),
         RawResponse::Proposal(proposal) => {
             let effects = proposal.effects.iter();
             let effects: usize = effects
-                .map(|effect| ITEM + effect.verb.len() + effect.target.len() + effect.summary.len())
+                .map(|effect| {
+                    ITEM_OVERHEAD + effect.verb.len() + effect.target.len() + effect.summary.len()
+                })
                 .sum();
             effects + proposal.summary.len() + proposal.before.len()
         }
         RawResponse::Observation(text) => text.len(),
         RawResponse::Applied(completion) | RawResponse::Undone(completion) => {
-            completion.summary.len() + completion.output.len() + measured(&completion.measurements)
+            completion.summary.len()
+                + completion.output.len()
+                + measurements_size(&completion.measurements)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a call needs from its surroundings: secrets, the scrubber, the audit.
+//! The services that a call uses: secrets, the scrubber, the audit log, the launcher, the resolver.
 
 use crate::capabilities::TokenCache;
 use crate::launcher::Launcher;
@@ -15,27 +15,26 @@ use std::time::Duration;
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Where the secrets of a run come from. They are fetched when a host function needs one, not
-/// before.
+/// The source of the secrets of a run. A secret is fetched only when a host function needs it.
 pub trait SecretSource: Send + Sync {
     /// The secret that the runbook's `[secrets]` calls `name`.
     ///
     /// # Errors
-    /// [`SecretUnavailable`] if the runbook has no such secret, or its store cannot be opened or
+    /// [`SecretFetchError`] if the runbook has no such secret, or its store cannot be opened or
     /// does not hold it.
-    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>>;
+    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretFetchError>>;
 
-    /// What can be known of it without its value.
+    /// The facts about the secret, without its value.
     ///
     /// # Errors
     /// As [`fetch`](Self::fetch).
     fn describe<'a>(
         &'a self,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>>;
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>>;
 }
 
-/// What can be known of a secret without its value.
+/// The facts about a secret, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretFacts {
     /// Its name in the store.
@@ -46,13 +45,13 @@ pub struct SecretFacts {
     pub expires: Option<jiff::Timestamp>,
 }
 
-/// A secret that cannot be had.
+/// Why a secret cannot be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("secret `{name}` cannot be had: {reason}")]
-pub struct SecretUnavailable {
+pub struct SecretFetchError {
     /// The name that `[secrets]` gives it.
     pub name: String,
-    /// Why, in the words of the store.
+    /// The reason, as the store reports it.
     pub reason: String,
 }
 
@@ -61,60 +60,60 @@ pub struct SecretUnavailable {
 pub struct NoSecrets;
 
 impl NoSecrets {
-    fn unavailable(name: &str) -> SecretUnavailable {
-        SecretUnavailable { name: name.to_owned(), reason: "there is no store".to_owned() }
+    fn fetch_error(name: &str) -> SecretFetchError {
+        SecretFetchError { name: name.to_owned(), reason: "there is no store".to_owned() }
     }
 }
 
 impl SecretSource for NoSecrets {
-    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>> {
-        Box::pin(async move { Err(Self::unavailable(name)) })
+    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretFetchError>> {
+        Box::pin(async move { Err(Self::fetch_error(name)) })
     }
 
     fn describe<'a>(
         &'a self,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
-        Box::pin(async move { Err(Self::unavailable(name)) })
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>> {
+        Box::pin(async move { Err(Self::fetch_error(name)) })
     }
 }
 
-/// Every secret that was used so far, removed from everything that leaves. Clones share what they
-/// know.
+/// Scrubs every secret that was used so far. Clones share the known secrets.
 #[derive(Clone, Default)]
-pub struct SharedScrubber(Arc<RwLock<Known>>);
+pub struct SharedScrubber(Arc<RwLock<KnownSecrets>>);
 
 #[derive(Default)]
-struct Known {
+struct KnownSecrets {
     secrets: BTreeMap<String, Secret>,
     scrubber: Scrubber,
 }
 
 impl SharedScrubber {
-    /// Removes `secret` from everything that leaves from now on.
+    /// Scrubs `secret` from all output from now on.
     pub fn learn(&self, name: &str, secret: &Secret) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.secrets.get(name).is_some_and(|old| old.expose() == secret.expose()) {
+        let mut known_secrets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known_secrets.secrets.get(name).is_some_and(|old| old.expose() == secret.expose()) {
             return;
         }
-        // A changed secret does not make the old value public.
-        let key = if known.secrets.contains_key(name) {
-            format!("{name}, version {}", known.secrets.len())
+        // When a secret changes, its old value is scrubbed too.
+        let key = if known_secrets.secrets.contains_key(name) {
+            format!("{name}, version {}", known_secrets.secrets.len())
         } else {
             name.to_owned()
         };
-        known.secrets.insert(key, secret.clone());
-        known.scrubber =
-            Scrubber::new(known.secrets.iter().map(|(name, secret)| (name.as_str(), secret)));
+        known_secrets.secrets.insert(key, secret.clone());
+        known_secrets.scrubber = Scrubber::new(
+            known_secrets.secrets.iter().map(|(name, secret)| (name.as_str(), secret)),
+        );
     }
 
-    /// A scrubber that knows this value from the beginning.
+    /// A shared scrubber with these secrets.
     #[cfg(test)]
-    pub(crate) fn knowing(scrubber: Scrubber) -> Self {
-        Self(Arc::new(RwLock::new(Known { secrets: BTreeMap::new(), scrubber })))
+    pub(crate) fn with_scrubber(scrubber: Scrubber) -> Self {
+        Self(Arc::new(RwLock::new(KnownSecrets { secrets: BTreeMap::new(), scrubber })))
     }
 
-    /// The scrubber of all that is known now.
+    /// A scrubber for the secrets that are known now.
     pub fn current(&self) -> Scrubber {
         self.0.read().unwrap_or_else(PoisonError::into_inner).scrubber.clone()
     }
@@ -126,12 +125,12 @@ impl fmt::Debug for SharedScrubber {
     }
 }
 
-/// Which call a host function was called in.
+/// The call of a plugin in which a host function was called.
 #[derive(Debug, Clone, Copy)]
 pub struct AuditCall<'a> {
     /// The id of the run.
     pub run: &'a str,
-    /// The id of the step, as it calls.
+    /// The id of the step that makes the call.
     pub step: &'a str,
     /// The number of the attempt, counted from 1.
     pub attempt: u32,
@@ -141,10 +140,10 @@ pub struct AuditCall<'a> {
     pub digest: &'a str,
 }
 
-/// What the audit is told about a call.
+/// An event of a host call, for the audit log.
 #[derive(Debug, Clone, Copy)]
 pub enum AuditEvent<'a> {
-    /// The gate has judged; if it allows, the effect comes next.
+    /// The gate has decided; if it allows the call, the effect comes next.
     Judged {
         /// The slot that the host function is called on.
         slot: &'a str,
@@ -154,65 +153,65 @@ pub enum AuditEvent<'a> {
         operation: &'a str,
         /// The `secrets` slots whose values the host would insert into the call.
         secrets: &'a [&'a str],
-        /// The secrets that the target itself, or the database that it connects to, puts in. Told
-        /// of the first look at a call only.
+        /// The secrets that the target itself, or the database that it connects to, inserts. Only
+        /// the first decision about a call lists them.
         target_secrets: &'a [&'a str],
-        /// What the gate answered.
+        /// The decision of the gate.
         decision: &'a GateDecision,
     },
-    /// A host function has come back.
+    /// A host function has returned.
     Returned {
         /// The slot that the host function was called on.
         slot: &'a str,
         /// The verb that the call used.
         verb: Verb,
-        /// Bytes of data that went out to, or came in from, the world.
+        /// Bytes of data that were sent and received.
         bytes: u64,
         /// The time from the first decision to the end.
         duration: Duration,
     },
 }
 
-/// One thing that happened, as the audit sees it.
+/// One record of the audit log.
 #[derive(Debug, Clone, Copy)]
 pub struct AuditRecord<'a> {
     /// The call in which it happened.
     pub call: AuditCall<'a>,
-    /// What happened in that call.
+    /// The event in that call.
     pub event: AuditEvent<'a>,
 }
 
-/// The audit cannot keep a record, so nothing may happen.
+/// The audit log cannot be written, so the host function must not continue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the audit log cannot be written: {reason}")]
-pub struct AuditUnavailable {
-    /// What is wrong, for people.
+pub struct AuditWriteError {
+    /// The reason, in words for the operator.
     pub reason: String,
 }
 
-/// Receives every host call with its decision, before it happens, and its end. It must be fast,
-/// because the call waits for it. If it fails, the host function is not carried out.
-pub type AuditSink = Arc<dyn Fn(&AuditRecord<'_>) -> Result<(), AuditUnavailable> + Send + Sync>;
+/// Receives the decision about every host call before its effect, and the end of the call. It must
+/// be fast, because the call waits for it. If it fails, the host function stops.
+pub type AuditSink = Arc<dyn Fn(&AuditRecord<'_>) -> Result<(), AuditWriteError> + Send + Sync>;
 
-/// What a call needs from its surroundings.
+/// The services that a call uses.
 #[derive(Clone)]
 pub struct Services {
     /// The source of the secrets that a call needs.
     pub secrets: Arc<dyn SecretSource>,
-    /// Knows every secret that was used.
+    /// Scrubs every secret that was used.
     pub scrubber: SharedScrubber,
-    /// Receives every host call with its decision, and its end.
+    /// Receives the decision about every host call, and its end; `None` keeps no audit log.
     pub audit: Option<AuditSink>,
-    /// What programs are started by; without it none is.
+    /// Starts programs; without it no program can be started.
     pub launcher: Option<Launcher>,
-    /// Who is asked for the addresses of a name.
+    /// Resolves host names.
     pub resolver: Resolver,
     /// The tokens that the host fetched for targets.
     pub tokens: TokenCache,
 }
 
 impl Services {
-    /// No secrets, no audit and no programs; names are those of the system.
+    /// No secrets, no audit log and no programs; names are resolved by the system.
     pub fn none() -> Self {
         Self {
             secrets: Arc::new(NoSecrets),

@@ -1,10 +1,10 @@
-//! JSON values and the schemas of operations: input is checked before a plugin gets it, output
+//! Checks JSON values against the schemas of operations: input before the plugin gets it, output
 //! before it is used.
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
-/// A schema that was read once.
+/// A compiled JSON schema; `None` accepts every value.
 #[derive(Debug)]
 pub(crate) struct Schema(Option<Validator>);
 
@@ -15,52 +15,54 @@ pub struct SchemaError {
     reason: String,
 }
 
-/// The first thing that is wrong with a value.
+/// The first mismatch of a value with its schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("at {pointer}: {reason}")]
+#[error("at {shown_pointer}: {reason}")]
 pub struct Mismatch {
-    pointer: String,
+    /// [`pointer`](Self::pointer) as the message shows it.
+    shown_pointer: String,
     reason: String,
-    /// The first key on the way to the place; `None` at the top.
+    /// The first key of the pointer; `None` at the top.
     key: Option<Box<str>>,
-    /// The place as a JSON pointer.
-    place: String,
-    /// The word of the schema that it breaks: `type`, `required`, `pattern`.
+    /// Where the value does not fit, as a JSON pointer.
+    pointer: String,
+    /// The keyword of the schema that the value breaks: `type`, `required`, `pattern`.
     keyword: Box<str>,
-    /// The key that is required and not there.
+    /// The required key that is missing.
     missing: Option<Box<str>>,
 }
 
 impl Mismatch {
-    /// The first key on the way to the place; `None` at the top.
+    /// The first key of the pointer; `None` at the top.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// The place as a JSON pointer; empty is the top.
-    pub fn place(&self) -> &str {
-        &self.place
+    /// Where the value does not fit, as a JSON pointer; empty at the top.
+    pub fn pointer(&self) -> &str {
+        &self.pointer
     }
 
-    /// The word of the schema that it breaks: `type`, `required`, `pattern`.
+    /// The keyword of the schema that the value breaks: `type`, `required`, `pattern`.
     pub fn keyword(&self) -> &str {
         &self.keyword
     }
 
-    /// The key that is required at the place, and not there.
+    /// The required key that is missing at [`pointer`](Self::pointer).
     pub fn missing(&self) -> Option<&str> {
         self.missing.as_deref()
     }
 
-    /// What is wrong, without the place and without the value.
+    /// The reason, without the pointer and without the value.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
     fn of(error: &jsonschema::ValidationError<'_>) -> Self {
-        let place = error.instance_path().as_str().to_owned();
-        let pointer = if place.is_empty() { "the top".to_owned() } else { format!("`{place}`") };
-        let key = place.split('/').nth(1).map(Box::from);
+        let pointer = error.instance_path().as_str().to_owned();
+        let shown_pointer =
+            if pointer.is_empty() { "the top".to_owned() } else { format!("`{pointer}`") };
+        let key = pointer.split('/').nth(1).map(Box::from);
         let keyword = error.kind().keyword().into();
         let missing = match error.kind() {
             jsonschema::error::ValidationErrorKind::Required { property } => {
@@ -70,10 +72,10 @@ impl Mismatch {
         };
         // Without the value itself: it may be long, and it may be a secret.
         Self {
-            pointer,
+            shown_pointer,
             reason: error.masked_with("the value").to_string(),
             key,
-            place,
+            pointer,
             keyword,
             missing,
         }
@@ -81,10 +83,10 @@ impl Mismatch {
 }
 
 impl Schema {
-    /// Reads a schema; `null` (a plugin built without schemas) and `true` accept everything.
+    /// Compiles a schema; `null` (a plugin built without schemas) and `true` accept everything.
     ///
-    /// A schema comes with a plugin, so it must not read anything else or run without end:
-    /// references to elsewhere are not fetched, and patterns are matched in linear time.
+    /// A schema comes with a plugin and is not trusted: external references are not fetched, and
+    /// patterns are matched in linear time.
     pub(crate) fn parse(schema: &Value) -> Result<Self, SchemaError> {
         if matches!(schema, Value::Null | Value::Bool(true)) {
             return Ok(Self(None));
@@ -102,7 +104,7 @@ impl Schema {
     }
 
     /// Everything that is wrong with one value.
-    pub(crate) fn all(&self, value: &Value) -> Vec<Mismatch> {
+    pub(crate) fn mismatches(&self, value: &Value) -> Vec<Mismatch> {
         self.0
             .iter()
             .flat_map(|validator| validator.iter_errors(value))
@@ -125,8 +127,13 @@ mod tests {
         }))
         .unwrap();
         assert!(schema.check(&json!({ "older_than": "5m" })).is_ok());
-        let wrong = schema.check(&json!({ "older_than": "hunter2" })).unwrap_err().to_string();
-        assert!(wrong.starts_with("at `/older_than`: ") && !wrong.contains("hunter2"), "{wrong}");
+        let pattern_mismatch =
+            schema.check(&json!({ "older_than": "hunter2" })).unwrap_err().to_string();
+        assert!(
+            pattern_mismatch.starts_with("at `/older_than`: ")
+                && !pattern_mismatch.contains("hunter2"),
+            "{pattern_mismatch}"
+        );
         let missing = schema.check(&json!({})).unwrap_err().to_string();
         assert!(missing.contains("older_than"), "{missing}");
     }
@@ -139,13 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_cannot_reach_out_or_run_for_ever() {
+    fn a_schema_cannot_fetch_references_or_match_slowly() {
         for reference in ["http://127.0.0.1:1/x", "file:///etc/passwd"] {
             assert!(Schema::parse(&json!({ "$ref": reference })).is_err(), "{reference}");
         }
-        let slow = Schema::parse(&json!({ "type": "string", "pattern": "^(a+)+$" })).unwrap();
+        let slow_pattern =
+            Schema::parse(&json!({ "type": "string", "pattern": "^(a+)+$" })).unwrap();
         let started = std::time::Instant::now();
-        assert!(slow.check(&json!("a".repeat(50_000) + "!")).is_err());
+        assert!(slow_pattern.check(&json!("a".repeat(50_000) + "!")).is_err());
         assert!(started.elapsed() < std::time::Duration::from_secs(5));
     }
 }

@@ -1,27 +1,27 @@
-//! [`Inspected`] → [`Verified`]: what is imported is declared (I ⊆ D), function by function, and
-//! this host has all of it.
+//! [`InspectedComponent`] → [`VerifiedComponent`]: checks that the manifest declares every imported
+//! function (I ⊆ D), and that this host has it.
 
 use crate::inert_wasi;
-use crate::inspect::{Import, Inspected};
+use crate::inspect::{Import, InspectedComponent};
 use runbook_authority::capability::{Availability, FUNCTIONS, function_row};
 use runbook_authority::{Digest, Manifest, Verb};
 use runbook_contract::Kind;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// A component that asks for nothing that its manifest does not declare. Only [`verify`] makes one.
+/// A component that imports only what its manifest declares. Only [`verify`] creates it.
 #[derive(Debug, Clone)]
-pub struct Verified {
-    inspected: Inspected,
+pub struct VerifiedComponent {
+    inspected: InspectedComponent,
 }
 
-impl Verified {
+impl VerifiedComponent {
     /// The digest of the component.
     pub fn digest(&self) -> &Digest {
         &self.inspected.digest
     }
 
-    /// What it says of itself.
+    /// The manifest of the plugin.
     pub fn manifest(&self) -> &Manifest {
         &self.inspected.manifest
     }
@@ -66,19 +66,19 @@ impl Verified {
             .operations
             .get(operation)
             .map(|operation| crate::value::Schema::parse(&operation.input));
-        schema.and_then(Result::ok).map_or_else(Vec::new, |schema| schema.all(input))
+        schema.and_then(Result::ok).map_or_else(Vec::new, |schema| schema.mismatches(input))
     }
 
-    /// Verbs that are declared, though no imported function needs them, sorted. `secrets.use` has
-    /// no function.
+    /// Verbs that are declared, but that no imported function needs, sorted. `secrets.use` is never
+    /// among them, because it has no function.
     pub fn unused_verbs(&self) -> Vec<Verb> {
-        let used: BTreeSet<_> = self.inspected.imports.iter().filter_map(verb_of).collect();
-        let declared: BTreeSet<_> =
+        let used_verbs: BTreeSet<_> = self.inspected.imports.iter().filter_map(verb_of).collect();
+        let declared_verbs: BTreeSet<_> =
             self.manifest().declared_verbs().filter(|verb| *verb != Verb::SecretsUse).collect();
-        declared.difference(&used).copied().collect()
+        declared_verbs.difference(&used_verbs).copied().collect()
     }
 
-    /// Whether it imports WASI. It then gets one without anything in it, and a review says so.
+    /// Whether it imports WASI. It then gets the inert WASI, and a review says so.
     pub fn needs_inert_wasi(&self) -> bool {
         self.inspected.needs_inert_wasi()
     }
@@ -88,8 +88,8 @@ impl Verified {
     }
 }
 
-impl Inspected {
-    /// Whether it imports a part of WASI, and is given one that has nothing in it.
+impl InspectedComponent {
+    /// Whether it imports WASI. It then gets the inert WASI.
     pub fn needs_inert_wasi(&self) -> bool {
         self.imports.iter().any(|import| inert_wasi::has(&import.interface))
     }
@@ -127,7 +127,7 @@ pub enum VerifyProblem {
         /// The function that is imported.
         import: Import,
     },
-    /// It is nothing of the contract.
+    /// The import is not part of the contract.
     Unknown {
         /// The function that is imported.
         import: Import,
@@ -205,26 +205,27 @@ impl fmt::Display for Import {
     }
 }
 
-/// How many reasons are shown. A component of another toolchain has hundreds, all alike.
-const SHOWN: usize = 5;
+/// How many problems the message shows. A component of another toolchain has hundreds of similar
+/// ones.
+const MAX_SHOWN: usize = 5;
 
-/// A component that is refused, with every reason.
+/// Why a component is refused, with every problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyError {
     /// The name of the plugin.
     pub plugin: String,
-    /// Every reason; never empty.
-    pub findings: Vec<VerifyProblem>,
+    /// Every problem; never empty.
+    pub problems: Vec<VerifyProblem>,
 }
 
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "plugin `{}` is refused: ", self.plugin)?;
-        for (index, finding) in self.findings.iter().take(SHOWN).enumerate() {
+        for (index, problem) in self.problems.iter().take(MAX_SHOWN).enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{finding}")?;
+            write!(f, "{separator}{problem}")?;
         }
-        match self.findings.len().saturating_sub(SHOWN) {
+        match self.problems.len().saturating_sub(MAX_SHOWN) {
             0 => Ok(()),
             more => write!(
                 f,
@@ -236,19 +237,19 @@ impl fmt::Display for VerifyError {
 
 impl std::error::Error for VerifyError {}
 
-/// Judges what a component imports.
+/// Checks the imports and exports of a component.
 ///
 /// # Errors
 /// [`VerifyError`] lists everything that is imported and not declared or not known.
-pub fn verify(inspected: Inspected) -> Result<Verified, VerifyError> {
-    let declared: BTreeSet<_> = inspected.manifest.declared_verbs().collect();
-    let mut findings: Vec<_> =
-        inspected.imports.iter().filter_map(|import| judge(import, &declared)).collect();
-    findings.extend(missing_exports(&inspected));
-    if findings.is_empty() {
-        Ok(Verified { inspected })
+pub fn verify(inspected: InspectedComponent) -> Result<VerifiedComponent, VerifyError> {
+    let declared_verbs: BTreeSet<_> = inspected.manifest.declared_verbs().collect();
+    let mut problems: Vec<_> =
+        inspected.imports.iter().filter_map(|import| problem_of(import, &declared_verbs)).collect();
+    problems.extend(missing_exports(&inspected));
+    if problems.is_empty() {
+        Ok(VerifiedComponent { inspected })
     } else {
-        Err(VerifyError { plugin: inspected.manifest.name, findings })
+        Err(VerifyError { plugin: inspected.manifest.name, problems })
     }
 }
 
@@ -256,14 +257,14 @@ fn verb_of(import: &Import) -> Option<Verb> {
     function_row(&import.interface, import.function.as_deref()?)?.verb
 }
 
-fn judge(import: &Import, declared: &BTreeSet<Verb>) -> Option<VerifyProblem> {
+fn problem_of(import: &Import, declared: &BTreeSet<Verb>) -> Option<VerifyProblem> {
     if inert_wasi::has(&import.interface) {
         return None;
     }
     let import = import.clone();
     let Some(function) = import.function.as_deref() else {
-        // Types do nothing, and those of another version do not fit any function here.
-        return (!is_types_of_contract(&import.interface)).then(|| unknown(import));
+        // Types have no effect; those of another version fit no function of this host.
+        return (!is_types_of_contract(&import.interface)).then(|| unknown_import(import));
     };
     match function_row(&import.interface, function) {
         Some(row) if row.availability == Availability::Planned => {
@@ -275,23 +276,23 @@ fn judge(import: &Import, declared: &BTreeSet<Verb>) -> Option<VerifyProblem> {
             }
             Some(_) | None => None,
         },
-        None => Some(unknown(import)),
+        None => Some(unknown_import(import)),
     }
 }
 
-/// Interfaces without functions belong to a package of the contract, in its version.
+/// Whether an interface without functions belongs to a package of the contract, in its version.
 fn is_types_of_contract(interface: &str) -> bool {
     let package = |interface: &str| {
         let (name, version) = interface.split_once('@')?;
         Some((name.split_once('/')?.0.to_owned(), version.to_owned()))
     };
-    let wanted = package(interface);
-    wanted.is_some()
-        && (FUNCTIONS.iter().any(|row| package(row.interface) == wanted)
-            || wanted == Some(("runbook:plugin".to_owned(), "1.0.0".to_owned())))
+    let package_of_interface = package(interface);
+    package_of_interface.is_some()
+        && (FUNCTIONS.iter().any(|row| package(row.interface) == package_of_interface)
+            || package_of_interface == Some(("runbook:plugin".to_owned(), "1.0.0".to_owned())))
 }
 
-fn unknown(import: Import) -> VerifyProblem {
+fn unknown_import(import: Import) -> VerifyProblem {
     if import.interface.starts_with("wasi:") {
         return VerifyProblem::Wasi { import };
     }
@@ -312,12 +313,13 @@ pub(crate) fn interface_of(kind: Kind) -> &'static str {
     }
 }
 
-fn missing_exports(inspected: &Inspected) -> impl Iterator<Item = VerifyProblem> {
+fn missing_exports(inspected: &InspectedComponent) -> impl Iterator<Item = VerifyProblem> {
     let kinds = [Kind::Probe, Kind::SmokeTest, Kind::Step];
     kinds.into_iter().filter_map(|kind| {
         let interface = interface_of(kind);
-        let needed = inspected.manifest.operations.values().any(|operation| operation.kind == kind);
-        (needed && !inspected.exports.iter().any(|export| export == interface))
+        let is_needed =
+            inspected.manifest.operations.values().any(|operation| operation.kind == kind);
+        (is_needed && !inspected.exports.iter().any(|export| export == interface))
             .then_some(VerifyProblem::NotExported { kind, interface })
     })
 }

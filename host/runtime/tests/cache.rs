@@ -1,19 +1,19 @@
-//! Compiled code on disk: a second start compiles nothing, and nothing that others could have
-//! written is run.
+//! Tests the cache of compiled code: a second start compiles nothing, and code that others could
+//! have written is not run.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
 use runbook_contract::Phase;
 use runbook_runtime::{
-    CacheProblem, CodeOrigin, Permit, PreparedComponent, Runtime, RuntimeConfig, Verified, inspect,
-    verify,
+    CacheProblem, CodeOrigin, Permit, PreparedComponent, Runtime, RuntimeConfig, VerifiedComponent,
+    inspect, verify,
 };
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use support::{PROBE, PROBE_INTERFACE, component, linked, manifest, probe, request};
 
-fn plugin(output: &str) -> Verified {
+fn plugin(output: &str) -> VerifiedComponent {
     let bytes =
         component(&probe("", "", "(i32.const 0)", output), &[], PROBE_INTERFACE, &manifest(PROBE));
     verify(inspect(bytes).unwrap()).unwrap()
@@ -41,7 +41,7 @@ fn only_file(folder: &Path) -> PathBuf {
     files[0].clone()
 }
 
-async fn answers(prepared: &PreparedComponent) -> bool {
+async fn call_succeeds(prepared: &PreparedComponent) -> bool {
     let linked = linked(prepared, runbook_runtime::CallLimits::default());
     linked
         .call(request(Phase::Check), Permit::default(), std::future::pending())
@@ -63,18 +63,18 @@ async fn the_second_start_compiles_nothing() {
     assert_eq!((mode(&cache), mode(&only_file(&cache))), (0o700, 0o600));
     let second = start(&cache);
     assert!(matches!(second.origin(), CodeOrigin::Cached), "{:?}", second.origin());
-    assert!(answers(&first).await && answers(&second).await);
+    assert!(call_succeeds(&first).await && call_succeeds(&second).await);
 }
 
 #[test]
-fn who_waits_is_told_what_is_compiled_and_nothing_of_what_comes_from_the_cache() {
+fn the_listener_is_called_before_compiling_but_not_when_code_comes_from_the_cache() {
     let folder = tempfile::tempdir().unwrap();
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let compilations = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let plugin = plugin("{}");
     for _ in 0..2 {
-        let told = std::sync::Arc::clone(&told);
-        let on_compile = runbook_runtime::OnCompile::tell(move |name, bytes| {
-            told.lock().unwrap().push((name.to_owned(), bytes));
+        let compilations = std::sync::Arc::clone(&compilations);
+        let on_compile = runbook_runtime::OnCompile::new(move |name, bytes| {
+            compilations.lock().unwrap().push((name.to_owned(), bytes));
         });
         let config = RuntimeConfig {
             on_compile,
@@ -82,7 +82,7 @@ fn who_waits_is_told_what_is_compiled_and_nothing_of_what_comes_from_the_cache()
         };
         Runtime::new(config).unwrap().prepare(&plugin).unwrap();
     }
-    assert_eq!(*told.lock().unwrap(), [("guest".to_owned(), plugin.size())]);
+    assert_eq!(*compilations.lock().unwrap(), [("guest".to_owned(), plugin.size())]);
 }
 
 #[tokio::test]
@@ -101,17 +101,22 @@ async fn a_damaged_file_is_compiled_again_and_replaced() {
     let cache = folder.path().join("cache");
     start(&cache);
     let file = only_file(&cache);
-    let good = std::fs::read(&file).unwrap();
-    let mut flipped = good.clone();
-    flipped[good.len() / 2] ^= 1;
-    for damaged in [Vec::new(), good[..10].to_vec(), good[..good.len() - 1].to_vec(), flipped] {
+    let original_code = std::fs::read(&file).unwrap();
+    let mut flipped_code = original_code.clone();
+    flipped_code[original_code.len() / 2] ^= 1;
+    for damaged in [
+        Vec::new(),
+        original_code[..10].to_vec(),
+        original_code[..original_code.len() - 1].to_vec(),
+        flipped_code,
+    ] {
         std::fs::write(&file, &damaged).unwrap();
         let prepared = start(&cache);
         let CodeOrigin::Compiled { problem: Some(problem) } = prepared.origin() else {
             panic!("{:?}", prepared.origin())
         };
         assert!(problem.to_string().contains("is damaged"), "{problem}");
-        assert!(answers(&prepared).await);
+        assert!(call_succeeds(&prepared).await);
         assert!(matches!(start(&cache).origin(), CodeOrigin::Cached));
     }
 }
@@ -146,7 +151,7 @@ async fn a_folder_or_file_that_others_can_open_is_not_used() {
             .contains("can be opened by others; it must be a folder of yours with mode 0700"),
         "{problem}"
     );
-    assert!(answers(&prepared).await);
+    assert!(call_succeeds(&prepared).await);
 }
 
 #[tokio::test]
@@ -170,8 +175,8 @@ async fn a_link_in_the_place_of_folder_or_file_is_not_followed() {
 }
 
 #[tokio::test]
-async fn without_a_place_for_it_everything_still_works() {
+async fn a_cache_folder_that_cannot_be_created_is_not_used_and_calls_still_work() {
     let prepared = start(Path::new("/proc/none/cache"));
     assert!(matches!(prepared.origin(), CodeOrigin::Compiled { problem: Some(_) }));
-    assert!(answers(&prepared).await);
+    assert!(call_succeeds(&prepared).await);
 }

@@ -1,5 +1,5 @@
-//! A component is compiled by a child, within limits: whatever it makes the compiler do, this
-//! process goes on.
+//! Tests that components are compiled by a child process within limits, so that a hostile component
+//! cannot harm this process.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -7,7 +7,7 @@ mod support;
 use runbook_contract::Phase;
 use runbook_runtime::{
     Allocation, CodeOrigin, CompileLimits, Compiler, Launcher, Permit, PrepareError,
-    PreparedComponent, Runtime, RuntimeConfig, Verified, inspect, verify,
+    PreparedComponent, Runtime, RuntimeConfig, VerifiedComponent, inspect, verify,
 };
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ fn child(limits: CompileLimits) -> Compiler {
     Compiler::Child { launcher, limits }
 }
 
-/// A plugin with `functions` more functions, each near the limits of what is read.
-fn plugin(functions: usize) -> Verified {
-    // Each variable depends on others along each of two ways, so none of it can be left out.
+/// A plugin with `functions` further functions, each near the limits of `inspect`.
+fn plugin(functions: usize) -> VerifiedComponent {
+    // Each variable depends on others on both branches, so the compiler cannot remove it.
     let branch = |at: usize| {
         let (to, from) = (at % 900, (at * 7 + 13) % 900);
         format!(
@@ -40,7 +40,10 @@ fn plugin(functions: usize) -> Verified {
     verify(inspect(component(&core, &[], PROBE_INTERFACE, &manifest(PROBE))).unwrap()).unwrap()
 }
 
-fn prepare(config: RuntimeConfig, plugin: &Verified) -> Result<PreparedComponent, PrepareError> {
+fn prepare(
+    config: RuntimeConfig,
+    plugin: &VerifiedComponent,
+) -> Result<PreparedComponent, PrepareError> {
     Runtime::new(config).unwrap().prepare(plugin)
 }
 
@@ -51,7 +54,7 @@ fn config(limits: CompileLimits, cache: Option<&Path>) -> RuntimeConfig {
     }
 }
 
-async fn answers(prepared: &PreparedComponent) -> bool {
+async fn call_succeeds(prepared: &PreparedComponent) -> bool {
     let linked = linked(prepared, runbook_runtime::CallLimits::default());
     linked
         .call(request(Phase::Check), Permit::default(), std::future::pending())
@@ -73,7 +76,7 @@ async fn what_a_child_compiled_runs_and_is_kept() {
     );
     let second = prepare(config(CompileLimits::default(), Some(&cache)), &plugin).unwrap();
     assert!(matches!(second.origin(), CodeOrigin::Cached), "{:?}", second.origin());
-    assert!(answers(&first).await && answers(&second).await);
+    assert!(call_succeeds(&first).await && call_succeeds(&second).await);
 }
 
 #[tokio::test]
@@ -82,33 +85,38 @@ async fn a_pool_takes_over_what_a_child_compiled() {
     let prepared =
         prepare(RuntimeConfig { allocation, ..config(CompileLimits::default(), None) }, &plugin(0))
             .unwrap();
-    assert!(answers(&prepared).await);
+    assert!(call_succeeds(&prepared).await);
 }
 
 #[test]
 fn a_component_that_the_compiler_is_not_done_with_within_a_limit_is_refused_and_nothing_is_kept() {
     let (small, large) = (plugin(0), plugin(4));
-    let usual = CompileLimits::default();
-    for (plugin, limits, said) in [
-        (&large, CompileLimits { cpu_s: 1, ..usual }, "more than 1 s of a processor"),
-        (&large, CompileLimits { deadline_ms: 1, ..usual }, "longer than 1 ms"),
-        (&large, CompileLimits { memory: 16 << 20, ..usual }, "more than 16 MiB of memory"),
-        (&small, CompileLimits { code: 512, ..usual }, "more than 512 bytes"),
+    let default_limits = CompileLimits::default();
+    for (plugin, limits, expected_message) in [
+        (&large, CompileLimits { cpu_s: 1, ..default_limits }, "more than 1 s of a processor"),
+        (&large, CompileLimits { deadline_ms: 1, ..default_limits }, "longer than 1 ms"),
+        (
+            &large,
+            CompileLimits { memory: 16 << 20, ..default_limits },
+            "more than 16 MiB of memory",
+        ),
+        (&small, CompileLimits { code: 512, ..default_limits }, "more than 512 bytes"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("cache");
         let error = prepare(config(limits, Some(&cache)), plugin).unwrap_err().to_string();
         assert!(
-            error.starts_with("plugin `guest` cannot be compiled: ") && error.contains(said),
-            "{said}: {error}"
+            error.starts_with("plugin `guest` cannot be compiled: ")
+                && error.contains(expected_message),
+            "{expected_message}: {error}"
         );
-        assert!(std::fs::read_dir(&cache).unwrap().next().is_none(), "{said}");
+        assert!(std::fs::read_dir(&cache).unwrap().next().is_none(), "{expected_message}");
     }
 }
 
 #[test]
 fn a_compiler_that_cannot_be_started_or_ends_without_an_answer_says_so() {
-    for (program, arguments, said) in [
+    for (program, arguments, expected_message) in [
         ("/nonexistent/runbook", &[][..], "the compiler cannot be started"),
         ("/bin/sh", &["-c", "kill -9 $$"], "ended without an answer (signal: 9"),
         ("/bin/sh", &["-c", "echo no luck >&2; exit 7"], "no luck"),
@@ -117,7 +125,7 @@ fn a_compiler_that_cannot_be_started_or_ends_without_an_answer_says_so() {
             &["-c", "echo refused for a reason >&2; exit 1"],
             "cannot be compiled: refused for a reason",
         ),
-        // Ended well, but what it wrote is no code of this engine.
+        // It exits with success, but its output is not code of this engine.
         ("/bin/sh", &["-c", "echo code"], "cannot be compiled"),
     ] {
         let arguments = arguments.iter().map(Into::into).collect();
@@ -127,6 +135,6 @@ fn a_compiler_that_cannot_be_started_or_ends_without_an_answer_says_so() {
             prepare(RuntimeConfig { compiler, ..RuntimeConfig::with_cache(None) }, &plugin(0))
                 .unwrap_err()
                 .to_string();
-        assert!(error.contains(said), "{said}: {error}");
+        assert!(error.contains(expected_message), "{expected_message}: {error}");
     }
 }

@@ -1,5 +1,5 @@
-//! The WIT contract, the table of functions and the linker say the same; and every function denies
-//! what was not granted.
+//! Tests that the WIT contract, the table of functions and the linker agree, and that every
+//! function denies calls that are not granted.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -57,7 +57,7 @@ fn function<'r>(resolve: &'r Resolve, row: &FunctionRow) -> &'r Function {
     &interface.functions[row.function]
 }
 
-/// Where the error of a function's result is, from the address of the result on.
+/// The offset of the error in a function's result.
 fn error_offset(resolve: &Resolve, function: &Function) -> usize {
     let Some(Type::Id(id)) = function.result else { panic!("`{}` has no result", function.name) };
     let TypeDefKind::Result(result) = &resolve.types[id].kind else {
@@ -70,8 +70,7 @@ fn error_offset(resolve: &Resolve, function: &Function) -> usize {
         .size_wasm32()
 }
 
-/// A smoke test that calls one function with zeros and empty strings, and ends with the fault that
-/// it was answered.
+/// A smoke test that calls one function with zeros and empty strings, and returns its fault.
 fn caller(resolve: &Resolve, row: &FunctionRow) -> String {
     let function = function(resolve, row);
     let signature = resolve.wasm_signature(AbiVariant::GuestImport, function);
@@ -142,7 +141,7 @@ async fn every_linked_function_denies_what_was_not_granted() {
         .filter(|row| row.availability == Availability::Linked && row.verb.is_some())
         .count();
     assert_eq!(called, expected);
-    assert!(called > 25, "the test can fail");
+    assert!(called > 25, "the table has the functions of every capability");
 }
 
 #[test]
@@ -156,7 +155,7 @@ fn a_function_that_no_slot_declares_is_refused_before_anything_is_compiled() {
         let bytes =
             component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&text));
         let error = verify(inspect(bytes).unwrap()).expect_err(row.function);
-        let [VerifyProblem::Undeclared { import, verb }] = error.findings.as_slice() else {
+        let [VerifyProblem::Undeclared { import, verb }] = error.problems.as_slice() else {
             panic!("{error}")
         };
         assert_eq!(
@@ -177,6 +176,6 @@ fn a_planned_function_is_refused() {
         let bytes =
             component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&declared));
         let error = verify(inspect(bytes).unwrap()).expect_err(row.function);
-        assert!(matches!(error.findings.as_slice(), [VerifyProblem::Planned { .. }]), "{error}");
+        assert!(matches!(error.problems.as_slice(), [VerifyProblem::Planned { .. }]), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use support::{
     runtime,
 };
 
-const SOON: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The class and code of the fault that a guest ends with.
 async fn fault(core: &str, imports: &[&str], timeout: Duration) -> (ErrorClass, String, String) {
@@ -23,7 +23,7 @@ async fn fault(core: &str, imports: &[&str], timeout: Duration) -> (ErrorClass, 
 
 #[tokio::test]
 async fn an_honest_guest_answers() {
-    let outcome = call(&probe("", "", "(i32.const 0)", "{\"a\": 1}"), &[], SOON).await;
+    let outcome = call(&probe("", "", "(i32.const 0)", "{\"a\": 1}"), &[], TIMEOUT).await;
     let Response::Report(report) = outcome.result.unwrap() else { panic!("a probe reports") };
     assert_eq!((report.outcome, report.summary.as_str()), (Outcome::Pass, "ok"));
     assert_eq!(report.output, serde_json::json!({ "a": 1 }));
@@ -48,12 +48,12 @@ async fn a_looping_guest_does_not_stop_the_others() {
     let looping = linked(&prepared, runbook_runtime::CallLimits::default());
     let (done, is_done) = tokio::sync::oneshot::channel();
     let honest = async move {
-        let outcome = call(&probe("", "", "(i32.const 0)", "{}"), &[], SOON).await;
+        let outcome = call(&probe("", "", "(i32.const 0)", "{}"), &[], TIMEOUT).await;
         done.send(()).expect("the looping guest is still there");
         outcome
     };
-    // One thread only: the looping guest, which is polled first, must give way by itself. It is
-    // ended when the honest one has answered, and by nothing else.
+    // On one thread, the looping guest is polled first, so it must yield by itself. It is cancelled
+    // when the honest guest has answered.
     let ended = async { is_done.await.expect("the honest guest answers") };
     let request = Call { timeout: Duration::from_mins(10), ..request(Phase::Check) };
     let looping = looping.call(request, Permit::default(), ended);
@@ -65,16 +65,16 @@ async fn a_looping_guest_does_not_stop_the_others() {
 #[tokio::test]
 async fn a_guest_that_allocates_without_end_is_stopped_by_the_limit() {
     let body = "(loop $more (drop (memory.grow (i32.const 16))) (br $more)) unreachable";
-    let (class, code, message) = fault(&probe("", "", body, "{}"), &[], SOON).await;
+    let (class, code, message) = fault(&probe("", "", body, "{}"), &[], TIMEOUT).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.memory"));
     assert!(message.contains("64 MiB"), "{message}");
 }
 
 #[tokio::test]
-async fn a_guest_that_is_born_too_big_is_stopped_by_the_limit() {
+async fn a_guest_whose_initial_memory_exceeds_the_limit_is_stopped() {
     let big = probe("", "", "(i32.const 0)", "{}")
         .replace("(export \"memory\") 4", "(export \"memory\") 2000");
-    let (class, code, _) = fault(&big, &[], SOON).await;
+    let (class, code, _) = fault(&big, &[], TIMEOUT).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.memory"));
 }
 
@@ -83,7 +83,7 @@ async fn a_guest_that_calls_itself_for_ever_is_a_trap() {
     let globals = "(func $deeper (param i32) (result i32) (i32.add (call $deeper (local.get 0)) \
                    (i32.const 1)))";
     let (class, code, _) =
-        fault(&probe("", globals, "(call $deeper (i32.const 1))", "{}"), &[], SOON).await;
+        fault(&probe("", globals, "(call $deeper (i32.const 1))", "{}"), &[], TIMEOUT).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Trap, "trap.stack-overflow"));
 }
 
@@ -91,7 +91,7 @@ async fn a_guest_that_calls_itself_for_ever_is_a_trap() {
 async fn a_panic_is_a_trap_and_its_log_is_kept() {
     let imports = r#"(import "runbook:base/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
     let body = "(call $log (i32.const 3) (i32.const 1000) (i32.const 2)) unreachable";
-    let outcome = call(&probe(imports, "", body, "{}"), &[LOG], SOON).await;
+    let outcome = call(&probe(imports, "", body, "{}"), &[LOG], TIMEOUT).await;
     let fault = outcome.result.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Trap, "trap.panic"));
     assert_eq!(outcome.logs.len(), 1);
@@ -106,7 +106,7 @@ async fn a_flood_of_log_lines_is_capped() {
           (call $log (i32.const 1) (i32.const 4096) (i32.const 20000))
           (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 50000))))
         (i32.const 0)";
-    let outcome = call(&probe(imports, "", body, "{}"), &[LOG], SOON).await;
+    let outcome = call(&probe(imports, "", body, "{}"), &[LOG], TIMEOUT).await;
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
     let bytes: usize = outcome.logs.iter().map(|line| line.message.len()).sum();
     assert!(bytes <= (64 << 10) + 100, "{bytes}");
@@ -116,7 +116,7 @@ async fn a_flood_of_log_lines_is_capped() {
 #[tokio::test]
 async fn junk_in_the_place_of_json_is_refused() {
     for junk in ["", "{", "nonsense", "\u{1}", "{\"a\":1}}", &"[".repeat(5000)] {
-        let (class, code, _) = fault(&probe("", "", "(i32.const 0)", junk), &[], SOON).await;
+        let (class, code, _) = fault(&probe("", "", "(i32.const 0)", junk), &[], TIMEOUT).await;
         assert_eq!((class, code.as_str()), (ErrorClass::Invalid, "output.json"), "{junk:.20}");
     }
 }
@@ -152,47 +152,48 @@ async fn an_input_that_does_not_fit_its_schema_never_reaches_the_guest() {
 }
 
 #[tokio::test]
-async fn gigabytes_are_not_taken() {
-    // An output that claims to be longer than memory: the engine refuses before it reads.
-    let lie =
+async fn an_output_or_argument_over_its_size_limit_is_refused() {
+    // An output that is longer than the memory: the engine refuses before it reads.
+    let false_length_probe =
         probe("", "", "(i32.store (i32.const 20) (i32.const 0x7fffffff)) (i32.const 0)", "{}");
-    let (class, ..) = fault(&lie, &[], SOON).await;
+    let (class, ..) = fault(&false_length_probe, &[], TIMEOUT).await;
     assert_eq!(class, ErrorClass::Trap);
-    // One that is really there, too long for a result.
+    // An output that is too long for a result.
     let grow = "(drop (memory.grow (i32.const 40)))
         (memory.fill (i32.const 65536) (i32.const 32) (i32.const 2000000))
         (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.const 2000000)) (i32.const 0)";
-    let (class, code, _) = fault(&probe("", "", grow, "{}"), &[], SOON).await;
+    let (class, code, _) = fault(&probe("", "", grow, "{}"), &[], TIMEOUT).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.result"));
-    // One that is too long for a host call at all.
-    let huge = grow.replace("(i32.const 40)", "(i32.const 800)").replace("2000000", "50000000");
-    let (class, code, _) = fault(&probe("", "", &huge, "{}"), &[], SOON).await;
+    // An output that is too long for a host call.
+    let huge_grow =
+        grow.replace("(i32.const 40)", "(i32.const 800)").replace("2000000", "50000000");
+    let (class, code, _) = fault(&probe("", "", &huge_grow, "{}"), &[], TIMEOUT).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.host-call-bytes"));
     // The same, as an argument of a host function.
     let imports = r#"(import "runbook:base/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
     let body = "(drop (memory.grow (i32.const 800)))
         (call $log (i32.const 1) (i32.const 0) (i32.const 50000000)) (i32.const 0)";
-    let (class, code, _) = fault(&probe(imports, "", body, "{}"), &[LOG], SOON).await;
+    let (class, code, _) = fault(&probe(imports, "", body, "{}"), &[LOG], TIMEOUT).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.host-call-bytes"));
 }
 
 #[tokio::test]
-async fn a_list_that_claims_to_be_endless_is_not_taken() {
-    let lie =
+async fn a_list_that_is_longer_than_memory_is_refused() {
+    let false_length_probe =
         probe("", "", "(i32.store (i32.const 28) (i32.const 0x0fffffff)) (i32.const 0)", "{}");
-    assert_eq!(fault(&lie, &[], SOON).await.0, ErrorClass::Trap);
+    assert_eq!(fault(&false_length_probe, &[], TIMEOUT).await.0, ErrorClass::Trap);
 }
 
 #[tokio::test]
-async fn text_that_is_not_utf8_is_not_taken() {
+async fn text_that_is_not_utf8_is_refused() {
     let junk = probe("", "", "(i32.store8 (i32.const 1000) (i32.const 255)) (i32.const 0)", "{}");
-    assert_eq!(fault(&junk, &[], SOON).await.0, ErrorClass::Trap);
+    assert_eq!(fault(&junk, &[], TIMEOUT).await.0, ErrorClass::Trap);
 }
 
 #[tokio::test]
 async fn a_summary_of_several_lines_becomes_one() {
     let body = "(i32.store8 (i32.const 1000) (i32.const 10)) (i32.const 0)";
-    let outcome = call(&probe("", "", body, "{}"), &[], SOON).await;
+    let outcome = call(&probe("", "", body, "{}"), &[], TIMEOUT).await;
     let Response::Report(report) = outcome.result.unwrap() else { panic!("a probe reports") };
     assert_eq!(report.summary, " k");
 }
@@ -209,7 +210,7 @@ async fn a_guest_that_sleeps_is_cut_off_and_a_cancelled_one_too() {
     let cancel = tokio::time::sleep(Duration::from_millis(100));
     let outcome = linked.call(request(Phase::Check), Permit::default(), cancel).await;
     assert_eq!(outcome.result.unwrap_err().class, ErrorClass::Cancelled);
-    // The same link goes on working.
+    // The linked operation can be called again.
     let cancel = tokio::time::sleep(Duration::from_millis(100));
     assert_eq!(
         linked
@@ -223,9 +224,8 @@ async fn a_guest_that_sleeps_is_cut_off_and_a_cancelled_one_too() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_for_the_next_call() {
-    // Writes over its own answer after it was read once: a second call in the same memory would
-    // fail.
+async fn each_call_starts_with_fresh_memory() {
+    // The guest traps if it is called twice in the same memory.
     let body = "(if (i32.eqz (global.get $called)) (then (global.set $called (i32.const 1))) (else \
                 unreachable)) (i32.const 0)";
     let core = probe("", "(global $called (mut i32) (i32.const 0))", body, "{}");

@@ -13,7 +13,7 @@ fn good() -> Vec<u8> {
 }
 
 /// A component of a world of its own.
-fn of_world(core: &str, wit: &str) -> Vec<u8> {
+fn component_of_world(core: &str, wit: &str) -> Vec<u8> {
     let mut resolve = support::contract();
     let package = resolve.push_str("guest.wit", wit).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
@@ -64,122 +64,148 @@ fn a_component_has_exactly_one_manifest() {
     assert!(matches!(inspect(junk), Err(InspectError::Manifest(_))));
 }
 
-/// What each proposal that the reader knows looks like in a component. `On` is a feature that is
-/// on.
+/// A component that uses a WebAssembly feature, and whether the host enables the feature.
 enum WasmFeature {
-    On(&'static str),
-    Off(&'static str),
-    /// It has no form in the text format that this test writes; the reason.
-    NotShown(&'static str),
+    Enabled(&'static str),
+    Disabled(&'static str),
+    /// It cannot be written in the text format; the reason.
+    NotTestable(&'static str),
 }
 
 const WASM_FEATURES: &[(&str, WasmFeature)] = {
-    use WasmFeature::{NotShown, Off, On};
+    use WasmFeature::{Disabled, Enabled, NotTestable};
     &[
         (
             "MUTABLE_GLOBAL",
-            On("(component (core module (global (export \"g\") (mut i32) (i32.const 0))))"),
+            Enabled("(component (core module (global (export \"g\") (mut i32) (i32.const 0))))"),
         ),
         (
             "SATURATING_FLOAT_TO_INT",
-            On("(component (core module (func (drop (i32.trunc_sat_f32_s (f32.const 0))))))"),
+            Enabled("(component (core module (func (drop (i32.trunc_sat_f32_s (f32.const 0))))))"),
         ),
         (
             "SIGN_EXTENSION",
-            On("(component (core module (func (drop (i32.extend8_s (i32.const 0))))))"),
+            Enabled("(component (core module (func (drop (i32.extend8_s (i32.const 0))))))"),
         ),
         (
             "REFERENCE_TYPES",
-            On("(component (core module (table 1 funcref) (func (drop (table.size 0)))))"),
+            Enabled("(component (core module (table 1 funcref) (func (drop (table.size 0)))))"),
         ),
         (
             "MULTI_VALUE",
-            On("(component (core module (func (result i32 i32) (i32.const 0) (i32.const 0))))"),
+            Enabled(
+                "(component (core module (func (result i32 i32) (i32.const 0) (i32.const 0))))",
+            ),
         ),
         (
             "BULK_MEMORY",
-            On("(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const \
-                  0) (i32.const 0)))))"),
+            Enabled(
+                "(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const \
+                  0) (i32.const 0)))))",
+            ),
         ),
         (
             "EXTENDED_CONST",
-            On("(component (core module (global i32 (i32.add (i32.const 1) (i32.const 1)))))"),
+            Enabled("(component (core module (global i32 (i32.add (i32.const 1) (i32.const 1)))))"),
         ),
         (
             "FLOATS",
-            On("(component (core module (func (drop (f64.add (f64.const 0) (f64.const 0))))))"),
+            Enabled(
+                "(component (core module (func (drop (f64.add (f64.const 0) (f64.const 0))))))",
+            ),
         ),
-        ("GC_TYPES", Off("(component (core module (func (param externref))))")),
-        ("COMPONENT_MODEL", On("(component)")),
+        ("GC_TYPES", Disabled("(component (core module (func (param externref))))")),
+        ("COMPONENT_MODEL", Enabled("(component)")),
         (
             "SIMD",
-            Off("(component (core module (func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 \
-                 0))))))"),
+            Disabled(
+                "(component (core module (func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 \
+                 0))))))",
+            ),
         ),
         (
             "RELAXED_SIMD",
-            Off("(component (core module (func (param v128) (drop (i8x16.relaxed_swizzle \
-                 (local.get 0) (local.get 0))))))"),
+            Disabled(
+                "(component (core module (func (param v128) (drop (i8x16.relaxed_swizzle \
+                 (local.get 0) (local.get 0))))))",
+            ),
         ),
-        ("THREADS", Off("(component (core module (memory 1 1 shared)))")),
+        ("THREADS", Disabled("(component (core module (memory 1 1 shared)))")),
         (
             "SHARED_EVERYTHING_THREADS",
-            Off("(component (core module (global (shared mut i32) (i32.const 0))))"),
+            Disabled("(component (core module (global (shared mut i32) (i32.const 0))))"),
         ),
-        ("TAIL_CALL", Off("(component (core module (func (return_call 0))))")),
-        ("MULTI_MEMORY", Off("(component (core module (memory 1) (memory 1)))")),
-        ("EXCEPTIONS", Off("(component (core module (tag)))")),
-        ("MEMORY64", Off("(component (core module (memory i64 1)))")),
+        ("TAIL_CALL", Disabled("(component (core module (func (return_call 0))))")),
+        ("MULTI_MEMORY", Disabled("(component (core module (memory 1) (memory 1)))")),
+        ("EXCEPTIONS", Disabled("(component (core module (tag)))")),
+        ("MEMORY64", Disabled("(component (core module (memory i64 1)))")),
         (
             "FUNCTION_REFERENCES",
-            Off("(component (core module (type $t (func)) (func (param (ref $t)) (call_ref $t \
-                 (local.get 0)))))"),
+            Disabled(
+                "(component (core module (type $t (func)) (func (param (ref $t)) (call_ref $t \
+                 (local.get 0)))))",
+            ),
         ),
         (
             "MEMORY_CONTROL",
-            Off(
+            Disabled(
                 "(component (core module (memory 1) (func (memory.discard (i32.const 0) (i32.const \
                  0)))))",
             ),
         ),
-        ("GC", Off("(component (core module (type (struct (field i32)))))")),
-        ("CUSTOM_PAGE_SIZES", Off("(component (core module (memory 1 (pagesize 1))))")),
-        ("LEGACY_EXCEPTIONS", Off("(component (core module (func try catch_all end)))")),
-        ("STACK_SWITCHING", Off("(component (core module (type $f (func)) (type (cont $f))))")),
+        ("GC", Disabled("(component (core module (type (struct (field i32)))))")),
+        ("CUSTOM_PAGE_SIZES", Disabled("(component (core module (memory 1 (pagesize 1))))")),
+        ("LEGACY_EXCEPTIONS", Disabled("(component (core module (func try catch_all end)))")),
+        (
+            "STACK_SWITCHING",
+            Disabled("(component (core module (type $f (func)) (type (cont $f))))"),
+        ),
         (
             "WIDE_ARITHMETIC",
-            Off("(component (core module (func (i64.mul_wide_s (i64.const 0) (i64.const 0)) drop \
-                 drop)))"),
+            Disabled(
+                "(component (core module (func (i64.mul_wide_s (i64.const 0) (i64.const 0)) drop \
+                 drop)))",
+            ),
         ),
-        ("CM_VALUES", Off("(component (import \"a\" (value string)))")),
-        ("CM_NESTED_NAMES", Off("(component (import \"a:b:c/d\" (func)))")),
-        ("CM_ASYNC", Off("(component (type (future u8)))")),
+        ("CM_VALUES", Disabled("(component (import \"a\" (value string)))")),
+        ("CM_NESTED_NAMES", Disabled("(component (import \"a:b:c/d\" (func)))")),
+        ("CM_ASYNC", Disabled("(component (type (future u8)))")),
         (
             "CM_ASYNC_STACKFUL",
-            Off("(component (import \"a\" (func $f async)) (core func (canon lower (func $f) \
-                 async)))"),
+            Disabled(
+                "(component (import \"a\" (func $f async)) (core func (canon lower (func $f) \
+                 async)))",
+            ),
         ),
-        ("CM_MORE_ASYNC_BUILTINS", Off("(component (core func (canon subtask.cancel async)))")),
-        ("CM_THREADING", Off("(component (core func (canon thread.index)))")),
-        ("CM_ERROR_CONTEXT", Off("(component (type error-context))")),
-        ("CM_FIXED_LENGTH_LISTS", Off("(component (type (list u8 4)))")),
+        (
+            "CM_MORE_ASYNC_BUILTINS",
+            Disabled("(component (core func (canon subtask.cancel async)))"),
+        ),
+        ("CM_THREADING", Disabled("(component (core func (canon thread.index)))")),
+        ("CM_ERROR_CONTEXT", Disabled("(component (type error-context))")),
+        ("CM_FIXED_LENGTH_LISTS", Disabled("(component (type (list u8 4)))")),
         (
             "CM_GC",
-            Off(
+            Disabled(
                 "(component (import \"f\" (func $f)) (core type $t (func)) (core func (canon lower \
                  (func $f) gc (core-type $t))))",
             ),
         ),
         (
             "CUSTOM_DESCRIPTORS",
-            Off("(component (core module (rec (type $a (descriptor $b) (struct)) (type $b \
-                 (describes $a) (struct)))))"),
+            Disabled(
+                "(component (core module (rec (type $a (descriptor $b) (struct)) (type $b \
+                 (describes $a) (struct)))))",
+            ),
         ),
-        ("COMPACT_IMPORTS", NotShown("an encoding of imports, refused by the reader by its byte")),
-        ("CM_MAP", Off("(component (type (map string u8)))")),
-        ("CM64", NotShown("64-bit memories, refused as such")),
-        ("CM_IMPLEMENTS", NotShown("a name of an import, which must be one of the contract")),
-        ("CM_CANON_NAMES", NotShown("a name of an import, which must be one of the contract")),
+        (
+            "COMPACT_IMPORTS",
+            NotTestable("an encoding of imports, refused by the reader by its byte"),
+        ),
+        ("CM_MAP", Disabled("(component (type (map string u8)))")),
+        ("CM64", NotTestable("64-bit memories, refused as such")),
+        ("CM_IMPLEMENTS", NotTestable("a name of an import, which must be one of the contract")),
+        ("CM_CANON_NAMES", NotTestable("a name of an import, which must be one of the contract")),
     ]
 };
 
@@ -194,9 +220,9 @@ fn each_wasm_feature_is_refused_by_the_reader_exactly_if_the_engine_refuses_it()
     let mut wrong = Vec::new();
     for (name, feature) in WASM_FEATURES {
         let (text, is_on) = match feature {
-            WasmFeature::On(text) => (text, true),
-            WasmFeature::Off(text) => (text, false),
-            WasmFeature::NotShown(why) => {
+            WasmFeature::Enabled(text) => (text, true),
+            WasmFeature::Disabled(text) => (text, false),
+            WasmFeature::NotTestable(why) => {
                 assert!(!why.is_empty());
                 continue;
             }
@@ -215,8 +241,13 @@ fn each_wasm_feature_is_refused_by_the_reader_exactly_if_the_engine_refuses_it()
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// One function whose text is made of `count` pieces.
-fn of_pieces(before: &str, piece: impl Fn(usize) -> String, count: usize, after: &str) -> Vec<u8> {
+/// A component with a module whose text is `before`, `count` pieces, and `after`.
+fn component_with_repeated(
+    before: &str,
+    piece: impl Fn(usize) -> String,
+    count: usize,
+    after: &str,
+) -> Vec<u8> {
     let pieces: String = (0..count).map(piece).collect();
     let text = format!("(component (core module {before}{pieces}{after}))");
     with_section(
@@ -225,30 +256,34 @@ fn of_pieces(before: &str, piece: impl Fn(usize) -> String, count: usize, after:
     )
 }
 
-/// Each is a small file that would keep the compiler busy, or fill its memory. None is compiled
-/// here.
+/// Small files that would take the compiler long, or fill its memory. They are not compiled here.
 #[test]
 fn code_that_would_keep_the_compiler_busy_is_refused_when_it_is_read() {
     let locals = |count: usize| format!("(func (local {})", "i64 ".repeat(count));
-    let same = |text: &'static str| move |_: usize| text.to_owned();
+    let repeated_text = |text: &'static str| move |_: usize| text.to_owned();
     for (what, bytes) in [
-        ("variables", of_pieces(&locals(20_000), same(""), 0, ")")),
+        ("variables", component_with_repeated(&locals(20_000), repeated_text(""), 0, ")")),
         (
             "blocks within blocks",
-            of_pieces("(func ", same("block "), 6_000, &format!("{})", "end ".repeat(6_000))),
+            component_with_repeated(
+                "(func ",
+                repeated_text("block "),
+                6_000,
+                &format!("{})", "end ".repeat(6_000)),
+            ),
         ),
         (
             "variables times blocks",
-            of_pieces(
+            component_with_repeated(
                 &locals(2_000),
-                same("(if (i32.const 0) (then (local.set 1 (local.get 0)))) "),
+                repeated_text("(if (i32.const 0) (then (local.set 1 (local.get 0)))) "),
                 9_000,
                 ")",
             ),
         ),
         (
             "branches",
-            of_pieces(
+            component_with_repeated(
                 "(func ",
                 |_| format!("(block (br_table {}(i32.const 0)))", "0 ".repeat(60_000)),
                 2,
@@ -257,10 +292,18 @@ fn code_that_would_keep_the_compiler_busy_is_refused_when_it_is_read() {
         ),
         (
             "bytes of code",
-            of_pieces("(func ", same("(drop (i64.const 0x7fffffffffffffff)) "), 100_000, ")"),
+            component_with_repeated(
+                "(func ",
+                repeated_text("(drop (i64.const 0x7fffffffffffffff)) "),
+                100_000,
+                ")",
+            ),
         ),
-        ("functions", of_pieces("", same("(func)"), 100_001, "")),
-        ("parameters or results", of_pieces("(func (param ", same("i32 "), 300, "))")),
+        ("functions", component_with_repeated("", repeated_text("(func)"), 100_001, "")),
+        (
+            "parameters or results",
+            component_with_repeated("(func (param ", repeated_text("i32 "), 300, "))"),
+        ),
     ] {
         match inspect(bytes) {
             Err(InspectError::TooMuchCode { source }) => {
@@ -272,9 +315,14 @@ fn code_that_would_keep_the_compiler_busy_is_refused_when_it_is_read() {
     }
     // Half as much of each is not refused.
     for bytes in [
-        of_pieces(&locals(5_000), same(""), 0, ")"),
-        of_pieces("(func ", same("block "), 2_500, &format!("{})", "end ".repeat(2_500))),
-        of_pieces("", same("(func)"), 50_000, ""),
+        component_with_repeated(&locals(5_000), repeated_text(""), 0, ")"),
+        component_with_repeated(
+            "(func ",
+            repeated_text("block "),
+            2_500,
+            &format!("{})", "end ".repeat(2_500)),
+        ),
+        component_with_repeated("", repeated_text("(func)"), 50_000, ""),
     ] {
         inspect(bytes).unwrap();
     }
@@ -291,8 +339,7 @@ fn a_composition_is_refused() {
         refused("(component (component (component (core module))))"),
         Some(InspectError::NestedCode)
     ));
-    // What toolchains put there, types and shims, is no code; and code beside a shim is the
-    // plugin's own.
+    // A nested component without code is accepted: toolchains create them for types and shims.
     assert!(refused("(component (component) (core module))").is_none());
 }
 
@@ -313,16 +360,16 @@ fn strings_in_another_encoding_are_refused() {
 
 #[test]
 fn an_import_from_outside_of_the_contract_is_refused_by_name() {
-    let of = |interface: &str, wit: &str| {
+    let probe_of_import = |interface: &str, wit: &str| {
         let core = probe(
             &format!(r#"(import "{interface}" "steal" (func $f))"#),
             "",
             "(call $f) (i32.const 0)",
             "{}",
         );
-        refusal(of_world(&core, wit))
+        refusal(component_of_world(&core, wit))
     };
-    let text = of(
+    let text = probe_of_import(
         "other:thing/evil@1.0.0",
         "package test:guest; world guest { import other:thing/evil@1.0.0; export runbook:plugin/probe@1.0.0; }
          package other:thing@1.0.0 { interface evil { steal: func(); } }",
@@ -332,7 +379,7 @@ fn an_import_from_outside_of_the_contract_is_refused_by_name() {
         "plugin `guest` is refused: it imports `steal` of `other:thing/evil@1.0.0`, which is not \
          part of the plugin contract; remove it"
     );
-    let text = of(
+    let text = probe_of_import(
         "wasi:http/outgoing-handler@0.2.6",
         "package test:guest; world guest { import wasi:http/outgoing-handler@0.2.6; export runbook:plugin/probe@1.0.0; }
          package wasi:http@0.2.6 { interface outgoing-handler { steal: func(); } }",
@@ -353,7 +400,7 @@ fn a_newer_interface_or_function_is_told_from_an_unknown_one() {
         "(call $f) (i32.const 0)",
         "{}",
     );
-    let text = refusal(of_world(
+    let text = refusal(component_of_world(
         &core,
         "package test:guest; world guest { import runbook:base/log@1.7.0; export runbook:plugin/probe@1.0.0; }
          package runbook:base@1.7.0 { interface log { write: func(); } }",
@@ -367,7 +414,7 @@ fn a_newer_interface_or_function_is_told_from_an_unknown_one() {
 #[test]
 fn a_bare_import_is_refused() {
     let core = probe(r#"(import "$root" "steal" (func $f))"#, "", "(call $f) (i32.const 0)", "{}");
-    let text = refusal(of_world(
+    let text = refusal(component_of_world(
         &core,
         "package test:guest; world guest \
          { import steal: func(); export runbook:plugin/probe@1.0.0; }",

@@ -1,22 +1,22 @@
-//! The same attacks by a real plugin that uses the SDK.
+//! Tests hostile operations of a real plugin that uses the SDK.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
-use runbook_authority::Effective;
+use runbook_authority::EffectiveGrants;
 use runbook_authority::gate::{ApprovedEffect, shown_arguments, shown_statement};
-use runbook_contract::{Call, Drift, ErrorClass, Phase, Proposal, Response};
+use runbook_contract::{Call, DriftPolicy, ErrorClass, Phase, Proposal, Response};
 use runbook_runtime::{
-    Allocation, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallLimits,
-    CallOutcome, Launcher, Linked, Permit, PreparedComponent, Runtime, RuntimeConfig, SecretFacts,
-    SecretSource, SecretUnavailable, Services, inspect, verify,
+    Allocation, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, CallLimits,
+    CallOutcome, Launcher, LinkedOperation, Permit, PreparedComponent, Runtime, RuntimeConfig,
+    SecretFacts, SecretFetchError, SecretSource, Services, inspect, verify,
 };
 use runbook_secrets::Secret;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-use support::{effective, request, rogue, runtime};
+use support::{effective_grants, request, rogue, runtime};
 
 /// Compiled once for all tests.
 fn prepared() -> &'static PreparedComponent {
@@ -26,28 +26,33 @@ fn prepared() -> &'static PreparedComponent {
 
 async fn call(
     operation: &str,
-    granted: Effective,
+    granted: EffectiveGrants,
     input: serde_json::Value,
     timeout: Duration,
 ) -> CallOutcome {
-    let linked =
-        Linked::new(prepared(), operation, granted, CallLimits::default(), Services::none())
-            .unwrap();
+    let linked = LinkedOperation::new(
+        prepared(),
+        operation,
+        granted,
+        CallLimits::default(),
+        Services::none(),
+    )
+    .unwrap();
     let request = Call { input, timeout, ..request(Phase::Check) };
     linked.call(request, Permit::default(), std::future::pending()).await
 }
 
-async fn bare(operation: &str) -> CallOutcome {
-    call(operation, Effective::none(), serde_json::json!({}), Duration::from_mins(5)).await
+async fn call_ungranted(operation: &str) -> CallOutcome {
+    call(operation, EffectiveGrants::none(), serde_json::json!({}), Duration::from_mins(5)).await
 }
 
-fn granted(operation: &str, targets: &str, slot: &str, base: &Path) -> Effective {
-    effective(prepared().manifest(), operation, targets, &[(slot, "it")], base)
+fn granted(operation: &str, targets: &str, slot: &str, base: &Path) -> EffectiveGrants {
+    effective_grants(prepared().manifest(), operation, targets, &[(slot, "it")], base)
 }
 
 #[tokio::test]
 async fn a_plugin_of_the_sdk_answers() {
-    let Response::Report(report) = bare("noop").await.result.unwrap() else {
+    let Response::Report(report) = call_ungranted("noop").await.result.unwrap() else {
         panic!("a probe reports")
     };
     assert_eq!(report.output, serde_json::json!({ "text": "now" }));
@@ -55,36 +60,37 @@ async fn a_plugin_of_the_sdk_answers() {
 
 #[tokio::test]
 async fn the_text_of_a_panic_reaches_the_operator() {
-    let outcome = bare("panic").await;
+    let outcome = call_ungranted("panic").await;
     assert_eq!(outcome.result.unwrap_err().code, "trap.panic");
     let logs: Vec<_> = outcome.logs.iter().map(|line| line.message.as_str()).collect();
     assert!(logs.iter().any(|line| line.contains("the reason of the panic")), "{logs:?}");
 }
 
 #[tokio::test]
-async fn each_way_of_going_too_far_has_its_own_reason() {
+async fn each_exceeded_limit_has_its_own_fault_code() {
     for (operation, class, code) in [
         ("allocate", ErrorClass::Limit, "limit.memory"),
         ("knock", ErrorClass::Limit, "limit.host-calls"),
     ] {
-        let fault = bare(operation).await.result.unwrap_err();
+        let fault = call_ungranted(operation).await.result.unwrap_err();
         assert_eq!((fault.class, fault.code.as_str()), (class, code), "{operation}: {fault}");
     }
-    // A Rust guest has a stack of its own in its memory: what lies below that is out of bounds.
-    let fault = bare("recurse").await.result.unwrap_err();
+    // A Rust guest keeps its stack in its memory; below the stack an access is out of bounds.
+    let fault = call_ungranted("recurse").await.result.unwrap_err();
     assert_eq!(fault.class, ErrorClass::Trap, "{fault}");
-    let spun =
-        call("spin", Effective::none(), serde_json::json!({}), Duration::from_millis(200)).await;
-    assert_eq!(spun.result.unwrap_err().class, ErrorClass::Timeout);
-    let shouted = bare("shout").await;
-    assert!(shouted.result.is_ok());
-    assert_eq!(shouted.logs.len(), 201);
-    assert_eq!(shouted.logs[200].message, "… 19800 more lines were dropped");
+    let spin_response =
+        call("spin", EffectiveGrants::none(), serde_json::json!({}), Duration::from_millis(200))
+            .await;
+    assert_eq!(spin_response.result.unwrap_err().class, ErrorClass::Timeout);
+    let shout_response = call_ungranted("shout").await;
+    assert!(shout_response.result.is_ok());
+    assert_eq!(shout_response.logs.len(), 201);
+    assert_eq!(shout_response.logs[200].message, "… 19800 more lines were dropped");
 }
 
 #[tokio::test]
 async fn endless_denials_do_not_fill_the_memory() {
-    let outcome = bare("knock").await;
+    let outcome = call_ungranted("knock").await;
     assert_eq!(outcome.denials.len(), 100);
     assert_eq!(outcome.host_calls.len(), 1);
     assert_eq!(outcome.host_calls[0].denied, 100_000);
@@ -92,9 +98,13 @@ async fn endless_denials_do_not_fill_the_memory() {
 
 #[tokio::test]
 async fn a_slot_that_is_not_bound_is_denied_by_name_to_the_operator_only() {
-    let outcome =
-        call("get", Effective::none(), serde_json::json!({ "path": "/x" }), Duration::from_secs(5))
-            .await;
+    let outcome = call(
+        "get",
+        EffectiveGrants::none(),
+        serde_json::json!({ "path": "/x" }),
+        Duration::from_secs(5),
+    )
+    .await;
     let fault = outcome.result.unwrap_err();
     assert_eq!((fault.class, fault.message.as_str()), (ErrorClass::Denied, "not granted"));
     assert_eq!(
@@ -112,7 +122,7 @@ async fn a_call_outside_of_the_grant_is_denied_with_the_line_to_change() {
         call("get", granted, serde_json::json!({ "path": "/admin" }), Duration::from_secs(5)).await;
     assert_eq!(outcome.result.unwrap_err().class, ErrorClass::Denied);
     let denial = &outcome.denials[0];
-    assert_eq!((denial.rule.name(), denial.place.as_str()), ("path", "runbook.toml:1"));
+    assert_eq!((denial.rule.name(), denial.location.as_str()), ("path", "runbook.toml:1"));
 }
 
 #[tokio::test]
@@ -156,11 +166,11 @@ async fn many_hostile_calls_at_once_leave_the_host_as_it_was() {
     let running: Vec<_> = calls
         .map(|&operation| {
             tokio::spawn(async move {
-                // Only who never ends is ended by the clock; the others share the machine with it,
-                // and have the time that this takes.
+                // Only `spin` should reach its timeout; the others share the machine with it, so
+                // they get more time.
                 let limit = Duration::from_secs(if operation == "spin" { 4 } else { 300 });
                 let outcome =
-                    call(operation, Effective::none(), serde_json::json!({}), limit).await;
+                    call(operation, EffectiveGrants::none(), serde_json::json!({}), limit).await;
                 (operation, outcome.result.is_ok())
             })
         })
@@ -169,7 +179,7 @@ async fn many_hostile_calls_at_once_leave_the_host_as_it_was() {
         let (operation, answered) = call.await.unwrap();
         assert_eq!(answered, matches!(operation, "noop" | "shout"), "{operation}");
     }
-    assert!(bare("noop").await.result.is_ok());
+    assert!(call_ungranted("noop").await.result.is_ok());
 }
 
 #[test]
@@ -201,7 +211,7 @@ fn the_imports_of_a_plugin_are_listed_function_by_function() {
 struct Store;
 
 impl SecretSource for Store {
-    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>> {
+    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretFetchError>> {
         assert_eq!(name, "token");
         Box::pin(async { Ok(Secret::from("s3cr3t-t0ken")) })
     }
@@ -209,16 +219,16 @@ impl SecretSource for Store {
     fn describe<'a>(
         &'a self,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>> {
         let reason = "this store knows values only".to_owned();
-        Box::pin(async move { Err(SecretUnavailable { name: name.to_owned(), reason }) })
+        Box::pin(async move { Err(SecretFetchError { name: name.to_owned(), reason }) })
     }
 }
 
 #[tokio::test]
-async fn a_secret_that_a_plugin_may_see_still_leaves_in_no_way() {
+async fn a_revealed_secret_is_scrubbed_from_everything_that_leaves_the_call() {
     for path in ["answer", "fault"] {
-        let granted = effective(
+        let granted = effective_grants(
             prepared().manifest(),
             "tell",
             "[targets.it]\nsecret = \"token\"\n",
@@ -227,7 +237,8 @@ async fn a_secret_that_a_plugin_may_see_still_leaves_in_no_way() {
         );
         let services = Services { secrets: Arc::new(Store), ..Services::none() };
         let linked =
-            Linked::new(prepared(), "tell", granted, CallLimits::default(), services).unwrap();
+            LinkedOperation::new(prepared(), "tell", granted, CallLimits::default(), services)
+                .unwrap();
         let request = Call { input: serde_json::json!({ "path": path }), ..request(Phase::Check) };
         let outcome = linked.call(request, Permit::default(), std::future::pending()).await;
         let all = format!("{outcome:?}");
@@ -239,7 +250,7 @@ async fn a_secret_that_a_plugin_may_see_still_leaves_in_no_way() {
 }
 
 #[tokio::test]
-async fn the_audit_is_told_of_every_judged_call() {
+async fn every_gate_decision_is_audited() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     let audit: AuditSink = Arc::new(move |record: &AuditRecord<'_>| {
@@ -254,20 +265,32 @@ async fn the_audit_is_told_of_every_judged_call() {
         Ok(())
     });
     let services = Services { audit: Some(audit), ..Services::none() };
-    let linked =
-        Linked::new(prepared(), "get", Effective::none(), CallLimits::default(), services).unwrap();
+    let linked = LinkedOperation::new(
+        prepared(),
+        "get",
+        EffectiveGrants::none(),
+        CallLimits::default(),
+        services,
+    )
+    .unwrap();
     let request = Call { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
     assert!(linked.call(request, Permit::default(), std::future::pending()).await.result.is_err());
     assert_eq!(*seen.lock().unwrap(), ["step api http.get GET / false"]);
 }
 
 #[tokio::test]
-async fn without_a_record_nothing_is_done() {
+async fn a_call_is_not_made_if_its_audit_record_cannot_be_written() {
     let audit: AuditSink =
-        Arc::new(|_| Err(AuditUnavailable { reason: "the disk is full".to_owned() }));
+        Arc::new(|_| Err(AuditWriteError { reason: "the disk is full".to_owned() }));
     let services = Services { audit: Some(audit), ..Services::none() };
-    let linked =
-        Linked::new(prepared(), "get", Effective::none(), CallLimits::default(), services).unwrap();
+    let linked = LinkedOperation::new(
+        prepared(),
+        "get",
+        EffectiveGrants::none(),
+        CallLimits::default(),
+        services,
+    )
+    .unwrap();
     let request = Call { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
     let outcome = linked.call(request, Permit::default(), std::future::pending()).await;
     assert!(format!("{:?}", outcome.result).contains("audit.unavailable"), "{outcome:?}");
@@ -279,9 +302,14 @@ async fn more_calls_than_places_in_the_pool_wait_for_their_turn() {
     let runtime =
         Runtime::new(RuntimeConfig { allocation, ..RuntimeConfig::with_cache(None) }).unwrap();
     let prepared = support::prepare(&runtime, rogue());
-    let linked =
-        Linked::new(&prepared, "noop", Effective::none(), CallLimits::default(), Services::none())
-            .unwrap();
+    let linked = LinkedOperation::new(
+        &prepared,
+        "noop",
+        EffectiveGrants::none(),
+        CallLimits::default(),
+        Services::none(),
+    )
+    .unwrap();
     let calls: Vec<_> = (0..200)
         .map(|_| {
             let linked = linked.clone();
@@ -299,46 +327,47 @@ async fn more_calls_than_places_in_the_pool_wait_for_their_turn() {
     }
 }
 
-/// What a plugin is told to do: a verb, what it is done to, and words.
-type Deed<'a> = (&'a str, &'a str, &'a [&'a str]);
+/// One action of the rogue plugin: a verb, its object, and its arguments.
+type RogueAction<'a> = (&'a str, &'a str, &'a [&'a str]);
 
-/// Lets a plugin do these deeds in a folder, in a step of which these effects were approved: what
-/// came of each, and the denials.
-async fn deeds(
+/// Lets the rogue plugin run these actions in a folder, in a step whose approved effects are
+/// `approved`. Returns the result of each action, and the denials.
+async fn run_actions(
     folder: &Path,
     approved: &[ApprovedEffect],
-    deeds: &[Deed<'_>],
+    actions: &[RogueAction<'_>],
 ) -> (Vec<String>, Vec<String>) {
     let targets = "[targets.db]\nsql = \"sqlite:it.db\"\n[targets.out]\nfiles = \".\"\n\
                    access = \"write\"\n[targets.program]\nprocess = \"/bin/echo\"\n\
                    arguments = [{ repeat = { regex = \".*\" } }]\n";
     let bound = [("db", "db"), ("out", "out"), ("program", "program")];
-    let granted = effective(prepared().manifest(), "depart", targets, &bound, folder);
+    let granted = effective_grants(prepared().manifest(), "depart", targets, &bound, folder);
     let launcher = Launcher { program: runbook_tests::launcher(), arguments: Vec::new() };
     let services = Services { launcher: Some(launcher), ..Services::none() };
     let linked =
-        Linked::new(prepared(), "depart", granted, CallLimits::default(), services).unwrap();
+        LinkedOperation::new(prepared(), "depart", granted, CallLimits::default(), services)
+            .unwrap();
     let proposal =
         Proposal { effects: Vec::new(), summary: String::new(), before: serde_json::Value::Null };
-    let input = serde_json::json!({ "deeds": deeds });
-    let call = Call { input, ..request(Phase::Apply { proposal, drift: Drift::Refused }) };
+    let input = serde_json::json!({ "actions": actions });
+    let call = Call { input, ..request(Phase::Apply { proposal, drift: DriftPolicy::Deny }) };
     let outcome = linked
         .call(
             call,
-            Permit { in_time: None, approved: Some(approved.to_vec()) },
+            Permit { lease_check: None, approved_effects: Some(approved.to_vec()) },
             std::future::pending(),
         )
         .await;
     let Ok(Response::Completion(completion)) = &outcome.result else {
         panic!("{:?}", outcome.result)
     };
-    let came = completion.output["of"]
+    let results = completion.output["results"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|came| came.as_str().unwrap().to_owned())
+        .map(|results| results.as_str().unwrap().to_owned())
         .collect();
-    (came, outcome.denials.iter().map(ToString::to_string).collect())
+    (results, outcome.denials.iter().map(ToString::to_string).collect())
 }
 
 #[tokio::test]
@@ -357,7 +386,7 @@ async fn a_plugin_that_departs_from_what_was_approved_is_stopped_before_the_effe
         approved("files.write", "good", "in words".to_owned()),
         approved("process.run", "program", program(&["one"])),
     ];
-    let table: &[(&str, &[Deed<'_>], &str)] = &[
+    let table: &[(&str, &[RogueAction<'_>], &str)] = &[
         (
             "nothing",
             &[
@@ -398,28 +427,31 @@ async fn a_plugin_that_departs_from_what_was_approved_is_stopped_before_the_effe
             "was done already as often as it was approved",
         ),
     ];
-    for (departs, done, said) in table {
+    for (difference, actions, expected_message) in table {
         let folder = tempfile::tempdir().unwrap();
         let database = rusqlite::Connection::open(folder.path().join("it.db")).unwrap();
         database.execute_batch("create table t (a)").unwrap();
-        let (came, denials) = deeds(folder.path(), &effects, done).await;
+        let (results, denials) = run_actions(folder.path(), &effects, actions).await;
         let rows: isize =
             database.query_row("select count(*) from t", [], |row| row.get(0)).unwrap();
         let files = ["good", "bad"].map(|name| folder.path().join(name).exists());
-        if said.is_empty() {
+        if expected_message.is_empty() {
             assert_eq!(
-                (came.as_slice(), rows, files),
+                (results.as_slice(), rows, files),
                 (&["done"; 3].map(str::to_owned)[..], 1, [true, false]),
                 "{denials:?}"
             );
             continue;
         }
-        let (last, before) = came.split_last().unwrap();
+        let (last, before) = results.split_last().unwrap();
         assert!(
-            last == "denied" && before.iter().all(|came| came == "done"),
-            "{departs}: {came:?}"
+            last == "denied" && before.iter().all(|results| results == "done"),
+            "{difference}: {results:?}"
         );
-        assert!(denials.len() == 1 && denials[0].contains(said), "{departs}: {denials:?}");
-        assert_eq!((rows, files), (before.len().cast_signed(), [false; 2]), "{departs}");
+        assert!(
+            denials.len() == 1 && denials[0].contains(expected_message),
+            "{difference}: {denials:?}"
+        );
+        assert_eq!((rows, files), (before.len().cast_signed(), [false; 2]), "{difference}");
     }
 }

@@ -1,15 +1,17 @@
-//! What the gate lets through of statements that are made by a grammar, run on real servers, which
-//! then say what was touched. A case is made from bytes, so that a fuzzer can choose them too.
+//! Runs generated statements that the gate allows on real servers, which report the touched
+//! relations. A case is generated from bytes, so that a fuzzer can generate cases too.
 //!
-//! `RUNBOOK_SEED` and `RUNBOOK_CASES` choose others than those that always run.
+//! `RUNBOOK_SEED` and `RUNBOOK_CASES` select other cases than the default.
 
-use runbook_tests::statements::{Case, Judged, MAX_CHOICES, OnMariaDb, OnPostgres, Server, Tally};
+use runbook_tests::statements::{
+    Case, CaseOutcome, MAX_CHOICES, MariaDbJudge, PostgresJudge, Server, Tally,
+};
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Bytes without end, by xorshift.
+/// A generator of pseudo-random bytes (xorshift).
 struct Choices(u64);
 
 impl Choices {
@@ -27,9 +29,12 @@ impl Choices {
     }
 }
 
-/// Judges cases until enough of them were let through and run: a grammar of which nothing passes
-/// would prove nothing.
-async fn judge_enough(server: Server, mut judge: impl AsyncFnMut(&Case) -> Result<Judged, String>) {
+/// Checks cases until enough statements were allowed and run. Otherwise a grammar whose statements
+/// are all denied would pass.
+async fn check_cases(
+    server: Server,
+    mut judge: impl AsyncFnMut(&Case) -> Result<CaseOutcome, String>,
+) {
     let (seed, cases) =
         (from_environment("RUNBOOK_SEED", 7), from_environment("RUNBOOK_CASES", 300));
     let mut choices = Choices::new(seed);
@@ -37,7 +42,7 @@ async fn judge_enough(server: Server, mut judge: impl AsyncFnMut(&Case) -> Resul
     while tally.ran < cases {
         let case = Case::new(server, &choices.for_one_case());
         match judge(&case).await {
-            Ok(judged) => tally.count(judged),
+            Ok(outcome) => tally.count(outcome),
             Err(strange) => panic!("seed {seed}: {strange}"),
         }
     }
@@ -46,12 +51,12 @@ async fn judge_enough(server: Server, mut judge: impl AsyncFnMut(&Case) -> Resul
 
 #[tokio::test]
 async fn what_the_gate_lets_through_touches_nothing_else_on_postgresql() {
-    let mut server = OnPostgres::start().await;
-    judge_enough(Server::Postgres, async |case| server.judge(case).await).await;
+    let mut server = PostgresJudge::start().await;
+    check_cases(Server::Postgres, async |case| server.judge(case).await).await;
 }
 
 #[tokio::test]
 async fn what_the_gate_lets_through_touches_nothing_else_on_mariadb() {
-    let mut server = OnMariaDb::start().await;
-    judge_enough(Server::MariaDb, async |case| server.judge(case).await).await;
+    let mut server = MariaDbJudge::start().await;
+    check_cases(Server::MariaDb, async |case| server.judge(case).await).await;
 }

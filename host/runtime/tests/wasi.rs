@@ -1,15 +1,17 @@
-//! A component that needs WASI gets one with nothing in it.
+//! Tests that a component that imports WASI gets the inert WASI.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
-use runbook_authority::Effective;
+use runbook_authority::EffectiveGrants;
 use runbook_contract::{Phase, Response};
-use runbook_runtime::{CallLimits, CallOutcome, Linked, Permit, Services, inspect, verify};
+use runbook_runtime::{
+    CallLimits, CallOutcome, LinkedOperation, Permit, Services, inspect, verify,
+};
 use support::{PROBE, manifest, probe, request, runtime, with_section};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-/// The parts of WASI 0.2 that the test uses, in WASI's own words.
+/// The interfaces of WASI 0.2 that the test uses.
 const WASI: &str = "
 package test:guest;
 world guest { import wasi:cli/environment@0.2.6; import wasi:cli/stdout@0.2.6; import wasi:filesystem/preopens@0.2.6; export runbook:plugin/probe@1.0.0; }
@@ -40,9 +42,14 @@ async fn call(imports: &str, body: &str) -> CallOutcome {
         verify(inspect(with_section(bytes, &manifest(PROBE).to_section())).unwrap()).unwrap();
     assert!(verified.needs_inert_wasi());
     let prepared = runtime().prepare(&verified).unwrap();
-    let linked =
-        Linked::new(&prepared, "check", Effective::none(), CallLimits::default(), Services::none())
-            .unwrap();
+    let linked = LinkedOperation::new(
+        &prepared,
+        "check",
+        EffectiveGrants::none(),
+        CallLimits::default(),
+        Services::none(),
+    )
+    .unwrap();
     linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await
 }
 

@@ -1,4 +1,4 @@
-//! What is inside a store: TOML, so that `age -d` shows something that a person can read and edit.
+//! The decrypted content of a store: TOML, so that a person can read and edit what `age -d` shows.
 //!
 //! ```toml
 //! format = 1
@@ -8,8 +8,8 @@
 //! changed = "2026-11-20T22:00:00Z"
 //! note = "owner: platform"
 //! ```
-//! This is not read through `runbook-document`: its diagnostics quote the line, and a line here is
-//! a secret.
+//! The content is not read through `runbook-document`, whose diagnostics would quote lines with
+//! secrets.
 
 use crate::secret::Secret;
 use base64::Engine;
@@ -21,10 +21,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use zeroize::{Zeroize, Zeroizing};
 
-/// The format that this program writes and the newest that it reads.
+/// The format that this program writes, and the only one that it reads.
 pub(crate) const FORMAT: u32 = 1;
 
-/// One secret with what is known of it.
+/// One secret with the time of its last change and its note.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) secret: Secret,
@@ -32,10 +32,10 @@ pub(crate) struct Entry {
     pub(crate) note: Option<String>,
 }
 
-/// Why the content cannot be used. It never holds a text from the content.
-pub(crate) enum Unreadable {
+/// Why the content cannot be used. It quotes no text of the content but names of secrets.
+pub(crate) enum ContentError {
     Format { found: u32 },
-    Place { line: usize },
+    Syntax { line: usize },
     Secret { name: String, reason: &'static str },
 }
 
@@ -59,28 +59,28 @@ struct RawStore {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawEntry {
-    value: Option<Plain>,
-    base64: Option<Plain>,
+    value: Option<PlainText>,
+    base64: Option<PlainText>,
     changed: Timestamp,
     note: Option<String>,
 }
 
 /// Text that is wiped when dropped.
-struct Plain(Zeroizing<String>);
+struct PlainText(Zeroizing<String>);
 
-impl<'de> Deserialize<'de> for Plain {
+impl<'de> Deserialize<'de> for PlainText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
         impl Visitor<'_> for Text {
-            type Value = Plain;
+            type Value = PlainText;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Plain, E> {
-                Ok(Plain(Zeroizing::new(text.to_owned())))
+            fn visit_str<E: Error>(self, text: &str) -> Result<PlainText, E> {
+                Ok(PlainText(Zeroizing::new(text.to_owned())))
             }
-            fn visit_string<E: Error>(self, text: String) -> Result<Plain, E> {
-                Ok(Plain(Zeroizing::new(text)))
+            fn visit_string<E: Error>(self, text: String) -> Result<PlainText, E> {
+                Ok(PlainText(Zeroizing::new(text)))
             }
         }
         deserializer.deserialize_string(Text)
@@ -88,24 +88,23 @@ impl<'de> Deserialize<'de> for Plain {
 }
 
 /// Parses the decrypted content of a store.
-pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Entry>, Unreadable> {
-    let place = |error: &toml::de::Error| {
+pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Entry>, ContentError> {
+    let syntax_error = |error: &toml::de::Error| {
         let start = error.span().map_or(0, |span| text.floor_char_boundary(span.start));
-        Unreadable::Place { line: text[..start].matches('\n').count() + 1 }
+        ContentError::Syntax { line: text[..start].matches('\n').count() + 1 }
     };
-    // The version first: a newer format may have keys that this one would refuse for the wrong
-    // reason.
-    let version: Version = toml::from_str(text).map_err(|error| place(&error))?;
+    // The version is checked first: the keys of a newer format would be refused as unknown keys.
+    let version: Version = toml::from_str(text).map_err(|error| syntax_error(&error))?;
     if version.format != FORMAT {
-        return Err(Unreadable::Format { found: version.format });
+        return Err(ContentError::Format { found: version.format });
     }
-    let raw: RawStore = toml::from_str(text).map_err(|error| place(&error))?;
-    raw.secrets.into_iter().map(|(name, raw)| check(name, raw)).collect()
+    let raw: RawStore = toml::from_str(text).map_err(|error| syntax_error(&error))?;
+    raw.secrets.into_iter().map(|(name, raw)| check_entry(name, raw)).collect()
 }
 
-fn check(name: String, raw: RawEntry) -> Result<(String, Entry), Unreadable> {
+fn check_entry(name: String, raw: RawEntry) -> Result<(String, Entry), ContentError> {
     if crate::source::check_name(&name).is_err() {
-        return Err(Unreadable::Secret {
+        return Err(ContentError::Secret {
             name,
             reason: "has a name with other characters than letters, digits, `-`, `_`, `.`",
         });
@@ -121,14 +120,14 @@ fn check(name: String, raw: RawEntry) -> Result<(String, Entry), Unreadable> {
     };
     match secret {
         Ok(secret) => Ok((name, Entry { secret, changed: raw.changed, note: raw.note })),
-        Err(reason) => Err(Unreadable::Secret { name, reason }),
+        Err(reason) => Err(ContentError::Secret { name, reason }),
     }
 }
 
 /// Writes the content to be encrypted.
 pub(crate) fn render(entries: &BTreeMap<String, Entry>) -> Zeroizing<String> {
-    // Room for the worst case (six bytes for an escaped one), so that growing leaves no copy of a
-    // secret behind.
+    // Capacity for the worst case (six bytes for each escaped byte), so that the string never grows
+    // and leaves a copy of a secret behind.
     let size = |(name, entry): (&String, &Entry)| {
         name.len() + 6 * (entry.secret.len() + entry.note.as_ref().map_or(0, String::len)) + 128
     };
@@ -197,19 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_placed_without_quoting_it() {
-        let place = |text: &str| match parse(text) {
-            Err(Unreadable::Place { line }) => format!("line {line}"),
-            Err(Unreadable::Format { found }) => format!("format {found}"),
-            Err(Unreadable::Secret { name, reason }) => format!("{name} {reason}"),
+    fn a_mistake_is_reported_with_its_line_and_not_quoted() {
+        let result = |text: &str| match parse(text) {
+            Err(ContentError::Syntax { line }) => format!("line {line}"),
+            Err(ContentError::Format { found }) => format!("format {found}"),
+            Err(ContentError::Secret { name, reason }) => format!("{name} {reason}"),
             Ok(_) => "read".to_owned(),
         };
-        assert_eq!(place("format = 1\n[secrets.a]\nvalue = hunter2\n"), "line 3");
-        assert_eq!(place("format = 2\nfuture = true\n"), "format 2");
+        assert_eq!(result("format = 1\n[secrets.a]\nvalue = hunter2\n"), "line 3");
+        assert_eq!(result("format = 2\nfuture = true\n"), "format 2");
         assert_eq!(
-            place("format = 1\n[secrets.a]\nchanged = \"2026-01-01T00:00:00Z\"\n"),
+            result("format = 1\n[secrets.a]\nchanged = \"2026-01-01T00:00:00Z\"\n"),
             "a has neither `value` nor `base64`"
         );
-        assert_eq!(place("format = 1\nsecret = 1\n"), "line 2");
+        assert_eq!(result("format = 1\nsecret = 1\n"), "line 2");
     }
 }

@@ -1,4 +1,4 @@
-//! Reading and writing the files of a store, at the paths that the caller gives.
+//! Reads and writes the files of a store, at the paths that the caller gives.
 
 use runbook_regular_file::Links;
 use rustix::fs::{Mode, OFlags};
@@ -8,8 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// The most that is read from one file: a store of 16 MiB, armored, with room.
-const MAX_FILE: u64 = 24 << 20;
+/// The largest file that is read: room for a store of 16 MiB after armoring.
+const MAX_FILE_BYTES: u64 = 24 << 20;
 
 /// Reads a store or a list of recipients; `None` if there is no such file.
 ///
@@ -17,7 +17,7 @@ const MAX_FILE: u64 = 24 << 20;
 /// [`FileError::TooBig`] if the file has more than 24 MiB, [`FileError::Read`] if the system does
 /// not let it be read or it is no regular file.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match runbook_regular_file::read(path, MAX_FILE) {
+    match runbook_regular_file::read(path, MAX_FILE_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -30,32 +30,34 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 /// Reads a private key, and refuses one that the group or others may read or write.
 ///
 /// # Errors
-/// [`FileError::Open`] if the group or others may read or write the file, [`FileError::NotAFile`]
-/// if it is none, [`FileError::TooBig`] above 24 MiB, otherwise [`FileError::Read`].
+/// [`FileError::OpenToOthers`] if the group or others may read or write the file,
+/// [`FileError::NotAFile`] if it is none, [`FileError::TooBig`] above 24 MiB, otherwise
+/// [`FileError::Read`].
 pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    let failed = |source| FileError::Read { path: path.into(), source };
-    // The mode is asked of the open file, so that it cannot be exchanged between the two.
+    let read_error = |source| FileError::Read { path: path.into(), source };
+    // The mode is that of the open file, so that the file cannot be replaced between check and
+    // read.
     let mut file =
         runbook_regular_file::open(path, Links::Follow).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput => FileError::NotAFile { path: path.into() },
-            _ => failed(error),
+            _ => read_error(error),
         })?;
-    let metadata = file.metadata().map_err(failed)?;
+    let metadata = file.metadata().map_err(read_error)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(FileError::Open { path: path.into(), mode });
+        return Err(FileError::OpenToOthers { path: path.into(), mode });
     }
-    if metadata.len() > MAX_FILE {
+    if metadata.len() > MAX_FILE_BYTES {
         return Err(FileError::TooBig { path: path.into() });
     }
     let mut bytes =
         Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 64));
-    file.read_to_end(&mut bytes).map_err(failed)?;
+    file.read_to_end(&mut bytes).map_err(read_error)?;
     Ok(bytes)
 }
 
-/// Writes a store or a list of recipients, whole or not at all; a file that was there keeps its
-/// mode, a new one gets 0644.
+/// Writes a store or a list of recipients atomically. An existing file keeps its mode, a new one
+/// gets 0644.
 ///
 /// # Errors
 /// [`FileError::Write`] if the folder cannot be written, or the disk is full.
@@ -70,8 +72,8 @@ pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_folder(path)
 }
 
-/// Writes a new private key with mode 0600. A file that is there is never written over: it may be
-/// the only key to a store.
+/// Writes a new private key with mode 0600. An existing file is never overwritten, because it may
+/// be the only key to a store.
 ///
 /// # Errors
 /// [`FileError::Exists`] if there is a file at `path`, [`FileError::Write`] if the folder cannot be
@@ -85,30 +87,30 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_folder(path)
 }
 
-/// Holds back every other program that wants to change the store at `path` until it is dropped:
-/// take it before reading a store that is to be written again, else of two changes at once one is
+/// Locks the store at `path` against changes by other processes, until the lock is dropped. Lock a
+/// store before reading it in order to change it; otherwise one of two changes at the same time is
 /// lost.
 ///
 /// It is an advisory lock on the folder, so that it leaves no file behind.
 ///
 /// # Errors
 /// [`FileError::Read`] if the folder of the store cannot be opened or locked.
-pub fn hold(path: &Path) -> Result<Hold, FileError> {
-    let failed = |source: io::Error| FileError::Read { path: path.into(), source };
+pub fn lock_store(path: &Path) -> Result<StoreLock, FileError> {
+    let read_error = |source: io::Error| FileError::Read { path: path.into(), source };
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let folder = rustix::fs::open(
         folder_of(&target),
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .map_err(|errno| failed(errno.into()))?;
+    .map_err(|errno| read_error(errno.into()))?;
     let folder = File::from(folder);
-    folder.lock().map_err(failed)?;
-    Ok(Hold { _folder: folder })
+    folder.lock().map_err(read_error)?;
+    Ok(StoreLock { _folder: folder })
 }
 
-/// The exclusive right to change a store, which [`hold`] gives. Dropping it gives the right back.
-pub struct Hold {
+/// The lock of a store, which [`lock_store`] takes. Dropping it releases the lock.
+pub struct StoreLock {
     _folder: File,
 }
 
@@ -123,20 +125,21 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-/// A synced temporary file beside where `path` really is (a rename cannot cross file systems).
+/// A synced temporary file in the folder to which `path` resolves (a rename cannot cross file
+/// systems).
 fn prepare(path: &Path, bytes: &[u8], mode: u32) -> Result<tempfile::NamedTempFile, FileError> {
-    let failed = |source| FileError::Write { path: path.into(), source };
+    let write_error = |source| FileError::Write { path: path.into(), source };
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let folder = folder_of(&target);
     let mut temporary = tempfile::Builder::new()
         .prefix(".runbook-")
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(folder)
-        .map_err(failed)?;
-    temporary.write_all(bytes).map_err(failed)?;
-    // The mode of the builder is cut by the umask, this one is not.
-    temporary.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
-    temporary.as_file().sync_all().map_err(failed)?;
+        .map_err(write_error)?;
+    temporary.write_all(bytes).map_err(write_error)?;
+    // The umask applies to the mode of the builder, but not to this one.
+    temporary.as_file().set_permissions(Permissions::from_mode(mode)).map_err(write_error)?;
+    temporary.as_file().sync_all().map_err(write_error)?;
     Ok(temporary)
 }
 
@@ -147,7 +150,7 @@ fn sync_folder(path: &Path) -> Result<(), FileError> {
         .map_err(|source| FileError::Write { path: path.into(), source })
 }
 
-/// A file that cannot be read or written.
+/// Why a file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system does not let the file be read.
@@ -159,7 +162,7 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// The system says no; what was there before is unchanged.
+    /// The system does not let the file be written. The old content is unchanged.
     #[error("`{path}` cannot be written; what was there is unchanged", path = path.display())]
     Write {
         /// The file that could not be written.
@@ -176,7 +179,7 @@ pub enum FileError {
     },
     /// Others may read or write a private key.
     #[error("the private key `{path}` is open to others (mode {mode:04o}); run `chmod 600 {path}`", path = path.display())]
-    Open {
+    OpenToOthers {
         /// The file with the private key.
         path: PathBuf,
         /// The permission bits of the file, such as `0o644`.
@@ -225,8 +228,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.txt");
         write_private(&path, b"one").unwrap();
-        for bad in [0o640, 0o604, 0o620] {
-            std::fs::set_permissions(&path, Permissions::from_mode(bad)).unwrap();
+        for open_mode in [0o640, 0o604, 0o620] {
+            std::fs::set_permissions(&path, Permissions::from_mode(open_mode)).unwrap();
             let message = read_private(&path).unwrap_err().to_string();
             assert!(message.ends_with(&format!("run `chmod 600 {}`", path.display())), "{message}");
         }
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_who_change_a_store_at_once_neither_change_is_lost() {
+    fn no_change_is_lost_if_several_processes_change_a_store_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("count");
         write_public(&path, b"0").unwrap();
@@ -255,7 +258,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..25 {
-                        let _hold = hold(&path).unwrap();
+                        let _store_lock = lock_store(&path).unwrap();
                         let count: u32 = String::from_utf8(read(&path).unwrap().unwrap())
                             .unwrap()
                             .parse()

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use zeroize::Zeroizing;
 
-/// Private keys, each from an identity file of age or an SSH private key; one that fits a store is
-/// enough.
+/// Private keys, from identity files of age and SSH private keys. One that fits is enough to open a
+/// store.
 #[derive(Default)]
 pub struct Identities {
     entries: Vec<Entry>,
@@ -45,14 +45,16 @@ impl Identities {
     /// [`IdentityError`] if the text is no identity file, holds no key, or holds a line or an SSH
     /// key that age cannot use. Keys of the lines before a bad line stay added.
     pub fn add(&mut self, text: &[u8], origin: &str) -> Result<(), IdentityError> {
-        let at = || origin.to_owned();
+        let origin_owned = || origin.to_owned();
         if is_age_file(text) {
-            self.entries
-                .push(Entry::EncryptedFile { bytes: Zeroizing::new(text.to_vec()), origin: at() });
+            self.entries.push(Entry::EncryptedFile {
+                bytes: Zeroizing::new(text.to_vec()),
+                origin: origin_owned(),
+            });
             return Ok(());
         }
-        let text =
-            std::str::from_utf8(text).map_err(|_| IdentityError::NotText { origin: at() })?;
+        let text = std::str::from_utf8(text)
+            .map_err(|_| IdentityError::NotText { origin: origin_owned() })?;
         if text.trim_start().starts_with("-----BEGIN ") {
             return self.add_ssh(text, origin);
         }
@@ -69,13 +71,14 @@ impl Identities {
         self.entries.is_empty()
     }
 
-    /// The public keys of those that show it without a passphrase, for a new `.recipients` file.
+    /// The public keys, for a new `.recipients` file. Those of identity files with a passphrase are
+    /// not known.
     pub fn recipients(&self) -> impl Iterator<Item = &str> {
         self.recipients.iter().map(String::as_str)
     }
 
     fn add_native(&mut self, text: &str, origin: &str) -> Result<(), IdentityError> {
-        let before = self.entries.len();
+        let n_before = self.entries.len();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -87,84 +90,86 @@ impl Identities {
             self.recipients.push(identity.to_public().to_string());
             self.entries.push(Entry::Native(identity));
         }
-        if self.entries.len() == before {
-            Err(IdentityError::None { origin: origin.to_owned() })
+        if self.entries.len() == n_before {
+            Err(IdentityError::NoKey { origin: origin.to_owned() })
         } else {
             Ok(())
         }
     }
 
     fn add_ssh(&mut self, text: &str, origin: &str) -> Result<(), IdentityError> {
-        let at = || origin.to_owned();
-        let identity = ssh::Identity::from_buffer(text.as_bytes(), Some(at()))
-            .map_err(|_| IdentityError::Ssh { origin: at() })?;
+        let origin_owned = || origin.to_owned();
+        let identity = ssh::Identity::from_buffer(text.as_bytes(), Some(origin_owned()))
+            .map_err(|_| IdentityError::Ssh { origin: origin_owned() })?;
         let recipient = ssh::Recipient::try_from(identity.clone())
-            .map_err(|_| IdentityError::SshKind { origin: at() })?;
+            .map_err(|_| IdentityError::SshKind { origin: origin_owned() })?;
         let recipient = recipient.to_string();
         self.entries.push(match identity {
             ssh::Identity::Unencrypted(_) => Entry::Ssh(identity),
             ssh::Identity::Encrypted(_) => {
-                Entry::EncryptedSsh { identity, origin: at(), tag: ssh_tag(&recipient) }
+                Entry::EncryptedSsh { identity, origin: origin_owned(), tag: ssh_tag(&recipient) }
             }
-            ssh::Identity::Unsupported(_) => return Err(IdentityError::SshKind { origin: at() }),
+            ssh::Identity::Unsupported(_) => {
+                return Err(IdentityError::SshKind { origin: origin_owned() });
+            }
         });
         self.recipients.push(recipient);
         Ok(())
     }
 
-    /// What age can try on a file with this header, those without a passphrase first, and the
-    /// questions they may ask.
+    /// The identities that age can try on a file with this header, those without a passphrase
+    /// first, and the callbacks by which they may ask for a passphrase.
     pub(crate) fn unlock(
         &self,
         header: &str,
         prompt: &Prompt,
     ) -> (Vec<Box<dyn age::Identity>>, Vec<AgeCallbacks>) {
-        let mut plain: Vec<Box<dyn age::Identity>> = Vec::new();
-        let mut asking: Vec<Box<dyn age::Identity>> = Vec::new();
-        let mut bridges = Vec::new();
-        let mut bridge = |origin: &str| {
-            let bridge = AgeCallbacks::new(prompt, Question::Key { key: origin.to_owned() });
-            bridges.push(bridge.clone());
-            bridge
+        let mut without_passphrase: Vec<Box<dyn age::Identity>> = Vec::new();
+        let mut with_passphrase: Vec<Box<dyn age::Identity>> = Vec::new();
+        let mut callbacks = Vec::new();
+        let mut callback = |origin: &str| {
+            let callback = AgeCallbacks::new(prompt, Question::Key { key: origin.to_owned() });
+            callbacks.push(callback.clone());
+            callback
         };
         for entry in &self.entries {
             match entry {
-                Entry::Native(identity) => plain.push(Box::new(identity.clone())),
-                Entry::Ssh(identity) => plain.push(Box::new(identity.clone())),
+                Entry::Native(identity) => without_passphrase.push(Box::new(identity.clone())),
+                Entry::Ssh(identity) => without_passphrase.push(Box::new(identity.clone())),
                 Entry::EncryptedSsh { identity, origin, tag } => {
                     if header.lines().any(|line| {
                         line.starts_with("-> ssh-") && line.split(' ').nth(2) == Some(tag)
                     }) {
-                        asking.push(Box::new(identity.clone().with_callbacks(bridge(origin))));
+                        with_passphrase
+                            .push(Box::new(identity.clone().with_callbacks(callback(origin))));
                     }
                 }
                 Entry::EncryptedFile { bytes, origin } => {
-                    // Only keys made by age itself can be inside, and those cannot open a file for
-                    // SSH keys alone.
+                    // Such a file contains only native keys of age, which cannot open a store that
+                    // is encrypted to SSH keys only.
                     if header.contains("\n-> X25519 ") {
-                        asking.extend(encrypted_file(bytes, origin, bridge(origin)));
+                        with_passphrase.extend(encrypted_file(bytes, origin, callback(origin)));
                     }
                 }
             }
         }
-        plain.append(&mut asking);
-        (plain, bridges)
+        without_passphrase.append(&mut with_passphrase);
+        (without_passphrase, callbacks)
     }
 }
 
 fn encrypted_file(
     bytes: &[u8],
     origin: &str,
-    bridge: AgeCallbacks,
+    callback: AgeCallbacks,
 ) -> Option<Box<dyn age::Identity>> {
     let reader = std::io::Cursor::new(Zeroizing::new(bytes.to_vec()));
     let reader = age::armor::ArmoredReader::new(reader);
-    // A file that is no passphrase file holds no key that we could get at; it then counts as a key
-    // that does not fit.
+    // A file that is not encrypted with a passphrase counts as a key that does not fit.
     age::encrypted::Identity::from_buffer(
         reader,
         Some(origin.to_owned()),
-        bridge,
+        callback,
         Some(WorkFactor::MAX.log_n()),
     )
     .ok()
@@ -210,7 +215,8 @@ pub fn keygen(created: jiff::Timestamp) -> NewIdentity {
     let identity = age::x25519::Identity::generate();
     let recipient = identity.to_public().to_string();
     let secret: SecretString = identity.to_string();
-    // Room for the whole text, so that growing leaves no copy of the key behind.
+    // Capacity for the whole text, so that the string never grows and leaves a copy of the key
+    // behind.
     let mut text = Zeroizing::new(String::with_capacity(512));
     writeln!(
         text,
@@ -221,7 +227,7 @@ pub fn keygen(created: jiff::Timestamp) -> NewIdentity {
     NewIdentity { text, recipient }
 }
 
-/// A file that holds no usable private key. The text of the file is never repeated.
+/// Why a file holds no usable private key. Errors never quote the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// Neither text nor an age file.
@@ -243,7 +249,7 @@ pub enum IdentityError {
     },
     /// The file holds comments and empty lines only.
     #[error("`{origin}` holds no private key; make one with `runbook secret keygen`")]
-    None {
+    NoKey {
         /// The name of the file, as it was given.
         origin: String,
     },
@@ -256,7 +262,7 @@ pub enum IdentityError {
         /// The name of the file, as it was given.
         origin: String,
     },
-    /// An SSH key that age has no use for.
+    /// An SSH key of a kind that age does not support.
     #[error(
         "`{origin}` is an SSH key of a kind that age cannot use; use an `ssh-ed25519` or \
              `ssh-rsa` key"

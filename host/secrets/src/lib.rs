@@ -1,12 +1,12 @@
 //! The age-encrypted secret store, values that are wiped from memory, and the scrubber.
 //!
-//! A store is one age file an environment, such as `secrets/prod.age`, safe to commit. Whom it is
-//! encrypted to stands beside it in `secrets/prod.age.recipients`, so that a secret can be set by
-//! somebody who can read the store without anybody else's private key. Both files work with the
-//! `age` program: `age -d -i key.txt secrets/prod.age` shows TOML.
+//! A store is one age file for each environment, such as `secrets/prod.age`, which is safe to
+//! commit. Its recipients are listed in the file `secrets/prod.age.recipients` beside it, so that
+//! whoever can read the store can also change it, without the private keys of the others. Both
+//! files work with the `age` program: `age -d -i key.txt secrets/prod.age` shows TOML.
 //!
-//! The crate touches only paths that it is given. It never prints, prompts, or reads HOME or the
-//! environment: a passphrase is asked for through [`Prompt`], which the caller fills in.
+//! The crate uses only paths that it is given. It never prints, prompts, or reads HOME or the
+//! environment: it asks for a passphrase through a [`Prompt`] of the caller.
 //!
 //! ```
 //! use runbook_secrets::{Identities, Prompt, Recipients, Scrubber, Secret, Store, keygen};

@@ -1,4 +1,4 @@
-//! How a passphrase is asked for: the caller decides, this crate only says what it needs.
+//! Asks for passphrases. The caller decides how a person is asked.
 
 use age::secrecy::SecretString;
 use std::fmt;
@@ -36,12 +36,13 @@ type Answer = dyn Fn(&Question) -> Option<SecretString> + Send + Sync;
 pub struct Prompt(Arc<Answer>);
 
 impl Prompt {
-    /// Asks through `answer`, which returns `None` if nobody can be asked.
+    /// A prompt that calls `answer` for each question. `answer` returns `None` if nobody can be
+    /// asked.
     pub fn new(answer: impl Fn(&Question) -> Option<SecretString> + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
     }
 
-    /// Asks nobody: with `--no-input`, or where there is no terminal.
+    /// A prompt without answers: for `--no-input`, or without a terminal.
     pub fn none() -> Self {
         Self::new(|_| None)
     }
@@ -52,8 +53,8 @@ impl Prompt {
     }
 }
 
-/// One question to be put through age's own callbacks, at most once: age asks again for each stanza
-/// of a file.
+/// Passes one question from age's callbacks to the prompt, at most once: age asks again for each
+/// stanza of a file.
 #[derive(Clone)]
 pub(crate) struct AgeCallbacks {
     prompt: Prompt,
@@ -66,13 +67,13 @@ impl AgeCallbacks {
         Self { prompt: prompt.clone(), question, answer: Arc::default() }
     }
 
-    /// The question, if it was put and had no answer.
-    pub(crate) fn unanswered(&self) -> Option<&Question> {
+    /// The question, if it was asked and had no answer.
+    pub(crate) fn unanswered_question(&self) -> Option<&Question> {
         matches!(self.answer.get(), Some(None)).then_some(&self.question)
     }
 
-    /// The question, if it was put at all.
-    pub(crate) fn asked(&self) -> Option<&Question> {
+    /// The question, if it was asked.
+    pub(crate) fn asked_question(&self) -> Option<&Question> {
         self.answer.get().map(|_| &self.question)
     }
 }

@@ -1,12 +1,11 @@
-//! Whom a store is encrypted to: the `.recipients` file beside it, or a passphrase.
+//! The recipients of a store: the public keys of the `.recipients` file beside it, or a passphrase.
 
 use age::secrecy::SecretString;
 
-/// The most keys that one store is encrypted to; each adds a line to its header and an operation to
-/// each write.
+/// The most recipients of a store. Each adds a line to the header and work to each write.
 const MAX_KEYS: usize = 1000;
 
-/// Whom a store is encrypted to.
+/// The recipients of a store.
 pub struct Recipients(Kind);
 
 enum Kind {
@@ -28,7 +27,7 @@ impl Recipients {
     ///
     /// # Errors
     /// [`RecipientError::Line`] for the first line that is no public key that age can encrypt to,
-    /// [`RecipientError::None`] if there is no key, [`RecipientError::TooMany`] if there are too
+    /// [`RecipientError::NoKeys`] if there is no key, [`RecipientError::TooMany`] if there are too
     /// many.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RecipientError> {
         let mut keys: Vec<Key> = Vec::new();
@@ -47,13 +46,13 @@ impl Recipients {
             }
         }
         match keys.len() {
-            0 => Err(RecipientError::None { origin: origin.to_owned() }),
+            0 => Err(RecipientError::NoKeys { origin: origin.to_owned() }),
             1..=MAX_KEYS => Ok(Self(Kind::Keys(keys))),
             n => Err(RecipientError::TooMany { origin: origin.to_owned(), n }),
         }
     }
 
-    /// Everybody who knows `passphrase`. Age allows no other recipient beside it.
+    /// A passphrase as the only recipient: age allows no other recipient beside it.
     pub fn passphrase(passphrase: SecretString, work_factor: WorkFactor) -> Self {
         Self(Kind::Passphrase(passphrase, work_factor))
     }
@@ -119,8 +118,8 @@ pub struct WorkFactor(u8);
 impl WorkFactor {
     /// 18: what the `age` program uses; 256 MiB of memory and about a second.
     pub const DEFAULT: Self = Self(18);
-    /// 22: the most that is accepted when reading (as `age` does): 4 GiB of memory, more would be
-    /// an attack.
+    /// 22: the most that is accepted when reading, as in the `age` program. It takes 4 GiB of
+    /// memory; a file that asks for more is taken for an attack.
     pub(crate) const MAX: Self = Self(22);
 
     /// A factor of 1 to 22, else `None`. Below 15 is for tests only.
@@ -139,7 +138,7 @@ impl Default for WorkFactor {
     }
 }
 
-/// A list of recipients that cannot be used.
+/// Why a list of recipients cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
     /// One line is not a key that can be encrypted to. The text of the line is not repeated: it may
@@ -158,7 +157,7 @@ pub enum RecipientError {
         "{origin} lists nobody to encrypt to; add a line with a public key \
              (`runbook secret keygen` makes a pair)"
     )]
-    None {
+    NoKeys {
         /// The name of the list, as it was given.
         origin: String,
     },
@@ -177,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_doubles_are_left_out() {
+    fn comments_and_duplicates_are_ignored() {
         let key = age::x25519::Identity::generate().to_public().to_string();
         let recipients = Recipients::parse(&format!("# ops\n\n{key}\n  {key}  \n"), "r").unwrap();
         assert_eq!(recipients.keys().collect::<Vec<_>>(), [key.as_str()]);

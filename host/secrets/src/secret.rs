@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Takes over the bytes; they are not copied, so the caller keeps no second copy.
+    /// A secret with these bytes, which are moved, so that no second copy remains.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }

@@ -1,10 +1,10 @@
-//! Where a runbook says that a secret comes from: `age:secrets/prod.age#orders-db`.
+//! The source of a secret, as a runbook writes it: `age:secrets/prod.age#orders-db`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// A reference to one secret of one store.
+/// The source of a secret: a reference to one secret of one store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretReference {
     path: PathBuf,
@@ -12,7 +12,7 @@ pub struct SecretReference {
 }
 
 impl SecretReference {
-    /// The store's file as written; a relative one is meant from the folder of the runbook.
+    /// The store's file as written. A relative path is relative to the folder of the runbook.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -30,7 +30,7 @@ impl FromStr for SecretReference {
         let text_owned = || text.to_owned();
         let rest =
             text.strip_prefix("age:").ok_or_else(|| SourceError::Scheme { text: text_owned() })?;
-        // The last `#` parts path and name: a name never holds one, a path may.
+        // The last `#` separates path and name, because a path may contain `#`, and a name may not.
         let (path, name) =
             rest.rsplit_once('#').ok_or_else(|| SourceError::NoName { text: text_owned() })?;
         if path.is_empty() {
@@ -47,7 +47,7 @@ impl fmt::Display for SecretReference {
     }
 }
 
-/// A text that names no secret.
+/// Why a text is no source of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// The text does not begin with `age:`.
@@ -68,7 +68,7 @@ pub enum SourceError {
         /// The text as it was written.
         text: String,
     },
-    /// The name holds something else than the letters that a name may have.
+    /// The name has a character that names may not have, or a wrong length.
     #[error(
         "`{name}` is not a name of a secret; use 1 to 128 letters, digits, `-`, `_` or `.`, \
              beginning with a letter or digit"
@@ -79,13 +79,13 @@ pub enum SourceError {
     },
 }
 
-/// Whether `name` can name a secret: 1 to 128 of `A-Za-z0-9-_.`, the first a letter or digit.
+/// Checks a name of a secret: 1 to 128 of `A-Za-z0-9-_.`, the first a letter or digit.
 pub(crate) fn check_name(name: &str) -> Result<(), SourceError> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let good = (1..=128).contains(&name.len())
-        && name.chars().all(fits)
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_valid = (1..=128).contains(&name.len())
+        && name.chars().all(is_allowed)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if good { Ok(()) } else { Err(SourceError::Name { name: name.to_owned() }) }
+    if is_valid { Ok(()) } else { Err(SourceError::Name { name: name.to_owned() }) }
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_source_says_how_to_write_one() {
+    fn the_error_about_a_wrong_source_shows_how_to_write_one() {
         let message = |text: &str| text.parse::<SecretReference>().unwrap_err().to_string();
         assert!(message("env:DB").contains("age:secrets/prod.age#orders-db"));
         assert!(message("age:prod.age").contains("add its name"));

@@ -1,6 +1,6 @@
 //! The secrets of one environment, decrypted in memory.
 
-use crate::content::{self, Entry, FORMAT, Unreadable};
+use crate::content::{self, ContentError, Entry, FORMAT};
 use crate::identity::{Identities, is_age_file};
 use crate::prompt::{AgeCallbacks, Prompt, Question};
 use crate::recipient::{Recipients, WorkFactor};
@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use zeroize::Zeroizing;
 
 /// The largest decrypted size of a store, because all its secrets are in memory at once.
-const MAX_CONTENT: u64 = 16 << 20;
+const MAX_CONTENT_BYTES: u64 = 16 << 20;
 
 /// The secrets of one environment. The default is an empty store.
 #[derive(Default)]
@@ -47,21 +47,21 @@ impl Store {
         let binary = dearmor(file).map_err(|_| damaged(origin))?;
         let header = header(&binary).ok_or_else(|| damaged(origin))?;
         let decryptor = Decryptor::new_buffered(binary.as_slice())
-            .map_err(|error| refusal(error, origin, identities, &[]))?;
-        let (identities_to_try, bridges, passphrase) = if decryptor.is_scrypt() {
+            .map_err(|error| decrypt_error(error, origin, identities, &[]))?;
+        let (identities_to_try, callbacks, passphrase) = if decryptor.is_scrypt() {
             let question = Question::Store { store: origin.to_owned() };
-            let passphrase = prompt.ask(&question).ok_or(StoreError::Unanswered { question })?;
+            let passphrase =
+                prompt.ask(&question).ok_or(StoreError::PassphraseNotGiven { question })?;
             (vec![passphrase_identity(&passphrase)], Vec::new(), Some(passphrase))
         } else {
-            let (to_try, bridges) = identities.unlock(header, prompt);
-            (to_try, bridges, None)
+            let (to_try, callbacks) = identities.unlock(header, prompt);
+            (to_try, callbacks, None)
         };
         let reader = decryptor
             .decrypt(identities_to_try.iter().map(AsRef::as_ref))
-            .map_err(|error| refusal(error, origin, identities, &bridges))?;
+            .map_err(|error| decrypt_error(error, origin, identities, &callbacks))?;
         let text = read_text(reader, binary.len(), origin)?;
-        let entries =
-            content::parse(&text).map_err(|unreadable| content_error(unreadable, origin))?;
+        let entries = content::parse(&text).map_err(|error| content_error(error, origin))?;
         Ok(Self { entries, passphrase })
     }
 
@@ -71,16 +71,16 @@ impl Store {
     /// [`StoreError::Encrypt`] if age fails.
     pub fn encrypt(&self, recipients: &Recipients) -> Result<Vec<u8>, StoreError> {
         let text = content::render(&self.entries);
-        let io = |source| StoreError::Encrypt { source: age::EncryptError::Io(source) };
+        let io_error = |source| StoreError::Encrypt { source: age::EncryptError::Io(source) };
         let encryptor = recipients.encryptor().map_err(|source| StoreError::Encrypt { source })?;
-        let armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor).map_err(io)?;
-        let mut writer = encryptor.wrap_output(armor).map_err(io)?;
-        writer.write_all(text.as_bytes()).map_err(io)?;
-        writer.finish().and_then(ArmoredWriter::finish).map_err(io)
+        let armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor).map_err(io_error)?;
+        let mut writer = encryptor.wrap_output(armor).map_err(io_error)?;
+        writer.write_all(text.as_bytes()).map_err(io_error)?;
+        writer.finish().and_then(ArmoredWriter::finish).map_err(io_error)
     }
 
-    /// The recipients to write the store with again, if it was opened with a passphrase: that
-    /// passphrase.
+    /// The passphrase with which the store was opened, as recipients for writing it again; `None`
+    /// if it was opened with a key.
     pub fn passphrase(&self, work_factor: WorkFactor) -> Option<Recipients> {
         self.passphrase.clone().map(|passphrase| Recipients::passphrase(passphrase, work_factor))
     }
@@ -109,7 +109,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a secret; whether there was one.
+    /// Removes a secret. Returns whether the store had it.
     pub fn remove(&mut self, name: &str) -> bool {
         self.entries.remove(name).is_some()
     }
@@ -160,10 +160,10 @@ fn read_text(
     size_hint: usize,
     origin: &str,
 ) -> Result<Zeroizing<String>, StoreError> {
-    // The plain text is shorter than the file, so this never grows and leaves no copy behind.
+    // The plain text is shorter than the file, so the buffer never grows and leaves a copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(size_hint + 64));
-    reader.take(MAX_CONTENT + 1).read_to_end(&mut bytes).map_err(|_| damaged(origin))?;
-    if bytes.len() as u64 > MAX_CONTENT {
+    reader.take(MAX_CONTENT_BYTES + 1).read_to_end(&mut bytes).map_err(|_| damaged(origin))?;
+    if bytes.len() as u64 > MAX_CONTENT_BYTES {
         return Err(StoreError::TooBig { origin: origin.to_owned() });
     }
     match String::from_utf8(std::mem::take(&mut *bytes)) {
@@ -179,33 +179,33 @@ fn damaged(origin: &str) -> StoreError {
     StoreError::Damaged { origin: origin.to_owned() }
 }
 
-fn content_error(unreadable: Unreadable, origin: &str) -> StoreError {
+fn content_error(error: ContentError, origin: &str) -> StoreError {
     let origin = origin.to_owned();
-    match unreadable {
-        Unreadable::Format { found } => StoreError::Newer { origin, found },
-        Unreadable::Place { line } => StoreError::Content { origin, line },
-        Unreadable::Secret { name, reason } => StoreError::Entry { origin, name, reason },
+    match error {
+        ContentError::Format { found } => StoreError::Newer { origin, found },
+        ContentError::Syntax { line } => StoreError::Content { origin, line },
+        ContentError::Secret { name, reason } => StoreError::Entry { origin, name, reason },
     }
 }
 
-fn refusal(
+fn decrypt_error(
     error: DecryptError,
     origin: &str,
     identities: &Identities,
-    bridges: &[AgeCallbacks],
+    callbacks: &[AgeCallbacks],
 ) -> StoreError {
-    let asked = bridges.iter().find_map(AgeCallbacks::asked).cloned();
-    let unanswered = bridges.iter().find_map(AgeCallbacks::unanswered).cloned();
+    let asked_question = callbacks.iter().find_map(AgeCallbacks::asked_question).cloned();
+    let unanswered_question = callbacks.iter().find_map(AgeCallbacks::unanswered_question).cloned();
     let origin = origin.to_owned();
-    match (error, unanswered, asked) {
+    match (error, unanswered_question, asked_question) {
         (DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed, Some(question), _) => {
-            StoreError::Unanswered { question }
+            StoreError::PassphraseNotGiven { question }
         }
         (DecryptError::NoMatchingKeys, None, _) if identities.is_empty() => {
-            StoreError::NoKeyAtHand { origin }
+            StoreError::NoIdentity { origin }
         }
         (DecryptError::NoMatchingKeys, None, _) => {
-            StoreError::NoKey { origin, n: identities.len() }
+            StoreError::NoMatchingKey { origin, n: identities.len() }
         }
         (
             DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed,
@@ -225,7 +225,7 @@ fn refusal(
 /// Why a store cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file is something else.
+    /// The file is no age file.
     #[error("`{origin}` is not an age file; make a store with `runbook secret set`")]
     NotAge {
         /// The name of the store's file, as it was given.
@@ -242,16 +242,16 @@ pub enum StoreError {
         "`{origin}` is opened with a private key, and there is none; give one, or make one \
              with `runbook secret keygen`"
     )]
-    NoKeyAtHand {
+    NoIdentity {
         /// The name of the store's file, as it was given.
         origin: String,
     },
-    /// None of the keys fits.
+    /// None of the keys opens the store.
     #[error(
         "`{origin}` is not encrypted to any of your keys ({n} tried); give another key, or ask \
              somebody who can open it to add yours to `{origin}.recipients`"
     )]
-    NoKey {
+    NoMatchingKey {
         /// The name of the store's file, as it was given.
         origin: String,
         /// How many keys were tried.
@@ -261,11 +261,11 @@ pub enum StoreError {
     #[error(
         "the {question} was not given; run this on a terminal, or use a key without a passphrase"
     )]
-    Unanswered {
+    PassphraseNotGiven {
         /// What the passphrase was needed for.
         question: Question,
     },
-    /// The passphrase is another one.
+    /// The passphrase is wrong.
     #[error("the {question} is wrong; try again")]
     WrongPassphrase {
         /// What the passphrase was needed for.
@@ -294,7 +294,7 @@ pub enum StoreError {
         /// The format of the file.
         found: u32,
     },
-    /// The decrypted text is not what it should be. It is not quoted, because it is secret.
+    /// The decrypted text is no TOML of a store. It is not quoted, because it is secret.
     #[error(
         "the decrypted content of `{origin}` is not understood at line {line}; look at it with \
              `age -d` and put it right"

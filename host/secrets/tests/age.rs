@@ -20,7 +20,7 @@ fn now() -> jiff::Timestamp {
     "2026-11-20T22:00:00Z".parse().unwrap()
 }
 
-fn run(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+fn run_program(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -64,7 +64,7 @@ fn open(file: &[u8], identities: &Identities) -> Store {
         .unwrap()
 }
 
-fn refused(file: &[u8], identities: &Identities, prompt: &Prompt) -> StoreError {
+fn open_error(file: &[u8], identities: &Identities, prompt: &Prompt) -> StoreError {
     Store::open(file, "prod.age", identities, prompt).err().expect("refused")
 }
 
@@ -80,25 +80,27 @@ fn prompt(answer: &'static str) -> (Prompt, Arc<AtomicUsize>) {
 }
 
 /// Both ways for one key pair that lies at `key`, with the public key in `public`.
-fn both_ways(key: &Path, public: &str) {
+fn check_both_directions(key: &Path, public: &str) {
     let recipients = Recipients::parse(public, "r").unwrap();
-    let ours = store().encrypt(&recipients).unwrap();
+    let our_file = store().encrypt(&recipients).unwrap();
     assert!(
-        ours.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----"),
+        our_file.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----"),
         "armored, so that a diff shows it as text"
     );
-    let shown = String::from_utf8(run("age", &["-d", "-i", key.to_str().unwrap()], &ours)).unwrap();
+    let decrypted =
+        String::from_utf8(run_program("age", &["-d", "-i", key.to_str().unwrap()], &our_file))
+            .unwrap();
     assert!(
-        shown.contains(
+        decrypted.contains(
             "[secrets.\"orders-db\"]\nvalue = \"corr\\\"ect\"\nchanged = \"2026-11-20T22:00:00Z\""
         ),
-        "{shown}"
+        "{decrypted}"
     );
 
     let public = public.trim();
     for arguments in [&["-r", public][..], &["-a", "-r", public]] {
-        let theirs = run("age", arguments, CONTENT.as_bytes());
-        let store = open(&theirs, &identities(key));
+        let their_file = run_program("age", arguments, CONTENT.as_bytes());
+        let store = open(&their_file, &identities(key));
         assert_eq!(store.get("orders-db").unwrap().expose_text(), Some("corr\"ect"));
         assert_eq!(store.changed("orders-db"), Some(now()));
     }
@@ -108,42 +110,42 @@ fn ssh_key(folder: &Path, kind: &[&str], passphrase: &str) -> std::path::PathBuf
     let key = folder.join(format!("id_{}_{}", kind[0], passphrase.len()));
     let arguments =
         [&["-q", "-N", passphrase, "-C", "ops", "-f", key.to_str().unwrap(), "-t"], kind].concat();
-    run("ssh-keygen", &arguments, b"");
+    run_program("ssh-keygen", &arguments, b"");
     key
 }
 
-fn public_of(key: &Path) -> String {
+fn read_public_key(key: &Path) -> String {
     std::fs::read_to_string(key.with_extension("pub")).unwrap()
 }
 
 #[test]
-fn a_key_of_ours_works_with_age_both_ways() {
+fn age_works_with_keys_and_stores_of_this_crate_and_the_other_way_round() {
     let folder = tempfile::tempdir().unwrap();
     let (key, path) = (keygen(now()), folder.path().join("key.txt"));
     files::write_private(&path, key.text().as_bytes()).unwrap();
-    both_ways(&path, key.recipient());
+    check_both_directions(&path, key.recipient());
     assert_eq!(
-        run("age-keygen", &["-y", path.to_str().unwrap()], b"").trim_ascii(),
+        run_program("age-keygen", &["-y", path.to_str().unwrap()], b"").trim_ascii(),
         key.recipient().as_bytes()
     );
 }
 
 #[test]
-fn a_key_of_age_keygen_works_both_ways() {
+fn a_key_of_age_keygen_works_in_both_directions() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key.txt");
-    run("age-keygen", &["-o", path.to_str().unwrap()], b"");
+    run_program("age-keygen", &["-o", path.to_str().unwrap()], b"");
     let public =
-        String::from_utf8(run("age-keygen", &["-y", path.to_str().unwrap()], b"")).unwrap();
-    both_ways(&path, &public);
+        String::from_utf8(run_program("age-keygen", &["-y", path.to_str().unwrap()], b"")).unwrap();
+    check_both_directions(&path, &public);
 }
 
 #[test]
-fn ssh_keys_work_both_ways() {
+fn ssh_keys_work_in_both_directions() {
     let folder = tempfile::tempdir().unwrap();
     for kind in [&["ed25519"][..], &["rsa", "-b", "2048"]] {
         let key = ssh_key(folder.path(), kind, "");
-        both_ways(&key, &public_of(&key));
+        check_both_directions(&key, &read_public_key(&key));
     }
 }
 
@@ -151,7 +153,7 @@ fn ssh_keys_work_both_ways() {
 fn an_ssh_key_of_a_kind_that_age_cannot_use_is_refused_with_the_kinds_that_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let key = ssh_key(folder.path(), &["ecdsa"], "");
-    let error = Recipients::parse(&public_of(&key), "r").err().unwrap().to_string();
+    let error = Recipients::parse(&read_public_key(&key), "r").err().unwrap().to_string();
     assert!(error.contains("use `ssh-ed25519` or `ssh-rsa`"), "{error}");
     let error =
         Identities::default().add(&std::fs::read(&key).unwrap(), "key").unwrap_err().to_string();
@@ -163,29 +165,30 @@ fn an_ssh_key_with_a_passphrase_asks_for_it_once_and_only_if_it_fits() {
     let folder = tempfile::tempdir().unwrap();
     let key = ssh_key(folder.path(), &["ed25519"], "open sesame");
     let (other, plain) = (keygen(now()), ssh_key(folder.path(), &["ed25519"], ""));
-    let recipients = format!("{}\n{}\n{}", other.recipient(), public_of(&plain), public_of(&key));
+    let recipients =
+        format!("{}\n{}\n{}", other.recipient(), read_public_key(&plain), read_public_key(&key));
     let file = store().encrypt(&Recipients::parse(&recipients, "r").unwrap()).unwrap();
 
-    let (right, n_asked) = prompt("open sesame");
-    assert!(Store::open(&file, "prod.age", &identities(&key), &right).is_ok());
+    let (right_prompt, n_asked) = prompt("open sesame");
+    assert!(Store::open(&file, "prod.age", &identities(&key), &right_prompt).is_ok());
     assert_eq!(n_asked.load(Ordering::Relaxed), 1, "three stanzas, one question");
 
-    let (wrong, _) = prompt("open barley");
-    let error = refused(&file, &identities(&key), &wrong);
+    let (wrong_prompt, _) = prompt("open barley");
+    let error = open_error(&file, &identities(&key), &wrong_prompt);
     assert!(
         matches!(&error, StoreError::WrongPassphrase { question: Question::Key { key: asked } } if *asked == key.display().to_string()),
         "{error}"
     );
     assert!(matches!(
-        refused(&file, &identities(&key), &Prompt::none()),
-        StoreError::Unanswered { .. }
+        open_error(&file, &identities(&key), &Prompt::none()),
+        StoreError::PassphraseNotGiven { .. }
     ));
 
     let not_for_us = store().encrypt(&Recipients::parse(other.recipient(), "r").unwrap()).unwrap();
-    let (right, n_asked) = prompt("open sesame");
+    let (right_prompt, n_asked) = prompt("open sesame");
     assert!(matches!(
-        refused(&not_for_us, &identities(&key), &right),
-        StoreError::NoKey { n: 1, .. }
+        open_error(&not_for_us, &identities(&key), &right_prompt),
+        StoreError::NoMatchingKey { n: 1, .. }
     ));
     assert_eq!(n_asked.load(Ordering::Relaxed), 0, "no question for a key that cannot fit");
 }
@@ -200,11 +203,11 @@ fn an_identity_file_with_a_passphrase_opens_a_store() {
     let mut identities = Identities::default();
     identities.add(encrypted.as_bytes(), "key.age").unwrap();
     let file = store().encrypt(&Recipients::parse(key.recipient(), "r").unwrap()).unwrap();
-    let (right, n_asked) = prompt("open sesame");
-    assert!(Store::open(&file, "prod.age", &identities, &right).is_ok());
+    let (right_prompt, n_asked) = prompt("open sesame");
+    assert!(Store::open(&file, "prod.age", &identities, &right_prompt).is_ok());
     assert_eq!(n_asked.load(Ordering::Relaxed), 1);
-    let (wrong, _) = prompt("nonsense");
-    let error = refused(&file, &identities, &wrong);
+    let (wrong_prompt, _) = prompt("nonsense");
+    let error = open_error(&file, &identities, &wrong_prompt);
     assert!(
         matches!(error, StoreError::WrongPassphrase { question: Question::Key { .. } }),
         "{error}"
@@ -221,22 +224,22 @@ fn a_store_with_a_passphrase_opens_with_it_alone_and_is_written_with_it_again() 
     let recipients =
         Recipients::passphrase(SecretString::from("open sesame".to_owned()), work_factor);
     let file = store().encrypt(&recipients).unwrap();
-    let (right, _) = prompt("open sesame");
-    let opened = Store::open(&file, "prod.age", &Identities::default(), &right)
+    let (right_prompt, _) = prompt("open sesame");
+    let opened = Store::open(&file, "prod.age", &Identities::default(), &right_prompt)
         .map_err(|error| error.to_string())
         .unwrap();
-    let again = opened.encrypt(&opened.passphrase(work_factor).unwrap()).unwrap();
-    assert!(Store::open(&again, "prod.age", &Identities::default(), &right).is_ok());
+    let rewritten = opened.encrypt(&opened.passphrase(work_factor).unwrap()).unwrap();
+    assert!(Store::open(&rewritten, "prod.age", &Identities::default(), &right_prompt).is_ok());
 
-    let (wrong, _) = prompt("open barley");
-    let error = refused(&file, &Identities::default(), &wrong);
+    let (wrong_prompt, _) = prompt("open barley");
+    let error = open_error(&file, &Identities::default(), &wrong_prompt);
     assert_eq!(
         error.to_string(),
         "the passphrase of the secret store `prod.age` is wrong; try again"
     );
-    let error = refused(&file, &Identities::default(), &Prompt::none());
+    let error = open_error(&file, &Identities::default(), &Prompt::none());
     assert!(
-        matches!(error, StoreError::Unanswered { question: Question::Store { .. } }),
+        matches!(error, StoreError::PassphraseNotGiven { question: Question::Store { .. } }),
         "{error}"
     );
 }
@@ -245,25 +248,25 @@ fn a_store_with_a_passphrase_opens_with_it_alone_and_is_written_with_it_again() 
 #[test]
 fn age_opens_our_passphrase_store_and_we_open_the_one_of_age() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).display().to_string();
+    let path = |name: &str| folder.path().join(name).display().to_string();
     let terminal =
-        |command: &str, input: &[u8]| run("script", &["-qec", command, "/dev/null"], input);
+        |command: &str, input: &[u8]| run_program("script", &["-qec", command, "/dev/null"], input);
     let recipients = Recipients::passphrase(
         SecretString::from("open sesame".to_owned()),
         WorkFactor::try_new(4).unwrap(),
     );
-    std::fs::write(at("ours.age"), store().encrypt(&recipients).unwrap()).unwrap();
-    terminal(&format!("age -d -o {} {}", at("ours.toml"), at("ours.age")), b"open sesame\n");
-    assert!(std::fs::read_to_string(at("ours.toml")).unwrap().contains("corr\\\"ect"));
+    std::fs::write(path("ours.age"), store().encrypt(&recipients).unwrap()).unwrap();
+    terminal(&format!("age -d -o {} {}", path("ours.toml"), path("ours.age")), b"open sesame\n");
+    assert!(std::fs::read_to_string(path("ours.toml")).unwrap().contains("corr\\\"ect"));
 
-    std::fs::write(at("theirs.toml"), CONTENT).unwrap();
+    std::fs::write(path("theirs.toml"), CONTENT).unwrap();
     terminal(
-        &format!("age -p -o {} {}", at("theirs.age"), at("theirs.toml")),
+        &format!("age -p -o {} {}", path("theirs.age"), path("theirs.toml")),
         b"open sesame\nopen sesame\n",
     );
-    let (right, _) = prompt("open sesame");
-    let theirs = std::fs::read(at("theirs.age")).unwrap();
-    let store = Store::open(&theirs, "theirs.age", &Identities::default(), &right)
+    let (right_prompt, _) = prompt("open sesame");
+    let their_file = std::fs::read(path("theirs.age")).unwrap();
+    let store = Store::open(&their_file, "theirs.age", &Identities::default(), &right_prompt)
         .map_err(|error| error.to_string())
         .unwrap();
     assert_eq!(store.get("orders-db").unwrap().expose_text(), Some("corr\"ect"));
@@ -287,7 +290,7 @@ fn each_of_several_recipients_opens_and_a_stranger_does_not() {
         assert_eq!((opened.note("orders-db"), opened.note("tls")), (Some("owner: platform"), None));
         assert!(opened.get("none").is_none() && opened.passphrase(WorkFactor::DEFAULT).is_none());
     }
-    let error = refused(&file, &identity(&stranger), &Prompt::none()).to_string();
+    let error = open_error(&file, &identity(&stranger), &Prompt::none()).to_string();
     assert!(
         error.contains("not encrypted to any of your keys (1 tried)")
             && error.contains("prod.age.recipients"),
@@ -306,7 +309,7 @@ fn a_store_that_is_cut_off_or_changed_anywhere_is_refused() {
             .err()
             .unwrap_or_else(|| panic!("opened at {len}"));
     }
-    let binary = run("age", &["-r", key.recipient()], CONTENT.as_bytes());
+    let binary = run_program("age", &["-r", key.recipient()], CONTENT.as_bytes());
     for at in 0..binary.len() {
         let mut changed = binary.clone();
         changed[at] ^= 1;
@@ -314,27 +317,27 @@ fn a_store_that_is_cut_off_or_changed_anywhere_is_refused() {
             .err()
             .unwrap_or_else(|| panic!("opened with byte {at} changed"));
     }
-    let error = refused(&binary[..binary.len() - 1], &identities, &Prompt::none());
+    let error = open_error(&binary[..binary.len() - 1], &identities, &Prompt::none());
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(matches!(
-        refused(b"password = 1\n", &identities, &Prompt::none()),
+        open_error(b"password = 1\n", &identities, &Prompt::none()),
         StoreError::NotAge { .. }
     ));
     assert!(matches!(
-        refused(&armored, &Identities::default(), &Prompt::none()),
-        StoreError::NoKeyAtHand { .. }
+        open_error(&armored, &Identities::default(), &Prompt::none()),
+        StoreError::NoIdentity { .. }
     ));
-    assert!(matches!(refused(b"", &identities, &Prompt::none()), StoreError::NotAge { .. }));
+    assert!(matches!(open_error(b"", &identities, &Prompt::none()), StoreError::NotAge { .. }));
 }
 
 #[test]
-fn content_that_is_not_understood_is_placed_and_never_quoted() {
+fn content_with_a_mistake_is_reported_with_its_line_and_never_quoted() {
     let key = keygen(now());
     let mut identities = Identities::default();
     identities.add(key.text().as_bytes(), "k").unwrap();
     let error = |content: &str| {
-        refused(
-            &run("age", &["-r", key.recipient()], content.as_bytes()),
+        open_error(
+            &run_program("age", &["-r", key.recipient()], content.as_bytes()),
             &identities,
             &Prompt::none(),
         )

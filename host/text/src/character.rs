@@ -1,23 +1,23 @@
-//! What one character does to the text around it.
+//! Classifies characters by their effect on the text around them.
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// What a character does to the text around it.
+/// The effect of a character on the text around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It is shown, and does nothing else.
+    /// It is shown, and has no effect on other characters.
     Plain,
     /// The line feed, `\n`.
     Break,
     /// The tab, `\t`.
     Tab,
-    /// A line ends here for some readers.
-    OddBreak,
+    /// Some programs read it as the end of a line.
+    AmbiguousBreak,
     /// A mark on the letter before it.
     Mark,
     /// U+200C or U+200D: needed between letters of some scripts, and in emoji.
     Joiner,
-    /// U+FE00 to U+FE0F: how the sign before it looks.
+    /// U+FE00 to U+FE0F, variation selectors: they change how the sign before them looks.
     Selector,
     /// It is invisible, or it is a control character.
     Hidden,
@@ -50,13 +50,13 @@ const HIDDEN: &[(u32, u32, &str)] = &[
     (0xE0000, 0xE0FFF, "tag or invisible selector"),
 ];
 
-/// What the character `c` does to the text around it.
+/// The effect of the character `c` on the text around it.
 pub(crate) fn kind(c: char) -> Kind {
     match c {
         ' '..='~' => Kind::Plain,
         '\n' => Kind::Break,
         '\t' => Kind::Tab,
-        '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Kind::OddBreak,
+        '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Kind::AmbiguousBreak,
         '\u{200c}' | '\u{200d}' => Kind::Joiner,
         '\u{fe00}'..='\u{fe0f}' => Kind::Selector,
         c if c.is_control() || is_noncharacter(c) || hidden(c).is_some() => Kind::Hidden,

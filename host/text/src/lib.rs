@@ -1,14 +1,14 @@
-//! Handling of untrusted text.
+//! Sanitizes untrusted text.
 //!
 //! Plugins, servers and files write texts that people read on terminals, in reports and in the
-//! browser. Such a text must not steer the terminal, begin a line of its own, be shown in another
-//! order than it is stored, or contain invisible characters. This crate says which characters do
+//! browser. Such a text must not control the terminal, begin a line of its own, be shown in another
+//! order than it is stored, or contain invisible characters. This crate knows which characters do
 //! that, and has one function for each place where text is shown: [`line()`], [`lines`], [`json`],
-//! [`snippet`].
+//! [`snippet`], [`for_terminal`] and [`shell_argument`].
 //!
-//! What a function takes out is replaced by U+FFFD, so that a reader sees that something was there;
-//! a run of such characters becomes one. Text that is in order is borrowed and stays as it is:
-//! letters of every script, emoji and their joiners included.
+//! A character that is removed is replaced by U+FFFD, so that a reader sees that something was
+//! there; several in a row are replaced by one. Text without such characters is borrowed and not
+//! changed: letters of every script, emoji and their joiners are kept.
 
 #![warn(clippy::missing_errors_doc)]
 
@@ -20,10 +20,11 @@ use character::{Kind, kind};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// What stands in the place of characters that are not shown.
+/// Replaces characters that are not shown.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
-/// Marks on one letter: no script needs more, and a flood of them covers the lines around.
+/// The most combining marks on one letter. No script needs more, and many marks would cover the
+/// lines above and below.
 const MAX_MARKS: u32 = 8;
 
 /// How one character is shown.
@@ -35,101 +36,109 @@ enum CharacterHandling {
     Break,
     /// It is a tab.
     Tab,
-    /// It ends a line for some readers and not for others.
-    OddBreak,
+    /// Some programs read it as the end of a line, and others do not.
+    AmbiguousBreak,
     /// It is not shown.
     Hidden,
 }
 
-/// Each character of a text with its place, and what is done with it.
-fn judged(text: &str) -> impl Iterator<Item = (usize, char, CharacterHandling)> + '_ {
-    let mut before = Before::Nothing;
+/// Each character of a text with its offset, and how it is shown.
+fn classify(text: &str) -> impl Iterator<Item = (usize, char, CharacterHandling)> + '_ {
+    let mut preceding = PrecedingCharacter::Nothing;
     let mut marks = 0;
     let mut characters = text.char_indices().peekable();
     std::iter::from_fn(move || {
         let (at, c) = characters.next()?;
         if c == '\r' && characters.peek().is_some_and(|(_, next)| *next == '\n') {
             characters.next();
-            (before, marks) = (Before::Nothing, 0);
+            (preceding, marks) = (PrecedingCharacter::Nothing, 0);
             return Some((at, '\n', CharacterHandling::Break));
         }
-        let verdict = match kind(c) {
+        let handling = match kind(c) {
             Kind::Plain => CharacterHandling::Shown,
             Kind::Break => CharacterHandling::Break,
             Kind::Tab => CharacterHandling::Tab,
-            Kind::OddBreak => CharacterHandling::OddBreak,
-            // They change how the letter before them looks, which is what they are for in scripts
-            // other than Latin, and in emoji.
-            Kind::Selector if before == Before::Foreign => CharacterHandling::Shown,
-            Kind::Joiner if matches!(before, Before::Foreign | Before::Selector) => {
+            Kind::AmbiguousBreak => CharacterHandling::AmbiguousBreak,
+            // After a letter that is not ASCII, or in emoji, these characters have their purpose:
+            // they change how the letter before them looks.
+            Kind::Selector if preceding == PrecedingCharacter::Foreign => CharacterHandling::Shown,
+            Kind::Joiner
+                if matches!(
+                    preceding,
+                    PrecedingCharacter::Foreign | PrecedingCharacter::Selector
+                ) =>
+            {
                 CharacterHandling::Shown
             }
             Kind::Hidden | Kind::Joiner | Kind::Selector => CharacterHandling::Hidden,
             Kind::Mark => {
                 marks += 1;
-                if before == Before::Nothing || marks > MAX_MARKS {
+                if preceding == PrecedingCharacter::Nothing || marks > MAX_MARKS {
                     CharacterHandling::Hidden
                 } else {
                     CharacterHandling::Shown
                 }
             }
         };
-        match (kind(c), verdict) {
+        match (kind(c), handling) {
             (Kind::Mark, _) => {}
             (Kind::Plain, _) => {
                 marks = 0;
-                before = if c.is_ascii() { Before::Other } else { Before::Foreign };
+                preceding = if c.is_ascii() {
+                    PrecedingCharacter::Other
+                } else {
+                    PrecedingCharacter::Foreign
+                };
             }
-            (Kind::Selector, CharacterHandling::Shown) => before = Before::Selector,
-            (Kind::Joiner, CharacterHandling::Shown) => before = Before::Other,
-            (_, _) => (before, marks) = (Before::Nothing, 0),
+            (Kind::Selector, CharacterHandling::Shown) => preceding = PrecedingCharacter::Selector,
+            (Kind::Joiner, CharacterHandling::Shown) => preceding = PrecedingCharacter::Other,
+            (_, _) => (preceding, marks) = (PrecedingCharacter::Nothing, 0),
         }
-        Some((at, c, verdict))
+        Some((at, c, handling))
     })
 }
 
-/// What stands before a character, as far as its own verdict depends on that.
+/// The kind of the character before another one, as far as the handling of the other depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Before {
+enum PrecedingCharacter {
     /// The beginning of a line.
     Nothing,
     /// A character of ASCII, or a joiner.
     Other,
     /// A letter or sign beyond ASCII.
     Foreign,
-    /// The selector of such a sign.
+    /// A variation selector after such a sign.
     Selector,
 }
 
-/// Text for a place of one line: breaks and tabs become a space.
+/// Text in one line: line breaks and tabs become spaces.
 pub fn line(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Cow::Borrowed(text);
     }
-    rewritten(text, |out, c, verdict| match verdict {
+    rewrite(text, |out, c, handling| match handling {
         CharacterHandling::Shown => out.push(c),
-        CharacterHandling::Break | CharacterHandling::Tab | CharacterHandling::OddBreak => {
+        CharacterHandling::Break | CharacterHandling::Tab | CharacterHandling::AmbiguousBreak => {
             out.push(' ');
         }
-        CharacterHandling::Hidden => replace(out),
+        CharacterHandling::Hidden => push_replacement(out),
     })
 }
 
-/// Text for a place of several lines: `\n` and tabs stay, `\r\n` becomes `\n`.
+/// Text in several lines: `\n` and tabs are kept, `\r\n` becomes `\n`.
 pub fn lines(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
         return Cow::Borrowed(text);
     }
-    rewritten(text, |out, c, verdict| match verdict {
+    rewrite(text, |out, c, handling| match handling {
         CharacterHandling::Shown | CharacterHandling::Break | CharacterHandling::Tab => out.push(c),
-        CharacterHandling::OddBreak | CharacterHandling::Hidden => replace(out),
+        CharacterHandling::AmbiguousBreak | CharacterHandling::Hidden => push_replacement(out),
     })
 }
 
-/// Text for a terminal, or for the log of a CI job: like [`lines`], and no line of it is a command
-/// of the service that keeps the log. Such a line begins with `::` (spaces before it do not count),
-/// or has `##[` or the like anywhere.
-pub fn printed(text: &str) -> Cow<'_, str> {
+/// Text for a terminal, or for the log of a CI job: like [`lines`], and no line is a command of the
+/// CI service. A command begins with `::`, after any spaces, or contains `##[` or the like.
+pub fn for_terminal(text: &str) -> Cow<'_, str> {
     let text = lines(text);
     if !COMMANDS.iter().any(|command| text.contains(command)) {
         return text;
@@ -147,13 +156,13 @@ pub fn printed(text: &str) -> Cow<'_, str> {
     Cow::Owned(disarmed.collect::<Vec<_>>().join("\n"))
 }
 
-/// What commands of CI services begin with: GitHub (two ways), Azure, `TeamCity`.
+/// The beginnings of commands of CI services: GitHub (two forms), Azure, `TeamCity`.
 const COMMANDS: &[&str] = &["::", "##[", "##vso[", "##teamcity["];
 
-/// JSON that was written already: in its strings, characters that are not to be shown become
-/// escapes. It says the same to every program that reads it.
+/// JSON text in which characters that are not shown become escapes. Its value is the same to every
+/// program that reads it.
 pub fn json(text: &str) -> Cow<'_, str> {
-    // Only in a string can `#` stand, and there an escape is the same: no command of a CI service
+    // `#` can only stand in a string, where an escape means the same. So no command of a CI service
     // is left.
     if text.contains("##") {
         return Cow::Owned(json(&text.replace("##", "#\\u0023")).into_owned());
@@ -161,9 +170,9 @@ pub fn json(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
         return Cow::Borrowed(text);
     }
-    rewritten(text, |out, c, verdict| match verdict {
+    rewrite(text, |out, c, handling| match handling {
         CharacterHandling::Shown | CharacterHandling::Break | CharacterHandling::Tab => out.push(c),
-        CharacterHandling::OddBreak | CharacterHandling::Hidden => {
+        CharacterHandling::AmbiguousBreak | CharacterHandling::Hidden => {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a string cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
@@ -172,26 +181,26 @@ pub fn json(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// The text of a file of which a part is shown: as long as it was, byte by byte, so that places in
-/// it stay true.
+/// The text of a file that is quoted. It has the same length in bytes as before, so that offsets
+/// into it remain valid.
 pub fn snippet(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    let mut done = 0;
-    for (at, c, verdict) in judged(text) {
-        // A `\r\n` was judged as one.
-        out.push_str(&text[done..at]);
-        done = at + c.len_utf8();
-        match verdict {
+    let mut copied_to = 0;
+    for (at, c, handling) in classify(text) {
+        // A `\r\n` was classified as one line break.
+        out.push_str(&text[copied_to..at]);
+        copied_to = at + c.len_utf8();
+        match handling {
             CharacterHandling::Shown | CharacterHandling::Tab => out.push(c),
             CharacterHandling::Break if text[at..].starts_with("\r\n") => {
                 out.push_str("\r\n");
-                done = at + 2;
+                copied_to = at + 2;
             }
             CharacterHandling::Break => out.push('\n'),
-            CharacterHandling::OddBreak | CharacterHandling::Hidden => {
+            CharacterHandling::AmbiguousBreak | CharacterHandling::Hidden => {
                 out.push_str(["?", "¤", "\u{fffd}", "\u{fffd}?"][c.len_utf8() - 1]);
             }
         }
@@ -199,9 +208,9 @@ pub fn snippet(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A character that is not to be shown, and where it stands.
+/// A character that may not be shown, and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct DisallowedCharacter {
     /// How many bytes stand before it.
     pub offset: usize,
     /// The character; [`describe`] names it.
@@ -209,15 +218,15 @@ pub struct Found {
 }
 
 /// The first character that [`lines`] would replace.
-pub fn first_hidden(text: &str) -> Option<Found> {
-    first(text, |verdict| {
-        matches!(verdict, CharacterHandling::OddBreak | CharacterHandling::Hidden)
+pub fn first_hidden(text: &str) -> Option<DisallowedCharacter> {
+    find_first(text, |handling| {
+        matches!(handling, CharacterHandling::AmbiguousBreak | CharacterHandling::Hidden)
     })
 }
 
-/// The first character that has no place in text of one line.
-pub fn first_not_in_line(text: &str) -> Option<Found> {
-    first(text, |verdict| verdict != CharacterHandling::Shown)
+/// The first character that [`line()`] would replace.
+pub fn first_not_in_line(text: &str) -> Option<DisallowedCharacter> {
+    find_first(text, |handling| handling != CharacterHandling::Shown)
 }
 
 /// Whether [`lines`] would change nothing.
@@ -225,15 +234,16 @@ pub fn is_plain(text: &str) -> bool {
     !text.contains('\r') && first_hidden(text).is_none()
 }
 
-/// A text as one argument of a command that a person copies into a shell: quoted where a shell
-/// would see more than a word. It is exactly this text to bash, zsh and ksh: what cannot be shown
-/// is written as `$'\\t'`, and never as another character.
-pub fn argument(text: &str) -> Cow<'_, str> {
+/// A text as one argument of a command that a person copies into a shell: quoted if a shell would
+/// read it as more than a word. bash, zsh and ksh read exactly this text: a character that cannot
+/// be shown is written as an escape such as `$'\\t'`, and is never replaced.
+pub fn shell_argument(text: &str) -> Cow<'_, str> {
     if line(text) != text {
         return Cow::Owned(escaped_argument(text));
     }
     let is_word = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
-    // A `#` begins a comment only where a word begins; `=ls` there is the path of a program to zsh.
+    // `#` begins a comment only at the begin of a word; zsh reads `=ls` there as the path of a
+    // program.
     let is_inside = |(at, c): (usize, char)| {
         if at == 0 { is_word(c) && c != '=' } else { is_word(c) || c == '#' }
     };
@@ -243,7 +253,7 @@ pub fn argument(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
 }
 
-/// `$'…'` with escapes for all that is not seen.
+/// `$'…'` with escapes for all characters that cannot be shown.
 fn escaped_argument(text: &str) -> String {
     let mut quoted = String::from("$'");
     for c in text.chars() {
@@ -253,7 +263,7 @@ fn escaped_argument(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\r' => quoted.push_str("\\r"),
             c if is_seen(c) => quoted.push(c),
-            // Bytes, so that it means the same in every locale.
+            // Bytes mean the same in every locale.
             c => quoted
                 .extend(c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\{byte:03o}"))),
         }
@@ -268,12 +278,12 @@ fn is_seen(c: char) -> bool {
     line(&text) == text
 }
 
-/// The name of a file as one argument for a shell: as [`argument`], and never an option of the
-/// command that it is given to.
-pub fn file(name: &str) -> Cow<'_, str> {
-    match argument(name) {
+/// The name of a file as one argument of a command, as [`shell_argument`] writes it. A name that
+/// begins with `-` is preceded by `./`, so that no command reads it as an option.
+pub fn file_argument(name: &str) -> Cow<'_, str> {
+    match shell_argument(name) {
         word if !name.starts_with('-') => word,
-        _ => Cow::Owned(argument(&format!("./{name}")).into_owned()),
+        _ => Cow::Owned(shell_argument(&format!("./{name}")).into_owned()),
     }
 }
 
@@ -286,26 +296,29 @@ pub fn shortened(text: &str, cap: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
-fn first(text: &str, wanted: impl Fn(CharacterHandling) -> bool) -> Option<Found> {
+fn find_first(
+    text: &str,
+    wanted: impl Fn(CharacterHandling) -> bool,
+) -> Option<DisallowedCharacter> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return None;
     }
-    judged(text)
-        .find(|(.., verdict)| wanted(*verdict))
-        .map(|(offset, character, _)| Found { offset, character })
+    classify(text)
+        .find(|(.., handling)| wanted(*handling))
+        .map(|(offset, character, _)| DisallowedCharacter { offset, character })
 }
 
-fn rewritten(
+fn rewrite(
     text: &str,
     mut write: impl FnMut(&mut String, char, CharacterHandling),
 ) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
-    judged(text).for_each(|(_, c, verdict)| write(&mut out, c, verdict));
+    classify(text).for_each(|(_, c, handling)| write(&mut out, c, handling));
     if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
 }
 
-/// One sign, however many were there.
-fn replace(out: &mut String) {
+/// Adds U+FFFD, unless the text ends with it already.
+fn push_replacement(out: &mut String) {
     if !out.ends_with(REPLACEMENT) {
         out.push(REPLACEMENT);
     }

@@ -2,13 +2,13 @@ use super::*;
 use proptest::prelude::*;
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-fn all() -> impl Iterator<Item = char> {
+fn all_characters() -> impl Iterator<Item = char> {
     (0..=0x10_FFFF).filter_map(char::from_u32)
 }
 
-/// Format characters that are seen: signs of Arabic, Syriac and Kaithi that stand before or over a
-/// number.
-fn is_seen(c: char) -> bool {
+/// Whether a character of Unicode's category "format" is visible: the signs of Arabic, Syriac and
+/// Kaithi that stand before or over a number.
+fn is_visible_format_character(c: char) -> bool {
     matches!(
         c,
         '\u{600}'
@@ -25,16 +25,16 @@ fn is_seen(c: char) -> bool {
 
 #[test]
 fn no_control_format_or_separator_character_of_unicode_passes() {
-    for c in all() {
-        let steers = match get_general_category(c) {
+    for c in all_characters() {
+        let is_disallowed = match get_general_category(c) {
             GeneralCategory::Control
             | GeneralCategory::LineSeparator
             | GeneralCategory::ParagraphSeparator
-            | GeneralCategory::Format => !is_seen(c),
+            | GeneralCategory::Format => !is_visible_format_character(c),
             _ => u32::from(c) & 0xFFFE == 0xFFFE || ('\u{fdd0}'..='\u{fdef}').contains(&c),
         };
         let text = format!("a{c}b");
-        if steers {
+        if is_disallowed {
             assert!(!line(&text).contains(c), "{c:?} passes as a line");
             assert!(!lines(&text).contains(c) || matches!(c, '\n' | '\t'), "{c:?} passes as lines");
             assert!(!json(&text).contains(c) || matches!(c, '\n' | '\t'), "{c:?} passes as JSON");
@@ -48,7 +48,7 @@ fn no_control_format_or_separator_character_of_unicode_passes() {
 }
 
 #[test]
-fn text_of_every_script_stays_as_it_is() {
+fn text_of_every_script_is_not_changed() {
     for text in [
         "plain text",
         "Größe, naïve, Ελληνικά, Русский, עברית, العربية, हिन्दी, ไทย, 한국어, 日本語, Tiếng Việt",
@@ -64,7 +64,7 @@ fn text_of_every_script_stays_as_it_is() {
 }
 
 #[test]
-fn a_joiner_that_joins_nothing_hides_something() {
+fn a_joiner_after_an_ascii_letter_is_removed() {
     for text in [
         "pass\u{200d}word",
         "a\u{200c}b",
@@ -78,7 +78,7 @@ fn a_joiner_that_joins_nothing_hides_something() {
 }
 
 #[test]
-fn a_line_stays_one_line_and_what_was_taken_out_is_seen() {
+fn a_line_stays_one_line_and_removed_characters_are_replaced() {
     assert_eq!(line("a\nb\tc\r\nd"), "a b c d");
     assert_eq!(line("a\u{1b}[2Jb\u{7}"), "a\u{fffd}[2Jb\u{fffd}");
     assert_eq!(line("done\rfailed"), "done\u{fffd}failed");
@@ -90,19 +90,19 @@ fn a_line_stays_one_line_and_what_was_taken_out_is_seen() {
 #[test]
 fn no_line_is_a_command_of_a_ci_service() {
     assert_eq!(
-        printed("a\n  ::error::x\n::set-output name=y::z"),
+        for_terminal("a\n  ::error::x\n::set-output name=y::z"),
         "a\n  : :error::x\n: :set-output name=y::z"
     );
     assert_eq!(
-        printed("x ##[set-env name=y]z ##vso[task.x] a::b"),
+        for_terminal("x ##[set-env name=y]z ##vso[task.x] a::b"),
         "x # #[set-env name=y]z # #vso[task.x] a::b"
     );
-    assert_eq!(printed("std::fs ## heading"), "std::fs ## heading");
+    assert_eq!(for_terminal("std::fs ## heading"), "std::fs ## heading");
 }
 
 #[test]
 fn an_argument_is_one_word_for_a_real_shell() {
-    assert_eq!(argument("restart.each/undo"), "restart.each/undo");
+    assert_eq!(shell_argument("restart.each/undo"), "restart.each/undo");
     for text in [
         "a[k]",
         "a[x; echo $HOME]",
@@ -120,22 +120,22 @@ fn an_argument_is_one_word_for_a_real_shell() {
         "!x",
         "{a,b}",
     ] {
-        let command = format!("printf %s {}", argument(text));
+        let command = format!("printf %s {}", shell_argument(text));
         let output = std::process::Command::new("sh")
             .args(["-c", &command])
             .output()
             .expect("there is a shell");
         assert_eq!(String::from_utf8_lossy(&output.stdout), text);
     }
-    assert_eq!(argument("a\nrm -rf x"), "$'a\\nrm -rf x'");
-    assert_eq!(argument("x.age#name"), "x.age#name");
+    assert_eq!(shell_argument("a\nrm -rf x"), "$'a\\nrm -rf x'");
+    assert_eq!(shell_argument("x.age#name"), "x.age#name");
 }
 
-/// Every kind of character that is not seen × its neighbours: two names are never one argument, and
-/// each is exactly itself.
+/// Each kind of invisible character, with different characters before and after it. No two names
+/// become the same argument, and the shell reads each argument as exactly its name.
 #[test]
-fn a_name_with_what_is_not_seen_is_exactly_itself_to_a_shell() {
-    let odd = [
+fn a_shell_reads_a_name_with_invisible_characters_exactly() {
+    let hidden = [
         "\t",
         "\n",
         "\r",
@@ -152,13 +152,13 @@ fn a_name_with_what_is_not_seen_is_exactly_itself_to_a_shell() {
     let around = ["", "a", "'", "\\", "7", "=", "$(id)", "é", " "];
     let mut words = std::collections::BTreeSet::new();
     let (mut script, mut expected) = (String::new(), String::new());
-    for odd in odd {
+    for hidden in hidden {
         for before in around {
             for after in around {
-                let name = format!("{before}{odd}{after}");
-                let word = argument(&name).into_owned();
+                let name = format!("{before}{hidden}{after}");
+                let word = shell_argument(&name).into_owned();
                 assert!(word.chars().all(|c| !c.is_control()) && line(&word) == word, "{word:?}");
-                assert!(words.insert(word.clone()), "{name:?} is written as another name is");
+                assert!(words.insert(word.clone()), "{name:?} is the same word as another");
                 script.push_str(&format!("printf '%s\\0' {word}\n"));
                 expected.push_str(&format!("{name}\0"));
             }
@@ -169,8 +169,8 @@ fn a_name_with_what_is_not_seen_is_exactly_itself_to_a_shell() {
         .output()
         .expect("there is a shell");
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
-    // The path of a program to zsh.
-    assert_eq!(argument("=ls.toml"), "'=ls.toml'");
+    // zsh would replace `=ls.toml` by the path of a program called `ls.toml`.
+    assert_eq!(shell_argument("=ls.toml"), "'=ls.toml'");
 }
 
 #[test]
@@ -182,27 +182,31 @@ fn the_name_of_a_file_is_no_option_of_a_command() {
         ("", "''"),
         ("a-b", "a-b"),
     ] {
-        assert_eq!(file(name), word);
+        assert_eq!(file_argument(name), word);
     }
 }
 
 #[test]
-fn a_flood_of_marks_ends() {
+fn too_many_combining_marks_are_removed() {
     let text = format!("a{}b", "\u{301}".repeat(1000));
     assert_eq!(line(&text).chars().filter(|c| *c == '\u{301}').count(), 8);
     assert!(line(&text).ends_with("\u{fffd}b"));
-    // At the beginning there is no letter: it would stand on whatever is printed before.
+    // A mark at the beginning has no letter: a terminal would show it on the character before the
+    // text.
     assert_eq!(line("\u{338}x"), "\u{fffd}x");
 }
 
 #[test]
-fn a_character_is_named_and_its_place_is_told() {
-    assert_eq!(first_hidden("ab\u{202e}c"), Some(Found { offset: 2, character: '\u{202e}' }));
+fn a_character_is_reported_with_its_name_and_offset() {
+    assert_eq!(
+        first_hidden("ab\u{202e}c"),
+        Some(DisallowedCharacter { offset: 2, character: '\u{202e}' })
+    );
     assert_eq!(describe('\u{202e}'), "U+202E (direction embedding or override)");
     assert_eq!(describe('\u{1b}'), "U+001B (escape)");
     assert_eq!(describe('\u{e0041}'), "U+E0041 (tag or invisible selector)");
     assert_eq!(first_hidden("a\nb\t"), None);
-    assert_eq!(first_not_in_line("a\nb"), Some(Found { offset: 1, character: '\n' }));
+    assert_eq!(first_not_in_line("a\nb"), Some(DisallowedCharacter { offset: 1, character: '\n' }));
 }
 
 #[test]
@@ -213,9 +217,9 @@ fn a_long_text_is_cut_between_characters() {
 
 proptest! {
     #[test]
-    fn what_was_made_plain_once_is_plain(text in any::<String>()) {
-        for made in [line(&text), lines(&text), json(&text)] {
-            prop_assert!(is_plain(&made), "{:?}", made);
+    fn sanitized_text_is_not_changed_again(text in any::<String>()) {
+        for sanitized in [line(&text), lines(&text), json(&text)] {
+            prop_assert!(is_plain(&sanitized), "{:?}", sanitized);
         }
         let once = line(&text).into_owned();
         prop_assert_eq!(line(&once).into_owned(), once);
@@ -233,9 +237,9 @@ proptest! {
 }
 
 #[test]
-fn json_has_no_command_of_a_ci_service_and_says_the_same() {
-    for said in ["##[error]x", "### a ##vso[task.x]", "\\##teamcity[x]", "a # b"] {
-        let written = format!("{said:?}");
+fn json_has_no_command_of_a_ci_service_and_keeps_its_value() {
+    for text in ["##[error]x", "### a ##vso[task.x]", "\\##teamcity[x]", "a # b"] {
+        let written = format!("{text:?}");
         let shown = json(&written);
         assert!(!shown.contains("##"), "{shown}");
         assert_eq!(shown.replace("\\u0023", "#"), written);

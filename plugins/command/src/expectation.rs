@@ -2,7 +2,7 @@
 
 use runbook_sdk::assertion::{Assertions, start_of};
 use runbook_sdk::prelude::*;
-use runbook_sdk::process::Output as Ended;
+use runbook_sdk::process::Output as ProgramOutput;
 
 /// How a program is called, and what is expected of it.
 #[derive(Deserialize, JsonSchema)]
@@ -12,7 +12,7 @@ pub(crate) struct Expectation {
     #[serde(default)]
     pub(crate) arguments: Vec<String>,
     /// The exit codes that are a pass; `[0]` if absent.
-    #[serde(default = "only_zero")]
+    #[serde(default = "default_exit_codes")]
     pub(crate) exit_codes: Vec<i32>,
     /// The exit codes that are a warning.
     #[serde(default)]
@@ -28,7 +28,7 @@ pub(crate) struct Expectation {
     stderr_empty: bool,
 }
 
-pub(crate) fn only_zero() -> Vec<i32> {
+pub(crate) fn default_exit_codes() -> Vec<i32> {
     vec![0]
 }
 
@@ -45,83 +45,88 @@ pub(crate) struct Output {
     pub(crate) truncated: bool,
 }
 
-impl From<&Ended> for Output {
-    fn from(ended: &Ended) -> Self {
+impl From<&ProgramOutput> for Output {
+    fn from(program_output: &ProgramOutput) -> Self {
         Self {
-            exit_code: ended.exit_code,
-            stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
-            truncated: ended.truncated,
+            exit_code: program_output.exit_code,
+            stdout: String::from_utf8_lossy(&program_output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&program_output.stderr).into_owned(),
+            truncated: program_output.truncated,
         }
     }
 }
 
-/// What a program said, in one line: the first line of stdout, or the last one of stderr, where a
-/// program says why it failed.
-pub(crate) fn said(output: &Output) -> Option<String> {
-    let of = |line: &str| (!line.trim().is_empty()).then(|| start_of(line.trim()));
+/// The message of a program, in one line: the first line of stdout, or, if it failed, the last one
+/// of stderr, where programs give the reason.
+pub(crate) fn message_line(output: &Output) -> Option<String> {
+    let trimmed_start = |line: &str| (!line.trim().is_empty()).then(|| start_of(line.trim()));
     if output.exit_code == 0 {
-        output.stdout.lines().find_map(of)
+        output.stdout.lines().find_map(trimmed_start)
     } else {
-        output.stderr.lines().rev().find_map(of).or_else(|| output.stdout.lines().find_map(of))
+        output
+            .stderr
+            .lines()
+            .rev()
+            .find_map(trimmed_start)
+            .or_else(|| output.stdout.lines().find_map(trimmed_start))
     }
 }
 
-/// `it ended with 3: no such host`, or only how it ended. What a program that ended with 0 says on
-/// stderr is told too: it may be that it could not do its work.
-pub(crate) fn ending(output: &Output) -> String {
-    let ending = match said(output) {
-        Some(said) => format!("it ended with {}: {said}", output.exit_code),
+/// `it ended with 3: no such host`, or only the exit code. For exit code 0 the first line of stderr
+/// is added, because the program may have been unable to do its work.
+pub(crate) fn describe_exit(output: &Output) -> String {
+    let description = match message_line(output) {
+        Some(message) => format!("it ended with {}: {message}", output.exit_code),
         None => format!("it ended with {} and said nothing", output.exit_code),
     };
     let stderr = output.stderr.lines().find(|line| !line.trim().is_empty());
     match stderr.filter(|_| output.exit_code == 0) {
-        Some(line) => format!("{ending}; on stderr: {}", start_of(line.trim())),
-        None => ending,
+        Some(line) => format!("{description}; on stderr: {}", start_of(line.trim())),
+        None => description,
     }
 }
 
 /// From here on a shell reports that a program could not be started, or that a signal ended it.
-const NO_ANSWER: i32 = 126;
+const SHELL_FAILURE_EXIT_CODE: i32 = 126;
 
 impl Expectation {
-    /// Judges a program that has ended, and says why in one line. An output that was cut proves
-    /// neither that a text is in it nor that it is not.
+    /// Judges a program that has ended, and gives the reason in one line. An output that was cut
+    /// off does not prove that a text is missing.
     pub(crate) fn judge(&self, output: &Output) -> (Outcome, String) {
         let is_warning = self.warn_exit_codes.contains(&output.exit_code);
-        let is_named = is_warning || self.exit_codes.contains(&output.exit_code);
-        if !is_named && !(0..NO_ANSWER).contains(&output.exit_code) {
-            let why = format!("{}, so it did not come to an end by itself", ending(output));
+        let is_expected = is_warning || self.exit_codes.contains(&output.exit_code);
+        if !is_expected && !(0..SHELL_FAILURE_EXIT_CODE).contains(&output.exit_code) {
+            let why = format!("{}, so it did not come to an end by itself", describe_exit(output));
             return (Outcome::Unknown, why);
         }
-        let mut wrong = Assertions::new();
-        wrong.holds(is_named, || {
-            format!("{}, expected {}", ending(output), one_of(&self.exit_codes))
+        let mut assertions = Assertions::new();
+        assertions.holds(is_expected, || {
+            format!("{}, expected {}", describe_exit(output), one_of(&self.exit_codes))
         });
         let missing =
             self.stdout_contains.iter().filter(|text| !output.stdout.contains(text.as_str()));
-        let mut is_unsure = false;
+        let mut is_inconclusive = false;
         for text in missing {
             if output.truncated {
-                is_unsure = true;
+                is_inconclusive = true;
             } else {
-                wrong.contains("stdout", &output.stdout, text);
+                assertions.contains("stdout", &output.stdout, text);
             }
         }
         for text in &self.stdout_lacks {
             let is_there = output.stdout.contains(text.as_str());
             let is_text = !output.stdout.contains(char::REPLACEMENT_CHARACTER);
-            is_unsure |= (output.truncated || !is_text) && !is_there;
-            wrong.holds(!is_there, || format!("stdout contains `{text}`"));
+            is_inconclusive |= (output.truncated || !is_text) && !is_there;
+            assertions.holds(!is_there, || format!("stdout contains `{text}`"));
         }
         let stderr = output.stderr.trim();
-        wrong.holds(!self.stderr_empty || stderr.is_empty(), || {
+        assertions.holds(!self.stderr_empty || stderr.is_empty(), || {
             format!("stderr is not empty: {}", start_of(stderr))
         });
-        if !wrong.failures().is_empty() {
-            return (Outcome::Fail, wrong.failures().join("; "));
+        if !assertions.failures().is_empty() {
+            return (Outcome::Fail, assertions.failures().join("; "));
         }
-        if is_unsure {
+        if is_inconclusive {
             let why = if output.truncated {
                 "its output was cut, so it cannot be searched; raise `max_output` of its target"
             } else {
@@ -130,7 +135,7 @@ impl Expectation {
             return (Outcome::Unknown, why.to_owned());
         }
         let outcome = if is_warning { Outcome::Warn } else { Outcome::Pass };
-        (outcome, ending(output))
+        (outcome, describe_exit(output))
     }
 }
 
@@ -149,41 +154,46 @@ fn one_of(exit_codes: &[i32]) -> String {
 mod tests {
     use super::*;
 
-    fn judged(expected: Json, exit_code: i32, stdout: &str, stderr: &str) -> (Outcome, String) {
-        cut(expected, &output(exit_code, stdout, stderr))
+    /// The verdict on a program that ended with these values, by an input `expected`.
+    fn judge_exit(expected: Json, exit_code: i32, stdout: &str, stderr: &str) -> (Outcome, String) {
+        judge_output(expected, &output(exit_code, stdout, stderr))
     }
 
     fn output(exit_code: i32, stdout: &str, stderr: &str) -> Output {
         Output { exit_code, stdout: stdout.to_owned(), stderr: stderr.to_owned(), truncated: false }
     }
 
-    fn cut(expected: Json, output: &Output) -> (Outcome, String) {
+    fn judge_output(expected: Json, output: &Output) -> (Outcome, String) {
         let expected: Expectation = serde_json::from_value(expected).expect("the input fits");
         expected.judge(output)
     }
 
     #[test]
-    fn without_anything_said_0_is_the_only_exit_code_that_passes() {
+    fn by_default_only_exit_code_0_passes() {
         for exit_code in [1, 2, 3, 64, 125] {
-            let (outcome, why) = judged(json!({}), exit_code, "fine", "no such host\n");
+            let (outcome, why) = judge_exit(json!({}), exit_code, "fine", "no such host\n");
             assert_eq!(outcome, Outcome::Fail, "{exit_code}");
             assert_eq!(why, format!("it ended with {exit_code}: no such host, expected 0"));
         }
         assert_eq!(
-            judged(json!({}), 0, "\nfine\nmore", "\nnoise\n"),
+            judge_exit(json!({}), 0, "\nfine\nmore", "\nnoise\n"),
             (Outcome::Pass, "it ended with 0: fine; on stderr: noise".to_owned())
         );
-        assert_eq!(judged(json!({}), 0, "", "").1, "it ended with 0 and said nothing");
+        assert_eq!(judge_exit(json!({}), 0, "", "").1, "it ended with 0 and said nothing");
     }
 
     #[test]
     fn a_program_that_was_not_started_or_was_killed_gives_no_verdict_unless_that_is_expected() {
         for exit_code in [-9, -1, 126, 127, 137, 139, 255] {
-            assert_eq!(judged(json!({}), exit_code, "fine", "").0, Outcome::Unknown, "{exit_code}");
-            let named = json!({ "exit_codes": [exit_code] });
-            assert_eq!(judged(named, exit_code, "fine", "").0, Outcome::Pass);
-            let named = json!({ "warn_exit_codes": [exit_code] });
-            assert_eq!(judged(named, exit_code, "fine", "").0, Outcome::Warn);
+            assert_eq!(
+                judge_exit(json!({}), exit_code, "fine", "").0,
+                Outcome::Unknown,
+                "{exit_code}"
+            );
+            let input = json!({ "exit_codes": [exit_code] });
+            assert_eq!(judge_exit(input, exit_code, "fine", "").0, Outcome::Pass);
+            let input = json!({ "warn_exit_codes": [exit_code] });
+            assert_eq!(judge_exit(input, exit_code, "fine", "").0, Outcome::Warn);
         }
     }
 
@@ -202,9 +212,13 @@ mod tests {
             (0, "ready ERROR", "", Outcome::Fail),
             (0, "ready", "x", Outcome::Fail),
         ] {
-            assert_eq!(judged(expected.clone(), exit_code, stdout, stderr).0, outcome, "{stdout}");
+            assert_eq!(
+                judge_exit(expected.clone(), exit_code, stdout, stderr).0,
+                outcome,
+                "{stdout}"
+            );
         }
-        let (_, why) = judged(expected, 3, "ERROR", "x");
+        let (_, why) = judge_exit(expected, 3, "ERROR", "x");
         for part in
             ["expected one of 0, 2", "does not contain `ready`", "contains `ERROR`", "not empty"]
         {
@@ -216,12 +230,21 @@ mod tests {
     fn an_output_that_was_cut_proves_nothing() {
         let cut_output = Output { truncated: true, ..output(0, "ready", "") };
         for expected in [json!({ "stdout_contains": ["x"] }), json!({ "stdout_lacks": ["x"] })] {
-            assert_eq!(cut(expected, &cut_output).0, Outcome::Unknown);
+            assert_eq!(judge_output(expected, &cut_output).0, Outcome::Unknown);
         }
-        assert_eq!(cut(json!({ "stdout_contains": ["ready"] }), &cut_output).0, Outcome::Pass);
-        assert_eq!(cut(json!({ "stdout_lacks": ["ready"] }), &cut_output).0, Outcome::Fail);
-        assert_eq!(cut(json!({}), &cut_output).0, Outcome::Pass);
-        let no_text = output(0, "caf\u{fffd}", "");
-        assert_eq!(cut(json!({ "stdout_lacks": ["caf\u{e9}"] }), &no_text).0, Outcome::Unknown);
+        assert_eq!(
+            judge_output(json!({ "stdout_contains": ["ready"] }), &cut_output).0,
+            Outcome::Pass
+        );
+        assert_eq!(
+            judge_output(json!({ "stdout_lacks": ["ready"] }), &cut_output).0,
+            Outcome::Fail
+        );
+        assert_eq!(judge_output(json!({}), &cut_output).0, Outcome::Pass);
+        let binary_output = output(0, "caf\u{fffd}", "");
+        assert_eq!(
+            judge_output(json!({ "stdout_lacks": ["caf\u{e9}"] }), &binary_output).0,
+            Outcome::Unknown
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The bundled plugin `command`: runs a program that a team has already, as a check or as a step.
+//! The bundled plugin `command`: runs an existing program, as a check or as a step.
 
 mod check;
 mod expectation;

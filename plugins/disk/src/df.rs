@@ -36,11 +36,12 @@ pub(crate) fn read(text: &str) -> Result<Vec<FileSystem>> {
 /// Reads `device 1024-blocks used available capacity mount`. A device and a mount may have spaces
 /// in them, so the line is read from its percent sign outwards.
 fn read_line(line: &str) -> Option<FileSystem> {
-    let (at, _) = line.match_indices('%').find(|(at, _)| {
-        line[at + 1..].starts_with(' ') && numbers_before(&line[..*at]).is_some()
+    let (percent_index, _) = line.match_indices('%').find(|(percent_index, _)| {
+        line[percent_index + 1..].starts_with(' ')
+            && numbers_before(&line[..*percent_index]).is_some()
     })?;
-    let [size, _, free, percent] = numbers_before(&line[..at])?;
-    let mount = line[at + 1..].trim();
+    let [size, _, free, percent] = numbers_before(&line[..percent_index])?;
+    let mount = line[percent_index + 1..].trim();
     let bytes = |blocks: u64| blocks.checked_mul(1024);
     (!mount.is_empty()).then_some(())?;
     Some(FileSystem {
@@ -54,8 +55,9 @@ fn read_line(line: &str) -> Option<FileSystem> {
 /// The last four numbers of a text, after the name of a device.
 fn numbers_before(text: &str) -> Option<[u64; 4]> {
     let mut words = text.split_whitespace().rev();
-    let mut last = || words.next()?.parse::<u64>().ok();
-    let (percent, free, used, size) = (last()?, last()?, last()?, last()?);
+    let mut next_number = || words.next()?.parse::<u64>().ok();
+    let (percent, free, used, size) =
+        (next_number()?, next_number()?, next_number()?, next_number()?);
     words.next().map(|_| [size, used, free, percent])
 }
 
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_a_fault_and_not_left_out() {
+    fn an_unreadable_line_of_df_is_a_fault() {
         for line in [
             "tmpfs - - - - /run",
             "total",

@@ -2,9 +2,9 @@
 
 use crate::df::{FileSystem, read};
 use runbook_sdk::prelude::*;
-use runbook_sdk::process::{Output as Printed, Program};
+use runbook_sdk::process::{Output as ProgramOutput, Program};
 
-/// Whose file systems are checked, and how full they may be.
+/// Which file systems are checked, and how full they may be.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
@@ -26,7 +26,7 @@ fn default_crit() -> u64 {
     90
 }
 
-/// The space that was seen.
+/// How full each file system is.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The file systems of all paths, each once.
@@ -42,27 +42,27 @@ pub(crate) fn space(_job: &Job, input: Input) -> Result<Report<Output>> {
     }
     let program =
         ["-P", "-k", "--"].into_iter().fold(Program::slot(slot!("program")), Program::argument);
-    let printed = input.paths.iter().fold(program, Program::argument).inspect()?;
-    report(&input, &printed)
+    let df_output = input.paths.iter().fold(program, Program::argument).inspect()?;
+    report(&input, &df_output)
 }
 
-fn report(input: &Input, printed: &Printed) -> Result<Report<Output>> {
-    if printed.exit_code != 0 {
-        let said = String::from_utf8_lossy(&printed.stderr);
-        let last = said.lines().last().unwrap_or_default();
+fn report(input: &Input, df_output: &ProgramOutput) -> Result<Report<Output>> {
+    if df_output.exit_code != 0 {
+        let message = String::from_utf8_lossy(&df_output.stderr);
+        let last = message.lines().last().unwrap_or_default();
         return Err(Fault::invalid(
             "disk.df-failed",
-            format!("`df` ended with {}: {last}", printed.exit_code),
+            format!("`df` ended with {}: {last}", df_output.exit_code),
         ));
     }
-    if printed.truncated {
+    if df_output.truncated {
         return Err(Fault::invalid(
             "disk.df-cut",
             "what `df` printed was cut; raise `max_output` of its target",
         ));
     }
-    let found = read(&String::from_utf8_lossy(&printed.stdout))?;
-    let Some(fullest) = found.iter().max_by_key(|one| one.used_percent) else {
+    let found = read(&String::from_utf8_lossy(&df_output.stdout))?;
+    let Some(fullest) = found.iter().max_by_key(|file_system| file_system.used_percent) else {
         return Err(Fault::invalid("disk.df", "`df` named no file system"));
     };
     let outcome = match fullest.used_percent {
@@ -76,10 +76,10 @@ fn report(input: &Input, printed: &Printed) -> Result<Report<Output>> {
         fullest.used_percent,
         Size(fullest.free_bytes)
     );
-    let report = found.iter().fold(Report::new(outcome, summary, ()), |report, one| {
+    let report = found.iter().fold(Report::new(outcome, summary, ()), |report, file_system| {
         #[expect(clippy::cast_precision_loss, reason = "a percent is small")]
-        let used = measurement(&one.mount, one.used_percent as f64, "%");
-        report.measure(used.warn(input.warn_percent).crit(input.crit_percent))
+        let used_space = measurement(&file_system.mount, file_system.used_percent as f64, "%");
+        report.measure(used_space.warn(input.warn_percent).crit(input.crit_percent))
     });
     Ok(report.map(|()| Output { file_systems: found }))
 }
@@ -88,8 +88,8 @@ fn report(input: &Input, printed: &Printed) -> Result<Report<Output>> {
 mod tests {
     use super::*;
 
-    fn printed(exit_code: i32, stdout: &str, truncated: bool) -> Printed {
-        Printed {
+    fn df_output(exit_code: i32, stdout: &str, truncated: bool) -> ProgramOutput {
+        ProgramOutput {
             exit_code,
             stdout: stdout.as_bytes().to_vec(),
             stderr: b"df: /nowhere: No such file or directory\n".to_vec(),
@@ -104,7 +104,7 @@ mod tests {
         Input { paths: vec!["/".to_owned()], warn_percent: 80, crit_percent: 90 }
     }
 
-    fn full(percent: &[u64]) -> String {
+    fn df_lines(percent: &[u64]) -> String {
         let lines = percent
             .iter()
             .enumerate()
@@ -122,19 +122,20 @@ mod tests {
             (&[90, 5], Outcome::Warn),
             (&[5, 91, 7], Outcome::Fail),
         ] {
-            let report = report(&input(), &printed(0, &full(percent), false)).expect("lines of df");
+            let report =
+                report(&input(), &df_output(0, &df_lines(percent), false)).expect("lines of df");
             assert_eq!(report.outcome, outcome, "{percent:?}");
             assert_eq!(report.measurements.len(), percent.len());
         }
     }
 
     #[test]
-    fn what_was_not_seen_is_no_success() {
+    fn a_failed_or_truncated_df_is_a_fault() {
         assert!(
-            report(&input(), &printed(1, &full(&[5]), false))
+            report(&input(), &df_output(1, &df_lines(&[5]), false))
                 .is_err_and(|fault| fault.message.contains("/nowhere"))
         );
-        assert!(report(&input(), &printed(0, &full(&[5]), true)).is_err(), "a cut list");
-        assert!(report(&input(), &printed(0, &full(&[]), false)).is_err(), "an empty list");
+        assert!(report(&input(), &df_output(0, &df_lines(&[5]), true)).is_err(), "a cut list");
+        assert!(report(&input(), &df_output(0, &df_lines(&[]), false)).is_err(), "an empty list");
     }
 }

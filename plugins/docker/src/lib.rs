@@ -1,7 +1,7 @@
 //! The bundled plugin `docker`: reads the state of a container, starts, stops and restarts it.
 
-mod power;
 mod restart;
+mod start_stop;
 mod status;
 
 use runbook_sdk::docker::{Container, ContainerState, Containers};
@@ -33,5 +33,5 @@ fn state_word(state: ContainerState) -> &'static str {
 
 runbook_sdk::plugin! {
     probes: { "status" => status::status, "wait-healthy" => status::wait_healthy },
-    steps: { "stop" => power::Stop, "start" => power::Start, "restart" => restart::Restart },
+    steps: { "stop" => start_stop::Stop, "start" => start_stop::Start, "restart" => restart::Restart },
 }

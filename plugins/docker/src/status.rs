@@ -92,12 +92,14 @@ pub(crate) fn status(_job: &Job, input: Input) -> Result<Report<Output>> {
     if let Some(image) = &input.image {
         assertions.equals("its image", &container.image, image);
     }
-    let restarted = input.max_restarts.is_some_and(|most| container.restart_count > most);
-    let outcome = match (assertions.all_hold(), restarted || container.health == Health::Starting) {
-        (false, _) => Outcome::Fail,
-        (true, true) => Outcome::Warn,
-        (true, false) => Outcome::Pass,
-    };
+    let has_many_restarts =
+        input.max_restarts.is_some_and(|maximum| container.restart_count > maximum);
+    let outcome =
+        match (assertions.all_hold(), has_many_restarts || container.health == Health::Starting) {
+            (false, _) => Outcome::Fail,
+            (true, true) => Outcome::Warn,
+            (true, false) => Outcome::Pass,
+        };
     let summary =
         if assertions.all_hold() { describe(&container) } else { assertions.failures().join("; ") };
     Ok(Report::new(outcome, summary, output(&container)))
@@ -127,6 +129,7 @@ pub(crate) struct WaitInput {
 
 pub(crate) fn wait_healthy(_job: &Job, input: WaitInput) -> Result<Report<Output>> {
     let container = containers().inspect(&input.name)?;
-    let good = is_running(&container) && matches!(container.health, Health::None | Health::Healthy);
-    Ok(Report::pass_if(good, describe(&container), output(&container)))
+    let is_healthy =
+        is_running(&container) && matches!(container.health, Health::None | Health::Healthy);
+    Ok(Report::pass_if(is_healthy, describe(&container), output(&container)))
 }

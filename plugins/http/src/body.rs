@@ -1,51 +1,55 @@
-//! The body of an answer, as later steps can refer to it.
+//! The body of a response, to which later steps can refer.
 
+use runbook_sdk::bounded_list::LIST_BYTES;
 use runbook_sdk::http::Response;
-use runbook_sdk::kept::LIST_BYTES;
 use runbook_sdk::prelude::*;
 
 /// The part of a body that is kept in an output.
 pub(crate) struct Body {
     /// The whole body, if it is JSON and short enough.
     pub(crate) json: Option<Json>,
-    /// Why a JSON body is not kept; `None` if it is.
-    cut: Option<String>,
+    /// Why a JSON body is not kept; `None` if it is kept or the body is not JSON.
+    not_kept_reason: Option<String>,
 }
 
 impl Body {
-    pub(crate) fn of(response: &Response) -> Self {
+    pub(crate) fn from_response(response: &Response) -> Self {
         if !looks_like_json(response) {
-            return Self { json: None, cut: None };
+            return Self { json: None, not_kept_reason: None };
         }
-        let cut = match response.whole() {
+        let not_kept_reason = match response.whole() {
             Err(fault) => Some(fault.message),
             Ok(body) if body.len() > LIST_BYTES => {
                 Some(format!("the body has {} bytes, and an output holds {LIST_BYTES}", body.len()))
             }
             Ok(_) => None,
         };
-        let json = if cut.is_none() { serde_json::from_slice(&response.body).ok() } else { None };
-        Self { json, cut }
+        let json = if not_kept_reason.is_none() {
+            serde_json::from_slice(&response.body).ok()
+        } else {
+            None
+        };
+        Self { json, not_kept_reason }
     }
 
     pub(crate) fn is_truncated(&self) -> bool {
-        self.cut.is_some()
+        self.not_kept_reason.is_some()
     }
 
-    /// A summary, with the reason if the output has no body although it should.
-    pub(crate) fn note(&self, summary: String) -> String {
-        match &self.cut {
+    /// The summary; with the reason, if a JSON body is not in the output.
+    pub(crate) fn annotate(&self, summary: String) -> String {
+        match &self.not_kept_reason {
             Some(why) => format!("{summary}; its JSON is not in the output: {why}"),
             None => summary,
         }
     }
 }
 
-/// Whether a body is JSON, by its type or its first character: the rest of a body that was cut
-/// tells nothing.
+/// Whether a body is JSON, by its content type or its first character. Parsing would not decide it,
+/// because the body may have been cut off.
 fn looks_like_json(response: &Response) -> bool {
-    let named = response.header("content-type").is_some_and(|kind| kind.contains("json"));
-    named
+    let is_declared = response.header("content-type").is_some_and(|kind| kind.contains("json"));
+    is_declared
         || response
             .body
             .iter()
@@ -73,23 +77,27 @@ mod tests {
     }
 
     #[test]
-    fn json_is_kept_whole_or_it_is_said_that_it_is_not() {
-        let whole = Body::of(&response("application/json", "{\"a\":1}"));
+    fn json_is_kept_whole_or_the_summary_says_why_it_is_not() {
+        let whole = Body::from_response(&response("application/json", "{\"a\":1}"));
         assert_eq!(
-            (whole.json.clone(), whole.note("200".to_owned())),
+            (whole.json.clone(), whole.annotate("200".to_owned())),
             (Some(json!({ "a": 1 })), "200".to_owned())
         );
-        let cut = Body::of(&Response { truncated: true, ..response("text/plain", " [1,2") });
-        assert!(cut.is_truncated() && cut.json.is_none());
-        assert!(cut.note("200".to_owned()).contains("`max_body`"));
-        let large =
-            Body::of(&response("application/json", &format!("\"{}\"", "x".repeat(LIST_BYTES))));
+        let truncated =
+            Body::from_response(&Response { truncated: true, ..response("text/plain", " [1,2") });
+        assert!(truncated.is_truncated() && truncated.json.is_none());
+        assert!(truncated.annotate("200".to_owned()).contains("`max_body`"));
+        let large = Body::from_response(&response(
+            "application/json",
+            &format!("\"{}\"", "x".repeat(LIST_BYTES)),
+        ));
         assert!(large.is_truncated() && large.json.is_none());
     }
 
     #[test]
-    fn a_page_that_is_no_json_misses_nothing() {
-        let page = Body::of(&Response { truncated: true, ..response("text/html", "<p>") });
+    fn a_body_that_is_not_json_is_not_called_truncated() {
+        let page =
+            Body::from_response(&Response { truncated: true, ..response("text/html", "<p>") });
         assert!(!page.is_truncated() && page.json.is_none());
     }
 }

@@ -16,7 +16,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    fn has(&self, status: u16) -> bool {
+    fn matches(&self, status: u16) -> bool {
         match self {
             Self::One(one) => *one == status,
             Self::Any(any) => any.contains(&status),
@@ -59,8 +59,11 @@ impl Expectation<'_> {
     pub(crate) fn compare(&self, response: &Response) -> Assertions {
         let mut assertions = Assertions::new();
         let expected = self.status.map_or_else(|| "200 to 299".to_owned(), Status::describe);
-        let good = self.status.map_or(response.is_success(), |status| status.has(response.status));
-        assertions.holds(good, || format!("status is {}, expected {expected}", response.status));
+        let is_expected_status =
+            self.status.map_or(response.is_success(), |status| status.matches(response.status));
+        assertions.holds(is_expected_status, || {
+            format!("status is {}, expected {expected}", response.status)
+        });
         for (name, expected) in self.headers.into_iter().flatten() {
             compare_header(&mut assertions, response, name, expected);
         }
@@ -70,8 +73,8 @@ impl Expectation<'_> {
 
     fn compare_body(&self, assertions: &mut Assertions, response: &Response) {
         let paths = self.json.filter(|paths| !paths.is_empty());
-        // A part of a body proves what is in it, but not that a text is missing, nor that the JSON
-        // is broken.
+        // A body that was cut off proves neither that a text is missing nor that the JSON is
+        // broken.
         let found_already = self.contains.is_none_or(|text| response.text().contains(text));
         if let Err(fault) = response.whole()
             && (!found_already || self.body_equals.is_some() || paths.is_some())
@@ -118,23 +121,23 @@ fn compare_header(assertions: &mut Assertions, response: &Response, name: &str, 
     };
 }
 
-/// The worse outcome of the comparison and of the time.
+/// The worse of two outcomes, that of the comparison and that of the latency, with its reason.
 pub(crate) fn verdict(
     assertions: &Assertions,
-    took: std::time::Duration,
+    elapsed: std::time::Duration,
     warn: Option<Span>,
     crit: Option<Span>,
 ) -> (Outcome, Option<String>) {
-    let slower = |limit: Option<Span>| limit.filter(|limit| took > limit.0);
+    let slower = |limit: Option<Span>| limit.filter(|limit| elapsed > limit.0);
     match (assertions.all_hold(), slower(crit), slower(warn)) {
         (false, ..) => (Outcome::Fail, Some(assertions.failures().join("; "))),
         (true, Some(limit), _) => (
             Outcome::Fail,
-            Some(format!("took {} ms, at most {} ms", took.as_millis(), limit.0.as_millis())),
+            Some(format!("took {} ms, at most {} ms", elapsed.as_millis(), limit.0.as_millis())),
         ),
         (true, None, Some(limit)) => (
             Outcome::Warn,
-            Some(format!("took {} ms, more than {} ms", took.as_millis(), limit.0.as_millis())),
+            Some(format!("took {} ms, more than {} ms", elapsed.as_millis(), limit.0.as_millis())),
         ),
         (true, None, None) => (Outcome::Pass, None),
     }
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_compared_in_every_part_and_all_differences_are_said() {
+    fn an_answer_is_compared_in_every_part_and_all_differences_are_listed() {
         let status = Status::Any(vec![200, 204]);
         let headers =
             BTreeMap::from([("Content-Type".to_owned(), Header::Contains("text/html".to_owned()))]);
@@ -190,14 +193,14 @@ mod tests {
 
     #[test]
     fn latency_makes_a_good_answer_worse_and_never_a_bad_one_better() {
-        let good = Expectation::default().compare(&response(200, ""));
-        let bad = Expectation::default().compare(&response(503, ""));
+        let passing_assertions = Expectation::default().compare(&response(200, ""));
+        let failing_assertions = Expectation::default().compare(&response(503, ""));
         let span = |ms| Some(Span(Duration::from_millis(ms)));
-        let took = Duration::from_millis(150);
-        assert_eq!(verdict(&good, took, span(100), span(200)).0, Outcome::Warn);
-        assert_eq!(verdict(&good, took, span(50), span(100)).0, Outcome::Fail);
-        assert_eq!(verdict(&good, took, span(200), None).0, Outcome::Pass);
-        assert_eq!(verdict(&bad, took, None, None).0, Outcome::Fail);
+        let elapsed = Duration::from_millis(150);
+        assert_eq!(verdict(&passing_assertions, elapsed, span(100), span(200)).0, Outcome::Warn);
+        assert_eq!(verdict(&passing_assertions, elapsed, span(50), span(100)).0, Outcome::Fail);
+        assert_eq!(verdict(&passing_assertions, elapsed, span(200), None).0, Outcome::Pass);
+        assert_eq!(verdict(&failing_assertions, elapsed, None, None).0, Outcome::Fail);
     }
 
     #[test]
@@ -231,20 +234,23 @@ mod tests {
     #[test]
     fn a_body_that_was_cut_proves_only_what_is_in_it() {
         let json = BTreeMap::from([("status".to_owned(), json!("ok"))]);
-        let cut = Response { truncated: true, ..response(200, "{\"status\":\"ok\"") };
-        let said =
+        let cut_response = Response { truncated: true, ..response(200, "{\"status\":\"ok\"") };
+        let expected_failures =
             ["the body is longer than the 14 bytes that the target's `max_body` lets through"];
         for expectation in [
             Expectation { json: Some(&json), ..Expectation::default() },
             Expectation { contains: Some("late"), ..Expectation::default() },
             Expectation { body_equals: Some("{\"status\":\"ok\""), ..Expectation::default() },
         ] {
-            assert_eq!(expectation.compare(&cut).failures(), said);
+            assert_eq!(expectation.compare(&cut_response).failures(), expected_failures);
         }
-        let early = Expectation { contains: Some("status"), ..Expectation::default() };
-        assert!(early.compare(&cut).all_hold(), "the text is in the part that came");
+        let text_in_kept_part = Expectation { contains: Some("status"), ..Expectation::default() };
         assert!(
-            Expectation::default().compare(&cut).all_hold(),
+            text_in_kept_part.compare(&cut_response).all_hold(),
+            "the text is in the part that came"
+        );
+        assert!(
+            Expectation::default().compare(&cut_response).all_hold(),
             "who asks nothing of the body does not mind"
         );
     }

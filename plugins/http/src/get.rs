@@ -7,7 +7,7 @@ use runbook_sdk::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What to ask, and what the answer must be.
+/// The request, and what the response must be.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
@@ -61,7 +61,7 @@ pub(crate) fn get(_job: &Job, input: Input) -> Result<Report<Output>> {
     Ok(report(answer, &expectation, input.warn, input.crit))
 }
 
-/// What to ask, and what the answer must be; it has no body.
+/// The request, and what the response must be. The response has no body.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeadInput {
@@ -100,8 +100,8 @@ pub(crate) fn head(_job: &Job, input: HeadInput) -> Result<Report<HeadOutput>> {
     Ok(report.map(|Output { status, peer, total_ms, .. }| HeadOutput { status, peer, total_ms }))
 }
 
-/// Judges a response. If there is none, the host decides by the class of the fault what that means,
-/// for every probe alike.
+/// Judges a response. Without a response the probe returns a fault, and the host decides the
+/// outcome by its class, in the same way for every probe.
 fn report(
     response: Response,
     expectation: &Expectation<'_>,
@@ -111,9 +111,9 @@ fn report(
     let took = Duration::from_micros(response.timing.total_us);
     let (outcome, problem) = verdict(&expectation.compare(&response), took, warn, crit);
     let total_ms = milliseconds(response.timing.total_us);
-    let body = Body::of(&response);
+    let body = Body::from_response(&response);
     let summary =
-        body.note(problem.unwrap_or_else(|| format!("{} in {total_ms} ms", response.status)));
+        body.annotate(problem.unwrap_or_else(|| format!("{} in {total_ms} ms", response.status)));
     let truncated = body.is_truncated();
     let output = Output {
         status: response.status,
@@ -124,21 +124,21 @@ fn report(
     };
     let report = Report::new(outcome, summary, output);
     let total = Measurement {
-        warn: warn.map(at_most),
-        crit: crit.map(at_most),
+        warn: warn.map(threshold),
+        crit: crit.map(threshold),
         ..measurement("total", total_ms, "ms")
     };
-    parts(&response.timing).into_iter().fold(report.measure(total), |report, (label, us)| {
+    timing_parts(&response.timing).into_iter().fold(report.measure(total), |report, (label, us)| {
         report.measure(measurement(label, milliseconds(us), "ms"))
     })
 }
 
 /// The threshold in Nagios syntax: from 0 to this many milliseconds is good.
-fn at_most(limit: Span) -> String {
+fn threshold(limit: Span) -> String {
     limit.as_millis_f64().to_string()
 }
 
-fn parts(timing: &Timing) -> [(&'static str, u64); 4] {
+fn timing_parts(timing: &Timing) -> [(&'static str, u64); 4] {
     [
         ("dns", timing.dns_us),
         ("connect", timing.connect_us),
@@ -182,10 +182,13 @@ mod tests {
         let report = report(answer(200, "{}"), &Expectation::default(), limit(40), limit(2_000));
         assert_eq!(report.outcome, Outcome::Warn);
         assert_eq!(report.summary, "took 41 ms, more than 40 ms");
-        let measured: Vec<_> =
-            report.measurements.iter().map(|one| (one.label.as_str(), one.value)).collect();
+        let labels_and_values: Vec<_> = report
+            .measurements
+            .iter()
+            .map(|measurement| (measurement.label.as_str(), measurement.value))
+            .collect();
         assert_eq!(
-            measured,
+            labels_and_values,
             [("total", 41.23), ("dns", 0.1), ("connect", 0.25), ("tls", 0.0), ("first_byte", 40.0)]
         );
         assert_eq!(report.measurements[0].warn.as_deref(), Some("40"));
@@ -194,9 +197,9 @@ mod tests {
 
     #[test]
     fn only_a_json_body_is_kept() {
-        let kept =
+        let kept_body =
             |body| report(answer(200, body), &Expectation::default(), None, None).output.body;
-        assert_eq!(kept("{\"a\":1}"), Some(json!({ "a": 1 })));
-        assert_eq!(kept("<p>"), None);
+        assert_eq!(kept_body("{\"a\":1}"), Some(json!({ "a": 1 })));
+        assert_eq!(kept_body("<p>"), None);
     }
 }

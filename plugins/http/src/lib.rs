@@ -1,4 +1,5 @@
-//! The bundled plugin `http`: asks an HTTP endpoint and compares the answer with what is expected.
+//! The bundled plugin `http`: sends a request to an HTTP endpoint and compares the answer with the
+//! expected one.
 
 mod body;
 mod expectation;

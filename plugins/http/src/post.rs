@@ -68,8 +68,8 @@ impl Step for Post {
         if !assertions.all_hold() {
             return Err(Fault::assertion("http.answer", assertions.failures().join("; ")));
         }
-        let body = Body::of(&response);
-        let summary = body.note(format!("answered {}", response.status));
+        let body = Body::from_response(&response);
+        let summary = body.annotate(format!("answered {}", response.status));
         let output =
             Output { status: response.status, truncated: body.is_truncated(), body: body.json };
         Ok(Completion::changed(summary, output))

@@ -1,11 +1,11 @@
 //! `nagios:check` and `nagios:run`
 
 use crate::performance_data::Metric;
-use crate::printed::{Printed, read};
+use crate::plugin_output::{PluginOutput, read};
 use runbook_sdk::prelude::*;
-use runbook_sdk::process::{Output as Ended, Program};
+use runbook_sdk::process::{Output as ProgramOutput, Program};
 
-/// How the monitoring plugin is called.
+/// The call of the monitoring plugin.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
@@ -14,7 +14,7 @@ pub(crate) struct Input {
     arguments: Vec<String>,
 }
 
-/// What the monitoring plugin said.
+/// The output of the monitoring plugin.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The word for its exit code: `OK`, `WARNING`, `CRITICAL` or `UNKNOWN`.
@@ -23,11 +23,11 @@ pub(crate) struct Output {
     text: String,
     /// What it wrote below, without performance data.
     long_text: String,
-    /// What it wrote to stderr. Programs that find all well write nothing there.
+    /// What it wrote to stderr. A healthy check writes nothing there.
     stderr: String,
     /// Its performance data.
     metrics: Vec<Metric>,
-    /// Parts of its performance data that are none, as it wrote them.
+    /// Parts of its performance data that could not be read, as it wrote them.
     unreadable_metrics: Vec<String>,
     /// Whether its output is longer than the target's `max_output`, so that the end is missing.
     truncated: bool,
@@ -39,23 +39,23 @@ pub(crate) fn check(_job: &Job, input: Input) -> Result<Report<Output>> {
 
 pub(crate) fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
     let start = clock::monotonic();
-    let ended = program(&input).run()?;
+    let program_output = program(&input).run()?;
     let duration_ms = clock::ms_since(start);
-    let (outcome, _, printed) = judged(&ended);
-    let looked = Verdict {
+    let (outcome, _, printed) = judge(&program_output);
+    let verdict = Verdict {
         name: "monitoring plugin".to_owned(),
         outcome,
         detail: with_metrics(&printed),
         duration_ms,
     };
-    // By this word the engine knows what shows that nothing is left, whatever the verdict is.
+    // The prefix `cleanup: ` tells the engine that nothing is left behind, whatever the verdict is.
     let cleanup = Verdict {
         name: "cleanup: none".to_owned(),
         outcome: Outcome::Pass,
         detail: "a monitoring plugin looks, and makes nothing".to_owned(),
         duration_ms: 0,
     };
-    Ok(vec![looked, cleanup])
+    Ok(vec![verdict, cleanup])
 }
 
 fn program(input: &Input) -> Program {
@@ -63,25 +63,25 @@ fn program(input: &Input) -> Program {
 }
 
 /// The outcome, its word, and what was printed.
-fn judged(ended: &Ended) -> (Outcome, &'static str, Printed) {
-    let mut printed = read(ended);
-    let complaint = first_line(&ended.stderr);
-    let (outcome, word) = match ended.exit_code {
-        // A text that is missing is no sign that all is well.
+fn judge(program_output: &ProgramOutput) -> (Outcome, &'static str, PluginOutput) {
+    let mut printed = read(program_output);
+    let complaint = first_line(&program_output.stderr);
+    let (outcome, word) = match program_output.exit_code {
+        // Without a text, exit code 0 does not prove that all is well.
         0 if printed.text.is_empty() => (Outcome::Unknown, "UNKNOWN"),
-        // A program that complains and ends with 0 may have been unable to look: a shell script
-        // goes on after a command that was refused.
+        // A program that writes to stderr and ends with 0 may have been unable to check: a shell
+        // script continues after a command that was refused.
         0 if complaint.is_some() => (Outcome::Warn, "OK"),
         0 => (Outcome::Pass, "OK"),
         1 => (Outcome::Warn, "WARNING"),
         2 => (Outcome::Fail, "CRITICAL"),
         _ => (Outcome::Unknown, "UNKNOWN"),
     };
-    printed.text = text(ended.exit_code, &printed.text, complaint.as_deref());
+    printed.text = text(program_output.exit_code, &printed.text, complaint.as_deref());
     (outcome, word, printed)
 }
 
-/// What is told of a program that printed this and complained of that.
+/// The text of the verdict: the first line of stdout, and the first line of stderr (`complaint`).
 fn text(exit_code: i32, printed: &str, complaint: Option<&str>) -> String {
     match (exit_code, complaint) {
         (0..=3, Some(complaint)) if printed.is_empty() => {
@@ -91,10 +91,10 @@ fn text(exit_code: i32, printed: &str, complaint: Option<&str>) -> String {
         (0..=3, Some(complaint)) => format!("{printed}; on stderr: {complaint}"),
         (0..=3, None) => printed.to_owned(),
         (_, complaint) => {
-            let said = complaint.unwrap_or(printed);
-            let colon = if said.is_empty() { "" } else { ": " };
+            let message = complaint.unwrap_or(printed);
+            let colon = if message.is_empty() { "" } else { ": " };
             format!(
-                "it ended with {exit_code}, which means nothing for a monitoring plugin{colon}{said}"
+                "it ended with {exit_code}, which means nothing for a monitoring plugin{colon}{message}"
             )
         }
     }
@@ -105,32 +105,32 @@ fn first_line(bytes: &[u8]) -> Option<String> {
     text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
-fn report(ended: &Ended) -> Report<Output> {
-    let (outcome, status, printed) = judged(ended);
-    let measured = printed.metrics.iter().filter_map(Metric::measurement).collect();
+fn report(program_output: &ProgramOutput) -> Report<Output> {
+    let (outcome, status, printed) = judge(program_output);
+    let measurements = printed.metrics.iter().filter_map(Metric::measurement).collect();
     let mut summary = printed.text.clone();
     if !printed.unreadable.is_empty() {
         let number = printed.unreadable.len();
-        let (noun, is) = if number == 1 { ("part", "is") } else { ("parts", "are") };
-        summary = format!("{summary} ({number} {noun} of its performance data {is} unreadable)");
+        let (noun, verb) = if number == 1 { ("part", "is") } else { ("parts", "are") };
+        summary = format!("{summary} ({number} {noun} of its performance data {verb} unreadable)");
     }
-    if ended.truncated {
+    if program_output.truncated {
         summary.push_str(" (its output is longer than `max_output`; the end is missing)");
     }
     let output = Output {
         status,
         text: printed.text,
         long_text: printed.long_text,
-        stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        stderr: String::from_utf8_lossy(&program_output.stderr).into_owned(),
         metrics: printed.metrics,
         unreadable_metrics: printed.unreadable,
-        truncated: ended.truncated,
+        truncated: program_output.truncated,
     };
-    Report { outcome, summary, output, measurements: measured }
+    Report { outcome, summary, output, measurements }
 }
 
-/// A verdict has no numbers of its own, so they follow the text, as they were printed.
-fn with_metrics(printed: &Printed) -> String {
+/// The text, then the performance data as it was printed: a verdict has no field for numbers.
+fn with_metrics(printed: &PluginOutput) -> String {
     if printed.performance_data.is_empty() {
         return printed.text.clone();
     }
@@ -141,8 +141,8 @@ fn with_metrics(printed: &Printed) -> String {
 mod tests {
     use super::*;
 
-    fn ended(exit_code: i32, stdout: &str, stderr: &str) -> Ended {
-        Ended {
+    fn program_output(exit_code: i32, stdout: &str, stderr: &str) -> ProgramOutput {
+        ProgramOutput {
             exit_code,
             stdout: stdout.as_bytes().to_vec(),
             stderr: stderr.as_bytes().to_vec(),
@@ -166,13 +166,13 @@ mod tests {
             (137, Outcome::Unknown, "UNKNOWN"),
             (-9, Outcome::Unknown, "UNKNOWN"),
         ] {
-            let report = report(&ended(exit_code, "OK - all is well\n", ""));
+            let report = report(&program_output(exit_code, "OK - all is well\n", ""));
             assert_eq!((report.outcome, report.output.status), (outcome, status), "{exit_code}");
         }
         for silent in ["", "\n", " \n\n", "| a=1"] {
-            let healthy = report(&ended(0, silent, ""));
+            let healthy = report(&program_output(0, silent, ""));
             assert_eq!((healthy.outcome, healthy.output.status), (Outcome::Unknown, "UNKNOWN"));
-            assert_eq!(report(&ended(2, silent, "")).outcome, Outcome::Fail);
+            assert_eq!(report(&program_output(2, silent, "")).outcome, Outcome::Fail);
         }
     }
 
@@ -181,37 +181,41 @@ mod tests {
         for (exit_code, outcome) in
             [(0, Outcome::Warn), (1, Outcome::Warn), (2, Outcome::Fail), (3, Outcome::Unknown)]
         {
-            let report = report(&ended(exit_code, "OK - no errors", "\nmktemp: denied\nmore\n"));
+            let report =
+                report(&program_output(exit_code, "OK - no errors", "\nmktemp: denied\nmore\n"));
             assert_eq!(report.outcome, outcome, "{exit_code}");
             assert_eq!(report.summary, "OK - no errors; on stderr: mktemp: denied");
         }
     }
 
     #[test]
-    fn what_went_wrong_is_said_by_the_first_line_that_there_is() {
-        let said = |exit_code, stdout: &str, stderr: &str| {
-            report(&ended(exit_code, stdout, stderr)).summary
+    fn the_summary_has_the_first_line_of_the_output() {
+        let summary_of = |exit_code, stdout: &str, stderr: &str| {
+            report(&program_output(exit_code, stdout, stderr)).summary
         };
         assert_eq!(
-            said(0, "", "no such host\n"),
+            summary_of(0, "", "no such host\n"),
             "it printed nothing, and to stderr: no such host"
         );
         assert_eq!(
-            said(127, "", "sh: check_load: not found\n"),
+            summary_of(127, "", "sh: check_load: not found\n"),
             "it ended with 127, which means nothing for a monitoring plugin: sh: check_load: not \
              found"
         );
-        assert_eq!(said(9, "", ""), "it ended with 9, which means nothing for a monitoring plugin");
         assert_eq!(
-            said(1, "LOAD WARNING | load1=a", ""),
+            summary_of(9, "", ""),
+            "it ended with 9, which means nothing for a monitoring plugin"
+        );
+        assert_eq!(
+            summary_of(1, "LOAD WARNING | load1=a", ""),
             "LOAD WARNING (1 part of its performance data is unreadable)"
         );
     }
 
     #[test]
-    fn the_numbers_of_a_probe_are_measured_and_those_of_a_smoke_test_follow_the_text() {
-        let ended = ended(0, "LOAD OK | load1=0.5;5;10;0;\nmore\n", "");
-        let report = report(&ended);
+    fn a_probe_has_measurements_and_a_smoke_test_has_the_performance_data_in_its_text() {
+        let program_output = program_output(0, "LOAD OK | load1=0.5;5;10;0;\nmore\n", "");
+        let report = report(&program_output);
         assert_eq!(
             (report.summary.as_str(), report.output.long_text.as_str()),
             ("LOAD OK", "more")
@@ -219,7 +223,7 @@ mod tests {
         let [measured] = &report.measurements[..] else { panic!("{:?}", report.measurements) };
         assert_eq!((measured.label.as_str(), measured.value), ("load1", 0.5));
         assert_eq!((measured.warn.as_deref(), measured.crit.as_deref()), (Some("5"), Some("10")));
-        let (_, _, printed) = judged(&ended);
+        let (_, _, printed) = judge(&program_output);
         assert_eq!(with_metrics(&printed), "LOAD OK | load1=0.5;5;10;0;");
     }
 }

@@ -3,7 +3,7 @@
 
 mod check;
 mod performance_data;
-mod printed;
+mod plugin_output;
 
 runbook_sdk::plugin! {
     probes: { "check" => check::check },

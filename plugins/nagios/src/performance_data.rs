@@ -1,4 +1,4 @@
-//! Performance data: `'label'=value[UOM];[warn];[crit];[min];[max]`, parted by spaces.
+//! Performance data: `'label'=value[UOM];[warn];[crit];[min];[max]`, separated by spaces.
 
 use runbook_sdk::prelude::*;
 
@@ -7,7 +7,7 @@ use runbook_sdk::prelude::*;
 pub(crate) struct Metric {
     /// Its name, without quotes.
     pub(crate) label: String,
-    /// The number, in `unit`; absent if the plugin could not tell it (`U`).
+    /// The number, in `unit`; absent if the plugin could not determine it (`U`).
     pub(crate) value: Option<f64>,
     /// The unit as it was printed, such as `s`, `ms`, `%`, `B`, `MB`, `c`; empty without one.
     pub(crate) unit: String,
@@ -24,15 +24,15 @@ pub(crate) struct Metric {
 impl Metric {
     /// The number with its limits, if there is one.
     pub(crate) fn measurement(&self) -> Option<Measurement> {
-        let measured = measurement(&self.label, self.value?, &self.unit);
-        Some(Measurement { warn: self.warn.clone(), crit: self.crit.clone(), ..measured })
+        let without_limits = measurement(&self.label, self.value?, &self.unit);
+        Some(Measurement { warn: self.warn.clone(), crit: self.crit.clone(), ..without_limits })
     }
 }
 
-/// The metrics of a line, and the parts of it that are none.
+/// The metrics of a line, and the parts that are not metrics.
 pub(crate) fn read(line: &str) -> (Vec<Metric>, Vec<String>) {
     let (mut metrics, mut unreadable) = (Vec::new(), Vec::new());
-    for part in parts(line) {
+    for part in split_unquoted(line) {
         match metric(part) {
             Some(metric) => metrics.push(metric),
             None => unreadable.push(part.to_owned()),
@@ -42,7 +42,7 @@ pub(crate) fn read(line: &str) -> (Vec<Metric>, Vec<String>) {
 }
 
 /// The parts between spaces that are not within single quotes.
-fn parts(line: &str) -> Vec<&str> {
+fn split_unquoted(line: &str) -> Vec<&str> {
     let mut is_quoted = false;
     line.split(|c: char| {
         is_quoted ^= c == '\'';
@@ -56,15 +56,16 @@ fn metric(part: &str) -> Option<Metric> {
     let (label, rest) = label_and_rest(part)?;
     let mut fields = rest.split(';');
     let (value, unit) = value_and_unit(fields.next()?)?;
-    let mut range = || fields.next().filter(|field| !field.is_empty()).map(str::to_owned);
-    let (warn, crit) = (range(), range());
-    let (min, max) = (range(), range());
+    let mut next_field = || fields.next().filter(|field| !field.is_empty()).map(str::to_owned);
+    let (warn, crit) = (next_field(), next_field());
+    let (min, max) = (next_field(), next_field());
     if fields.next().is_some_and(|rest| !rest.is_empty()) {
         return None;
     }
-    let is_read = |text: &Option<String>| text.as_deref().is_none_or(|text| number(text).is_some());
+    let is_number_or_absent =
+        |text: &Option<String>| text.as_deref().is_none_or(|text| number(text).is_some());
     let are_ranges = [&warn, &crit].into_iter().flatten().all(|text| is_range(text));
-    if !are_ranges || !is_read(&min) || !is_read(&max) {
+    if !are_ranges || !is_number_or_absent(&min) || !is_number_or_absent(&max) {
         return None;
     }
     Some(Metric {
@@ -104,13 +105,13 @@ fn closing_quote(quoted: &str) -> Option<usize> {
     }
 }
 
-/// `U` is a value that could not be told.
+/// The value with its unit. `U` is a value that the plugin could not determine.
 fn value_and_unit(text: &str) -> Option<(Option<f64>, &str)> {
     if text == "U" {
         return Some((None, ""));
     }
-    let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.');
-    let mut end = text.find(|c: char| !is_of_number(c)).unwrap_or(text.len());
+    let is_number_character = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.');
+    let mut end = text.find(|c: char| !is_number_character(c)).unwrap_or(text.len());
     // `1.5e-05`, as some programs print small numbers. `e` alone begins a unit.
     if let Some(exponent) = text[end..].strip_prefix(['e', 'E']) {
         let digits = exponent.trim_start_matches(['-', '+']);
@@ -125,7 +126,8 @@ fn value_and_unit(text: &str) -> Option<(Option<f64>, &str)> {
     is_unit.then_some((Some(value), unit))
 }
 
-/// A decimal number. `1,234` is none: it may be a thousand or one and a bit.
+/// Parses a decimal number. `1,234` is refused, because the comma may separate thousands or
+/// decimals.
 fn number(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
     value.is_finite().then_some(value)
@@ -146,7 +148,7 @@ fn is_range(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn plain(label: &str, value: f64, unit: &str) -> Metric {
+    fn metric_without_limits(label: &str, value: f64, unit: &str) -> Metric {
         Metric {
             label: label.to_owned(),
             value: Some(value),
@@ -158,7 +160,7 @@ mod tests {
         }
     }
 
-    fn one(text: &str) -> Metric {
+    fn single_metric(text: &str) -> Metric {
         let (metrics, unreadable) = read(text);
         assert_eq!(unreadable, Vec::<String>::new(), "{text}");
         let [metric] = &metrics[..] else { panic!("{text}: {metrics:?}") };
@@ -180,33 +182,33 @@ mod tests {
             ("a=1E3", 1000.0, ""),
             ("a=.25", 0.25, ""),
         ] {
-            assert_eq!(one(text), plain("a", value, unit), "{text}");
+            assert_eq!(single_metric(text), metric_without_limits("a", value, unit), "{text}");
         }
-        assert_eq!(one("a=U").value, None);
-        assert!(one("a=U").measurement().is_none());
+        assert_eq!(single_metric("a=U").value, None);
+        assert!(single_metric("a=U").measurement().is_none());
     }
 
     #[test]
     fn a_quoted_label_may_have_spaces_quotes_and_equals_signs() {
-        assert_eq!(one("'C:\\ used'=1").label, "C:\\ used");
-        assert_eq!(one("'it''s'=1").label, "it's");
-        assert_eq!(one("'a=b'=1").label, "a=b");
+        assert_eq!(single_metric("'C:\\ used'=1").label, "C:\\ used");
+        assert_eq!(single_metric("'it''s'=1").label, "it's");
+        assert_eq!(single_metric("'a=b'=1").label, "a=b");
         assert_eq!(read("'a b'=1 'c d'=2;;5").0.len(), 2);
     }
 
     #[test]
     fn limits_are_kept_as_they_are_and_each_may_be_left_out() {
-        let metric = one("load1=0.5;~:5;@10:20;0;100");
+        let metric = single_metric("load1=0.5;~:5;@10:20;0;100");
         assert_eq!((metric.warn.as_deref(), metric.crit.as_deref()), (Some("~:5"), Some("@10:20")));
         assert_eq!((metric.min, metric.max), (Some(0.0), Some(100.0)));
-        let metric = one("a=1;;10:");
+        let metric = single_metric("a=1;;10:");
         assert_eq!((metric.warn, metric.crit.as_deref()), (None, Some("10:")));
-        assert_eq!(one("a=1;;;;"), plain("a", 1.0, ""));
-        assert_eq!(one("a=1;"), plain("a", 1.0, ""));
+        assert_eq!(single_metric("a=1;;;;"), metric_without_limits("a", 1.0, ""));
+        assert_eq!(single_metric("a=1;"), metric_without_limits("a", 1.0, ""));
     }
 
     #[test]
-    fn what_is_no_metric_is_kept_apart_and_hides_no_other() {
+    fn an_unreadable_part_is_listed_and_hides_no_metric() {
         for part in [
             "a",
             "a=",

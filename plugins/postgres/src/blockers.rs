@@ -2,8 +2,8 @@
 
 use crate::database;
 use crate::sessions::count;
-use crate::terminate::{end, integers, named};
-use runbook_sdk::assertion::{counted, start_of};
+use crate::terminate::{integers, list_processes, terminate_sessions};
+use runbook_sdk::assertion::{pluralize, start_of};
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::Row;
 
@@ -37,39 +37,41 @@ pub(crate) struct Output {
     count: u64,
     /// The sessions that were ended.
     ended: Vec<EndedSession>,
-    /// Sessions that wait for a lock still, most for those that have just got theirs.
+    /// Sessions that still wait for a lock. Most of them wait for a session that has just got its
+    /// own.
     still_waiting: u64,
-    /// Whether `ended` leaves some out.
+    /// Whether `ended` is incomplete, because of the largest size of a result.
     truncated: bool,
 }
 
-/// What stands at the head of a chain of waiters. A session in the middle of one waits itself: when
-/// the head is gone, it goes on.
-struct Head {
-    /// 0 is a prepared transaction, which has no process.
+/// A session for which others wait and which itself waits for none: the head of a chain. When it
+/// ends, the next sessions of the chain continue.
+struct RootBlocker {
+    /// The number of the server's process; 0 for a prepared transaction, which has none.
     pid: i64,
     user: String,
     application: String,
     /// `client backend`, or a worker of the server; empty if this role may not know.
     kind: String,
     state: String,
-    /// `None` if this role may not know.
+    /// How long its transaction is open, in seconds; `None` if this role may not know.
     age_s: Option<i64>,
-    old: bool,
+    is_old: bool,
     waiters: Vec<i64>,
-    longest: String,
+    longest_waiter: String,
 }
 
 /// Why a session is not ended.
-enum KeptBecause {
+enum KeepReason {
     Young,
-    Cannot(String),
+    CannotEnd(String),
 }
 
-/// A session without a transaction can hold an advisory lock; then the time since it did anything
-/// counts.
-const SINCE: &str = "coalesce(xact_start, state_change)";
+/// The SQL expression for the start of a session's transaction. A session without a transaction can
+/// hold an advisory lock; then the time of its last activity counts.
+const TRANSACTION_START: &str = "coalesce(xact_start, state_change)";
 
+/// The query for the sessions that block others.
 fn statement() -> String {
     format!(
         "with recursive waiting as materialized (select pid, usename, query_start, query, \
@@ -81,8 +83,8 @@ fn statement() -> String {
              edges.blocker = reach.waiter) select reach.head::bigint as pid, \
              coalesce(max(a.usename), '') as who, coalesce(max(a.application_name), '') as \
              application, coalesce(max(a.backend_type), '') as kind, coalesce(max(a.state), '') as \
-             state, max(extract(epoch from now() - {SINCE}))::bigint as age_s, \
-             coalesce(bool_or({SINCE} < now() - make_interval(secs => $1::float8)), false) as old, \
+             state, max(extract(epoch from now() - {TRANSACTION_START}))::bigint as age_s, \
+             coalesce(bool_or({TRANSACTION_START} < now() - make_interval(secs => $1::float8)), false) as old, \
              array_agg(reach.waiter::bigint order by w.query_start, reach.waiter) as waiters, \
              (array_agg(format('process %s of %s for %s s: %s', w.pid, coalesce(w.usename, '?'), \
              coalesce(extract(epoch from now() - w.query_start)::bigint::text, '?'), \
@@ -93,11 +95,11 @@ fn statement() -> String {
     )
 }
 
-/// What blocks others now, those with the most waiters first. All of it: a part would hide whose
-/// turn it is.
-fn heads(older_than: Span) -> Result<Vec<Head>> {
+/// All sessions that block others now, those with the most waiters first. If the limits of the
+/// target leave some out, it fails, because the first one to end may be among those.
+fn root_blockers(older_than: Span) -> Result<Vec<RootBlocker>> {
     let rows = database().query(&statement(), params![older_than.0.as_secs_f64()])?;
-    let found = rows.iter().map(|row| head(&row)).collect::<Result<Vec<_>>>()?;
+    let found = rows.iter().map(|row| read_blocker(&row)).collect::<Result<Vec<_>>>()?;
     let total = rows.iter().next().map_or(Ok(0), |row| row.get::<i64>("total"))?;
     if rows.truncated || count(total) > found.len() as u64 {
         let message = format!(
@@ -110,21 +112,21 @@ fn heads(older_than: Span) -> Result<Vec<Head>> {
     Ok(found)
 }
 
-fn head(row: &Row<'_>) -> Result<Head> {
-    Ok(Head {
+fn read_blocker(row: &Row<'_>) -> Result<RootBlocker> {
+    Ok(RootBlocker {
         pid: row.get("pid")?,
         user: row.get("who")?,
         application: row.get("application")?,
         kind: row.get("kind")?,
         state: row.get("state")?,
         age_s: row.get("age_s")?,
-        old: row.get("old")?,
+        is_old: row.get("old")?,
         waiters: integers(row.value("waiters")?),
-        longest: row.get("longest")?,
+        longest_waiter: row.get("longest")?,
     })
 }
 
-impl Head {
+impl RootBlocker {
     fn name(&self) -> String {
         let application = if self.application.is_empty() {
             String::new()
@@ -140,27 +142,31 @@ impl Head {
         }
     }
 
-    fn waits(&self) -> String {
-        format!("{} for it, longest {}", waits(self.waiters.len()), start_of(&self.longest))
+    fn waiting_sessions(&self) -> String {
+        format!(
+            "{} for it, longest {}",
+            waiting_sessions(self.waiters.len()),
+            start_of(&self.longest_waiter)
+        )
     }
 
-    /// Why it is not ended, if it is not.
-    fn spared(&self) -> Option<KeptBecause> {
+    /// Why the session is not ended; `None` if it is to be ended.
+    fn keep_reason(&self) -> Option<KeepReason> {
         match (self.pid, self.kind.as_str()) {
-            (0, _) => Some(KeptBecause::Cannot(
+            (0, _) => Some(KeepReason::CannotEnd(
                 "see `pg_prepared_xacts`, and end it with `ROLLBACK PREPARED`".to_owned(),
             )),
-            (_, "") => Some(KeptBecause::Cannot(
+            (_, "") => Some(KeepReason::CannotEnd(
                 "this role may not see what it is: grant `pg_read_all_stats`".to_owned(),
             )),
-            (_, "client backend") if self.old => None,
-            (_, "client backend") => Some(KeptBecause::Young),
-            (_, kind) => Some(KeptBecause::Cannot(format!("it is a {kind} of the server"))),
+            (_, "client backend") if self.is_old => None,
+            (_, "client backend") => Some(KeepReason::Young),
+            (_, kind) => Some(KeepReason::CannotEnd(format!("it is a {kind} of the server"))),
         }
     }
 }
 
-fn waits(waiters: usize) -> String {
+fn waiting_sessions(waiters: usize) -> String {
     if waiters == 1 { "1 session waits".to_owned() } else { format!("{waiters} sessions wait") }
 }
 
@@ -171,23 +177,32 @@ impl Step for TerminateBlockers {
     type Output = Output;
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
-        let heads = heads(input.older_than)?;
+        let root_blockers = root_blockers(input.older_than)?;
         let mut effects = Vec::new();
         let mut notes = Vec::new();
-        for head in &heads {
-            match head.spared() {
+        for blocker in &root_blockers {
+            match blocker.keep_reason() {
                 None => {
-                    let summary = format!("terminate {}; {}", head.name(), head.waits());
-                    effects.push(effect("sql.execute", format!("process {}", head.pid), summary));
+                    let summary =
+                        format!("terminate {}; {}", blocker.name(), blocker.waiting_sessions());
+                    effects.push(effect(
+                        "sql.execute",
+                        format!("process {}", blocker.pid),
+                        summary,
+                    ));
                 }
-                Some(KeptBecause::Young) => {
-                    notes.push(format!("{} is younger; {}", head.name(), head.waits()));
+                Some(KeepReason::Young) => {
+                    notes.push(format!(
+                        "{} is younger; {}",
+                        blocker.name(),
+                        blocker.waiting_sessions()
+                    ));
                 }
-                Some(KeptBecause::Cannot(why)) => {
+                Some(KeepReason::CannotEnd(why)) => {
                     notes.push(format!(
                         "{} cannot be ended ({why}); {}",
-                        head.name(),
-                        head.waits()
+                        blocker.name(),
+                        blocker.waiting_sessions()
                     ));
                 }
             }
@@ -195,75 +210,88 @@ impl Step for TerminateBlockers {
         let notes =
             if notes.is_empty() { String::new() } else { format!("; {}", notes.join("; ")) };
         if effects.is_empty() {
-            let nothing = if heads.is_empty() {
+            let reason = if root_blockers.is_empty() {
                 "no session blocks another"
             } else {
                 "no session that blocks others is that old"
             };
-            return Ok(Proposal::nothing(format!("{nothing}{notes}"), Json::Null));
+            return Ok(Proposal::nothing(format!("{reason}{notes}"), Json::Null));
         }
         let summary = match effects.as_slice() {
             [only] => format!("{}{notes}", only.summary),
-            all => format!("terminate {}{notes}", counted(all.len() as u64, "blocker")),
+            all => format!("terminate {}{notes}", pluralize(all.len() as u64, "blocker")),
         };
         Ok(Proposal { effects, summary, before: Json::Null })
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
-        // Looked at again: a blocker of the proposal may have ended by itself.
-        let found = heads(input.older_than)?;
-        let chosen: Vec<&Head> = found.iter().filter(|head| head.spared().is_none()).collect();
-        for head in &chosen {
-            info!("terminating {}; {}", head.name(), head.waits());
+        // The blockers are queried again, because one of the proposal may have ended by itself.
+        let found = root_blockers(input.older_than)?;
+        let blockers_to_end: Vec<&RootBlocker> =
+            found.iter().filter(|blocker| blocker.keep_reason().is_none()).collect();
+        for blocker in &blockers_to_end {
+            info!("terminating {}; {}", blocker.name(), blocker.waiting_sessions());
         }
         let condition = format!(
-            "backend_type = 'client backend' and pid <> pg_backend_pid() and {SINCE} < \
+            "backend_type = 'client backend' and pid <> pg_backend_pid() and {TRANSACTION_START} < \
                      now() - make_interval(secs => $1::float8) and exists (select 1 from pg_locks \
                      l where not l.granted and pg_stat_activity.pid = \
                      any(pg_blocking_pids(l.pid)))"
         );
-        let processes: Vec<i64> = chosen.iter().map(|head| head.pid).collect();
-        let ending = end(&processes, &condition, params![input.older_than.0.as_secs_f64()])?;
-        let ended: Vec<EndedSession> =
-            chosen.into_iter().filter(|head| ending.gone.contains(&head.pid)).map(ended).collect();
-        let mut left = ending.left;
+        let processes: Vec<i64> = blockers_to_end.iter().map(|blocker| blocker.pid).collect();
+        let termination =
+            terminate_sessions(&processes, &condition, params![input.older_than.0.as_secs_f64()])?;
+        let ended: Vec<EndedSession> = blockers_to_end
+            .into_iter()
+            .filter(|blocker| termination.gone.contains(&blocker.pid))
+            .map(ended_session)
+            .collect();
+        let mut left = termination.left;
         let mut still_waiting = 0;
-        for head in heads(input.older_than)? {
-            still_waiting += head.waiters.len() as u64;
-            if let Some(KeptBecause::Cannot(why)) = head.spared() {
-                left.push((head.pid, why));
+        for blocker in root_blockers(input.older_than)? {
+            still_waiting += blocker.waiters.len() as u64;
+            if let Some(KeepReason::CannotEnd(why)) = blocker.keep_reason() {
+                left.push((blocker.pid, why));
             }
         }
         if !left.is_empty() {
-            let message =
-                format!("{} terminated, {} left: {}", ended.len(), left.len(), named(&left));
+            let message = format!(
+                "{} terminated, {} left: {}",
+                ended.len(),
+                left.len(),
+                list_processes(&left)
+            );
             return Err(Fault::assertion("postgres.left", message));
         }
-        Ok(completion(Kept::of(ended, 0), still_waiting))
+        Ok(completion(BoundedList::fit(ended, 0), still_waiting))
     }
 }
 
-fn ended(head: &Head) -> EndedSession {
+/// The entry of a terminated session in the output.
+fn ended_session(blocker: &RootBlocker) -> EndedSession {
     EndedSession {
-        pid: head.pid,
-        user: head.user.clone(),
-        application: head.application.clone(),
-        age_s: head.age_s.unwrap_or(0),
-        waiters: head.waiters.clone(),
+        pid: blocker.pid,
+        user: blocker.user.clone(),
+        application: blocker.application.clone(),
+        age_s: blocker.age_s.unwrap_or(0),
+        waiters: blocker.waiters.clone(),
     }
 }
 
-fn completion(listed: Kept<EndedSession>, still_waiting: u64) -> Completion<Output> {
+fn completion(listed: BoundedList<EndedSession>, still_waiting: u64) -> Completion<Output> {
     let waiting = match still_waiting {
         0 => String::new(),
         more => {
-            format!("; {} still for a lock", waits(usize::try_from(more).unwrap_or(usize::MAX)))
+            format!(
+                "; {} still for a lock",
+                waiting_sessions(usize::try_from(more).unwrap_or(usize::MAX))
+            )
         }
     };
-    let freed: usize = listed.items.iter().map(|ended| ended.waiters.len()).sum();
+    let n_waiters: usize = listed.items.iter().map(|ended| ended.waiters.len()).sum();
     let summary = match listed.items.first() {
         None => format!("no session that blocks others is that old{waiting}"),
-        Some(_) => format!("{} terminated, for which {freed} waited{waiting}", listed.total),
+        Some(_) => format!("{} terminated, for which {n_waiters} waited{waiting}", listed.total),
     };
     let output = Output {
         count: listed.total as u64,

@@ -11,11 +11,11 @@ pub(crate) struct Input {
     file: String,
     /// Arguments of the program; each must fit the target's pattern. `--format=plain --no-password`
     /// if absent.
-    #[serde(default = "plain")]
+    #[serde(default = "default_dump_arguments")]
     arguments: Vec<String>,
 }
 
-fn plain() -> Vec<String> {
+fn default_dump_arguments() -> Vec<String> {
     vec!["--format=plain".to_owned(), "--no-password".to_owned()]
 }
 
@@ -34,7 +34,8 @@ pub(crate) struct Output {
 
 pub(crate) struct Dump;
 
-fn before(file: &str) -> Result<Json> {
+/// The state that the host compares: whether the file exists.
+fn file_state(file: &str) -> Result<Json> {
     match directory().stat(file) {
         Ok(_) => Ok(json!({ "exists": true })),
         Err(fault) if fault.class == FaultClass::NotFound => Ok(json!({ "exists": false })),
@@ -47,7 +48,7 @@ impl Step for Dump {
     type Output = Output;
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
-        let before = before(&input.file)?;
+        let before = file_state(&input.file)?;
         if before["exists"] == json!(true) {
             return Err(Fault::conflict(
                 "postgres.file-exists",
@@ -70,20 +71,23 @@ impl Step for Dump {
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let program =
             input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
-        let written = program.run_to_file(slot!("directory"), &input.file)?;
-        if written.exit_code != 0 {
-            let message =
-                format!("the program ended with {}: {}", written.exit_code, last_line(&written));
+        let program_output = program.run_to_file(slot!("directory"), &input.file)?;
+        if program_output.exit_code != 0 {
+            let message = format!(
+                "the program ended with {}: {}",
+                program_output.exit_code,
+                last_line(&program_output)
+            );
             return Err(Fault::assertion("postgres.dump-failed", message));
         }
-        if written.produced_bytes == 0 {
+        if program_output.produced_bytes == 0 {
             return Err(Fault::assertion("postgres.dump-empty", "the program wrote nothing"));
         }
         let output = Output {
             file: input.file.clone(),
-            size_bytes: written.size_bytes,
-            dump_bytes: written.produced_bytes,
-            digest: written.digest,
+            size_bytes: program_output.size_bytes,
+            dump_bytes: program_output.produced_bytes,
+            digest: program_output.digest,
         };
         Ok(Completion::changed(
             format!(
@@ -97,7 +101,7 @@ impl Step for Dump {
     }
 
     fn observe(_job: &Job, input: &Input) -> Result<Json> {
-        before(&input.file)
+        file_state(&input.file)
     }
 
     fn undo(_job: &Job, input: &Input, before: &Json) -> Result<Completion<Json>> {

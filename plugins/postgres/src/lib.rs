@@ -1,4 +1,4 @@
-//! The bundled plugin `postgres`: checks, dumps, restores and tidies a PostgreSQL database.
+//! The bundled plugin `postgres`: checks, dumps, restores and vacuums a PostgreSQL database.
 
 mod blockers;
 mod dump;
@@ -25,7 +25,7 @@ fn program() -> Program {
     Program::slot(runbook_sdk::slot!("program"))
 }
 
-/// The last line that a program wrote to stderr: where it says why it failed.
+/// The last line that a program wrote to stderr, where it gives the reason of its failure.
 fn last_line(output: &runbook_sdk::process::Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text
@@ -34,7 +34,7 @@ fn last_line(output: &runbook_sdk::process::Output) -> String {
         .unwrap_or("it said nothing")
         .trim()
         .to_owned();
-    // What was cut is the end, and the reason with it.
+    // The end was cut off, and the reason may be in it.
     if output.truncated {
         format!("it wrote more than the target's `max_output` lets through, at last: {line}")
     } else {

@@ -1,7 +1,7 @@
 //! `postgres:long-running` and `postgres:terminate-queries`
 
-use crate::sessions::{AgeOf, OldSessions, Session, old_sessions, unseen};
-use crate::terminate::{end, named};
+use crate::sessions::{AgeBasis, OldSessions, Session, old_sessions, unseen_note};
+use crate::terminate::{list_processes, terminate_sessions};
 use runbook_sdk::assertion::start_of;
 use runbook_sdk::prelude::*;
 
@@ -11,42 +11,44 @@ use runbook_sdk::prelude::*;
 pub(crate) struct LongRunningInput {
     /// Those that are older than this.
     older_than: Span,
-    /// What is that old.
+    /// Whether the age of a query or of its transaction counts.
     #[serde(default)]
-    by: AgeOf,
+    by: AgeBasis,
     /// More than this many are a failure; 0 if absent.
     #[serde(default)]
     max: u64,
 }
 
-/// What runs too long.
+/// The queries that run too long.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct LongRunning {
+pub(crate) struct LongRunningOutput {
     /// How many there are.
     count: u64,
-    /// The queries that are that old. The oldest first.
+    /// The queries that are older than `older_than`, the oldest first.
     queries: Vec<Session>,
-    /// Whether `queries` leaves some out: the target's `max_rows` or `max_bytes`, or the size of a
-    /// result.
+    /// Whether `queries` is incomplete, because of the target's `max_rows` or `max_bytes` or the
+    /// largest size of a result.
     truncated: bool,
     /// How many sessions of other roles there are, which this role cannot see without
     /// `pg_read_all_stats`.
     unseen: u64,
 }
 
-pub(crate) fn long_running(_job: &Job, input: LongRunningInput) -> Result<Report<LongRunning>> {
-    let OldSessions { sessions, total, unseen: n_unseen } =
-        old_sessions(input.by, input.older_than, &[])?;
-    let listed = Kept::of(sessions, total);
+pub(crate) fn long_running(
+    _job: &Job,
+    input: LongRunningInput,
+) -> Result<Report<LongRunningOutput>> {
+    let OldSessions { sessions, total, unseen } = old_sessions(input.by, input.older_than, &[])?;
+    let listed = BoundedList::fit(sessions, total);
     let summary = match listed.items.first() {
-        None => format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)),
-        Some(oldest) => format!("{}{}", describe(input.by, oldest, &listed), unseen(n_unseen)),
+        None => format!("no {} is that old{}", input.by.noun(), unseen_note(unseen)),
+        Some(oldest) => format!("{}{}", describe(input.by, oldest, &listed), unseen_note(unseen)),
     };
     let count = total as u64;
-    let outcome = match (count <= input.max, n_unseen) {
+    let outcome = match (count <= input.max, unseen) {
         (false, _) => Outcome::Fail,
         (true, 0) => Outcome::Pass,
-        // What cannot be seen may be the one that is looked for.
+        // A session that cannot be seen may be older than `older_than`.
         (true, _) => Outcome::Unknown,
     };
     #[expect(
@@ -54,23 +56,26 @@ pub(crate) fn long_running(_job: &Job, input: LongRunningInput) -> Result<Report
         reason = "a server has fewer sessions than a float has digits"
     )]
     let number = measurement("long_running", total as f64, "");
-    let output = LongRunning {
+    let output = LongRunningOutput {
         count,
         truncated: listed.is_truncated(),
         queries: listed.items,
-        unseen: n_unseen,
+        unseen,
     };
     Ok(Report::new(outcome, summary, output).measure(number))
 }
 
-fn describe(by: AgeOf, oldest: &Session, listed: &Kept<Session>) -> String {
+fn describe(by: AgeBasis, oldest: &Session, listed: &BoundedList<Session>) -> String {
     let noun = if listed.total == 1 { by.noun() } else { by.nouns() };
-    let cut = if listed.is_truncated() {
+    let truncation_note = if listed.is_truncated() {
         format!("; {} are listed", listed.count())
     } else {
         String::new()
     };
-    format!("{} {noun}, the oldest for {} s by {}{cut}", listed.total, oldest.age_s, oldest.user)
+    format!(
+        "{} {noun}, the oldest for {} s by {}{truncation_note}",
+        listed.total, oldest.age_s, oldest.user
+    )
 }
 
 /// Which queries are terminated.
@@ -79,48 +84,48 @@ fn describe(by: AgeOf, oldest: &Session, listed: &Kept<Session>) -> String {
 pub(crate) struct TerminateInput {
     /// Those that are older than this. Only clients of this database, never this connection.
     older_than: Span,
-    /// What is that old.
+    /// Whether the age of a query or of its transaction counts.
     #[serde(default)]
-    by: AgeOf,
+    by: AgeBasis,
 }
 
 /// The queries that were terminated.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Terminated {
+pub(crate) struct TerminateOutput {
     /// How many were terminated.
     count: u64,
-    /// The server's processes, all of them.
+    /// The process ids of the sessions that were terminated.
     pids: Vec<i64>,
-    /// Whether `pids` leaves some out.
+    /// Whether `pids` is incomplete, because of the largest size of a result.
     truncated: bool,
 }
 
 pub(crate) struct Terminate;
 
-/// How many rounds are made: after so many, new sessions come as fast as old ones are ended.
-const ROUNDS: usize = 20;
+/// The most rounds of a step. After so many, new sessions grow old as fast as old ones are ended.
+const MAX_ROUNDS: usize = 20;
 
 impl Step for Terminate {
     type Input = TerminateInput;
-    type Output = Terminated;
+    type Output = TerminateOutput;
 
     fn plan(_job: &Job, input: &TerminateInput) -> Result<Proposal> {
-        let OldSessions { sessions, total, unseen: n_unseen } =
+        let OldSessions { sessions, total, unseen } =
             old_sessions(input.by, input.older_than, &[])?;
         if total == 0 {
             return Ok(Proposal::nothing(
-                format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)),
+                format!("no {} is that old{}", input.by.noun(), unseen_note(unseen)),
                 Json::Null,
             ));
         }
-        let effects: Vec<_> = sessions.iter().map(termination).collect();
+        let effects: Vec<_> = sessions.iter().map(termination_effect).collect();
         let listed = if effects.len() < total {
             format!(" ({} of {total} are listed)", effects.len())
         } else {
             String::new()
         };
         let summary =
-            format!("terminate {total} of the server's processes{listed}{}", unseen(n_unseen));
+            format!("terminate {total} of the server's processes{listed}{}", unseen_note(unseen));
         Ok(Proposal { summary, effects, before: Json::Null })
     }
 
@@ -128,15 +133,15 @@ impl Step for Terminate {
         _job: &Job,
         input: &TerminateInput,
         _proposal: &Proposal,
-    ) -> Result<Completion<Terminated>> {
+    ) -> Result<Completion<TerminateOutput>> {
         let (mut gone, mut left) = (Vec::new(), Vec::<(i64, String)>::new());
-        let mut n_unseen = 0;
-        // Looked at again: a query of the proposal may have ended, and a look may show only some of
-        // them.
-        for _ in 0..ROUNDS {
+        let mut unseen = 0;
+        // The sessions are queried again, because one of the proposal may have ended; in rounds,
+        // because the limits of the target may let through only some of them.
+        for _ in 0..MAX_ROUNDS {
             let except: Vec<i64> = left.iter().map(|(pid, _)| *pid).collect();
             let found = old_sessions(input.by, input.older_than, &except)?;
-            n_unseen = found.unseen;
+            unseen = found.unseen;
             if found.sessions.is_empty() {
                 break;
             }
@@ -150,40 +155,46 @@ impl Step for Terminate {
                 );
             }
             let processes: Vec<i64> = found.sessions.iter().map(|session| session.pid).collect();
-            let ending =
-                end(&processes, &input.by.condition(), params![input.older_than.0.as_secs_f64()])?;
-            gone.extend(ending.gone);
-            left.extend(ending.left);
+            let termination = terminate_sessions(
+                &processes,
+                &input.by.condition(),
+                params![input.older_than.0.as_secs_f64()],
+            )?;
+            gone.extend(termination.gone);
+            left.extend(termination.left);
         }
         let remaining = old_sessions(input.by, input.older_than, &[])?.total;
         if remaining > 0 {
             let why = if left.is_empty() {
                 "new ones grow old as fast as they are ended".to_owned()
             } else {
-                named(&left)
+                list_processes(&left)
             };
             let message = format!("{} terminated, {remaining} left: {why}", gone.len());
             return Err(Fault::assertion("postgres.left", message));
         }
-        let listed = Kept::of(gone, 0);
-        let output = Terminated {
+        let listed = BoundedList::fit(gone, 0);
+        let output = TerminateOutput {
             count: listed.total as u64,
             truncated: listed.is_truncated(),
             pids: listed.items,
         };
         Ok(if output.count == 0 {
             Completion::unchanged(
-                format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)),
+                format!("no {} is that old{}", input.by.noun(), unseen_note(unseen)),
                 output,
             )
         } else {
-            Completion::changed(format!("{} terminated{}", output.count, unseen(n_unseen)), output)
+            Completion::changed(
+                format!("{} terminated{}", output.count, unseen_note(unseen)),
+                output,
+            )
         })
     }
 }
 
-/// What a plan says of one session.
-fn termination(session: &Session) -> Effect {
+/// The effect of terminating one session, for the plan.
+fn termination_effect(session: &Session) -> Effect {
     let application = if session.application.is_empty() {
         String::new()
     } else {

@@ -13,11 +13,11 @@ pub(crate) struct Input {
     digest: Option<String>,
     /// Arguments of the program; each must fit the target's pattern.
     /// `--no-psqlrc --quiet --single-transaction --set=ON_ERROR_STOP=1 --no-password` if absent.
-    #[serde(default = "all_or_nothing")]
+    #[serde(default = "default_restore_arguments")]
     arguments: Vec<String>,
 }
 
-fn all_or_nothing() -> Vec<String> {
+fn default_restore_arguments() -> Vec<String> {
     ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", "--no-password"]
         .map(str::to_owned)
         .to_vec()

@@ -5,10 +5,10 @@ use crate::database;
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Element, Value};
 
-/// What is old: the statement, or the transaction that it is part of.
+/// Whose age counts: that of the statement, or that of its transaction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum AgeOf {
+pub(crate) enum AgeBasis {
     /// The last statement began that long ago.
     #[default]
     Query,
@@ -16,8 +16,8 @@ pub(crate) enum AgeOf {
     Transaction,
 }
 
-impl AgeOf {
-    /// The column that tells the beginning.
+impl AgeBasis {
+    /// The column with the start time.
     fn column(self) -> &'static str {
         match self {
             Self::Query => "query_start",
@@ -25,7 +25,7 @@ impl AgeOf {
         }
     }
 
-    /// What is counted, in the singular.
+    /// The noun for what is counted, in the singular.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Query => "query",
@@ -33,7 +33,7 @@ impl AgeOf {
         }
     }
 
-    /// What is counted, in the plural.
+    /// The noun for what is counted, in the plural.
     pub(crate) fn nouns(self) -> &'static str {
         match self {
             Self::Query => "queries",
@@ -41,7 +41,8 @@ impl AgeOf {
         }
     }
 
-    /// Client sessions of this database but our own in which something is older than `$1` seconds.
+    /// The SQL condition for client sessions of this database, without our own, whose query or
+    /// transaction is older than `$1` seconds.
     pub(crate) fn condition(self) -> String {
         format!(
             "backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid() and \
@@ -68,7 +69,7 @@ pub(crate) struct Session {
     pub(crate) query: String,
 }
 
-/// The sessions that are older than was asked for.
+/// The sessions that are older than the limit.
 pub(crate) struct OldSessions {
     /// The oldest first, as many as the target's limits let through.
     pub(crate) sessions: Vec<Session>,
@@ -78,8 +79,8 @@ pub(crate) struct OldSessions {
     pub(crate) unseen: u64,
 }
 
-/// The sessions that are older than `older_than`, but those in `except`.
-pub(crate) fn old_sessions(by: AgeOf, older_than: Span, except: &[i64]) -> Result<OldSessions> {
+/// The sessions that are older than `older_than`, without those in `except`.
+pub(crate) fn old_sessions(by: AgeBasis, older_than: Span, except: &[i64]) -> Result<OldSessions> {
     let statement = format!(
         "with old as (select pid::bigint as pid, coalesce(usename, '') as who, \
          coalesce(application_name, '') as application, coalesce(state, '') as state, \
@@ -115,18 +116,18 @@ fn session(row: &runbook_sdk::sql::Row<'_>) -> Result<Session> {
     })
 }
 
-/// A count of the server's.
+/// A count from the server, as an unsigned number.
 pub(crate) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// Processes as a parameter.
+/// Process numbers as an array parameter.
 pub(crate) fn pids(pids: &[i64]) -> Value {
     Value::Sequence(pids.iter().copied().map(Element::Integer).collect())
 }
 
-/// A note about sessions that this role cannot see.
-pub(crate) fn unseen(count: u64) -> String {
+/// A note about sessions that this role cannot see; empty if there are none.
+pub(crate) fn unseen_note(count: u64) -> String {
     match count {
         0 => String::new(),
         1 => "; 1 session of another role cannot be seen (grant `pg_read_all_stats`)".to_owned(),

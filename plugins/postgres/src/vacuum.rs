@@ -73,22 +73,22 @@ impl Step for Vacuum {
 mod tests {
     use super::*;
 
-    fn of(table: Option<&str>, analyze: bool) -> Option<String> {
+    fn statement_for(table: Option<&str>, analyze: bool) -> Option<String> {
         statement(&Input { table: table.map(str::to_owned), analyze }).ok()
     }
 
     #[test]
     fn a_table_is_always_a_quoted_name() {
-        assert_eq!(of(None, true).as_deref(), Some("VACUUM (ANALYZE)"));
+        assert_eq!(statement_for(None, true).as_deref(), Some("VACUUM (ANALYZE)"));
         assert_eq!(
-            of(Some("public.orders"), false).as_deref(),
+            statement_for(Some("public.orders"), false).as_deref(),
             Some("VACUUM \"public\".\"orders\"")
         );
         assert_eq!(
-            of(Some("a\"; drop table x; --"), false).as_deref(),
+            statement_for(Some("a\"; drop table x; --"), false).as_deref(),
             Some("VACUUM \"a\"\"; drop table x; --\"")
         );
-        assert_eq!(of(Some("a.b.c"), false), None);
-        assert_eq!(of(Some(""), false), None);
+        assert_eq!(statement_for(Some("a.b.c"), false), None);
+        assert_eq!(statement_for(Some(""), false), None);
     }
 }

@@ -91,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn what_slack_answers_is_said() {
+    fn an_error_answer_of_slack_is_in_the_fault() {
         assert_eq!(
             judge(200, "ok").map(|done| done.summary).ok(),
             Some("posted to slack".to_owned())
         );
-        let refused = judge(404, "no_service").expect_err("the webhook is gone");
+        let fault = judge(404, "no_service").expect_err("the webhook is gone");
         assert_eq!(
-            (refused.class, refused.message.as_str()),
+            (fault.class, fault.message.as_str()),
             (FaultClass::Assertion, "slack answered 404: no_service")
         );
         assert_eq!(judge(429, "").expect_err("too fast").class, FaultClass::Transient);

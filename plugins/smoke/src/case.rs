@@ -1,4 +1,4 @@
-//! One case: a request and what the answer must be.
+//! One case: a request, and what the response must be.
 
 use crate::values::Values;
 use runbook_sdk::assertion::json_at;
@@ -70,8 +70,9 @@ impl Case {
         &self.name
     }
 
-    /// The first text that names a secret, as targets do. It would be sent as it stands.
-    pub(crate) fn secret_text(&self) -> Option<&str> {
+    /// The first text that refers to a secret as targets do (`secret:NAME`). It would be sent
+    /// literally.
+    pub(crate) fn find_secret_reference(&self) -> Option<&str> {
         let texts = std::iter::once(&self.path).chain(self.headers.values()).map(String::as_str);
         texts
             .chain(self.body.iter().flat_map(crate::values::texts))
@@ -79,7 +80,7 @@ impl Case {
     }
 
     /// The first value that this case uses and that no case has captured.
-    pub(crate) fn missing(&self, values: &Values) -> Option<String> {
+    pub(crate) fn missing_value(&self, values: &Values) -> Option<String> {
         let texts = std::iter::once(&self.path).chain(self.headers.values());
         let texts = texts.chain(self.form.iter().flat_map(BTreeMap::values));
         let in_texts = texts.map(|text| values.fill(text)).find_map(Result::err);
@@ -89,7 +90,7 @@ impl Case {
     /// Makes the request and judges the answer.
     pub(crate) fn run(&self, values: &mut Values) -> Verdict {
         let start = clock::monotonic();
-        let (outcome, detail) = match self.missing(values) {
+        let (outcome, detail) = match self.missing_value(values) {
             Some(name) => (
                 Outcome::Unknown,
                 format!("`${{{name}}}` was not captured, so this could not be tried"),
@@ -107,12 +108,12 @@ impl Case {
     }
 
     fn request(&self, values: &Values) -> Result<Response> {
-        let unfilled =
+        let missing_value_fault =
             |name: String| Fault::invalid("smoke.value", format!("`${{{name}}}` was not captured"));
-        let path = values.fill(&self.path).map_err(unfilled)?;
+        let path = values.fill(&self.path).map_err(missing_value_fault)?;
         let mut endpoint = Endpoint::slot(slot!("target"));
         for (name, value) in &self.headers {
-            endpoint = endpoint.header(name, &values.fill(value).map_err(unfilled)?);
+            endpoint = endpoint.header(name, &values.fill(value).map_err(missing_value_fault)?);
         }
         if self.auth {
             endpoint = endpoint.secret_header("authorization", slot!("token"));
@@ -123,7 +124,7 @@ impl Case {
             }
             (Some(body), None) => {
                 endpoint = endpoint.header("content-type", "application/json");
-                values.fill_json(body).map_err(unfilled)?.to_string()
+                values.fill_json(body).map_err(missing_value_fault)?.to_string()
             }
             (None, Some(form)) => {
                 endpoint = endpoint.header("content-type", "application/x-www-form-urlencoded");
@@ -133,7 +134,7 @@ impl Case {
                 form.iter()
                     .map(field)
                     .collect::<std::result::Result<Vec<_>, _>>()
-                    .map_err(unfilled)?
+                    .map_err(missing_value_fault)?
                     .join("&")
             }
             (None, None) => String::new(),
@@ -155,16 +156,18 @@ impl Case {
 
     fn judge(&self, response: &Response, values: &mut Values) -> (Outcome, String) {
         let mut assertions = Assertions::new();
-        let good = self
+        let is_expected_status = self
             .expect
             .status
             .map_or(response.is_success(), |expected| response.status == expected);
         let expected =
             self.expect.status.map_or_else(|| "200 to 299".to_owned(), |status| status.to_string());
-        assertions.holds(good, || format!("status is {}, expected {expected}", response.status));
+        assertions.holds(is_expected_status, || {
+            format!("status is {}, expected {expected}", response.status)
+        });
         if let Some(text) = &self.expect.contains {
             match response.whole() {
-                // A part of a body proves what is in it, but not that a text is missing.
+                // A body that was cut off does not prove that a text is missing.
                 Err(fault) if !response.text().contains(text.as_str()) => {
                     assertions.holds(false, || fault.message)
                 }
@@ -212,14 +215,14 @@ fn names_a_secret(text: &str) -> bool {
 
 /// `name=value` as forms write it.
 fn form_field(name: &str, value: &str) -> String {
-    let encoded = |text: &str| -> String {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte);
-        let one = |byte: u8| {
-            if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    let encode = |text: &str| -> String {
+        let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte);
+        let encode_byte = |byte: u8| {
+            if is_unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
         };
-        text.bytes().map(one).collect()
+        text.bytes().map(encode_byte).collect()
     };
-    format!("{}={}", encoded(name), encoded(value))
+    format!("{}={}", encode(name), encode(value))
 }
 
 #[cfg(test)]
@@ -234,7 +237,7 @@ mod tests {
         serde_json::from_value(case).expect("the test's case fits")
     }
 
-    fn judged(rest: &Json, status: u16, body: &str) -> (Outcome, String, Values) {
+    fn judge_response(rest: &Json, status: u16, body: &str) -> (Outcome, String, Values) {
         judge(rest, Response { status, ..whole(body) })
     }
 
@@ -260,23 +263,24 @@ mod tests {
 
     #[test]
     fn a_body_that_was_cut_proves_only_what_is_in_it() {
-        let cut = Response { truncated: true, ..whole("{\"item\":\"book\"") };
-        let said = "the body is longer than the 14 bytes that the target's `max_body` lets through";
-        let asking = [
+        let cut_response = Response { truncated: true, ..whole("{\"item\":\"book\"") };
+        let expected_reason =
+            "the body is longer than the 14 bytes that the target's `max_body` lets through";
+        let expectations = [
             json!({ "expect": { "contains": "pen" } }),
             json!({ "expect": { "json": { "item": "book" } } }),
             json!({ "capture": { "item": "item" } }),
         ];
-        for rest in asking {
-            let (outcome, reason, _) = judge(&rest, cut.clone());
-            assert_eq!((outcome, reason.as_str()), (Outcome::Fail, said), "{rest}");
+        for rest in expectations {
+            let (outcome, reason, _) = judge(&rest, cut_response.clone());
+            assert_eq!((outcome, reason.as_str()), (Outcome::Fail, expected_reason), "{rest}");
         }
         assert_eq!(
-            judge(&json!({ "expect": { "contains": "book" } }), cut.clone()).0,
+            judge(&json!({ "expect": { "contains": "book" } }), cut_response.clone()).0,
             Outcome::Pass
         );
         assert_eq!(
-            judge(&json!({}), cut).0,
+            judge(&json!({}), cut_response).0,
             Outcome::Pass,
             "who asks nothing of the body does not mind"
         );
@@ -285,7 +289,7 @@ mod tests {
     #[test]
     fn a_good_answer_passes_and_its_values_are_kept() {
         let rest = json!({ "expect": { "status": 201, "contains": "book", "json": { "item": "book" } }, "capture": { "id": "id" } });
-        let (outcome, reason, values) = judged(&rest, 201, "{\"id\":7,\"item\":\"book\"}");
+        let (outcome, reason, values) = judge_response(&rest, 201, "{\"id\":7,\"item\":\"book\"}");
         assert_eq!((outcome, reason.as_str()), (Outcome::Pass, "201"));
         assert_eq!(values.fill("/orders/${id}"), Ok("/orders/7".to_owned()));
     }
@@ -293,7 +297,7 @@ mod tests {
     #[test]
     fn a_bad_answer_fails_with_every_reason() {
         let rest = json!({ "expect": { "contains": "book", "json": { "item": "book" } }, "capture": { "id": "id" } });
-        let (outcome, reason, _) = judged(&rest, 500, "{\"item\":\"pen\"}");
+        let (outcome, reason, _) = judge_response(&rest, 500, "{\"item\":\"pen\"}");
         assert_eq!(outcome, Outcome::Fail);
         assert_eq!(
             reason,
@@ -306,22 +310,23 @@ mod tests {
     #[test]
     fn what_a_bad_answer_says_is_kept_too_so_that_the_cleanup_can_remove_it() {
         let rest = json!({ "expect": { "status": 200 }, "capture": { "id": "id" } });
-        let (outcome, _, values) = judged(&rest, 201, "{\"id\":7}");
+        let (outcome, _, values) = judge_response(&rest, 201, "{\"id\":7}");
         assert_eq!(outcome, Outcome::Fail);
         assert_eq!(values.fill("${id}"), Ok("7".to_owned()));
     }
 
     #[test]
     fn an_answer_that_is_not_json_fails_only_who_asks_for_json() {
-        assert_eq!(judged(&json!({}), 200, "<p>").0, Outcome::Pass);
-        let (outcome, reason, _) = judged(&json!({ "capture": { "id": "id" } }), 200, "<p>");
+        assert_eq!(judge_response(&json!({}), 200, "<p>").0, Outcome::Pass);
+        let (outcome, reason, _) =
+            judge_response(&json!({ "capture": { "id": "id" } }), 200, "<p>");
         assert_eq!(outcome, Outcome::Fail);
         assert!(reason.starts_with("the body is not the expected JSON"), "{reason}");
     }
 
     #[test]
     fn a_text_that_names_a_secret_is_found_wherever_it_is() {
-        let found = |rest: Json| case(&rest).secret_text().map(str::to_owned);
+        let found = |rest: Json| case(&rest).find_secret_reference().map(str::to_owned);
         assert_eq!(
             found(json!({ "body": { "user": "x", "with": [{ "password": "secret:login" }] } })),
             Some("secret:login".to_owned())
@@ -335,12 +340,12 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_missed_wherever_it_is_used() {
-        let missing = |rest: Json| case(&rest).missing(&Values::default());
-        assert_eq!(missing(json!({})), None);
-        assert_eq!(missing(json!({ "path": "/orders/${a}" })), Some("a".to_owned()));
-        assert_eq!(missing(json!({ "headers": { "etag": "${b}" } })), Some("b".to_owned()));
-        assert_eq!(missing(json!({ "body": { "ids": ["${c}"] } })), Some("c".to_owned()));
+    fn a_missing_value_is_found_wherever_it_is_used() {
+        let missing_value = |rest: Json| case(&rest).missing_value(&Values::default());
+        assert_eq!(missing_value(json!({})), None);
+        assert_eq!(missing_value(json!({ "path": "/orders/${a}" })), Some("a".to_owned()));
+        assert_eq!(missing_value(json!({ "headers": { "etag": "${b}" } })), Some("b".to_owned()));
+        assert_eq!(missing_value(json!({ "body": { "ids": ["${c}"] } })), Some("c".to_owned()));
     }
 
     #[test]

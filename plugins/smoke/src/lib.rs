@@ -7,7 +7,7 @@ use case::Case;
 use runbook_sdk::prelude::*;
 use values::Values;
 
-/// The scenario that is tried.
+/// The scenario.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Input {
@@ -28,7 +28,7 @@ fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
         ));
     }
     for case in input.cases.iter().chain(&input.cleanup) {
-        if let Some(text) = case.secret_text() {
+        if let Some(text) = case.find_secret_reference() {
             let message = format!(
                 "case `{}` would send the text `{text}` as it stands: a request never names a \
                  secret. For a header, bind the secret to the slot `token` and say `auth = true`; \
@@ -44,8 +44,8 @@ fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
     let mut verdicts: Vec<_> = input.cases.iter().map(|case| case.run(&mut values)).collect();
     for case in &input.cleanup {
         let mut verdict = case.run(&mut values);
-        // By this word the engine knows what shows that nothing is left. What was never captured
-        // may have been made all the same.
+        // The prefix tells the engine which cases prove that nothing is left behind. A cleanup case
+        // whose value was never captured proves nothing: the object may exist.
         verdict.name = format!("cleanup: {}", verdict.name);
         verdicts.push(verdict);
     }

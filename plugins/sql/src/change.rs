@@ -1,7 +1,7 @@
 //! `sql:execute` and `sql:transaction`
 
 use crate::parameter;
-use runbook_sdk::assertion::counted;
+use runbook_sdk::assertion::pluralize;
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Database, Value};
 
@@ -40,7 +40,7 @@ impl Step for Execute {
     ) -> Result<Completion<ExecuteOutput>> {
         let parameters = input.parameters.iter().map(parameter).collect::<Result<Vec<_>>>()?;
         let rows = Database::slot(slot!("db")).execute(&input.statement, &parameters)?;
-        Ok(Completion::changed(counted(rows, "row"), ExecuteOutput { rows }))
+        Ok(Completion::changed(pluralize(rows, "row"), ExecuteOutput { rows }))
     }
 }
 
@@ -75,7 +75,7 @@ impl Step for Transaction {
             .map(|statement| statement_effect("sql.transaction", "database", statement))
             .collect();
         Ok(Proposal {
-            summary: format!("{}, all or none", counted(effects.len() as u64, "statement")),
+            summary: format!("{}, all or none", pluralize(effects.len() as u64, "statement")),
             effects,
             before: Json::Null,
         })
@@ -86,13 +86,13 @@ impl Step for Transaction {
         input: &TransactionInput,
         _proposal: &Proposal,
     ) -> Result<Completion<TransactionOutput>> {
-        let none: &[Value] = &[];
+        let no_parameters: &[Value] = &[];
         let statements: Vec<_> =
-            input.statements.iter().map(|statement| (statement.as_str(), none)).collect();
+            input.statements.iter().map(|statement| (statement.as_str(), no_parameters)).collect();
         let rows = Database::slot(slot!("db")).transaction(&statements)?;
         let total: u64 = rows.iter().sum();
         Ok(Completion::changed(
-            format!("{}, {}", counted(rows.len() as u64, "statement"), counted(total, "row")),
+            format!("{}, {}", pluralize(rows.len() as u64, "statement"), pluralize(total, "row")),
             TransactionOutput { rows },
         ))
     }

@@ -1,7 +1,7 @@
 //! `sql:query`
 
 use crate::parameter;
-use runbook_sdk::assertion::counted;
+use runbook_sdk::assertion::pluralize;
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Database, Rows, to_json};
 use std::collections::BTreeMap;
@@ -51,9 +51,9 @@ pub(crate) fn query(_job: &Job, input: Input) -> Result<Report<Output>> {
     let summary = match assertions.failures() {
         [] if output.rows.len() == 1 => describe(&output.rows[0]),
         [] if output.truncated => {
-            format!("{} or more, the target's limit cut them", counted(output.row_count, "row"))
+            format!("{} or more, the target's limit cut them", pluralize(output.row_count, "row"))
         }
-        [] => counted(output.row_count, "row"),
+        [] => pluralize(output.row_count, "row"),
         failures => failures.join("; "),
     };
     Ok(Report::pass_if(assertions.all_hold(), summary, output))
@@ -81,13 +81,14 @@ fn assertions(
         });
         assertions.equals("the number of rows", &count, &expected);
     }
-    if let Some(least) = input.min_rows {
-        assertions
-            .holds(count >= least, || format!("there are {count} rows, expected at least {least}"));
+    if let Some(minimum) = input.min_rows {
+        assertions.holds(count >= minimum, || {
+            format!("there are {count} rows, expected at least {minimum}")
+        });
     }
-    if let Some(most) = input.max_rows {
-        assertions.holds(count <= most && !truncated, || {
-            format!("there are {count} rows or more, expected at most {most}")
+    if let Some(maximum) = input.max_rows {
+        assertions.holds(count <= maximum && !truncated, || {
+            format!("there are {count} rows or more, expected at most {maximum}")
         });
     }
     if !input.first_row.is_empty() {
@@ -118,7 +119,7 @@ fn compare(
 ) {
     for (column, expected) in expected {
         match row.get(column) {
-            Some(found) => assertions.holds(same(found, expected), || {
+            Some(found) => assertions.holds(equal_or_same_number(found, expected), || {
                 format!("`{column}` of {which} is {found}, expected {expected}")
             }),
             None => assertions.holds(false, || format!("{which} has no column `{column}`")),
@@ -127,7 +128,7 @@ fn compare(
 }
 
 /// Equal, or a number that one side has as text: decimals arrive as text so that no digit is lost.
-fn same(found: &Json, expected: &Json) -> bool {
+fn equal_or_same_number(found: &Json, expected: &Json) -> bool {
     let number = |value: &Json| {
         value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse::<f64>().ok()))
     };

@@ -24,7 +24,8 @@ pub(crate) struct Output {
 
 pub(crate) struct Backup;
 
-fn before(file: &str) -> Result<Json> {
+/// The state that the host compares: whether the file exists.
+fn file_state(file: &str) -> Result<Json> {
     match directory().stat(file) {
         Ok(_) => Ok(json!({ "exists": true })),
         Err(fault) if fault.class == FaultClass::NotFound => Ok(json!({ "exists": false })),
@@ -37,7 +38,7 @@ impl Step for Backup {
     type Output = Output;
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
-        let before = before(&input.file)?;
+        let before = file_state(&input.file)?;
         if before["exists"] == json!(true) {
             return Err(Fault::conflict(
                 "sqlite.file-exists",
@@ -66,7 +67,7 @@ impl Step for Backup {
     }
 
     fn observe(_job: &Job, input: &Input) -> Result<Json> {
-        before(&input.file)
+        file_state(&input.file)
     }
 
     fn undo(_job: &Job, input: &Input, before: &Json) -> Result<Completion<Json>> {

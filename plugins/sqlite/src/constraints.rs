@@ -1,28 +1,28 @@
 //! The CHECK constraints of a table, from the statement that made it.
 //!
-//! SQLite's own `integrity_check` leaves them out where the file is open for reading only, and a
-//! probe never opens it otherwise.
+//! SQLite's own `integrity_check` skips them if the file is open for reading only, and a probe
+//! always opens it so.
 
 /// The expressions of all CHECK constraints in a `create table` statement, as they are written
 /// there.
-pub(crate) fn checks(create_table: &str) -> Vec<String> {
-    let pieces = pieces(create_table);
+pub(crate) fn check_expressions(create_table: &str) -> Vec<String> {
+    let tokens = tokens(create_table);
     let mut found = Vec::new();
     let mut index = 0;
-    while index < pieces.len() {
-        let is_check =
-            pieces[index].kind == Kind::Word && pieces[index].text.eq_ignore_ascii_case("check");
-        let opens = pieces[index + 1..]
+    while index < tokens.len() {
+        let is_check = tokens[index].kind == TokenKind::Word
+            && tokens[index].text.eq_ignore_ascii_case("check");
+        let opening = tokens[index + 1..]
             .iter()
-            .position(|piece| piece.kind != Kind::Space)
+            .position(|token| token.kind != TokenKind::Space)
             .map(|next| index + 1 + next);
-        match opens.filter(|open| is_check && pieces[*open].text == "(") {
+        match opening.filter(|open| is_check && tokens[*open].text == "(") {
             Some(open) => {
-                let end = closing(&pieces, open);
+                let end = closing_parenthesis(&tokens, open);
                 found.push(
-                    pieces[open + 1..end]
+                    tokens[open + 1..end]
                         .iter()
-                        .map(|piece| piece.text)
+                        .map(|token| token.text)
                         .collect::<String>()
                         .trim()
                         .to_owned(),
@@ -35,22 +35,23 @@ pub(crate) fn checks(create_table: &str) -> Vec<String> {
     found
 }
 
-/// The place of the parenthesis that closes the one at `open`, or the end.
-fn closing(pieces: &[Piece<'_>], open: usize) -> usize {
+/// The index of the parenthesis that closes the one at `open`, or the number of tokens if it is
+/// missing.
+fn closing_parenthesis(tokens: &[Token<'_>], open: usize) -> usize {
     let mut depth = 0_usize;
-    for (index, piece) in pieces.iter().enumerate().skip(open) {
-        match piece.text {
+    for (index, token) in tokens.iter().enumerate().skip(open) {
+        match token.text {
             "(" => depth += 1,
             ")" if depth == 1 => return index,
             ")" => depth -= 1,
             _ => {}
         }
     }
-    pieces.len()
+    tokens.len()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TokenKind {
     Word,
     Quoted,
     /// A comment counts as space.
@@ -59,45 +60,46 @@ enum Kind {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Piece<'a> {
-    kind: Kind,
+struct Token<'a> {
+    kind: TokenKind,
     text: &'a str,
 }
 
-fn pieces(statement: &str) -> Vec<Piece<'_>> {
+/// The tokens of an SQL statement. Together they are its whole text.
+fn tokens(statement: &str) -> Vec<Token<'_>> {
     let mut rest = statement;
     let mut found = Vec::new();
     while let Some(first) = rest.chars().next() {
         let (kind, length) = match first {
-            '\'' | '"' | '`' => (Kind::Quoted, quoted(rest, first)),
-            '[' => (Kind::Quoted, rest.find(']').map_or(rest.len(), |at| at + 1)),
+            '\'' | '"' | '`' => (TokenKind::Quoted, quoted_length(rest, first)),
+            '[' => (TokenKind::Quoted, rest.find(']').map_or(rest.len(), |at| at + 1)),
             '-' if rest.starts_with("--") => {
-                (Kind::Space, rest.find('\n').map_or(rest.len(), |at| at + 1))
+                (TokenKind::Space, rest.find('\n').map_or(rest.len(), |at| at + 1))
             }
             '/' if rest.starts_with("/*") => {
-                (Kind::Space, rest.find("*/").map_or(rest.len(), |at| at + 2))
+                (TokenKind::Space, rest.find("*/").map_or(rest.len(), |at| at + 2))
             }
-            c if c.is_whitespace() => (Kind::Space, run(rest, char::is_whitespace)),
-            c if is_of_word(c) => (Kind::Word, run(rest, is_of_word)),
-            c => (Kind::Other, c.len_utf8()),
+            c if c.is_whitespace() => (TokenKind::Space, prefix_length(rest, char::is_whitespace)),
+            c if is_word_character(c) => (TokenKind::Word, prefix_length(rest, is_word_character)),
+            c => (TokenKind::Other, c.len_utf8()),
         };
         let (text, after) = rest.split_at(length);
-        found.push(Piece { kind, text });
+        found.push(Token { kind, text });
         rest = after;
     }
     found
 }
 
-fn is_of_word(c: char) -> bool {
+fn is_word_character(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
-fn run(text: &str, belongs: impl Fn(char) -> bool) -> usize {
+fn prefix_length(text: &str, belongs: impl Fn(char) -> bool) -> usize {
     text.find(|c| !belongs(c)).unwrap_or(text.len())
 }
 
-/// The length of a quoted text; a quote that stands twice is part of it.
-fn quoted(text: &str, quote: char) -> usize {
+/// The length of a quoted text, with its quotes. A doubled quote is part of the text.
+fn quoted_length(text: &str, quote: char) -> usize {
     let mut at = 1;
     while let Some(next) = text[at..].find(quote) {
         at += next + 1;
@@ -111,7 +113,7 @@ fn quoted(text: &str, quote: char) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::checks;
+    use super::check_expressions;
 
     #[test]
     fn every_check_of_a_statement_is_found_as_it_is_written() {
@@ -138,7 +140,7 @@ mod tests {
             ("create table t (a '", &[]),
         ];
         for (statement, expected) in cases {
-            assert_eq!(checks(statement), *expected, "{statement}");
+            assert_eq!(check_expressions(statement), *expected, "{statement}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The bundled plugin `sqlite`: checks, backs up, restores and tidies a SQLite database.
+//! The bundled plugin `sqlite`: checks, backs up, restores and vacuums a SQLite database.
 
 mod backup;
 mod constraints;

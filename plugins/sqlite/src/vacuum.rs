@@ -8,7 +8,7 @@ use runbook_sdk::prelude::*;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {}
 
-/// How much smaller the database has become.
+/// The size of the file before and after.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Bytes of the file before.
@@ -30,7 +30,7 @@ impl Step for Vacuum {
     type Output = Output;
 
     fn plan(_job: &Job, _input: &Input) -> Result<Proposal> {
-        let summary = format!("rewrite the file of {} without its empty pages", shown(size()?));
+        let summary = format!("rewrite the file of {} without its empty pages", to_size(size()?));
         Ok(Proposal::one(effect("sql.execute", "database", summary), Json::Null))
     }
 
@@ -39,13 +39,13 @@ impl Step for Vacuum {
         database().execute("vacuum", &[])?;
         let after_bytes = size()?;
         Ok(Completion::changed(
-            format!("{} before, {} after", shown(before_bytes), shown(after_bytes)),
+            format!("{} before, {} after", to_size(before_bytes), to_size(after_bytes)),
             Output { before_bytes, after_bytes },
         ))
     }
 }
 
-/// SQLite counts in signed numbers.
-fn shown(bytes: i64) -> Size {
+/// A number of bytes, which SQLite returns as a signed number.
+fn to_size(bytes: i64) -> Size {
     Size(u64::try_from(bytes).unwrap_or(0))
 }

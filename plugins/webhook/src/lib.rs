@@ -76,7 +76,7 @@ fn judge(input: &Input, status: u16, body: &str) -> Result<Completion<Output>> {
         .expect_status
         .map_or_else(|| "200 to 299".to_owned(), |expected| expected.to_string());
     let message = format!("the webhook answered {status}, expected {wanted}: {}", start_of(body));
-    // 429 and 5xx may be gone in a moment; the others will not.
+    // 429 and 5xx are temporary; other statuses are not.
     Err(if status == 429 || status >= 500 {
         Fault::transient("webhook.busy", message)
     } else {

@@ -1,13 +1,13 @@
-//! Assertions that say what was seen: each that does not hold becomes one line, and all are looked
-//! at.
+//! Assertions that report what was found. All of them are checked, and each one that does not hold
+//! becomes one line.
 
 use serde_json::Value as Json;
 
-/// Collects the assertions that do not hold, each with what was seen instead.
+/// Collects the assertions that do not hold, each with what was found instead.
 #[derive(Debug, Clone, Default)]
 pub struct Assertions {
     failures: Vec<String>,
-    made: usize,
+    count: usize,
 }
 
 impl Assertions {
@@ -17,9 +17,9 @@ impl Assertions {
     }
 
     /// Asserts that `holds` is true. If not, the line that `failure` returns is kept: it says what
-    /// was seen instead.
+    /// was found instead.
     pub fn holds(&mut self, holds: bool, failure: impl FnOnce() -> String) -> &mut Self {
-        self.made += 1;
+        self.count += 1;
         if !holds {
             self.failures.push(failure());
         }
@@ -53,8 +53,8 @@ impl Assertions {
     }
 
     /// How many assertions were made.
-    pub fn made(&self) -> usize {
-        self.made
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The lines of the assertions that do not hold, in order.
@@ -69,7 +69,7 @@ impl Assertions {
 }
 
 /// A number with its noun, in the plural unless it is 1: `1 row`, `2 rows`.
-pub fn counted(count: u64, noun: &str) -> String {
+pub fn pluralize(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
@@ -106,7 +106,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn every_assertion_that_does_not_hold_says_what_was_seen() {
+    fn every_assertion_that_does_not_hold_reports_what_was_found() {
         let mut assertions = Assertions::new();
         let body = json!({ "orders": [{ "id": 1 }] });
         assertions.equals("status", &500, &200).contains("body", "oh no", "ok").json_equals(
@@ -115,7 +115,7 @@ mod tests {
             &json!(1),
         );
         assertions.json_equals(&body, "orders[1].id", &json!(2));
-        assert_eq!(assertions.made(), 4);
+        assert_eq!(assertions.count(), 4);
         assert_eq!(
             assertions.failures(),
             [

@@ -1,5 +1,5 @@
-//! Time. The language's own clock does not work in the sandbox; in a native build, such as
-//! `cargo test`, this one is that of the machine.
+//! Time. The clock of the standard library does not work in the sandbox. In a native build, such as
+//! `cargo test`, this module uses the clock of the machine.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub fn monotonic() -> Duration {
     Duration::from_nanos(host::monotonic_ns())
 }
 
-/// The milliseconds since `start`, a moment that [`monotonic`] has told.
+/// The milliseconds since `start`, an earlier value of [`monotonic`].
 pub fn ms_since(start: Duration) -> u64 {
     u64::try_from(monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX)
 }
@@ -35,8 +35,9 @@ mod machine {
     use std::time::{Duration, Instant, SystemTime};
 
     pub(super) fn now_ms() -> u64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        let since_epoch =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn monotonic_ns() -> u64 {

@@ -96,14 +96,14 @@ impl Containers {
     ///
     /// # Errors
     /// `denied` if the slot is not granted `pull` or the target does not list the image, `invalid`
-    /// if the reference is none, `not-found` if no registry has it, `transient` if the Docker
-    /// engine cannot be reached.
+    /// if `image` is no image reference, `not-found` if no registry has it, `transient` if the
+    /// Docker engine cannot be reached.
     #[track_caller]
     pub fn pull(&self, image: &str) -> Result<String> {
         host!("docker/lifecycle.pull", lifecycle::pull(self.slot.name(), image))
     }
 
-    /// Gives the image `image` the further name `target`.
+    /// Gives the image `image` the additional name `target`.
     ///
     /// # Errors
     /// As [`pull`](Self::pull), with the verb `tag`; the target must list both names.
@@ -116,8 +116,8 @@ impl Containers {
     /// memory and number of processes it gets.
     ///
     /// # Errors
-    /// `denied` if the slot is not granted `create`, or if the target lets the name, the image, a
-    /// word of the command or a variable not through; `conflict` if the name is taken.
+    /// `denied` if the slot is not granted `create`, or if the target does not allow the name, the
+    /// image, a word of the command or a variable; `conflict` if the name is taken.
     #[track_caller]
     pub fn create(&self, spec: &ContainerSpec) -> Result<String> {
         host!("docker/lifecycle.create", lifecycle::create(self.slot.name(), spec))

@@ -44,11 +44,11 @@ pub fn parse(text: &str) -> Option<Duration> {
         let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, next) = after.split_at(end);
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim())?;
-        let whole = match number.parse::<u64>() {
-            Ok(whole) => whole.checked_mul(*factor)?,
+        let part_ms = match number.parse::<u64>() {
+            Ok(part_ms) => part_ms.checked_mul(*factor)?,
             Err(_) => fraction(number, *factor)?,
         };
-        total_ms = total_ms.checked_add(whole)?;
+        total_ms = total_ms.checked_add(part_ms)?;
         rest = next;
     }
     Some(Duration::from_millis(total_ms))
@@ -106,8 +106,8 @@ mod tests {
         assert_eq!(parse("5m"), Some(Duration::from_mins(5)));
         assert_eq!(parse("1h30m"), Some(Duration::from_mins(90)));
         assert_eq!(parse("1.5s"), Some(Duration::from_millis(1_500)));
-        for wrong in ["", "5", "m", "5x", "-1s"] {
-            assert_eq!(parse(wrong), None, "{wrong:?}");
+        for text in ["", "5", "m", "5x", "-1s"] {
+            assert_eq!(parse(text), None, "{text:?}");
         }
     }
 }

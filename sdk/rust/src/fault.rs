@@ -1,4 +1,4 @@
-//! How an operation says that it did not work.
+//! Faults: how an operation reports that it did not work.
 
 pub use crate::bindings::runbook::base::types::{Fault, FaultClass};
 
@@ -18,11 +18,11 @@ macro_rules! constructors {
 
 constructors! {
     invalid Invalid "The input, or what was found, makes no sense. Running it again will not help.";
-    not_found NotFound "What the operation needs does not exist.";
-    conflict Conflict "It exists in a state that forbids the operation.";
+    not_found NotFound "Something that the operation needs does not exist.";
+    conflict Conflict "The object exists in a state that forbids the operation.";
     transient Transient "The other side is away or overloaded; the same call may work in a moment.";
     timeout Timeout "No answer in time. A write may or may not have happened.";
     limit Limit "A limit was reached.";
-    assertion Assertion "What was asked was answered, and the answer is not what was expected.";
+    assertion Assertion "An answer came, and it is not the expected one.";
     unknown Unknown "It is unknown whether the effect happened. A person decides.";
 }

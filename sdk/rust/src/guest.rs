@@ -17,12 +17,12 @@ pub use plugin::probe::Guest as Probe;
 pub use plugin::smoke_test::Guest as SmokeTest;
 pub use plugin::step::Guest as StepExport;
 
-/// The JSON text that `describe` answers.
+/// The JSON text that `describe` returns.
 pub fn describe(operations: Vec<Json>) -> String {
     json!({ "operations": operations }).to_string()
 }
 
-/// The entry of a probe in what `describe` answers.
+/// The entry of a probe in the list that `describe` returns.
 pub fn describe_probe<I: JsonSchema, O: JsonSchema>(
     name: &str,
     _check: fn(&Job, I) -> Result<Report<O>>,
@@ -30,7 +30,7 @@ pub fn describe_probe<I: JsonSchema, O: JsonSchema>(
     entry(name, "probe", schema::<I>(), schema::<O>())
 }
 
-/// The entry of a smoke test in what `describe` answers.
+/// The entry of a smoke test in the list that `describe` returns.
 pub fn describe_smoke_test<I: JsonSchema>(
     name: &str,
     _run: fn(&Job, I) -> Result<Vec<Verdict>>,
@@ -38,7 +38,7 @@ pub fn describe_smoke_test<I: JsonSchema>(
     entry(name, "smoke-test", schema::<I>(), json!(true))
 }
 
-/// The entry of a step in what `describe` answers.
+/// The entry of a step in the list that `describe` returns.
 pub fn describe_step<S: Step>(name: &str) -> Json {
     entry(name, "step", schema::<S::Input>(), schema::<S::Output>())
 }
@@ -59,12 +59,12 @@ pub fn check<I: DeserializeOwned, O: Serialize>(
     check: fn(&Job, I) -> Result<Report<O>>,
     job: RawJob,
 ) -> Result<RawReport> {
-    let (job, input) = accept(job)?;
+    let (job, input) = parse_job(job)?;
     let report = check(&job, input)?;
     Ok(RawReport {
         outcome: report.outcome,
         summary: report.summary,
-        output: text(&report.output)?,
+        output: to_json_text(&report.output)?,
         measurements: report.measurements,
     })
 }
@@ -77,7 +77,7 @@ pub fn run<I: DeserializeOwned>(
     run: fn(&Job, I) -> Result<Vec<Verdict>>,
     job: RawJob,
 ) -> Result<Vec<RawVerdict>> {
-    let (job, input) = accept(job)?;
+    let (job, input) = parse_job(job)?;
     run(&job, input)
 }
 
@@ -86,12 +86,12 @@ pub fn run<I: DeserializeOwned>(
 /// # Errors
 /// `invalid` if the input does not fit its type, otherwise the fault of the step.
 pub fn plan<S: Step>(job: RawJob) -> Result<RawProposal> {
-    let (job, input) = accept(job)?;
+    let (job, input) = parse_job(job)?;
     let proposal = S::plan(&job, &input)?;
     Ok(RawProposal {
         effects: proposal.effects,
         summary: proposal.summary,
-        before: text(&proposal.before)?,
+        before: to_json_text(&proposal.before)?,
     })
 }
 
@@ -101,11 +101,11 @@ pub fn plan<S: Step>(job: RawJob) -> Result<RawProposal> {
 /// `invalid` if the input, the proposal or the output does not fit its type, otherwise the fault of
 /// the step.
 pub fn apply<S: Step>(job: RawJob, proposal: RawProposal) -> Result<RawCompletion> {
-    let (job, input) = accept(job)?;
+    let (job, input) = parse_job(job)?;
     let proposal = Proposal {
         effects: proposal.effects,
         summary: proposal.summary,
-        before: json_of(&proposal.before)?,
+        before: parse_json(&proposal.before)?,
     };
     complete(S::apply(&job, &input, &proposal)?)
 }
@@ -115,8 +115,8 @@ pub fn apply<S: Step>(job: RawJob, proposal: RawProposal) -> Result<RawCompletio
 /// # Errors
 /// `invalid` if the input does not fit its type, otherwise the fault of the step.
 pub fn observe<S: Step>(job: RawJob) -> Result<String> {
-    let (job, input) = accept(job)?;
-    text(&S::observe(&job, &input)?)
+    let (job, input) = parse_job(job)?;
+    to_json_text(&S::observe(&job, &input)?)
 }
 
 /// Calls `undo` of a step.
@@ -125,8 +125,8 @@ pub fn observe<S: Step>(job: RawJob) -> Result<String> {
 /// `invalid` if the input, `before` or the output does not fit its type, otherwise the fault of the
 /// step.
 pub fn undo<S: Step>(job: RawJob, before: &str) -> Result<RawCompletion> {
-    let (job, input) = accept(job)?;
-    complete(S::undo(&job, &input, &json_of(before)?)?)
+    let (job, input) = parse_job(job)?;
+    complete(S::undo(&job, &input, &parse_json(before)?)?)
 }
 
 /// The fault for a call of an operation that this plugin does not have.
@@ -137,16 +137,17 @@ pub fn unknown_operation(name: &str) -> Fault {
     )
 }
 
-fn complete<O: Serialize>(done: Completion<O>) -> Result<RawCompletion> {
+/// The completion of a step in the form of the contract.
+fn complete<O: Serialize>(completion: Completion<O>) -> Result<RawCompletion> {
     Ok(RawCompletion {
-        summary: done.summary,
-        output: text(&done.output)?,
-        changed: done.changed,
-        measurements: done.measurements,
+        summary: completion.summary,
+        output: to_json_text(&completion.output)?,
+        changed: completion.changed,
+        measurements: completion.measurements,
     })
 }
 
-fn accept<I: DeserializeOwned>(job: RawJob) -> Result<(Job, I)> {
+fn parse_job<I: DeserializeOwned>(job: RawJob) -> Result<(Job, I)> {
     crate::log::catch_panics();
     let RawJob { run_id, step, attempt, input, deadline_ms, dry_run, unanswered_ms } = job;
     let input = serde_json::from_str(&input).map_err(|error| {
@@ -156,13 +157,13 @@ fn accept<I: DeserializeOwned>(job: RawJob) -> Result<(Job, I)> {
     Ok((Job { run_id, step, attempt, deadline_ms, dry_run, unanswered }, input))
 }
 
-fn json_of(text: &str) -> Result<Json> {
+fn parse_json(text: &str) -> Result<Json> {
     serde_json::from_str(text).map_err(|error| {
         Fault::invalid("plugin.before", format!("what was kept is not JSON: {error}"))
     })
 }
 
-fn text(value: &impl Serialize) -> Result<String> {
+fn to_json_text(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| {
         Fault::invalid("plugin.output", format!("the output cannot be written as JSON: {error}"))
     })

@@ -22,7 +22,7 @@ impl Endpoint {
         Self { slot, headers: Vec::new(), body_secrets: Vec::new() }
     }
 
-    /// Sends this header with every request. The target must allow it, but for the usual ones such
+    /// Sends this header with every request. The target must allow it, except for usual ones such
     /// as `content-type`.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -43,8 +43,8 @@ impl Endpoint {
     }
 
     /// Puts the secret of a secrets slot into the JSON of each body that is sent, unseen by the
-    /// plugin. `pointer` is a JSON pointer, such as `/user/password`; what it stands in must be
-    /// there. The secret's target must allow the position.
+    /// plugin. `pointer` is a JSON pointer, such as `/user/password`; the parent of the member must
+    /// exist. The secret's target must allow the position.
     #[must_use]
     pub fn secret_json(self, pointer: &str, secret: Slot) -> Self {
         self.secret_in_body(types::BodyPlace::Json(pointer.to_owned()), secret)
@@ -68,12 +68,12 @@ impl Endpoint {
     /// # Errors
     /// `denied` if the grant does not allow the verb, the path, a header or the address; `invalid`
     /// if the path or a header is malformed; `transient` if nothing answers; `timeout` if the
-    /// answer takes too long; `assertion` if the server's certificate is not good, or its answer is
-    /// no HTTP or not encoded as it says. A status of 400 or more is no error.
+    /// answer takes too long; `assertion` if the server's certificate is not trusted, or its answer
+    /// is no HTTP or is encoded otherwise than it says. A status of 400 or more is no error.
     #[track_caller]
     pub fn get(&self, path: &str) -> Result<Response> {
         host!("http/reader.get", reader::get(self.slot.name(), path, &self.headers))
-            .map(|raw| Response::of(path, raw))
+            .map(|raw| Response::from_raw(path, raw))
     }
 
     /// Reads the headers of a path with HEAD.
@@ -83,21 +83,21 @@ impl Endpoint {
     #[track_caller]
     pub fn head(&self, path: &str) -> Result<Response> {
         host!("http/reader.head", reader::head(self.slot.name(), path, &self.headers))
-            .map(|raw| Response::of(path, raw))
+            .map(|raw| Response::from_raw(path, raw))
     }
 
     /// Sends a body to a path with POST.
     ///
     /// # Errors
-    /// As [`get`](Self::get), and `denied` if a secret may not go where the body has it. `unknown`
-    /// if the connection broke after the request was sent.
+    /// As [`get`](Self::get), and `denied` if the secret's target does not allow its position.
+    /// `unknown` if the connection broke after the request was sent.
     #[track_caller]
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Response> {
         host!(
             "http/writer.post",
             writer::post(self.slot.name(), path, &self.headers, body, &self.body_secrets)
         )
-        .map(|raw| Response::of(path, raw))
+        .map(|raw| Response::from_raw(path, raw))
     }
 
     /// Sends a body to a path with PUT.
@@ -110,7 +110,7 @@ impl Endpoint {
             "http/writer.put",
             writer::put(self.slot.name(), path, &self.headers, body, &self.body_secrets)
         )
-        .map(|raw| Response::of(path, raw))
+        .map(|raw| Response::from_raw(path, raw))
     }
 
     /// Sends a body to a path with PATCH.
@@ -123,7 +123,7 @@ impl Endpoint {
             "http/writer.patch",
             writer::patch(self.slot.name(), path, &self.headers, body, &self.body_secrets)
         )
-        .map(|raw| Response::of(path, raw))
+        .map(|raw| Response::from_raw(path, raw))
     }
 
     /// Deletes what is at a path, with DELETE.
@@ -133,7 +133,7 @@ impl Endpoint {
     #[track_caller]
     pub fn delete(&self, path: &str) -> Result<Response> {
         host!("http/writer.delete", writer::delete(self.slot.name(), path, &self.headers))
-            .map(|raw| Response::of(path, raw))
+            .map(|raw| Response::from_raw(path, raw))
     }
 }
 
@@ -153,12 +153,12 @@ pub struct Response {
     pub truncated: bool,
     /// The address of the server that answered, as `ip:port`.
     pub peer: String,
-    /// How long each part of the exchange took, in microseconds; 0 if the part did not happen.
+    /// How long each part of the exchange took, in microseconds; 0 for a part that did not happen.
     pub timing: Timing,
 }
 
 impl Response {
-    fn of(path: &str, raw: types::Response) -> Self {
+    fn from_raw(path: &str, raw: types::Response) -> Self {
         let types::Response { status, headers, body, truncated, peer, timing } = raw;
         Self { path: path.to_owned(), status, headers, body, truncated, peer, timing }
     }
@@ -216,7 +216,7 @@ impl Response {
         self.json_of_any_status()
     }
 
-    /// The body of any response as JSON, that of an error page too.
+    /// The body of any response as JSON, also that of an error page.
     ///
     /// # Errors
     /// `assertion` if the body is not the JSON of a `T`, `limit` if it was cut.
@@ -287,8 +287,8 @@ mod tests {
         }
         assert_eq!(response(299, b"[1]").json::<Vec<u8>>().expect("it is a list"), [1]);
         assert_eq!(response(200, b"a\xff").text(), "a\u{fffd}");
-        let cut = Response { truncated: true, ..response(200, b"[1,2]") };
-        let fault = cut.json::<Vec<u8>>().expect_err("there was more");
+        let cut_response = Response { truncated: true, ..response(200, b"[1,2]") };
+        let fault = cut_response.json::<Vec<u8>>().expect_err("there was more");
         assert_eq!(
             (fault.class, fault.code.as_str()),
             (crate::FaultClass::Limit, "http.truncated")

@@ -37,6 +37,7 @@ mod arena;
 pub mod assertion;
 #[doc(hidden)]
 pub mod bindings;
+pub mod bounded_list;
 pub mod clock;
 pub mod docker;
 pub mod duration;
@@ -45,7 +46,6 @@ pub mod files;
 #[doc(hidden)]
 pub mod guest;
 pub mod http;
-pub mod kept;
 pub mod log;
 mod native;
 pub mod net;
@@ -64,8 +64,8 @@ pub use operation::{
 /// Everything that a small plugin needs.
 pub mod prelude {
     pub use crate::assertion::Assertions;
+    pub use crate::bounded_list::BoundedList;
     pub use crate::duration::Span;
-    pub use crate::kept::Kept;
     pub use crate::operation::{
         Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict,
         arguments_effect, effect, measurement, statement_effect,
@@ -98,7 +98,7 @@ macro_rules! plugin {
     (
         $(probes: { $($probe:literal => $check:path),* $(,)? } $(,)?)?
         $(smoke_tests: { $($smoke:literal => $run:path),* $(,)? } $(,)?)?
-        $(steps: { $($step:literal => $act:ty),* $(,)? } $(,)?)?
+        $(steps: { $($step:literal => $step_type:ty),* $(,)? } $(,)?)?
     ) => {
         #[doc(hidden)]
         #[derive(Debug)]
@@ -112,7 +112,7 @@ macro_rules! plugin {
                     guest::describe(vec![
                         $($(guest::describe_probe($probe, $check),)*)?
                         $($(guest::describe_smoke_test($smoke, $run),)*)?
-                        $($(guest::describe_step::<$act>($step),)*)?
+                        $($(guest::describe_step::<$step_type>($step),)*)?
                     ])
                 }
             }
@@ -138,28 +138,28 @@ macro_rules! plugin {
             impl guest::StepExport for RunbookPlugin {
                 fn plan(operation: String, job: guest::RawJob) -> Result<guest::RawProposal, $crate::Fault> {
                     match operation.as_str() {
-                        $($($step => guest::plan::<$act>(job),)*)?
+                        $($($step => guest::plan::<$step_type>(job),)*)?
                         _ => Err(guest::unknown_operation(&operation)),
                     }
                 }
 
                 fn apply(operation: String, job: guest::RawJob, proposal: guest::RawProposal) -> Result<guest::RawCompletion, $crate::Fault> {
                     match operation.as_str() {
-                        $($($step => guest::apply::<$act>(job, proposal),)*)?
+                        $($($step => guest::apply::<$step_type>(job, proposal),)*)?
                         _ => Err(guest::unknown_operation(&operation)),
                     }
                 }
 
                 fn observe(operation: String, job: guest::RawJob) -> Result<String, $crate::Fault> {
                     match operation.as_str() {
-                        $($($step => guest::observe::<$act>(job),)*)?
+                        $($($step => guest::observe::<$step_type>(job),)*)?
                         _ => Err(guest::unknown_operation(&operation)),
                     }
                 }
 
                 fn undo(operation: String, job: guest::RawJob, before: String) -> Result<guest::RawCompletion, $crate::Fault> {
                     match operation.as_str() {
-                        $($($step => guest::undo::<$act>(job, &before),)*)?
+                        $($($step => guest::undo::<$step_type>(job, &before),)*)?
                         _ => Err(guest::unknown_operation(&operation)),
                     }
                 }

@@ -11,13 +11,13 @@ pub fn write(level: Level, message: &str) {
     log::write(level, message);
 }
 
-/// Adds a line. In a native build it goes to stderr: a test is not to fail because it logs.
+/// Adds a line. In a native build it goes to stderr, so a test does not fail because it logs.
 #[cfg(not(target_family = "wasm"))]
 pub fn write(level: Level, message: &str) {
     eprintln!("{level:?}: {message}");
 }
 
-/// Logs what a panic says: the host only sees that the plugin stopped.
+/// Logs the message of a panic, because the host only sees that the plugin stopped.
 #[cfg(target_family = "wasm")]
 pub(crate) fn catch_panics() {
     static HOOK: std::sync::Once = std::sync::Once::new();
@@ -28,7 +28,7 @@ pub(crate) fn catch_panics() {
     });
 }
 
-/// A native test has no host to tell, and says itself what panicked.
+/// Does nothing: a native test prints its panics itself.
 #[cfg(not(target_family = "wasm"))]
 pub(crate) fn catch_panics() {}
 

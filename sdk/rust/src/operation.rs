@@ -1,4 +1,4 @@
-//! What operations take and return.
+//! The types that operations take and return.
 
 use crate::fault::{Fault, Result};
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use crate::bindings::runbook::plugin::types::{Effect, Measurement, Outcome, Verdict};
 
-/// What a call knows about its run and its limits.
+/// The context of a call: its run, its step and its limits.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The id of the run, the same in all its calls.
@@ -20,11 +20,12 @@ pub struct Job {
     pub attempt: u32,
     /// When the host will stop the call, in milliseconds since 1970.
     pub deadline_ms: u64,
-    /// Whether effects are refused. A plugin need not look: the host refuses them itself.
+    /// Whether effects are denied. A plugin need not check this, because the host denies them.
     pub dry_run: bool,
-    /// For `observe` and `undo`: how long ago the last attempt began, if it got no answer. It may
-    /// still go on outside, so both must wait until it cannot any more before they answer. For
-    /// `plan`: the same for the step that is being undone, or for any step of the plugin.
+    /// For `observe` and `undo`: how long ago the last attempt began, if it got no answer. Its
+    /// effect may still be in progress, so both must wait until it cannot happen any more before
+    /// they answer. For `plan`: the same for the step that is being undone, or for any step of the
+    /// plugin.
     pub unanswered: Option<Duration>,
 }
 
@@ -42,22 +43,23 @@ pub struct Report<O> {
 }
 
 impl<O> Report<O> {
-    /// A report with the outcome `pass`: it is as it should be.
+    /// A report with the outcome `pass`: what was probed is as it should be.
     pub fn pass(summary: impl Into<String>, output: O) -> Self {
         Self::new(Outcome::Pass, summary, output)
     }
 
-    /// A report with the outcome `warn`: somebody should look.
+    /// A report with the outcome `warn`: a person should look.
     pub fn warn(summary: impl Into<String>, output: O) -> Self {
         Self::new(Outcome::Warn, summary, output)
     }
 
-    /// A report with the outcome `fail`: it is not as it should be.
+    /// A report with the outcome `fail`: what was probed is not as it should be.
     pub fn fail(summary: impl Into<String>, output: O) -> Self {
         Self::new(Outcome::Fail, summary, output)
     }
 
-    /// A report with the outcome `unknown`: it could not be determined. No data is never a pass.
+    /// A report with the outcome `unknown`: the state could not be determined. Missing data is
+    /// never a pass.
     pub fn unknown(summary: impl Into<String>, output: O) -> Self {
         Self::new(Outcome::Unknown, summary, output)
     }
@@ -73,9 +75,9 @@ impl<O> Report<O> {
     }
 
     /// The same report with another output.
-    pub fn map<P>(self, other: impl FnOnce(O) -> P) -> Report<P> {
+    pub fn map<P>(self, convert: impl FnOnce(O) -> P) -> Report<P> {
         let Self { outcome, summary, output, measurements } = self;
-        Report { outcome, summary, output: other(output), measurements }
+        Report { outcome, summary, output: convert(output), measurements }
     }
 
     /// Adds a number that was measured.
@@ -92,15 +94,15 @@ pub fn measurement(label: impl Into<String>, value: f64, unit: impl Into<String>
 }
 
 impl Measurement {
-    /// Sets the range outside of which a person should look. A range in Nagios syntax: `"100"` is 0
-    /// to 100, `"10:"` is 10 or more.
+    /// Sets the range outside of which the number is a warning. A range in Nagios syntax: `"100"`
+    /// is 0 to 100, `"10:"` is 10 or more.
     #[must_use]
     pub fn warn(mut self, range: impl ToString) -> Self {
         self.warn = Some(range.to_string());
         self
     }
 
-    /// Sets the range outside of which it is not as it should be. A range in Nagios syntax, as for
+    /// Sets the range outside of which the number is a failure. A range in Nagios syntax, as for
     /// [`warn`](Self::warn).
     #[must_use]
     pub fn crit(mut self, range: impl ToString) -> Self {
@@ -109,8 +111,8 @@ impl Measurement {
     }
 }
 
-/// One thing that a step would do: its verb (`docker.stop`), the object (`container orders-api`),
-/// and one line for the operator.
+/// One thing that a step would do: its verb (`docker.stop`), what it is done to, in words
+/// (`container orders-api`), and one line for the operator.
 pub fn effect(
     verb: impl Into<String>,
     target: impl Into<String>,
@@ -120,27 +122,27 @@ pub fn effect(
 }
 
 /// One statement that a step would run, shown word for word. If a person approves it, the host lets
-/// exactly this statement through, once for each time that it is shown. With [`effect`] instead,
-/// only the verb and the object are bound.
+/// exactly this statement through, once for each time that it is shown. The approval of an
+/// [`effect`] covers only the verb and what it is done to.
 pub fn statement_effect(
     verb: impl Into<String>,
     target: impl Into<String>,
     statement: &str,
 ) -> Effect {
-    let mut shown = String::from("`");
+    let mut quoted_statement = String::from("`");
     for c in statement.chars() {
         if c == '\\' || c.is_control() {
-            shown.extend(c.escape_default());
+            quoted_statement.extend(c.escape_default());
         } else {
-            shown.push(c);
+            quoted_statement.push(c);
         }
     }
-    shown.push('`');
-    effect(verb, target, shown)
+    quoted_statement.push('`');
+    effect(verb, target, quoted_statement)
 }
 
-/// One run of a program that a step would start, its arguments shown word for word. An approval
-/// binds it as with [`statement_effect`].
+/// One start of a program, its arguments shown word for word. If a person approves it, the host
+/// lets exactly these arguments through, as for [`statement_effect`].
 pub fn arguments_effect(
     verb: impl Into<String>,
     target: impl Into<String>,
@@ -156,19 +158,19 @@ pub struct Proposal {
     pub effects: Vec<Effect>,
     /// One line that tells the operator what would be done.
     pub summary: String,
-    /// What is there before. `undo` gets it, and it is compared with what is observed after a crash
-    /// or an undo. It must be something that changes when `apply` takes effect; [`Json::Null`] says
-    /// that nothing can be seen of it.
+    /// The state before the step. `undo` gets it, and the host compares it with the observed state
+    /// after a crash or an undo. It must change when `apply` takes effect; [`Json::Null`] says that
+    /// the effect cannot be observed.
     pub before: Json,
 }
 
 impl Proposal {
-    /// A proposal without effects: nothing would change, because it is so already.
+    /// A proposal without effects: nothing would change, because the state is as wanted already.
     pub fn nothing(summary: impl Into<String>, before: Json) -> Self {
         Self { effects: Vec::new(), summary: summary.into(), before }
     }
 
-    /// A proposal with one effect, whose summary is the proposal's too.
+    /// A proposal with one effect. Both have the same summary.
     pub fn one(effect: Effect, before: Json) -> Self {
         Self { summary: effect.summary.clone(), effects: vec![effect], before }
     }
@@ -199,11 +201,11 @@ impl<O> Completion<O> {
     }
 }
 
-/// An operation that acts.
+/// An operation that changes something.
 ///
-/// The host calls `plan` before each `apply`, and journals its answer first. In `plan` and
-/// `observe` only host functions that read answer. An operation that `plugin.toml` marks with
-/// `undo = true` implements `observe` and `undo`.
+/// The host calls `plan` before each `apply`, and journals its proposal first. In `plan` and
+/// `observe` the host denies every host function that changes something. An operation that
+/// `plugin.toml` marks with `undo = true` implements `observe` and `undo`.
 pub trait Step {
     /// The input, which the runbook writes under `with`.
     type Input: DeserializeOwned + JsonSchema;
@@ -213,34 +215,35 @@ pub trait Step {
     /// Says what `apply` would do now, without doing it.
     ///
     /// # Errors
-    /// A [`Fault`] if it cannot be told what `apply` would do, such as `not-found` for a thing that
-    /// is not there. `apply` is not called then.
+    /// A [`Fault`] if it is not known what `apply` would do, such as `not-found` for an object that
+    /// does not exist. Then `apply` is not called.
     fn plan(job: &Job, input: &Self::Input) -> Result<Proposal>;
 
-    /// Does it. `proposal` is what `plan` has just said.
+    /// Performs the step. `proposal` is what `plan` has just returned.
     ///
     /// # Errors
-    /// A [`Fault`] if it was not done. Its class decides whether the host tries again; use
-    /// `unknown` if it may or may not have been done.
+    /// A [`Fault`] if the step was not done. Its class decides whether the host tries again; use
+    /// `unknown` if the step may or may not have been done.
     fn apply(
         job: &Job,
         input: &Self::Input,
         proposal: &Proposal,
     ) -> Result<Completion<Self::Output>>;
 
-    /// Says what is there now, in the shape of [`Proposal::before`].
+    /// Returns the present state, in the shape of [`Proposal::before`].
     ///
     /// # Errors
-    /// A [`Fault`] if what is there cannot be seen.
+    /// A [`Fault`] if the state cannot be observed.
     fn observe(job: &Job, input: &Self::Input) -> Result<Json> {
         Self::plan(job, input).map(|proposal| proposal.before)
     }
 
-    /// Puts back what `before` says, from any state in between; a second call must do no harm.
+    /// Restores the state `before`, from any intermediate state; a second call must do no harm.
     /// Returns one line, and whether anything had to be changed.
     ///
     /// # Errors
-    /// A [`Fault`] if it was not put back; by default `invalid`, because the operation has no undo.
+    /// A [`Fault`] if the state was not restored; by default `invalid`, because the operation has
+    /// no undo.
     fn undo(_job: &Job, _input: &Self::Input, _before: &Json) -> Result<Completion<Json>> {
         Err(Fault::invalid("plugin.no-undo", "this operation has no undo"))
     }

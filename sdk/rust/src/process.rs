@@ -49,9 +49,9 @@ impl Program {
     /// `read_only = true`.
     ///
     /// # Errors
-    /// `denied` if the slot is not granted `inspect`, an argument does not match, or the program is
-    /// not the one of its digest; `not-found` if there is no such program; `timeout` if it does not
-    /// end in time. Another exit code than 0 is no error.
+    /// `denied` if the slot is not granted `inspect`, an argument does not match, or the program's
+    /// file does not match its digest; `not-found` if there is no such program; `timeout` if it does
+    /// not end in time. Another exit code than 0 is no error.
     #[track_caller]
     pub fn inspect(&self) -> Result<Output> {
         host!("process/inspector.run", inspector::run(self.slot.name(), &self.arguments))
@@ -72,7 +72,7 @@ impl Program {
     }
 
     /// Runs the program and streams its stdout to a new file of a files slot, compressed if its
-    /// name ends in `.zst`. The file is there only if the program ends with 0.
+    /// name ends in `.zst`. The file appears only if the program ends with exit code 0.
     ///
     /// # Errors
     /// As [`run`](Self::run); `denied` too if `slot` is not granted `write`, `conflict` if the file

@@ -20,7 +20,7 @@ impl SecretSlot {
         Self { slot }
     }
 
-    /// What is known of the secret without its value: its name, and when it was set and expires.
+    /// The metadata of the secret, without its value: its name, and when it was set and expires.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `describe`, `not-found` if its store cannot be opened or

@@ -1,4 +1,4 @@
-//! Sizes for people. What programs read, such as an output, keeps its bytes exactly.
+//! Sizes as text for people. Outputs, which programs read, have the exact number of bytes instead.
 
 use std::fmt;
 

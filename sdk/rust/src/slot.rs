@@ -1,7 +1,7 @@
-//! The names of slots. Each is noted where it is written, so that `runbook plugin build` finds one
-//! that `plugin.toml` does not have.
+//! The names of slots. [`slot!`](macro@crate::slot) records each name and its source line in the
+//! module, so that `runbook plugin build` finds a name that `plugin.toml` does not have.
 
-/// The custom section of a plugin's module in which [`slot!`](macro@crate::slot) notes names.
+/// The custom section of a plugin's module in which [`slot!`](macro@crate::slot) records names.
 #[doc(hidden)]
 pub const SECTION: &str = "runbook:slots";
 
@@ -10,9 +10,10 @@ pub const SECTION: &str = "runbook:slots";
 pub struct Slot(&'static str);
 
 impl Slot {
-    /// For [`slot!`](macro@crate::slot) only: a name that was not noted is not checked.
+    /// For [`slot!`](macro@crate::slot) only: `runbook plugin build` checks only the names that
+    /// this macro records.
     #[doc(hidden)]
-    pub const fn noted(name: &'static str) -> Self {
+    pub const fn from_macro(name: &'static str) -> Self {
         Self(name)
     }
 
@@ -23,22 +24,22 @@ impl Slot {
 }
 
 /// A slot of `plugin.toml`, by its name: `http::Endpoint::slot(slot!("target"))`.
-/// `runbook plugin build` refuses a name that is not there, and says which line wrote it.
+/// `runbook plugin build` refuses a name that is not there, and shows the line that uses it.
 #[macro_export]
 macro_rules! slot {
     ($name:literal) => {{
         #[cfg(target_family = "wasm")]
         const _: () = {
-            const NOTE: &str = concat!($name, "\u{1f}", file!(), ":", line!(), "\n");
+            const REFERENCE: &str = concat!($name, "\u{1f}", file!(), ":", line!(), "\n");
             #[used]
             #[unsafe(link_section = "runbook:slots")]
-            static NOTED: [u8; NOTE.len()] = $crate::slot::bytes(NOTE);
+            static SECTION_ENTRY: [u8; REFERENCE.len()] = $crate::slot::bytes(REFERENCE);
         };
-        $crate::slot::Slot::noted($name)
+        $crate::slot::Slot::from_macro($name)
     }};
 }
 
-/// A text as an array, at compile time.
+/// The bytes of a text as an array, at compile time.
 #[doc(hidden)]
 pub const fn bytes<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];

@@ -105,7 +105,7 @@ pub struct Rows {
     pub columns: Vec<Column>,
     /// The values, row by row.
     pub rows: Vec<Vec<Value>>,
-    /// Whether a limit of the target cut the result, so that there are more rows.
+    /// Whether a limit of the target cut the result off, so that there are more rows.
     pub truncated: bool,
 }
 
@@ -205,13 +205,13 @@ pub trait FromValue: Sized {
 }
 
 /// The number that the digits of a decimal are, if the type can hold it.
-fn of_decimal<T: std::str::FromStr>(value: &Value) -> Option<T> {
+fn parse_decimal<T: std::str::FromStr>(value: &Value) -> Option<T> {
     if let Value::Decimal(digits) = value { digits.parse().ok() } else { None }
 }
 
 impl FromValue for i64 {
     fn from_value(value: &Value) -> Option<Self> {
-        if let Value::Integer(number) = value { Some(*number) } else { of_decimal(value) }
+        if let Value::Integer(number) = value { Some(*number) } else { parse_decimal(value) }
     }
 }
 
@@ -221,14 +221,19 @@ impl FromValue for f64 {
         if let Value::Float(number) = value {
             return Some(*number);
         }
-        if let Value::Integer(number) = value { Some(*number as Self) } else { of_decimal(value) }
+        if let Value::Integer(number) = value {
+            Some(*number as Self)
+        } else {
+            parse_decimal(value)
+        }
     }
 }
 
 impl FromValue for bool {
     fn from_value(value: &Value) -> Option<Self> {
         // SQLite and MySQL have no type of their own for it.
-        let is_number = |number: i64| matches!(value, Value::Integer(own) if *own == number);
+        let is_number =
+            |number: i64| matches!(value, Value::Integer(value_number) if *value_number == number);
         if let Value::Boolean(truth) = value {
             return Some(*truth);
         }
@@ -366,12 +371,12 @@ mod tests {
         assert_eq!(row.get::<Option<String>>("note").ok(), Some(None));
         let codes =
             [row.get::<String>("id"), row.get::<String>("note"), row.get::<String>("nobody")]
-                .map(|read| read.expect_err("it cannot be read").code);
+                .map(|result| result.expect_err("it cannot be read").code);
         assert_eq!(codes, ["sql.type", "sql.type", "sql.no-column"]);
     }
 
     #[test]
-    fn no_row_is_not_found() {
+    fn first_of_an_empty_result_is_a_not_found_fault() {
         assert_eq!(
             rows(Vec::new()).first().expect_err("there is none").class,
             crate::FaultClass::NotFound
@@ -379,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_a_truth_only_if_it_is_0_or_1() {
+    fn only_0_and_1_are_read_as_a_boolean() {
         let truths = [0, 1, 2].map(|number| bool::from_value(&Value::Integer(number)));
         assert_eq!(truths, [Some(false), Some(true), None]);
     }

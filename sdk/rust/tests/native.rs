@@ -1,5 +1,5 @@
-//! In `cargo test` there is no host. A call of it must not take the results of the other tests with
-//! it.
+//! In `cargo test` there is no host. A host call must fail its own test only, and not abort the
+//! process with the results of the others.
 
 use runbook_sdk::docker::{ContainerSpec, Containers};
 use runbook_sdk::prelude::*;
@@ -110,13 +110,13 @@ fn every_host_call_in_a_native_build_is_a_panic_that_unwinds_and_says_what_to_do
     );
     for (name, call) in CALLS {
         let panic = std::panic::catch_unwind(call).expect_err("there is no host");
-        let said = panic.downcast_ref::<String>().expect("it is a text");
+        let message = panic.downcast_ref::<String>().expect("it is a text");
         assert!(
-            said.contains("host calls answer only inside `runbook`")
-                && said.contains(&format!("`{name}`")),
-            "{said}"
+            message.contains("host calls answer only inside `runbook`")
+                && message.contains(&format!("`{name}`")),
+            "{message}"
         );
-        assert!(said.contains("README of runbook-sdk"), "{said}");
+        assert!(message.contains("README of runbook-sdk"), "{message}");
     }
 }
 
@@ -140,14 +140,17 @@ fn a_test_that_is_good() {}
 
 #[test]
 fn a_test_that_calls_the_host_fails_by_itself_and_names_its_line() {
-    let this = std::env::current_exe().expect("the test has a program");
-    let ran = Command::new(this)
+    let test_program = std::env::current_exe().expect("the test has a program");
+    let output = Command::new(test_program)
         .args(["--ignored", "--test-threads=1", "a_test_that_"])
         .output()
         .expect("it starts");
-    let said =
-        String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(101), "it was not aborted: {said}");
-    assert!(said.contains("1 passed; 1 failed"), "{said}");
-    assert!(said.contains("tests/native.rs:"), "the line of the author, not of the SDK: {said}");
+    let message = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(101), "it was not aborted: {message}");
+    assert!(message.contains("1 passed; 1 failed"), "{message}");
+    assert!(
+        message.contains("tests/native.rs:"),
+        "the line of the author, not of the SDK: {message}"
+    );
 }

@@ -11,7 +11,7 @@ struct Limit {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct Found {
+struct DepthOutput {
     depth: u64,
 }
 
@@ -23,10 +23,10 @@ fn refuse_zero(input: &Limit) -> Result<()> {
     }
 }
 
-fn depth(job: &Job, input: Limit) -> Result<Report<Found>> {
+fn depth(job: &Job, input: Limit) -> Result<Report<DepthOutput>> {
     refuse_zero(&input)?;
     let summary = format!("{} in attempt {}", job.step, job.attempt);
-    Ok(Report::pass_if(7 <= input.limit, summary, Found { depth: 7 })
+    Ok(Report::pass_if(7 <= input.limit, summary, DepthOutput { depth: 7 })
         .measure(measurement("depth", 7.0, "")))
 }
 
@@ -45,7 +45,7 @@ struct Set;
 
 impl Step for Set {
     type Input = Limit;
-    type Output = Found;
+    type Output = DepthOutput;
 
     fn plan(_job: &Job, input: &Limit) -> Result<Proposal> {
         Ok(Proposal::one(
@@ -54,9 +54,9 @@ impl Step for Set {
         ))
     }
 
-    fn apply(_job: &Job, input: &Limit, proposal: &Proposal) -> Result<Completion<Found>> {
+    fn apply(_job: &Job, input: &Limit, proposal: &Proposal) -> Result<Completion<DepthOutput>> {
         assert_eq!(proposal.before, json!({ "limit": 1 }), "the host gives back what was planned");
-        Ok(Completion::changed("set", Found { depth: input.limit }))
+        Ok(Completion::changed("set", DepthOutput { depth: input.limit }))
     }
 
     fn undo(_job: &Job, _input: &Limit, before: &Json) -> Result<Completion<Json>> {
@@ -69,14 +69,14 @@ struct Send;
 
 impl Step for Send {
     type Input = Limit;
-    type Output = Found;
+    type Output = DepthOutput;
 
     fn plan(_job: &Job, _input: &Limit) -> Result<Proposal> {
         Ok(Proposal::nothing("sent already", Json::Null))
     }
 
-    fn apply(_job: &Job, _input: &Limit, _proposal: &Proposal) -> Result<Completion<Found>> {
-        Ok(Completion::unchanged("sent already", Found { depth: 0 }))
+    fn apply(_job: &Job, _input: &Limit, _proposal: &Proposal) -> Result<Completion<DepthOutput>> {
+        Ok(Completion::unchanged("sent already", DepthOutput { depth: 0 }))
     }
 }
 
@@ -107,10 +107,12 @@ fn every_operation_is_described_with_its_kind_and_schemas() {
     let described: Json =
         serde_json::from_str(&RunbookPlugin::describe()).expect("it describes itself in JSON");
     let operations = described["operations"].as_array().expect("it lists operations");
-    let named: Vec<_> =
-        operations.iter().map(|one| (one["name"].as_str(), one["kind"].as_str())).collect();
+    let names_and_kinds: Vec<_> = operations
+        .iter()
+        .map(|operation| (operation["name"].as_str(), operation["kind"].as_str()))
+        .collect();
     assert_eq!(
-        named,
+        names_and_kinds,
         [
             (Some("depth"), Some("probe")),
             (Some("scenario"), Some("smoke-test")),
@@ -131,8 +133,9 @@ fn a_probe_reports_what_it_found() {
     assert_eq!(report.summary, "step in attempt 2");
     assert_eq!(report.output, "{\"depth\":7}");
     assert_eq!(report.measurements[0].label, "depth");
-    let good = RunbookPlugin::check("depth".to_owned(), job("{\"limit\":7}")).expect("it looks");
-    assert_eq!(good.outcome, Outcome::Pass);
+    let passing_report =
+        RunbookPlugin::check("depth".to_owned(), job("{\"limit\":7}")).expect("it looks");
+    assert_eq!(passing_report.outcome, Outcome::Pass);
 }
 
 #[test]
@@ -147,13 +150,14 @@ fn a_step_is_planned_applied_observed_and_undone() {
     let input = "{\"limit\":5}";
     let plan = RunbookPlugin::plan("set".to_owned(), job(input)).expect("it plans");
     assert_eq!((plan.summary.as_str(), plan.before.as_str()), ("set 5", "{\"limit\":1}"));
-    let done = RunbookPlugin::apply("set".to_owned(), job(input), proposal(&plan.before))
+    let completion = RunbookPlugin::apply("set".to_owned(), job(input), proposal(&plan.before))
         .expect("it acts");
-    assert_eq!((done.output.as_str(), done.changed), ("{\"depth\":5}", true));
+    assert_eq!((completion.output.as_str(), completion.changed), ("{\"depth\":5}", true));
     let observed = RunbookPlugin::observe("set".to_owned(), job(input)).expect("it looks");
     assert_eq!(observed, plan.before, "by default, what `plan` sees");
-    let undone = RunbookPlugin::undo("set".to_owned(), job(input), plan.before).expect("it undoes");
-    assert_eq!(undone.output, "{\"limit\":1}");
+    let undo_completion =
+        RunbookPlugin::undo("set".to_owned(), job(input), plan.before).expect("it undoes");
+    assert_eq!(undo_completion.output, "{\"limit\":1}");
 }
 
 #[test]

@@ -1,15 +1,14 @@
-//! Who a database server is, and who this host is to it: certificates that real servers show and
-//! ask for.
+//! Certificates of database servers and their clients, with real servers.
 
 use super::{home, with_secret};
-use runbook_tests::certificates::{Authority, Issued};
-use runbook_tests::env::{Finished, TestEnv};
+use runbook_tests::certificates::{CertificateAuthority, IssuedCertificate};
+use runbook_tests::env::{ProgramOutput, TestEnv};
 use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::postgres::{PASSWORD, Postgres};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-/// A kind of server, and what is different about it.
+/// A database server with TLS.
 enum Server {
     Postgres(Postgres),
     MariaDb(MariaDb),
@@ -28,8 +27,8 @@ impl Server {
     }
 }
 
-/// Asks the database of a target for one row.
-fn ask(env: &TestEnv, address: &str, keys: &str) -> Finished {
+/// Runs a query of one row on a target with these keys.
+fn ask(env: &TestEnv, address: &str, keys: &str) -> ProgramOutput {
     env.file(
         "c.toml",
         &format!(
@@ -44,10 +43,10 @@ fn ask(env: &TestEnv, address: &str, keys: &str) -> Finished {
 const WORD: &str = "password = \"secret:word\"";
 
 #[test]
-fn a_database_server_is_believed_by_the_authority_of_its_target_alone() {
-    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+fn a_database_server_is_verified_by_the_authority_of_its_target_alone() {
+    let (ours, theirs) = (CertificateAuthority::new("ours"), CertificateAuthority::new("theirs"));
     let postgres = Postgres::start(1);
-    let mariadb = MariaDb::start_asking(&ours.server("127.0.0.1"), &ours);
+    let mariadb = MariaDb::start_with_client_certificates(&ours.server("127.0.0.1"), &ours);
     let servers = [
         (Server::Postgres(postgres), with_secret(PASSWORD)),
         (Server::MariaDb(mariadb), with_secret(mariadb::PASSWORD)),
@@ -57,13 +56,13 @@ fn a_database_server_is_believed_by_the_authority_of_its_target_alone() {
         env.file("theirs.pem", &theirs.certificate());
         let verified = server.address("verify-full");
         let believing = |ca: &str| ask(env, &verified, &format!("{WORD}\nca = \"{ca}.pem\""));
-        let show = |issued: &Issued| match server {
+        let show = |issued: &IssuedCertificate| match server {
             Server::Postgres(server) => server.encrypt(issued, &ours, "scram-sha-256"),
-            Server::MariaDb(server) => server.show(issued),
+            Server::MariaDb(server) => server.use_certificate(issued),
         };
         show(&ours.server("127.0.0.1"));
         believing("ours").status(0);
-        // The authority of the target replaces the others, and the system's replace nothing.
+        // The CA of the target replaces those of the system.
         believing("theirs").status(4).err("issued by `ours`, which is not trusted here");
         ask(env, &verified, WORD).status(4).err("issued by `ours`, which is not trusted here");
         show(&ours.expired_server("127.0.0.1"));
@@ -75,10 +74,10 @@ fn a_database_server_is_believed_by_the_authority_of_its_target_alone() {
 
 #[test]
 fn a_database_server_that_asks_who_its_client_is_gets_the_certificate_of_the_target() {
-    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let (ours, theirs) = (CertificateAuthority::new("ours"), CertificateAuthority::new("theirs"));
     let postgres = Postgres::start(1);
     postgres.encrypt(&ours.server("127.0.0.1"), &ours, "scram-sha-256 clientcert=verify-full");
-    let mariadb = MariaDb::start_asking(&ours.server("127.0.0.1"), &ours);
+    let mariadb = MariaDb::start_with_client_certificates(&ours.server("127.0.0.1"), &ours);
     mariadb.sql("alter user shop@'127.0.0.1' require x509");
     let servers = [
         (Server::Postgres(postgres), with_secret(PASSWORD)),
@@ -118,8 +117,8 @@ fn a_database_server_that_asks_who_its_client_is_gets_the_certificate_of_the_tar
 }
 
 #[test]
-fn the_key_of_a_client_can_be_a_secret_and_stands_in_for_a_password() {
-    let ours = Authority::new("ours");
+fn a_client_key_can_be_a_secret_and_replaces_the_password() {
+    let ours = CertificateAuthority::new("ours");
     let postgres = Postgres::start(1);
     postgres.encrypt(&ours.server("127.0.0.1"), &ours, "cert");
     let client = ours.client("orders_admin");
@@ -129,13 +128,13 @@ fn the_key_of_a_client_can_be_a_secret_and_stands_in_for_a_password() {
     let server = Server::Postgres(postgres);
     let keys = "ca = \"ours.pem\"\nclient_cert = \"good.pem\"\nclient_key = \"secret:word\"";
     ask(&env, &server.address("verify-full"), keys).status(0);
-    // Another certificate than the key's.
+    // A certificate that does not belong to the key.
     ours.client("orders_admin").write(env.path(), "good");
     ask(&env, &server.address("verify-full"), keys).status(4).err("does not belong");
 }
 
 #[test]
-fn keys_of_tls_that_can_have_no_effect_are_mistakes() {
+fn tls_keys_without_effect_are_errors() {
     let env = home();
     let pair = "client_cert = \"a.pem\"\nclient_key = \"a.key\"";
     for (address, keys, said) in [

@@ -1,5 +1,5 @@
-//! What is known of a transaction that was stopped: before COMMIT was sent it did not happen, after
-//! it nobody knows.
+//! A transaction that is stopped before COMMIT is sent did not happen. If COMMIT was sent but not
+//! answered, its outcome is unknown.
 
 use super::with_secret;
 use runbook_tests::env::TestEnv;
@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
-fn file(env: &TestEnv, port: u16, target: &str, step: &str) {
+fn write_runbook(env: &TestEnv, port: u16, target: &str, step: &str) {
     env.file(
         "t.toml",
         &format!(
@@ -24,7 +24,7 @@ fn file(env: &TestEnv, port: u16, target: &str, step: &str) {
     );
 }
 
-/// A session that holds the row that the transaction wants.
+/// A session that locks the row that the transaction changes.
 fn holder(postgres: &Postgres) -> Child {
     let child = postgres
         .client("psql")
@@ -59,7 +59,7 @@ fn a_transaction_that_was_stopped_before_its_commit_did_not_happen() {
         ),
         ("timeout = \"1m\"", "timeout = \"2s\"", ""),
     ] {
-        file(&env, postgres.port, target, step);
+        write_runbook(&env, postgres.port, target, step);
         // Failed, and nothing to clean up: not the code of a run that left something behind.
         let finished = env.run(&["exec", "t.toml", "-y"]).status(1).out(said);
         let all = format!("{}{}", finished.stdout, finished.stderr);
@@ -70,8 +70,8 @@ fn a_transaction_that_was_stopped_before_its_commit_did_not_happen() {
     holder.wait().expect("psql ends");
 }
 
-/// Carries bytes to and fro until COMMIT goes by; its answer never comes.
-fn swallower(to: u16) -> u16 {
+/// A proxy that forwards bytes in both directions until COMMIT, and does not forward its answer.
+fn proxy_without_commit_answer(to: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it has an address").port();
     std::thread::spawn(move || {
@@ -79,19 +79,19 @@ fn swallower(to: u16) -> u16 {
             let server = TcpStream::connect(("127.0.0.1", to)).expect("the server is there");
             let (from_server, to_client) =
                 (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
-            std::thread::spawn(move || carry(from_server, to_client, b"COMMIT\0"));
-            std::thread::spawn(move || carry(client, server, b"Q\0\0\0\x0bCOMMIT\0"));
+            std::thread::spawn(move || forward_until(from_server, to_client, b"COMMIT\0"));
+            std::thread::spawn(move || forward_until(client, server, b"Q\0\0\0\x0bCOMMIT\0"));
         }
     });
     port
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, until: &[u8]) {
+fn forward_until(mut from: TcpStream, mut to: TcpStream, until: &[u8]) {
     let mut chunk = [0; 4096];
     loop {
         let length = from.read(&mut chunk).unwrap_or(0);
         let is_over = chunk[..length].windows(until.len()).any(|bytes| bytes == until);
-        // The server's own word for it is what is swallowed; the client's question goes through.
+        // The answer of the server is dropped; the client's COMMIT is forwarded.
         let is_answer = until.first() == Some(&b'C');
         if length == 0 || (is_over && is_answer) {
             let _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
@@ -104,10 +104,10 @@ fn carry(mut from: TcpStream, mut to: TcpStream, until: &[u8]) {
 }
 
 #[test]
-fn whether_a_transaction_whose_commit_was_not_answered_happened_is_unknown() {
+fn a_transaction_whose_commit_was_not_answered_is_unknown() {
     let postgres = Postgres::start(3);
     let env = with_secret(PASSWORD);
-    file(&env, swallower(postgres.port), "", "");
+    write_runbook(&env, proxy_without_commit_answer(postgres.port), "", "");
     let finished = env.run(&["exec", "t.toml", "-y", "--report", "json=t.json"]);
     assert_ne!(finished.status, 0);
     assert_ne!(
@@ -121,16 +121,16 @@ fn whether_a_transaction_whose_commit_was_not_answered_happened_is_unknown() {
     assert_eq!(postgres.psql("orders", "select count(*) from orders"), "4", "it did happen");
 }
 
-/// Ctrl-C and the end of the run's time stop a change that waits for a row: nothing was made final,
-/// and that is known.
+/// Ctrl-C stops a change that waits for a row before its commit, so it is known that nothing
+/// happened.
 #[test]
-fn what_the_operator_stops_before_its_commit_did_not_happen() {
+fn a_change_cancelled_before_its_commit_did_not_happen() {
     let postgres = Postgres::start(3);
     let mut holder = holder(&postgres);
     let env = with_secret(PASSWORD);
     let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
     for uses in ["transaction", "execute"] {
-        file(&env, postgres.port, "", "");
+        write_runbook(&env, postgres.port, "", "");
         if uses == "execute" {
             let text = env.read("t.toml").replace("sql:transaction", "sql:execute");
             let text = text.replace(

@@ -1,7 +1,7 @@
-//! What a guest of one SQLite file reaches of the others: nothing, by any statement and any verb.
-//! The file system says so.
+//! A plugin with access to one SQLite file reaches no other file by any statement or verb. The
+//! tests compare the files of the home.
 
-use super::{at_its_turn, query, with_secret};
+use super::{query, unknown_until_run_time, with_secret};
 use runbook_tests::env::TestEnv;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-/// What nobody may see.
+/// The content of a file that no output may show.
 const MARK: &str = "KEPT-OUTSIDE-5b1f";
 
-/// The three ways in which a guest hands a statement over.
+/// The verbs that take a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Query,
@@ -131,8 +131,8 @@ fn attacks() -> Vec<(Vec<String>, Vec<&'static str>)> {
     attacks
 }
 
-/// What must go on working in this database: the wall is no wall against one's own tables.
-const HONEST: &[&str] = &[
+/// Statements that must work in the database of the target.
+const VALID_STATEMENTS: &[&str] = &[
     "create table u (a integer primary key, b text)",
     "create virtual table w using fts5(a)",
     "insert into w values ('words of a text')",
@@ -177,7 +177,7 @@ fn run(env: &TestEnv, verb: Verb, groups: &[(Vec<String>, Vec<String>)]) -> Vec<
         "format = 1\n[runbook]\nname = \"q\"\n[targets.db]\nsql = \"sqlite:data.db\"\n".to_owned();
     for (index, (statements, parameters)) in groups.iter().enumerate() {
         let statements: Vec<String> =
-            statements.iter().map(|statement| at_its_turn(statement)).collect();
+            statements.iter().map(|statement| unknown_until_run_time(statement)).collect();
         let (operation, input) = match verb {
             Verb::Query => {
                 ("query", json!({ "statement": statements.last(), "parameters": parameters }))
@@ -279,21 +279,23 @@ fn files_of_home(env: &TestEnv) -> Vec<String> {
 }
 
 #[test]
-fn everything_inside_of_the_sqlite_file_goes_on_working() {
+fn statements_within_the_sqlite_file_work() {
     let env = with_secret("unused");
     rusqlite::Connection::open(env.path().join("data.db"))
         .expect("a database can be made")
         .execute_batch("create table t (a)")
         .expect("good SQL");
-    let groups: Vec<_> =
-        HONEST.iter().map(|statement| (vec![(*statement).to_owned()], Vec::new())).collect();
-    for (statement, step) in HONEST.iter().zip(run(&env, Verb::Execute, &groups)) {
+    let groups: Vec<_> = VALID_STATEMENTS
+        .iter()
+        .map(|statement| (vec![(*statement).to_owned()], Vec::new()))
+        .collect();
+    for (statement, step) in VALID_STATEMENTS.iter().zip(run(&env, Verb::Execute, &groups)) {
         assert!(step["fault"].is_null(), "`{statement}`: {step}");
     }
 }
 
 #[test]
-fn no_error_of_sqlite_tells_the_path_of_the_host() {
+fn no_sqlite_error_reveals_a_path_of_the_host() {
     let env = with_secret("unused");
     fs::create_dir(env.path().join("folder.db")).expect("a folder can be made");
     env.file(
@@ -306,8 +308,7 @@ fn no_error_of_sqlite_tells_the_path_of_the_host() {
         assert_ne!(finished.status, 0, "{name}");
         let report: Value = serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
         let fault = report["steps"][0]["fault"].to_string();
-        // Behind what the plugin was told stands what the operator alone is told of a thing that is
-        // missing.
+        // The message for the operator about a missing file follows the message for the plugin.
         let plugin_was_told = fault.split(": target `db` (q.toml:").next().unwrap_or_default();
         let is_told = plugin_was_told.len() > 10
             && !plugin_was_told.contains(&env.path().display().to_string());
@@ -337,7 +338,7 @@ fn a_copy_that_becomes_larger_than_the_target_allows_is_not_restored() {
         .status(1)
         .out("`max_copy`")
         .out("No step had changed anything");
-    // Whatever else keeps it from replacing anything.
+    // Other checks also prevent that a file is replaced.
     fs::write(
         env.path().join("copies/damaged.db"),
         b"this is no database at all, but long enough to be read as one",

@@ -1,16 +1,16 @@
-//! What the driver sends is what the target says, whatever the environment of the process holds,
-//! and no more rows arrive than the limits allow.
+//! The database drivers connect as the target says, whatever the environment contains, and no more
+//! rows arrive than the limits allow.
 
 use super::with_secret;
-use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::env::{ProgramOutput, TestEnv, finish};
 use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::postgres::{PASSWORD, Postgres};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
-/// Variables that drivers and libraries of PostgreSQL and MySQL read, all set to what must not be
-/// taken.
+/// Variables that drivers and libraries of PostgreSQL and MySQL read, each with a value that must
+/// not be used.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("PGPASSWORD", "ambient-word-1"),
     ("PGPASSFILE", "passfile"),
@@ -45,7 +45,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("ALL_PROXY", "http://127.0.0.1:1"),
 ];
 
-fn file(env: &TestEnv, target: &str, statement: &str) {
+fn write_runbook(env: &TestEnv, target: &str, statement: &str) {
     let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");
     env.file(
         "w.toml",
@@ -57,7 +57,7 @@ fn file(env: &TestEnv, target: &str, statement: &str) {
     );
 }
 
-fn exec(env: &TestEnv, arguments: &[&str]) -> Finished {
+fn exec(env: &TestEnv, arguments: &[&str]) -> ProgramOutput {
     finish(
         env.command(arguments)
             .envs(ENVIRONMENT.iter().copied())
@@ -66,8 +66,8 @@ fn exec(env: &TestEnv, arguments: &[&str]) -> Finished {
     )
 }
 
-/// A server that says `questions` one after another, each after something was said to it, and
-/// returns all that it was told.
+/// A server that sends one of `questions` after each message that it gets, and returns all bytes
+/// that it was sent.
 fn fake_server(questions: Vec<Vec<u8>>) -> (u16, JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it has an address").port();
@@ -91,14 +91,14 @@ fn fake_server(questions: Vec<Vec<u8>>) -> (u16, JoinHandle<Vec<u8>>) {
 }
 
 #[test]
-fn the_environment_of_the_process_says_nothing_to_a_database_server() {
+fn no_environment_variable_reaches_a_database_server() {
     let clear_text = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 3];
     let md5 = vec![b'R', 0, 0, 0, 12, 0, 0, 0, 5, 1, 2, 3, 4];
     let sasl = [vec![b'R', 0, 0, 0, 23, 0, 0, 0, 10], b"SCRAM-SHA-256\0\0".to_vec()].concat();
     for question in [clear_text, md5, sasl] {
         let (port, server) = fake_server(vec![question]);
         let env = with_secret("unused");
-        file(
+        write_runbook(
             &env,
             &format!("sql = \"postgres://asker@127.0.0.1:{port}/orders?sslmode=disable\""),
             "select 1",
@@ -119,7 +119,7 @@ fn the_environment_of_the_process_says_nothing_to_a_database_server() {
     }
 }
 
-/// The greeting of a MySQL server that speaks no TLS and names this method for passwords.
+/// The greeting of a MySQL server without TLS and with this authentication method.
 fn greeting(method: &str) -> Vec<u8> {
     // PROTOCOL_41, SECURE_CONNECTION, PLUGIN_AUTH and CONNECT_WITH_DB.
     let flags: u32 = 0x0008_8208;
@@ -147,7 +147,7 @@ fn packet(number: u8, body: &[u8]) -> Vec<u8> {
     [&[length, 0, 0, number], body].concat()
 }
 
-/// A server that speaks first, and then says `question` to the first that it is told.
+/// A MySQL server that sends a greeting, and answers the first message with `question`.
 fn fake_mysql(method: &str, question: Vec<u8>) -> (u16, JoinHandle<Vec<u8>>) {
     let greeting = greeting(method);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -170,9 +170,9 @@ fn fake_mysql(method: &str, question: Vec<u8>) -> (u16, JoinHandle<Vec<u8>>) {
     (port, std::thread::spawn(serve))
 }
 
-/// By the greeting or afterwards; whether the target has a password or none.
+/// The server asks in the greeting or afterwards, and the target has a password or none.
 #[test]
-fn a_mysql_server_that_asks_for_a_password_in_clear_text_is_told_none() {
+fn a_mysql_server_that_asks_for_a_clear_text_password_gets_none() {
     let switch = packet(2, b"\xfemysql_clear_password\0\0");
     for (method, question) in
         [("mysql_clear_password", switch.clone()), ("mysql_native_password", switch)]
@@ -184,7 +184,7 @@ fn a_mysql_server_that_asks_for_a_password_in_clear_text_is_told_none() {
                 let target = format!(
                     "sql = \"mysql://asker@127.0.0.1:{port}/orders?sslmode={mode}\"\n{password}"
                 );
-                file(&env, &target, "select 1");
+                write_runbook(&env, &target, "select 1");
                 exec(&env, &["exec", "w.toml"]).status(4);
                 let told = server.join().expect("the server ends");
                 let text = String::from_utf8_lossy(&told);
@@ -196,7 +196,7 @@ fn a_mysql_server_that_asks_for_a_password_in_clear_text_is_told_none() {
 }
 
 #[test]
-fn a_postgresql_server_that_asks_for_a_password_in_clear_text_over_no_tls_is_told_none() {
+fn a_postgresql_server_that_asks_for_a_clear_text_password_without_tls_gets_none() {
     for (mode, questions) in [("disable", Vec::new()), ("prefer", vec![b"N".to_vec()])] {
         let clear_text = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 3];
         let (port, server) = fake_server([questions, vec![clear_text]].concat());
@@ -205,7 +205,7 @@ fn a_postgresql_server_that_asks_for_a_password_in_clear_text_over_no_tls_is_tol
             "sql = \"postgres://asker@127.0.0.1:{port}/orders?sslmode={mode}\"\n\
              password = \"secret:word\""
         );
-        file(&env, &target, "select 1");
+        write_runbook(&env, &target, "select 1");
         exec(&env, &["exec", "w.toml"]).status(4).err("in clear text");
         let told = server.join().expect("the server ends");
         let text = String::from_utf8_lossy(&told);
@@ -213,10 +213,9 @@ fn a_postgresql_server_that_asks_for_a_password_in_clear_text_over_no_tls_is_tol
     }
 }
 
-/// What the drivers that are built in read of the environment stands in the list above, as far as
-/// their sources tell.
+/// [`ENVIRONMENT`] has every variable that the sources of the linked drivers read.
 #[test]
-fn every_variable_that_a_driver_of_a_database_reads_is_tried() {
+fn every_variable_that_a_database_driver_reads_is_tested() {
     let metadata = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline", "--locked"])
         .current_dir(crate::repository())
@@ -245,7 +244,7 @@ fn every_variable_that_a_driver_of_a_database_reads_is_tried() {
     }
     // Read while a program is built.
     found.remove("CARGO_MANIFEST_DIR");
-    assert!(found.contains("PGPASSWORD"), "the test can fail: {found:?}");
+    assert!(found.contains("PGPASSWORD"), "the variables are found: {found:?}");
     let tried: Vec<_> = ENVIRONMENT.iter().map(|(name, _)| *name).collect();
     let missing: Vec<_> = found.iter().filter(|name| !tried.contains(&name.as_str())).collect();
     assert_eq!(missing, Vec::<&String>::new());
@@ -268,7 +267,7 @@ fn a_database_is_reached_as_its_target_says_whatever_the_environment_holds() {
         "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
         postgres.port
     );
-    file(
+    write_runbook(
         &env,
         &target,
         "select current_setting('application_name') || current_user || current_database() as who",
@@ -277,7 +276,7 @@ fn a_database_is_reached_as_its_target_says_whatever_the_environment_holds() {
     assert!(env.read("w.json").contains("runbookorders_adminorders"), "{}", env.read("w.json"));
 }
 
-/// The most memory that a child of this process has had so far, in KiB.
+/// Runs the program, and returns its exit status and its peak memory, in KiB.
 fn peak_of(env: &TestEnv, arguments: &[&str]) -> (i32, u64) {
     let mut child = env.spawn(arguments);
     let status = format!("/proc/{}/status", child.id());
@@ -295,14 +294,14 @@ fn peak_of(env: &TestEnv, arguments: &[&str]) -> (i32, u64) {
     }
 }
 
-/// Bytes of the one value that nobody is to have in memory.
+/// The size in bytes of a value that must not be held in memory.
 const LARGE: usize = 400_000_000;
 
-/// Queries a value of [`LARGE`] bytes, alone and between others, and compares the memory with that
-/// of a small value. Then the same by a statement whose rows nobody reads.
-fn a_large_value_is_not_held(env: &TestEnv, target: &str, value: &str) {
+/// Queries a value of [`LARGE`] bytes, alone and between others, and compares the peak memory with
+/// that of a small value. Then the same with a change that returns rows.
+fn check_memory_of_large_value(env: &TestEnv, target: &str, value: &str) {
     let target = format!("{target}\nmax_bytes = \"1MiB\"\ntimeout = \"2m\"");
-    file(env, &target, "select 'small'");
+    write_runbook(env, &target, "select 'small'");
     let (code, small) = peak_of(env, &["exec", "w.toml"]);
     assert_eq!(code, 0);
     let between = format!(
@@ -310,7 +309,7 @@ fn a_large_value_is_not_held(env: &TestEnv, target: &str, value: &str) {
                  'after' order by i"
     );
     for (statement, before) in [(format!("select {value} as v"), false), (between, true)] {
-        file(env, &target, &statement);
+        write_runbook(env, &target, &statement);
         let (code, large) = peak_of(env, &["exec", "w.toml", "--report", "json=w.json"]);
         let report: serde_json::Value =
             serde_json::from_str(&env.read("w.json")).expect("the report is JSON");
@@ -331,7 +330,7 @@ fn a_large_value_is_not_held(env: &TestEnv, target: &str, value: &str) {
             "{statement}: {large} KiB, and {small} KiB for a small value"
         );
     }
-    // The rows of a change are counted, and nobody keeps them.
+    // The rows that a change returns are counted and not kept.
     env.file(
         "e.toml",
         &format!(
@@ -356,7 +355,7 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows(
         "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
         postgres.port
     );
-    a_large_value_is_not_held(&env, &target, &format!("repeat('x', {LARGE})"));
+    check_memory_of_large_value(&env, &target, &format!("repeat('x', {LARGE})"));
 }
 
 #[test]
@@ -368,7 +367,7 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_
         "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"",
         mariadb.port
     );
-    a_large_value_is_not_held(&env, &target, &format!("repeat('x', {LARGE})"));
+    check_memory_of_large_value(&env, &target, &format!("repeat('x', {LARGE})"));
 }
 
 #[test]
@@ -384,14 +383,14 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_
         .expect("it can be filled");
     drop(database);
     let target = "sql = \"sqlite:large.db\"\nmax_bytes = \"1MiB\"\ntimeout = \"2m\"";
-    file(&env, target, "select 'small'");
+    write_runbook(&env, target, "select 'small'");
     let (code, small) = peak_of(&env, &["exec", "w.toml"]);
     assert_eq!(code, 0);
     for statement in [format!("select zeroblob({LARGE})"), "select v from t order by i".to_owned()]
     {
-        file(&env, target, &statement);
+        write_runbook(&env, target, &statement);
         let (code, large) = peak_of(&env, &["exec", "w.toml"]);
-        // SQLite itself refuses to make such a value.
+        // SQLite refuses such a value, because the host lowers its limit of the length.
         assert_eq!(code, 4, "{statement}");
         assert!(
             large < small + (64 << 10),
@@ -411,7 +410,7 @@ fn the_connection_to_mariadb_is_encrypted_exactly_if_its_target_says_so() {
             "sql = \"mysql://shop@127.0.0.1:{port}/shop?sslmode={mode}\"\n\
                      password = \"secret:word\""
         );
-        file(&env, &target, cipher);
+        write_runbook(&env, &target, cipher);
         exec(&env, &["exec", "w.toml", "--report", "json=w.json"])
     };
     for (mode, encrypted) in [("disable", 0), ("prefer", 1), ("require", 1)] {
@@ -423,9 +422,9 @@ fn the_connection_to_mariadb_is_encrypted_exactly_if_its_target_says_so() {
             "{mode}: {report}"
         );
     }
-    // Nobody vouches for the certificate.
+    // The certificate is self-signed.
     ask(mariadb.port, "verify-full").status(4).err("certificate");
-    // The server itself refuses who does not encrypt.
+    // The server refuses unencrypted connections.
     mariadb.sql("alter user shop@'127.0.0.1' require ssl");
     ask(mariadb.port, "require").status(0);
     ask(mariadb.port, "disable").status(4);
@@ -435,10 +434,10 @@ fn the_connection_to_mariadb_is_encrypted_exactly_if_its_target_says_so() {
 }
 
 #[test]
-fn what_is_no_postgresql_server_is_said_to_be_none() {
+fn a_server_that_is_not_postgresql_is_reported() {
     let (port, server) = fake_server(vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()]);
     let env = with_secret("unused");
-    file(&env, &format!("sql = \"postgres://asker@127.0.0.1:{port}/orders\""), "select 1");
+    write_runbook(&env, &format!("sql = \"postgres://asker@127.0.0.1:{port}/orders\""), "select 1");
     env.run(&["exec", "w.toml"]).status(4).err("no PostgreSQL server");
     drop(TcpStream::connect(("127.0.0.1", port)));
     server.join().expect("the server ends");

@@ -1,11 +1,11 @@
-//! Statements by a grammar, over a table that is granted and others that are not.
+//! A grammar of SQL statements, over a table that is granted and others that are not.
 
 use super::Server;
 
 const CLASSES: &[&str] = &["select", "insert", "update", "delete", "define", "maintain"];
 
-/// Makes one statement; each of `choices` settles one choice. When they are used up, the first
-/// possibility is taken, which is always the shortest.
+/// Generates one statement. Each byte of `choices` decides one choice. When the bytes are used up,
+/// the first alternative is taken, which is always the shortest.
 pub(super) struct Grammar<'c> {
     server: Server,
     choices: std::slice::Iter<'c, u8>,
@@ -21,24 +21,25 @@ impl<'c> Grammar<'c> {
         usize::from(self.choices.next().copied().unwrap_or_default()) % below
     }
 
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    fn choose<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.next(of.len())]
     }
 
-    /// One of what fits the server: each text begins with `p`, `m` or `b` (both) and a space.
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    /// One of the alternatives for this server: each text begins with `p`, `m` or `b` (both) and a
+    /// space.
+    fn choose_for_server<'a>(&mut self, of: &[&'a str]) -> &'a str {
         let wanted = if self.server == Server::Postgres { 'p' } else { 'm' };
         let fitting: Vec<&str> = of
             .iter()
             .filter(|text| text.starts_with([wanted, 'b']))
             .map(|text| &text[2..])
             .collect();
-        self.one(&fitting)
+        self.choose(&fitting)
     }
 
     /// The classes that the target grants.
     pub(super) fn classes(&mut self) -> Vec<&'static str> {
-        // Definitions are dear to undo on MariaDB.
+        // Definitions are slow to undo on MariaDB, so they are granted less often.
         CLASSES
             .iter()
             .copied()
@@ -46,8 +47,8 @@ impl<'c> Grammar<'c> {
             .collect()
     }
 
-    /// Fills every `<rule>` of a text, again and again.
-    fn fill(&mut self, text: &str) -> String {
+    /// Expands every `<rule>` in a text, recursively.
+    fn expand(&mut self, text: &str) -> String {
         let mut filled = String::new();
         let mut rest = text;
         while let Some(begin) = rest.find('<') {
@@ -67,11 +68,11 @@ impl<'c> Grammar<'c> {
         filled + rest
     }
 
-    /// What a rule becomes.
+    /// A text that a rule produces.
     pub(super) fn rule(&mut self, rule: &str) -> String {
         let deep = self.depth > 6;
         let text = match rule {
-            "table" => self.pick(&[
+            "table" => self.choose_for_server(&[
                 "b orders",
                 "b orders",
                 "b orders",
@@ -100,8 +101,8 @@ impl<'c> Grammar<'c> {
                 "p orders *",
                 "m orders partition (p0)",
             ]),
-            "expression" if deep => self.one(&["1", "v", "id", "null", "'x'", "n + 1"]),
-            "expression" => self.pick(&[
+            "expression" if deep => self.choose(&["1", "v", "id", "null", "'x'", "n + 1"]),
+            "expression" => self.choose_for_server(&[
                 "b 1",
                 "b v",
                 "b id",
@@ -154,7 +155,7 @@ impl<'c> Grammar<'c> {
                 "p 1 /* /* */ + (select max(n) from secrets) */ */",
             ]),
             "source" if deep => "<table>",
-            "source" => self.pick(&[
+            "source" => self.choose_for_server(&[
                 "b <table>",
                 "b <table>",
                 "b <table>",
@@ -180,7 +181,7 @@ impl<'c> Grammar<'c> {
                 "m <table> use index (primary)",
                 "p pg_stats",
             ]),
-            "arm" => self.pick(&[
+            "arm" => self.choose_for_server(&[
                 "b select <items> from <source>",
                 "b select <items> from <source> where <condition>",
                 "b values (1, 'x', 2)",
@@ -195,7 +196,7 @@ impl<'c> Grammar<'c> {
                 "p select distinct on (v) v from <source>",
                 "p select v, rank() over (order by (select 1 from <table> limit 1)) from <source>",
             ]),
-            "items" => self.one(&[
+            "items" => self.choose(&[
                 "v",
                 "*",
                 "count(*)",
@@ -203,8 +204,8 @@ impl<'c> Grammar<'c> {
                 "v, <expression>",
                 "(select 1 from <table> limit 1) as a",
             ]),
-            "condition" if deep => self.one(&["true", "id = 1", "v is null"]),
-            "condition" => self.pick(&[
+            "condition" if deep => self.choose(&["true", "id = 1", "v is null"]),
+            "condition" => self.choose_for_server(&[
                 "b true",
                 "b id = 1",
                 "b exists (<query>)",
@@ -218,8 +219,8 @@ impl<'c> Grammar<'c> {
                 "m id between 1 and (select max(id) from <table>)",
                 "p v ~ (select max(v) from <table>)",
             ]),
-            "query" if deep => self.one(&["select v from <table>", "select 1"]),
-            "query" => self.pick(&[
+            "query" if deep => self.choose(&["select v from <table>", "select 1"]),
+            "query" => self.choose_for_server(&[
                 "b <arm>",
                 "b <arm>",
                 "b <arm>",
@@ -246,7 +247,7 @@ impl<'c> Grammar<'c> {
                 "b with orders as (<query>) select v from orders",
                 "b with secrets as (<query>) select v from secrets",
             ]),
-            "change" => self.pick(&[
+            "change" => self.choose_for_server(&[
                 "p insert into <table> (id, v) select id + 100, v from <source> returning v",
                 "p update <table> set v = 'x' returning v",
                 "p delete from <table> where <condition> returning v",
@@ -282,7 +283,7 @@ impl<'c> Grammar<'c> {
                 "m insert into <table> (id, v) values ((select max(id) from <table> as q) + 50, \
                  'x') returning v",
             ]),
-            "maintain" => self.pick(&[
+            "maintain" => self.choose_for_server(&[
                 "p analyze <table>",
                 "p analyze <table>, <table>",
                 "p analyze verbose <table>",
@@ -308,7 +309,7 @@ impl<'c> Grammar<'c> {
                 "p vacuum <table>",
                 "m analyze table <table> persistent for all",
             ]),
-            "define" => self.pick(&[
+            "define" => self.choose_for_server(&[
                 "b create table made as <query>",
                 "b create table orders as <query>",
                 "p create table made (like <table>)",
@@ -347,7 +348,7 @@ impl<'c> Grammar<'c> {
                 "p create table made partition of <table> default",
                 "p create unlogged table orders as table <table>",
             ]),
-            "look" => self.pick(&[
+            "look" => self.choose_for_server(&[
                 "b explain <query>",
                 "b explain <change>",
                 "p explain analyze <change>",
@@ -391,7 +392,7 @@ impl<'c> Grammar<'c> {
                 "m kill 99999",
                 "m flush tables",
             ]),
-            "decorated" => self.pick(&[
+            "decorated" => self.choose_for_server(&[
                 "m /*! <change> */",
                 "m /*M! <change> */",
                 "m /*M! insert into log */ <query>",
@@ -412,7 +413,7 @@ impl<'c> Grammar<'c> {
                 "m <change> # <query>",
                 "b <change> -- <query>",
             ]),
-            "statement" => self.one(&[
+            "statement" => self.choose(&[
                 "<query>",
                 "<query>",
                 "<query>",
@@ -425,6 +426,6 @@ impl<'c> Grammar<'c> {
             ]),
             other => panic!("no rule `{other}`"),
         };
-        self.fill(text)
+        self.expand(text)
     }
 }

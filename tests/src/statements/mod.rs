@@ -1,32 +1,32 @@
-//! What the gate lets through of statements that are made by a grammar, run on real servers, which
-//! then say what was touched.
+//! Generates SQL statements by a grammar, runs those that the gate allows on real servers, and asks
+//! the servers which relations were touched.
 //!
-//! The gate alone is on trial here: no cursor, no transaction that only reads, nothing that the
-//! host asks the server before it commits. A case is made from bytes, so that a test takes them
-//! from a generator of numbers, and a fuzzer those that it finds worth a try.
+//! Only the gate is tested here: there is no cursor, no read-only transaction, and no question that
+//! the host asks the server before it commits. A case is generated from bytes: a test takes them
+//! from a random number generator, and a fuzzer takes them from its corpus.
 
 mod grammar;
-mod on_mariadb;
-mod on_postgres;
+mod mariadb_judge;
+mod postgres_judge;
 
-pub use on_mariadb::OnMariaDb;
-pub use on_postgres::OnPostgres;
+pub use mariadb_judge::MariaDbJudge;
+pub use postgres_judge::PostgresJudge;
 
 use grammar::Grammar;
-use runbook_authority::gate::{GateDecision, Operation, decide};
+use runbook_authority::gate::{GateDecision, GateRequest, decide};
 use runbook_authority::grant::{self, GrantSite};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
-use runbook_authority::{Binding, Effective, Manifest, Mode, Targets, Verb};
-use runbook_document::{Diagnostics, Located, Source, Value};
+use runbook_authority::{Binding, EffectiveGrants, Manifest, Mode, Targets, Verb};
+use runbook_document::{Diagnostics, Source, Spanned, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-/// More bytes than this choose nothing.
+/// Further bytes are ignored.
 pub const MAX_CHOICES: usize = 256;
 
-/// Whose language a statement is in.
+/// The server whose SQL dialect a statement is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     /// PostgreSQL.
@@ -35,7 +35,8 @@ pub enum Server {
     MariaDb,
 }
 
-/// A statement, and what its target grants beside the relations `orders` and `seen`.
+/// A statement, and the classes of statements that its target grants on the relations `orders` and
+/// `seen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     server: Server,
@@ -46,8 +47,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// The case that `choices` stand for. Each choice takes a byte; too few are filled up with
-    /// zeros.
+    /// Generates a case from `choices`, one byte for each choice of the grammar. If there are too
+    /// few, the missing bytes are zeros.
     pub fn new(server: Server, choices: &[u8]) -> Self {
         let mut grammar = Grammar::new(server, &choices[..choices.len().min(MAX_CHOICES)]);
         Self { server, classes: grammar.classes(), statement: grammar.rule("statement") }
@@ -64,50 +65,54 @@ impl fmt::Display for Case {
     }
 }
 
-/// What became of a case that did nothing wrong.
+/// How a case ended that touched only what is granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judged {
-    /// The gate refused it: no server was asked.
-    Refused,
-    /// The gate let it through, and the server refused it.
+pub enum CaseOutcome {
+    /// The gate denied the statement: it was not sent to the server.
+    Denied,
+    /// The gate allowed the statement, and the server returned an error.
     Failed,
-    /// It ran, and touched only what is granted.
+    /// The statement ran, and touched only what is granted.
     Ran,
 }
 
-/// How many cases became what.
+/// How many cases had each outcome.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Cases that were made.
-    pub made: u64,
-    /// Those that the gate let through.
-    pub let_through: u64,
-    /// Those that the server ran.
+    /// Generated cases.
+    pub generated: u64,
+    /// Cases that the gate allowed.
+    pub allowed: u64,
+    /// Cases that the server ran.
     pub ran: u64,
 }
 
 impl Tally {
-    /// Counts one more.
-    pub fn count(&mut self, judged: Judged) {
-        self.made += 1;
-        self.let_through += u64::from(judged != Judged::Refused);
-        self.ran += u64::from(judged == Judged::Ran);
+    /// Counts one more case.
+    pub fn count(&mut self, outcome: CaseOutcome) {
+        self.generated += 1;
+        self.allowed += u64::from(outcome != CaseOutcome::Denied);
+        self.ran += u64::from(outcome == CaseOutcome::Ran);
     }
 }
 
-/// Targets by what they grant: reading the text of one takes longer than judging a statement.
+/// The grants for each set of classes, kept because parsing a target takes longer than deciding a
+/// statement.
 #[derive(Debug, Default)]
-struct Gate(BTreeMap<Vec<&'static str>, Effective>);
+struct Gate(BTreeMap<Vec<&'static str>, EffectiveGrants>);
 
 impl Gate {
-    fn lets_through(&mut self, case: &Case) -> bool {
-        let effective = self
+    fn allows(&mut self, case: &Case) -> bool {
+        let grants = self
             .0
             .entry(case.classes.clone())
-            .or_insert_with(|| effective(case.server, &case.classes));
-        let operation =
-            Operation::Sql { slot: "s", verb: Verb::SqlExecute, statement: Some(&case.statement) };
-        matches!(decide(effective, Mode::Effects, &operation), GateDecision::Allow)
+            .or_insert_with(|| effective_grants(case.server, &case.classes));
+        let operation = GateRequest::Sql {
+            slot: "s",
+            verb: Verb::SqlExecute,
+            statement: Some(&case.statement),
+        };
+        matches!(decide(grants, Mode::Effects, &operation), GateDecision::Allow)
     }
 }
 
@@ -128,9 +133,9 @@ verbs = ["execute"]
 reason = "r"
 "#;
 
-/// What an operation is granted on a target with `orders`, what `seen` shows of it, and some
-/// classes.
-fn effective(server: Server, classes: &[&str]) -> Effective {
+/// The grants of an operation on a target with the relations `orders` and `seen` (a view of
+/// `orders`) and these classes of statements.
+fn effective_grants(server: Server, classes: &[&str]) -> EffectiveGrants {
     let scheme = match server {
         Server::Postgres => "postgres",
         Server::MariaDb => "mysql",
@@ -151,8 +156,8 @@ fn effective(server: Server, classes: &[&str]) -> Effective {
     let mut targets = Targets::default();
     targets.read(&source, table, folder, &mut diagnostics);
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
-    let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
-    let bindings = [Binding { slot: located("s"), target: located("t") }];
+    let spanned = |text: &str| Spanned { value: text.to_owned(), span: 0..0 };
+    let bindings = [Binding { slot: spanned("s"), target: spanned("t") }];
     let site = GrantSite {
         step: "step",
         uses: "guest:check",
@@ -165,4 +170,4 @@ fn effective(server: Server, classes: &[&str]) -> Effective {
         .unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }
 
-const TABLES: &str = "(id bigint primary key, v varchar(40), n int)";
+const TABLE_COLUMNS: &str = "(id bigint primary key, v varchar(40), n int)";

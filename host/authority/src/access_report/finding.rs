@@ -2,37 +2,37 @@
 
 use super::open_grant::OpenGrant;
 use super::{
-    BoundaryStatus, Granted, PluginEntry, PluginOrigin, Row, RunbookEntry, SourceLocation,
-    program_text,
+    AccessRow, BoundaryStatus, GrantedTarget, PluginEntry, PluginOrigin, RunbookEntry,
+    SourceLocation, program_text,
 };
 use crate::access_report::flow::{SinkKind, SourceKind};
 use crate::capability::{Risk, VERBS, Verb};
-use crate::host_places;
-use crate::pattern::AddressClass;
+use crate::pattern::{AddressClass, StatementClass};
+use crate::protected_paths;
 use crate::scope::Dimension;
 use crate::targets::{PathView, Target};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A rule of the review.
+/// A rule of the review, which gives findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingRule {
     /// A grant reaches beyond the boundary.
     BeyondBoundary,
     /// A plugin sees the plain text of a secret.
     RevealsSecret,
-    /// Data that is worth protecting can leave.
+    /// Rows, files, container data or a revealed secret can reach a network destination.
     DataLeaves,
-    /// Code is run, on this host or in a container, and its file is not pinned.
+    /// A program on this host is run, and its file is not pinned.
     UnpinnedProgram,
-    /// The destination is a secret, so a reader of the runbook does not know where data goes.
+    /// The destination is a secret, so that a reviewer does not know where data goes.
     HiddenDestination,
-    /// A database role that may do everything.
+    /// The role of a database may be a superuser.
     Superuser,
     /// Statements that change a database are not limited to classes or relations.
     AnyStatement,
-    /// Every path of an HTTP service may be changed.
+    /// Requests that change something may go to every path of an HTTP service.
     AnyPath,
     /// Addresses of cloud metadata services may be reached.
     MetadataAddress,
@@ -40,32 +40,32 @@ pub enum FindingRule {
     DeclaredUnused,
     /// The component imports WASI, which is linked to empty implementations.
     InertWasi,
-    /// A program that runs what its arguments say, with an argument that is open.
+    /// A program that runs texts can get its text from the plugin.
     OpenInterpreter,
-    /// A directory that holds the system, everybody's files or keys.
+    /// A granted directory contains the system, the files of other users, or keys.
     SystemDirectory,
-    /// Every container of the engine.
+    /// The filter matches every container of the engine.
     EveryContainer,
-    /// A plugin file that no accepted key has signed.
+    /// A plugin file is not signed by an accepted key.
     Unsigned,
     /// A program of the system's packages is run, and its file is not pinned.
     SystemProgram,
-    /// A variable by which a program runs other code or reads other files.
+    /// A program gets a variable that can change what it runs, reads or connects to.
     SteeringVariable,
     /// A secret is sent to a server that is not verified.
     UnverifiedServer,
     /// A plugin file has a signature that does not match its bytes.
     WronglySigned,
-    /// There are targets of an environment that this review does not cover.
+    /// The review does not cover the targets of some environment.
     OtherEnvironment,
-    /// One name stands for different secrets in runbooks that are reviewed together.
+    /// One name means different secrets in runbooks that are reviewed together.
     TwoSources,
     /// A file or folder could not be reviewed.
     NotReviewed,
     /// A plugin chooses what it says to the server of a `net` target, or which names it looks up.
     SaysAtWill,
-    /// A step may reach files that control the runbook: itself, its lockfile, its includes, a place
-    /// of the host.
+    /// A step may reach files that control runs: the runbook, its lockfile, its includes, or a
+    /// protected path of the host.
     OwnRunbook,
     /// A program may make any connection.
     AnyConnection,
@@ -85,16 +85,16 @@ pub struct FindingRow {
     /// How much harm it can do.
     pub risk: Risk,
     /// What the rule looks for, in one sentence.
-    pub about: &'static str,
-    /// What to do about a finding of this rule, as an imperative.
+    pub description: &'static str,
+    /// What to do about a finding of this rule.
     pub help: &'static str,
 }
 
 macro_rules! rules {
-    ($($rule:ident $id:literal $name:literal $risk:ident $about:literal $help:literal;)*) => {
+    ($($rule:ident $id:literal $name:literal $risk:ident $description:literal $help:literal;)*) => {
         /// Every rule of the review.
         pub const FINDING_RULES: &[FindingRow] = &[$(FindingRow {
-            rule: FindingRule::$rule, id: $id, name: $name, risk: Risk::$risk, about: $about,
+            rule: FindingRule::$rule, id: $id, name: $name, risk: Risk::$risk, description: $description,
                 help: $help,
         }),*];
     };
@@ -157,9 +157,9 @@ rules! {
          elsewhere, whatever its path and digest."
         "Remove the variable, or list it with its value as `environment` of the boundary's rule.";
     OwnRunbook "RB018" "own-runbook" High
-        "A grant reaches files that control runs: the runbook itself and its lockfile, or places \
-         of the host such as its settings, its journal, or its cache of compiled code. A step can \
-         change what runs next time."
+        "A grant reaches files that control runs: the runbook itself and its lockfile, or \
+         protected paths of the host such as its settings, its journal, or its cache of compiled \
+         code. A step can change what runs next time."
         "Grant a folder that holds none of these files, such as `files = \"./dumps\"`.";
     AnyConnection "RB024" "any-connection" Medium
         "A program may make any connection: to every address, past `addresses`, and to daemons of \
@@ -191,7 +191,7 @@ rules! {
         "A file that was to be reviewed cannot be read, or a folder is a link that is not \
          followed: this review does not cover its content."
         "Correct the file, or name the folder that the link leads to, and review again.";
- SaysAtWill "RB026" "says-at-will" Medium
+    SaysAtWill "RB026" "says-at-will" Medium
         "A plugin may say any line to a server, or look up names of any domain: both carry what it \
          has read to whoever answers."
         "Let each pattern of `send` begin with a fixed word, and each of `names` end in a domain of \
@@ -256,9 +256,12 @@ impl std::fmt::Display for Location {
 
 /// All findings, the riskiest first.
 pub(super) fn find(plugins: &[PluginEntry], runbooks: &[RunbookEntry]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
-        plugins.iter().flat_map(of_plugin).chain(runbooks.iter().flat_map(of_runbook)).collect();
-    findings.extend(of_secret_names(runbooks));
+    let mut findings: Vec<Finding> = plugins
+        .iter()
+        .flat_map(plugin_findings)
+        .chain(runbooks.iter().flat_map(runbook_findings))
+        .collect();
+    findings.extend(secret_name_findings(runbooks));
     findings.sort_by(|a, b| {
         (b.risk, a.rule, &a.subject, &a.message).cmp(&(a.risk, b.rule, &b.subject, &b.message))
     });
@@ -266,33 +269,36 @@ pub(super) fn find(plugins: &[PluginEntry], runbooks: &[RunbookEntry]) -> Vec<Fi
     findings
 }
 
-/// One finding for each name of a secret that stands for several, where the last of them is used.
-fn of_secret_names(runbooks: &[RunbookEntry]) -> Vec<Finding> {
-    let mut known: BTreeMap<&str, BTreeMap<String, (&str, SourceLocation)>> = BTreeMap::new();
+/// One finding for each name that means several secrets, at the line of one target that uses it.
+fn secret_name_findings(runbooks: &[RunbookEntry]) -> Vec<Finding> {
+    let mut sources_by_name: BTreeMap<&str, BTreeMap<String, (&str, SourceLocation)>> =
+        BTreeMap::new();
     for runbook in runbooks {
         for target in runbook
             .steps
             .iter()
             .flat_map(|step| &step.rows)
-            .flat_map(|row| row.target.iter().chain(&row.lent))
+            .flat_map(|row| row.target.iter().chain(&row.connection))
         {
             for name in target.secrets() {
-                let Some((name, stored)) = target.stored.get_key_value(name) else { continue };
-                known
+                let Some((name, stored)) = target.stored_secrets.get_key_value(name) else {
+                    continue;
+                };
+                sources_by_name
                     .entry(name)
                     .or_default()
-                    .entry(stored.shown(PathView::Opened))
+                    .entry(stored.render(PathView::OnThisHost))
                     .or_insert_with(|| (&runbook.file, SourceLocation::of(target)));
             }
         }
     }
-    let several = known.into_iter().filter(|(_, sources)| sources.len() > 1);
-    several
+    let ambiguous_names = sources_by_name.into_iter().filter(|(_, sources)| sources.len() > 1);
+    ambiguous_names
         .filter_map(|(name, sources)| {
-            let each: Vec<_> =
+            let meanings: Vec<_> =
                 sources.iter().map(|(source, (file, _))| format!("{source} in {file}")).collect();
             let (_, place) = sources.values().next_back()?;
-            let message = format!("it stands for {}", each.join(" and for "));
+            let message = format!("it stands for {}", meanings.join(" and for "));
             Some(finding(
                 FindingRule::TwoSources,
                 &format!("secret `{name}`"),
@@ -307,7 +313,7 @@ fn finding(rule: FindingRule, subject: &str, message: String, location: Location
     Finding { rule, risk: rule.row().risk, subject: subject.to_owned(), message, location }
 }
 
-fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
+fn plugin_findings(plugin: &PluginEntry) -> Vec<Finding> {
     let subject = format!("plugin `{}`", plugin.reference);
     let location = match &plugin.origin {
         PluginOrigin::Bundled => Location::Bundled(plugin.name.clone()),
@@ -338,27 +344,30 @@ fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
     findings
 }
 
-fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
+fn runbook_findings(runbook: &RunbookEntry) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let writable = written_directories(runbook);
+    let writable = writable_directories(runbook);
     for step in &runbook.steps {
         let subject = format!("step `{}` of {}", step.step, runbook.file);
-        findings.extend(step.rows.iter().flat_map(|row| of_row(&subject, row)));
-        findings
-            .extend(step.rows.iter().flat_map(|row| of_written_texts(&subject, row, &writable)));
+        findings.extend(step.rows.iter().flat_map(|row| row_findings(&subject, row)));
         findings.extend(
-            step.rows.iter().filter_map(|row| of_own_files(&subject, row, &runbook.decided_by)),
+            step.rows.iter().flat_map(|row| written_text_findings(&subject, row, &writable)),
+        );
+        findings.extend(
+            step.rows
+                .iter()
+                .filter_map(|row| own_file_finding(&subject, row, &runbook.controlling_files)),
         );
     }
     for flow in &runbook.flows {
-        let worth_protecting = match flow.source.kind {
+        let is_worth_protecting = match flow.source.kind {
             SourceKind::Rows
             | SourceKind::Files
             | SourceKind::Containers
-            | SourceKind::Revealed => true,
-            SourceKind::Program | SourceKind::Responses | SourceKind::Placed => false,
+            | SourceKind::RevealedSecret => true,
+            SourceKind::Program | SourceKind::Responses | SourceKind::InjectedSecret => false,
         };
-        if worth_protecting && flow.sink.kind == SinkKind::Network {
+        if is_worth_protecting && flow.sink.kind == SinkKind::Network {
             let subject = format!(
                 "step `{}` of {}",
                 flow.steps.last().map_or("", String::as_str),
@@ -372,9 +381,9 @@ fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
     findings
 }
 
-/// The directories in which any step of the runbook may write, each once, with the slots that may:
-/// the first one in file order, and how many others.
-fn written_directories(runbook: &RunbookEntry) -> BTreeMap<&Path, String> {
+/// The directories that steps of the runbook may write to, each with the slots that may: the first
+/// one in file order, and the number of others.
+fn writable_directories(runbook: &RunbookEntry) -> BTreeMap<&Path, String> {
     let mut writers: BTreeMap<&Path, (&str, &str, usize)> = BTreeMap::new();
     for step in &runbook.steps {
         for row in &step.rows {
@@ -385,20 +394,27 @@ fn written_directories(runbook: &RunbookEntry) -> BTreeMap<&Path, String> {
             }
         }
     }
-    let words = |(slot, step, slots)| match slots {
+    let slots_text = |(slot, step, count)| match count {
         1 => format!("slot `{slot}` of step `{step}`"),
-        more => format!("slot `{slot}` of step `{step}` (and {} more)", more - 1),
+        count => format!("slot `{slot}` of step `{step}` (and {} more)", count - 1),
     };
-    writers.into_iter().map(|(directory, writer)| (directory, words(writer))).collect()
+    writers.into_iter().map(|(directory, writer)| (directory, slots_text(writer))).collect()
 }
 
-/// A grant that reaches files that control runs: a place of the host, or a file of the runbook.
-fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Finding> {
+/// The finding for a grant that reaches files that control runs: a protected path of the host, or a
+/// file of the runbook.
+fn own_file_finding(
+    subject: &str,
+    row: &AccessRow,
+    controlling_files: &[PathBuf],
+) -> Option<Finding> {
     let (granted, target) = (row.granted.as_ref()?, row.target.as_ref()?);
     let verb = VERBS.iter().map(|known| known.verb).find(|verb| verb.full_name() == row.verb)?;
-    if let Some(reached) = host_places::default_place(&target.kind, &[verb]) {
-        let message =
-            format!("slot `{}` may `{}`: {} {}", row.slot, row.verb, reached.by, reached.how);
+    if let Some(overlap) = protected_paths::default_protected_path(&target.kind, &[verb]) {
+        let message = format!(
+            "slot `{}` may `{}`: {} {}",
+            row.slot, row.verb, overlap.granted_path, overlap.relation
+        );
         return Some(finding(
             FindingRule::OwnRunbook,
             subject,
@@ -407,36 +423,42 @@ fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Find
         ));
     }
     let directory = target.files()?.root.real();
-    let own =
-        decided_by.iter().find(|file| super::changes(&row.verb) && file.starts_with(directory))?;
+    let controlling_file = controlling_files
+        .iter()
+        .find(|file| super::is_changing_verb(&row.verb) && file.starts_with(directory))?;
     let message = format!(
         "slot `{}` may `{}` in `{}`, where `{}` lies",
         row.slot,
         row.verb,
         directory.display(),
-        own.display()
+        controlling_file.display()
     );
     Some(finding(FindingRule::OwnRunbook, subject, message, Location::Line(granted.place.clone())))
 }
 
-/// A program whose text is in a folder that a step of the same runbook may write to.
-fn of_written_texts(subject: &str, row: &Row, writable: &BTreeMap<&Path, String>) -> Vec<Finding> {
+/// The findings for a program that runs a text from a folder that a step of the same runbook may
+/// write to.
+fn written_text_findings(
+    subject: &str,
+    row: &AccessRow,
+    writable: &BTreeMap<&Path, String>,
+) -> Vec<Finding> {
     let (Some(granted), Some(process)) =
         (&row.granted, row.target.as_ref().and_then(|target| target.process()))
     else {
         return Vec::new();
     };
-    let found = program_text::of(process).into_iter().flat_map(|text| {
-        writable.iter().filter_map(move |(directory, by)| {
-            let what = text.below(directory)?;
+    let messages = program_text::program_texts(process).into_iter().flat_map(|text| {
+        writable.iter().filter_map(move |(directory, writers)| {
+            let text_description = text.describe_below(directory)?;
             Some(format!(
-                "slot `{}` runs {what}, and {by} may write in `{}`: any command",
+                "slot `{}` runs {text_description}, and {writers} may write in `{}`: any command",
                 row.slot,
                 directory.display()
             ))
         })
     });
-    found
+    messages
         .map(|message| {
             finding(
                 FindingRule::OpenInterpreter,
@@ -448,35 +470,36 @@ fn of_written_texts(subject: &str, row: &Row, writable: &BTreeMap<&Path, String>
         .collect()
 }
 
-fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
+fn row_findings(subject: &str, row: &AccessRow) -> Vec<Finding> {
     let Some(granted) = &row.granted else { return Vec::new() };
     let row = GrantedRow { row, granted };
-    let open = row.row.open.iter().map(|open| row.of_open_grant(open));
-    let found = row.of_boundary().into_iter().chain(open).chain(row.of_verb());
-    let found = found.chain(row.of_variables()).chain(row.of_servers());
+    let open_findings = row.row.open_grants.iter().map(|open| row.open_grant_finding(open));
+    let found = row.boundary_finding().into_iter().chain(open_findings).chain(row.verb_finding());
+    let found = found.chain(row.variable_findings()).chain(row.server_findings());
     let place = || Location::Line(granted.place.clone());
     found.map(|(rule, message)| finding(rule, subject, message, place())).collect()
 }
 
-/// A row of which something is granted.
+/// A row of a granted verb.
 struct GrantedRow<'a> {
-    row: &'a Row,
-    granted: &'a Granted,
+    row: &'a AccessRow,
+    granted: &'a GrantedTarget,
 }
 
 impl GrantedRow<'_> {
-    /// What the grant reaches in one dimension.
+    /// The values that the grant allows in one dimension.
     fn reach(&self, key: &str) -> &[String] {
         self.granted.reach.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn has(&self, key: &str, word: &str) -> bool {
-        self.reach(key).iter().any(|found| found == word)
+    /// Whether the grant allows this value in a dimension.
+    fn allows(&self, key: &str, value: &str) -> bool {
+        self.reach(key).iter().any(|allowed| allowed == value)
     }
 
-    fn of_boundary(&self) -> Option<(FindingRule, String)> {
+    fn boundary_finding(&self) -> Option<(FindingRule, String)> {
         let Some(BoundaryStatus::Exceeded { witness }) = &self.row.boundary else { return None };
-        let Row { verb, slot, .. } = self.row;
+        let AccessRow { verb, slot, .. } = self.row;
         let message = if witness.is_empty() {
             format!("`{verb}` on slot `{slot}` cannot be compared with the boundary")
         } else {
@@ -485,8 +508,8 @@ impl GrantedRow<'_> {
         Some((FindingRule::BeyondBoundary, message))
     }
 
-    fn of_open_grant(&self, open: &OpenGrant) -> (FindingRule, String) {
-        let Row { verb, slot, .. } = self.row;
+    fn open_grant_finding(&self, open: &OpenGrant) -> (FindingRule, String) {
+        let AccessRow { verb, slot, .. } = self.row;
         match open {
             OpenGrant::Interpreter { program, argument } => (
                 FindingRule::OpenInterpreter,
@@ -521,13 +544,13 @@ impl GrantedRow<'_> {
         }
     }
 
-    /// What the verb itself is a finding for, with what it is granted on.
-    fn of_verb(&self) -> Option<(FindingRule, String)> {
-        let (Row { verb, slot, sentence, .. }, what) = (self.row, &self.granted.what);
+    /// The finding for the verb itself, with what it is granted on.
+    fn verb_finding(&self) -> Option<(FindingRule, String)> {
+        let (AccessRow { verb, slot, sentence, .. }, what) = (self.row, &self.granted.what);
         let found = match verb.as_str() {
             "secrets.reveal" => (FindingRule::RevealsSecret, format!("slot `{slot}` {sentence}")),
-            "process.run" if self.has("sha256", "*") => {
-                if self.reach("programs").iter().all(|program| is_of_the_system(program)) {
+            "process.run" if self.allows("sha256", "*") => {
+                if self.reach("programs").iter().all(|program| is_system_program(program)) {
                     let message = format!(
                         "slot `{slot}` {sentence}; its file belongs to the system's packages"
                     );
@@ -536,17 +559,18 @@ impl GrantedRow<'_> {
                     (FindingRule::UnpinnedProgram, format!("slot `{slot}` {sentence}"))
                 }
             }
-            verb if verb.starts_with("http.") && self.has("hosts", "*") => {
+            verb if verb.starts_with("http.") && self.allows("hosts", "*") => {
                 (FindingRule::HiddenDestination, format!("slot `{slot}` is bound to {what}"))
             }
             verb if verb.starts_with("http.")
-                && super::changes(verb)
-                && self.has("paths", "/**") =>
+                && super::is_changing_verb(verb)
+                && self.allows("paths", "/**") =>
             {
                 (FindingRule::AnyPath, format!("slot `{slot}` may change every path of {what}"))
             }
             "sql.execute" | "sql.transaction"
-                if self.has("relations", "*") && self.reach("statements").len() >= 7 =>
+                if self.allows("relations", "*")
+                    && self.reach("statements").len() >= StatementClass::names().len() =>
             {
                 let message = format!("slot `{slot}` may run every statement on {what}");
                 (FindingRule::AnyStatement, message)
@@ -556,44 +580,48 @@ impl GrantedRow<'_> {
         Some(found)
     }
 
-    /// The variables by which a program is steered. Those of containers that are there already are
-    /// not set by the grant.
-    fn of_variables(&self) -> impl Iterator<Item = (FindingRule, String)> {
-        let Row { verb, slot, .. } = self.row;
-        let sets = !verb.starts_with("docker.") || verb == "docker.create";
-        let variables = self.reach(Dimension::Environment.key()).iter().filter(move |_| sets);
+    /// The findings for variables that can change what a program does. In a container, only
+    /// `create` sets variables.
+    fn variable_findings(&self) -> impl Iterator<Item = (FindingRule, String)> {
+        let AccessRow { verb, slot, .. } = self.row;
+        let verb_sets_variables = !verb.starts_with("docker.") || verb == "docker.create";
+        let variables =
+            self.reach(Dimension::Environment.key()).iter().filter(move |_| verb_sets_variables);
         variables.filter_map(move |variable| {
             let name = variable.split('=').next().unwrap_or_default();
-            let steers = crate::targets::steers(name)?.sentence();
-            let message = format!("slot `{slot}` sets {variable}, which {steers}");
+            let effect = crate::targets::variable_effect(name)?.sentence();
+            let message = format!("slot `{slot}` sets {variable}, which {effect}");
             Some((FindingRule::SteeringVariable, message))
         })
     }
 
-    /// What the server is, that the grant leads to: unverified, used as its superuser, a metadata
-    /// service.
-    fn of_servers(&self) -> Vec<(FindingRule, String)> {
-        let Row { slot, target, lent, .. } = self.row;
-        let targets =
-            [target, lent].into_iter().filter_map(|target| unverified(target.as_deref()?));
+    /// The findings for the server of the grant: it is not verified, the role is a superuser, or it
+    /// is a metadata service.
+    fn server_findings(&self) -> Vec<(FindingRule, String)> {
+        let AccessRow { slot, target, connection, .. } = self.row;
+        let targets = [target, connection]
+            .into_iter()
+            .filter_map(|target| unverified_server(target.as_deref()?));
         let mut found: Vec<_> = targets
             .map(|message| (FindingRule::UnverifiedServer, format!("slot `{slot}` {message}")))
             .collect();
-        let bound = || format!("slot `{slot}` is bound to {}", self.granted.what);
-        if self.has("network", "true") {
+        let bound_message = || format!("slot `{slot}` is bound to {}", self.granted.what);
+        if self.allows("network", "true") {
             found.push((
                 FindingRule::AnyConnection,
                 format!("slot `{slot}` may make any connection"),
             ));
         }
-        if self.has("signals", "true") {
+        if self.allows("signals", "true") {
             found.push((FindingRule::AnySignal, format!("slot `{slot}` may signal any process")));
         }
-        if self.has("superuser", "true") {
-            found.push((FindingRule::Superuser, bound()));
+        if self.allows("superuser", "true") {
+            found.push((FindingRule::Superuser, bound_message()));
         }
-        if !self.has("hosts", "*") && self.reach("addresses").iter().any(|word| is_metadata(word)) {
-            found.push((FindingRule::MetadataAddress, bound()));
+        if !self.allows("hosts", "*")
+            && self.reach("addresses").iter().any(|word| is_metadata(word))
+        {
+            found.push((FindingRule::MetadataAddress, bound_message()));
         }
         found
     }
@@ -606,14 +634,15 @@ fn is_metadata(word: &str) -> bool {
 }
 
 /// The finding about a target that sends a secret to a remote server without verifying it.
-fn unverified(target: &Target) -> Option<String> {
-    let sent = target.sent_secrets();
-    let (sent, how) = sent.iter().find_map(|sent| Some((sent, sent.unverified?)))?;
-    Some(format!("sends {} to {} by `{how}`", sent.what(), sent.to))
+fn unverified_server(target: &Target) -> Option<String> {
+    let secrets = target.transmitted_secrets();
+    let (secret, transport) =
+        secrets.iter().find_map(|secret| Some((secret, secret.unverified?)))?;
+    Some(format!("sends {} to {} by `{transport}`", secret.what(), secret.to))
 }
 
-/// Whether a program lies where only the system's packages put files.
-fn is_of_the_system(program: &str) -> bool {
+/// Whether a program is in a folder where only the system's packages put files.
+fn is_system_program(program: &str) -> bool {
     const FOLDERS: &[&str] =
         &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/"];
     FOLDERS

@@ -1,13 +1,13 @@
-//! Flow: which secrets, rows, files and container data can reach which destinations, inside one
+//! Flows: which secrets, rows, files and container data can reach which destinations, inside one
 //! call and across steps.
 //!
-//! A plugin can send whatever it reads wherever it may write, so inside one call everything
-//! readable flows to everything writable. The output of a step flows to every step whose input
-//! refers to it. These are possible flows, not observed ones.
+//! A plugin can send everything that it reads to every destination that it may write to. The output
+//! of a step flows to every step whose input refers to it. These are possible flows, not observed
+//! ones.
 
 use super::SourceLocation;
 use crate::capability::{Risk, Verb};
-use crate::grant::{Effective, Grant};
+use crate::grant::{EffectiveGrants, Grant};
 use crate::targets::{HttpBase, HttpTarget, NetTarget, SecretForm, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +18,11 @@ use std::rc::Rc;
 #[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
     /// A secret in plain text.
-    Revealed,
-    /// A secret that the host puts in its place, unseen by the plugin.
-    Placed,
+    #[serde(rename = "revealed")]
+    RevealedSecret,
+    /// A secret that the host puts into a call. The plugin does not see it.
+    #[serde(rename = "placed")]
+    InjectedSecret,
     /// Rows of a database.
     Rows,
     /// The content of files that a step may read.
@@ -33,7 +35,7 @@ pub enum SourceKind {
     Responses,
 }
 
-/// What a [`Flow`] ends in.
+/// What kind of destination data flows to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SinkKind {
@@ -52,42 +54,43 @@ pub enum SinkKind {
 
 /// One end of a flow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct End<K> {
+pub struct FlowEndpoint<K> {
     /// What kind of source or sink it is.
     pub kind: K,
     /// What it is, in a few words.
     pub what: String,
-    /// The target, where there is one.
+    /// Where the target is written, if it is a target.
     pub place: Option<SourceLocation>,
 }
 
-/// One thing that can reach another.
+/// Data that can reach a destination.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Flow {
     /// How much harm it can do.
     pub risk: Risk,
     /// The data that can flow.
-    pub source: End<SourceKind>,
+    pub source: FlowEndpoint<SourceKind>,
     /// Where the data can go.
-    pub sink: End<SinkKind>,
-    /// The calls that it takes: the one that reads first, the one that writes last.
+    pub sink: FlowEndpoint<SinkKind>,
+    /// The ids of the steps that the data passes: the step that reads it first, the step that
+    /// writes it last.
     pub steps: Vec<String>,
 }
 
-/// What the flow of one call depends on.
+/// One step, for the computation of flows.
 #[derive(Debug, Clone, Copy)]
 pub struct FlowStep<'a> {
     /// The id of the step.
     pub step: &'a str,
     /// What the step is granted.
-    pub effective: &'a Effective,
+    pub grants: &'a EffectiveGrants,
     /// The steps whose output its input refers to.
-    pub inputs_from: &'a BTreeSet<String>,
+    pub input_steps: &'a BTreeSet<String>,
 }
 
 const SOURCES: &[(SourceKind, &str)] = &[
-    (SourceKind::Revealed, "the plain text of"),
-    (SourceKind::Placed, "the value of"),
+    (SourceKind::RevealedSecret, "the plain text of"),
+    (SourceKind::InjectedSecret, "the value of"),
     (SourceKind::Rows, "rows of"),
     (SourceKind::Files, "files of"),
     (SourceKind::Containers, "data of"),
@@ -103,7 +106,7 @@ impl Flow {
             .find(|(kind, _)| *kind == self.source.kind)
             .map_or("", |(_, words)| *words);
         let steps: Vec<_> = self.steps.iter().map(|step| format!("`{step}`")).collect();
-        let verb = if self.source.kind == SourceKind::Placed {
+        let verb = if self.source.kind == SourceKind::InjectedSecret {
             "is sent, unseen by the plugin, to"
         } else {
             "can reach"
@@ -117,27 +120,28 @@ impl Flow {
     }
 }
 
-/// Steps so that each comes after those whose output it is given. They may stand in the file the
-/// other way round, so this does not recurse.
-fn in_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
+/// The steps in an order in which each follows the steps whose output it gets. In the file, the
+/// order may be different. The function is iterative, so that a long chain does not overflow the
+/// stack.
+fn topological_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
     enum Visit<'s, 'a> {
         Begin(&'s FlowStep<'a>),
         End(&'s FlowStep<'a>),
     }
-    let by_name: BTreeMap<&str, &FlowStep<'_>> =
+    let steps_by_id: BTreeMap<&str, &FlowStep<'_>> =
         steps.iter().map(|step| (step.step, step)).collect();
-    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
-    let mut open: Vec<_> = steps.iter().rev().map(Visit::Begin).collect();
-    while let Some(visit) = open.pop() {
+    let (mut visited, mut order) = (BTreeSet::new(), Vec::new());
+    let mut stack: Vec<_> = steps.iter().rev().map(Visit::Begin).collect();
+    while let Some(visit) = stack.pop() {
         match visit {
-            Visit::Begin(step) if seen.insert(step.step) => {
-                open.push(Visit::End(step));
-                let earlier = step
-                    .inputs_from
+            Visit::Begin(step) if visited.insert(step.step) => {
+                stack.push(Visit::End(step));
+                let input_step = step
+                    .input_steps
                     .iter()
                     .rev()
-                    .filter_map(|earlier| by_name.get(earlier.as_str()));
-                open.extend(earlier.copied().map(Visit::Begin));
+                    .filter_map(|input_step| steps_by_id.get(input_step.as_str()));
+                stack.extend(input_step.copied().map(Visit::Begin));
             }
             Visit::Begin(_) => {}
             Visit::End(step) => order.push(step),
@@ -146,92 +150,108 @@ fn in_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
     order
 }
 
-/// The steps through which data came. A step that hands data on adds itself to the trail of the
-/// step before it, without a copy.
+/// The steps that data has passed: the last step, and the trail before it, which several trails can
+/// share.
 #[derive(Debug)]
 struct StepTrail<'a> {
     step: &'a str,
-    before: Option<Rc<Self>>,
-    steps: usize,
+    previous: Option<Rc<Self>>,
+    length: usize,
 }
 
 impl<'a> StepTrail<'a> {
     fn begin(step: &'a str) -> Rc<Self> {
-        Rc::new(Self { step, before: None, steps: 1 })
+        Rc::new(Self { step, previous: None, length: 1 })
     }
 
-    fn on(before: &Rc<Self>, step: &'a str) -> Rc<Self> {
-        Rc::new(Self { step, before: Some(Rc::clone(before)), steps: before.steps + 1 })
+    fn extend(previous: &Rc<Self>, step: &'a str) -> Rc<Self> {
+        Rc::new(Self { step, previous: Some(Rc::clone(previous)), length: previous.length + 1 })
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = std::iter::successors(Some(self), |way| way.before.as_deref())
-            .map(|way| way.step.to_owned())
-            .collect();
+        let mut names: Vec<_> =
+            std::iter::successors(Some(self), |trail| trail.previous.as_deref())
+                .map(|trail| trail.step.to_owned())
+                .collect();
         names.reverse();
         names
     }
 }
 
 impl Drop for StepTrail<'_> {
-    /// Iterative, because a path may be longer than the stack allows.
+    /// Iterative, so that a long trail does not overflow the stack.
     fn drop(&mut self) {
-        let mut before = self.before.take();
-        while let Some(mut way) = before.and_then(Rc::into_inner) {
-            before = way.before.take();
+        let mut previous = self.previous.take();
+        while let Some(mut trail) = previous.and_then(Rc::into_inner) {
+            previous = trail.previous.take();
         }
     }
 }
 
 /// Every flow of a runbook, the riskiest first.
 pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
-    // What each step's output may hold, and by which steps it came.
-    let mut outputs: BTreeMap<&str, BTreeMap<End<SourceKind>, Rc<StepTrail<'a>>>> = BTreeMap::new();
-    let mut shortest: BTreeMap<(End<SourceKind>, End<SinkKind>), Rc<StepTrail<'a>>> =
+    // What the output of each step may contain, with the steps that it has passed.
+    let mut outputs: BTreeMap<&str, BTreeMap<FlowEndpoint<SourceKind>, Rc<StepTrail<'a>>>> =
         BTreeMap::new();
-    // The shortest way stands for all: that there is one is what matters.
-    let mut add = |source: &End<SourceKind>, sink: &End<SinkKind>, way: &Rc<StepTrail<'a>>| {
-        let known =
-            shortest.entry((source.clone(), sink.clone())).or_insert_with(|| Rc::clone(way));
-        if way.steps < known.steps {
-            *known = Rc::clone(way);
+    let mut shortest_trails: BTreeMap<
+        (FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>),
+        Rc<StepTrail<'a>>,
+    > = BTreeMap::new();
+    // Of several trails between the same ends, the shortest one is shown.
+    let mut add = |source: &FlowEndpoint<SourceKind>,
+                   sink: &FlowEndpoint<SinkKind>,
+                   trail: &Rc<StepTrail<'a>>| {
+        let shortest_trail = shortest_trails
+            .entry((source.clone(), sink.clone()))
+            .or_insert_with(|| Rc::clone(trail));
+        if trail.length < shortest_trail.length {
+            *shortest_trail = Rc::clone(trail);
         }
     };
-    for step in in_order(steps) {
-        let own = StepTrail::begin(step.step);
-        let mut readable: BTreeMap<_, _> =
-            sources(step.effective).into_iter().map(|source| (source, Rc::clone(&own))).collect();
-        for earlier in step.inputs_from {
-            for (source, way) in outputs.get(earlier.as_str()).into_iter().flatten() {
-                readable.entry(source.clone()).or_insert_with(|| StepTrail::on(way, step.step));
+    for step in topological_order(steps) {
+        let own_trail = StepTrail::begin(step.step);
+        let mut readable_sources: BTreeMap<_, _> = sources(step.grants)
+            .into_iter()
+            .map(|source| (source, Rc::clone(&own_trail)))
+            .collect();
+        for input_step in step.input_steps {
+            for (source, trail) in outputs.get(input_step.as_str()).into_iter().flatten() {
+                readable_sources
+                    .entry(source.clone())
+                    .or_insert_with(|| StepTrail::extend(trail, step.step));
             }
         }
-        let sinks = sinks(step.effective);
-        for (source, way) in &readable {
+        let sinks = sinks(step.grants);
+        for (source, trail) in &readable_sources {
             for sink in &sinks {
                 // Sending data back to its source reveals nothing.
                 if sink.place != source.place || sink.what != source.what {
-                    add(source, sink, way);
+                    add(source, sink, trail);
                 }
             }
         }
-        for (source, sink) in step.effective.iter().flat_map(|grant| placed(grant, step)) {
-            add(&source, &sink, &own);
+        for (source, sink) in
+            step.grants.iter().flat_map(|grant| injected_secret_flows(grant, step))
+        {
+            add(&source, &sink, &own_trail);
         }
-        outputs.insert(step.step, readable);
+        outputs.insert(step.step, readable_sources);
     }
-    let flow = |((source, sink), way): ((End<SourceKind>, End<SinkKind>), Rc<StepTrail<'a>>)| {
-        Flow { risk: risk(source.kind, sink.kind), source, sink, steps: way.names() }
+    let flow = |((source, sink), trail): (
+        (FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>),
+        Rc<StepTrail<'a>>,
+    )| {
+        Flow { risk: risk(source.kind, sink.kind), source, sink, steps: trail.names() }
     };
-    let mut flows: Vec<_> = shortest.into_iter().map(flow).collect();
+    let mut flows: Vec<_> = shortest_trails.into_iter().map(flow).collect();
     flows.sort_by(|a, b| b.risk.cmp(&a.risk).then_with(|| a.cmp(b)));
     flows
 }
 
 fn risk(source: SourceKind, sink: SinkKind) -> Risk {
     match (source, sink) {
-        (SourceKind::Revealed, SinkKind::Network | SinkKind::Program) => Risk::Critical,
-        (SourceKind::Revealed, SinkKind::Database | SinkKind::Files | SinkKind::Log)
+        (SourceKind::RevealedSecret, SinkKind::Network | SinkKind::Program) => Risk::Critical,
+        (SourceKind::RevealedSecret, SinkKind::Database | SinkKind::Files | SinkKind::Log)
         | (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Network) => {
             Risk::High
         }
@@ -244,30 +264,32 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
             SourceKind::Rows | SourceKind::Files | SourceKind::Containers,
             SinkKind::Database | SinkKind::Files,
         )
-        | (SourceKind::Program | SourceKind::Responses | SourceKind::Placed, _) => Risk::Low,
+        | (SourceKind::Program | SourceKind::Responses | SourceKind::InjectedSecret, _) => {
+            Risk::Low
+        }
     }
 }
 
-fn sources(effective: &Effective) -> BTreeSet<End<SourceKind>> {
-    let lent = lent(effective).map(|target| End {
+fn sources(grants: &EffectiveGrants) -> BTreeSet<FlowEndpoint<SourceKind>> {
+    let databases = connected_databases(grants).map(|target| FlowEndpoint {
         kind: SourceKind::Rows,
         what: target.describe(),
         place: Some(SourceLocation::of(target)),
     });
-    effective
+    grants
         .iter()
         .flat_map(|grant| grant.verbs.iter().filter_map(|verb| source(grant, *verb)))
-        .chain(lent)
+        .chain(databases)
         .collect()
 }
 
-/// Databases to which a program is connected: it reads and writes there, and its output goes to the
-/// plugin.
-fn lent(effective: &Effective) -> impl Iterator<Item = &Target> {
-    effective.iter().filter_map(|grant| effective.lent(grant)).map(AsRef::as_ref)
+/// The databases that programs of the step are connected to. A program reads and writes there, and
+/// the plugin gets its output.
+fn connected_databases(grants: &EffectiveGrants) -> impl Iterator<Item = &Target> {
+    grants.iter().filter_map(|grant| grants.connection_of(grant)).map(AsRef::as_ref)
 }
 
-fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
+fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
     let kind = match verb {
         Verb::HttpGet
         | Verb::HttpHead
@@ -286,7 +308,7 @@ fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
         | Verb::DockerStats
         | Verb::DockerExec => SourceKind::Containers,
         Verb::ProcessRun | Verb::ProcessInspect => SourceKind::Program,
-        Verb::SecretsReveal => SourceKind::Revealed,
+        Verb::SecretsReveal => SourceKind::RevealedSecret,
         Verb::SqlExecute
         | Verb::SqlTransaction
         | Verb::SqlRestore
@@ -306,32 +328,32 @@ fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
-    Some(End {
+    Some(FlowEndpoint {
         kind,
         what: grant.target.describe(),
         place: Some(SourceLocation::of(&grant.target)),
     })
 }
 
-fn sinks(effective: &Effective) -> BTreeSet<End<SinkKind>> {
-    let log = End {
+fn sinks(grants: &EffectiveGrants) -> BTreeSet<FlowEndpoint<SinkKind>> {
+    let log = FlowEndpoint {
         kind: SinkKind::Log,
         what: "the run's log, journal and reports".to_owned(),
         place: None,
     };
-    let granted =
-        effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb)));
-    let lent = lent(effective).map(|target| End {
+    let granted_sinks =
+        grants.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb)));
+    let databases = connected_databases(grants).map(|target| FlowEndpoint {
         kind: SinkKind::Database,
         what: target.describe(),
         place: Some(SourceLocation::of(target)),
     });
-    granted.chain(lent).chain(std::iter::once(log)).collect()
+    granted_sinks.chain(databases).chain(std::iter::once(log)).collect()
 }
 
-fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
+fn sink(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SinkKind>> {
     let kind = match verb {
-        // A path and its query carry data as well as a body does.
+        // The path and the query of a request can carry data, not only its body.
         Verb::HttpGet
         | Verb::HttpHead
         | Verb::HttpPost
@@ -355,7 +377,7 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         Verb::SqlBackup
         | Verb::FilesRead
         | Verb::FilesRemove
-        // It stores nothing of what it receives.
+        // A read-only program stores nothing.
         | Verb::ProcessInspect
         | Verb::DockerList
         | Verb::DockerInspect
@@ -378,15 +400,18 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
-    Some(End {
+    Some(FlowEndpoint {
         kind,
         what: grant.target.identity(),
         place: Some(SourceLocation::of(&grant.target)),
     })
 }
 
-/// Secrets that the host itself puts where the target says.
-fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkKind>)> {
+/// The flows of secrets that the host puts into calls for the target of a grant.
+fn injected_secret_flows(
+    grant: &Grant,
+    step: &FlowStep<'_>,
+) -> Vec<(FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>)> {
     let kind = match &grant.target.kind {
         TargetKind::Http(_) => SinkKind::Network,
         TargetKind::Sql(_) => SinkKind::Database,
@@ -395,48 +420,59 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
         | TargetKind::Files(_)
         | TargetKind::Secret(_)
         | TargetKind::Net(_) => {
-            return of_positions(grant, step);
+            return positioned_secret_flows(grant, step);
         }
     };
     let place = Some(SourceLocation::of(&grant.target));
-    let connection = step.effective.lent(grant);
+    let connection = step.grants.connection_of(grant);
     // An address that is itself a secret is known to the host alone, so sending it there reveals
     // nothing.
     let is_address = |secret: &str| {
-        let own = |http: &HttpTarget| http.base == HttpBase::Secret(secret.to_owned());
-        grant.target.http().is_some_and(own)
+        let is_base = |http: &HttpTarget| http.base == HttpBase::Secret(secret.to_owned());
+        grant.target.http().is_some_and(is_base)
     };
-    let values = |target: &Target| -> Vec<(String, String)> {
-        let sent = target.sent_secrets().into_iter();
-        let sent = sent.filter(|sent| sent.form == SecretForm::Value && !is_address(sent.name));
-        sent.map(|sent| (sent.name.to_owned(), sent.to)).collect()
+    let secrets_of = |target: &Target| -> Vec<(String, String)> {
+        let secrets = target.transmitted_secrets().into_iter();
+        let values =
+            secrets.filter(|secret| secret.form == SecretForm::Value && !is_address(secret.name));
+        values.map(|secret| (secret.name.to_owned(), secret.to)).collect()
     };
-    let of_connection = connection.map(|lent| values(lent)).unwrap_or_default();
-    let to_program = of_connection.into_iter().map(|(secret, _)| (secret, grant.target.describe()));
-    let all = values(&grant.target).into_iter().chain(to_program);
-    all.map(|(secret, to)| {
-        let what = grant.target.describe_secret(&secret);
-        flow_of_secret(what, End { kind, what: to, place: place.clone() })
-    })
-    .collect()
-}
-
-/// Secrets that the plugin may have put into requests on other slots.
-fn of_positions(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkKind>)> {
-    let Some(secret) = grant.target.secret() else { return Vec::new() };
-    let reached = secret.positions.iter().filter_map(|position| step.effective.get(&position.slot));
-    reached
-        .map(|http| {
-            let sink = End {
-                kind: SinkKind::Network,
-                what: http.target.describe(),
-                place: Some(SourceLocation::of(&http.target)),
-            };
-            flow_of_secret(grant.target.describe_secret(&secret.secret), sink)
+    let connection_secrets =
+        connection.map(|connection| secrets_of(connection)).unwrap_or_default();
+    let to_program =
+        connection_secrets.into_iter().map(|(secret, _)| (secret, grant.target.describe()));
+    let secrets = secrets_of(&grant.target).into_iter().chain(to_program);
+    secrets
+        .map(|(secret, to)| {
+            let what = grant.target.describe_secret(&secret);
+            secret_flow(what, FlowEndpoint { kind, what: to, place: place.clone() })
         })
         .collect()
 }
 
-fn flow_of_secret(what: String, sink: End<SinkKind>) -> (End<SourceKind>, End<SinkKind>) {
-    (End { kind: SourceKind::Placed, what, place: None }, sink)
+/// The flows of a secret that the plugin may have put into requests on other slots.
+fn positioned_secret_flows(
+    grant: &Grant,
+    step: &FlowStep<'_>,
+) -> Vec<(FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>)> {
+    let Some(secret) = grant.target.secret() else { return Vec::new() };
+    let http_grants =
+        secret.positions.iter().filter_map(|position| step.grants.get(&position.slot));
+    http_grants
+        .map(|http_grant| {
+            let sink = FlowEndpoint {
+                kind: SinkKind::Network,
+                what: http_grant.target.describe(),
+                place: Some(SourceLocation::of(&http_grant.target)),
+            };
+            secret_flow(grant.target.describe_secret(&secret.secret), sink)
+        })
+        .collect()
+}
+
+fn secret_flow(
+    what: String,
+    sink: FlowEndpoint<SinkKind>,
+) -> (FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>) {
+    (FlowEndpoint { kind: SourceKind::InjectedSecret, what, place: None }, sink)
 }

@@ -1,62 +1,63 @@
-//! Programs that run texts: shells, languages, clients of databases, and those that start another
-//! program. One table, which says of each where its text may come from.
+//! A table of interpreters: shells, languages, clients of databases, and launchers, which start
+//! another program. It says where each gets the text that it runs.
 
 use std::path::Path;
 
-/// Where a program reads its text from if no option gives it.
+/// Where a program gets the text that it runs if no option gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DefaultSource {
     /// In the file that its first operand names; without one, on standard input.
     FirstOperand,
-    /// It stands in the operands, if there are this many (a database and a statement); with fewer
-    /// it is read from standard input.
+    /// In the operands, if there are this many (such as a database and a statement); with fewer, on
+    /// standard input.
     Operands(usize),
-    /// In a file that an operand behind its subcommand names; without one, on standard input.
+    /// In a file that an operand after the subcommand names; without one, on standard input.
     Subcommand,
-    /// It starts the program that its last of this many operands names. With fewer, it starts a
+    /// It starts the program that the last of this many operands names. With fewer, it starts a
     /// shell.
     Command(usize),
-    /// It is read from standard input.
+    /// On standard input.
     Input,
-    /// From its arguments only.
+    /// Only in its arguments.
     Arguments,
 }
 
-/// Programs that take their text in the same way. Letters are those of options: `c` is `-c`. A
-/// letter or word that is in no field counts both as one with a value and as one without.
+/// Programs that get the text that they run in the same way. Letters are short options: `c` is
+/// `-c`. Words are long options. A letter or word that is in no field is read both with and without
+/// a value.
 #[derive(Debug)]
-pub(super) struct Family {
-    /// Names; a version, an architecture or a kind of build behind one (`python3.11`,
-    /// `bash-static`) does not matter.
+pub(super) struct ProgramFamily {
+    /// The names of the programs. A name may be followed by a version, an architecture or a kind of
+    /// build (`python3.11`, `bash-static`).
     names: &'static [&'static str],
-    /// Where its text is if no option gives it.
-    pub(super) otherwise: DefaultSource,
+    /// Where the text is if no option gives it.
+    pub(super) default_source: DefaultSource,
     /// Letters and words of options whose value is the text.
     pub(super) text: (&'static str, &'static [&'static str]),
-    /// Letters and words of options by which it runs nothing.
-    pub(super) ends: (&'static str, &'static [&'static str]),
+    /// Letters and words of options with which it runs nothing.
+    pub(super) run_nothing: (&'static str, &'static [&'static str]),
     /// Letters and words of options whose value is the file with the text.
     pub(super) file: (&'static str, &'static [&'static str]),
-    /// Words of options whose value is a file that it runs beside its text.
-    pub(super) more: &'static [&'static str],
+    /// Words of options whose value is a file that it runs in addition to the text.
+    pub(super) extra_files: &'static [&'static str],
     /// Letters of options whose value is a module to run.
-    pub(super) module: &'static str,
+    pub(super) module_letters: &'static str,
     /// Letters of options that have any other value, in the same argument or in the next.
-    pub(super) valued: &'static str,
-    /// Letters of options whose value, if any, stands in the same argument.
-    pub(super) attached: &'static str,
+    pub(super) value_letters: &'static str,
+    /// Letters of options whose value, if any, is in the same argument.
+    pub(super) attached_letters: &'static str,
     /// Letters of options that have no value.
-    pub(super) plain: &'static str,
+    pub(super) flag_letters: &'static str,
     /// Words of options that have no value.
-    pub(super) flags: &'static [&'static str],
-    /// Letters with which it reads standard input, whatever its other arguments are.
-    pub(super) input: &'static str,
+    pub(super) flag_words: &'static [&'static str],
+    /// Letters of options with which it reads standard input, whatever its other arguments are.
+    pub(super) input_letters: &'static str,
     /// How its options are written.
     pub(super) syntax: OptionSyntax,
     /// Whether it starts a program that one of its arguments names, which inherits standard input.
-    pub(super) starts: bool,
-    /// Whether files of its working directory are run, or decide what is run.
-    pub(super) reads_folder: bool,
+    pub(super) is_launcher: bool,
+    /// Whether it runs files of its working directory, or reads there what to run.
+    pub(super) reads_working_directory: bool,
 }
 
 /// How a program writes its options.
@@ -64,46 +65,50 @@ pub(super) struct Family {
 pub(super) enum OptionSyntax {
     /// As `getopt` reads them: `-abVALUE`, `--word=VALUE`.
     Getopt,
-    /// As shells do: `-ab VALUE`, where each letter stands for itself.
+    /// As shells do: `-ab VALUE`, where each letter is an option and values are separate arguments.
     Letters,
     /// As Java and `sqlite3` read them: one dash and a whole word, `-word VALUE`.
     Words,
 }
 
-const NONE: (&str, &[&str]) = ("", &[]);
+const NO_OPTIONS: (&str, &[&str]) = ("", &[]);
 
-const PLAIN: Family = Family {
+const DEFAULT_FAMILY: ProgramFamily = ProgramFamily {
     names: &[],
-    otherwise: DefaultSource::Arguments,
-    text: NONE,
-    ends: NONE,
-    file: NONE,
-    more: &[],
-    module: "",
-    valued: "",
-    attached: "",
-    plain: "",
-    flags: &[],
-    input: "",
+    default_source: DefaultSource::Arguments,
+    text: NO_OPTIONS,
+    run_nothing: NO_OPTIONS,
+    file: NO_OPTIONS,
+    extra_files: &[],
+    module_letters: "",
+    value_letters: "",
+    attached_letters: "",
+    flag_letters: "",
+    flag_words: &[],
+    input_letters: "",
     syntax: OptionSyntax::Getopt,
-    starts: false,
-    reads_folder: false,
+    is_launcher: false,
+    reads_working_directory: false,
 };
 
-const STARTS: Family = Family { otherwise: DefaultSource::Command(0), starts: true, ..PLAIN };
+const LAUNCHER: ProgramFamily = ProgramFamily {
+    default_source: DefaultSource::Command(0),
+    is_launcher: true,
+    ..DEFAULT_FAMILY
+};
 
-const FAMILIES: &[Family] = &[
-    Family {
+const FAMILIES: &[ProgramFamily] = &[
+    ProgramFamily {
         names: &[
             "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "rbash",
             "rsh", "yash", "osh", "nu",
         ],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("c", &["command"]),
-        more: &["rcfile", "init-file"],
-        valued: "oO",
-        plain: "abefhiklmnprtuvxBCEHPTV",
-        flags: &[
+        extra_files: &["rcfile", "init-file"],
+        value_letters: "oO",
+        flag_letters: "abefhiklmnprtuvxBCEHPTV",
+        flag_words: &[
             "norc",
             "noprofile",
             "posix",
@@ -114,105 +119,105 @@ const FAMILIES: &[Family] = &[
             "no-config",
             "noediting",
         ],
-        input: "s",
+        input_letters: "s",
         syntax: OptionSyntax::Letters,
-        ..PLAIN
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["python", "pypy"],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("c", &[]),
-        module: "m",
-        valued: "WX",
-        plain: "bBdEhIOPqsSuvVx?",
-        input: "i",
-        reads_folder: true,
-        ..PLAIN
+        module_letters: "m",
+        value_letters: "WX",
+        flag_letters: "bBdEhIOPqsSuvVx?",
+        input_letters: "i",
+        reads_working_directory: true,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["perl"],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("eE", &[]),
-        valued: "I",
-        attached: "iCDFmMx",
-        plain: "acfghlnpsStTuUvVwWX",
-        input: "d",
-        reads_folder: true,
-        ..PLAIN
+        value_letters: "I",
+        attached_letters: "iCDFmMx",
+        flag_letters: "acfghlnpsStTuUvVwWX",
+        input_letters: "d",
+        reads_working_directory: true,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["ruby"],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("e", &[]),
-        valued: "rIC",
-        attached: "iFKTWx",
-        plain: "aclnpsSUvwyh",
-        reads_folder: true,
-        ..PLAIN
+        value_letters: "rIC",
+        attached_letters: "iFKTWx",
+        flag_letters: "aclnpsSUvwyh",
+        reads_working_directory: true,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["node", "nodejs"],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("ep", &["eval", "print"]),
-        valued: "rC",
-        plain: "chv",
-        flags: &["no-warnings", "trace-warnings", "enable-source-maps"],
-        input: "i",
-        reads_folder: true,
-        ..PLAIN
+        value_letters: "rC",
+        flag_letters: "chv",
+        flag_words: &["no-warnings", "trace-warnings", "enable-source-maps"],
+        input_letters: "i",
+        reads_working_directory: true,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["deno", "bun"],
-        otherwise: DefaultSource::Subcommand,
-        reads_folder: true,
-        ..PLAIN
+        default_source: DefaultSource::Subcommand,
+        reads_working_directory: true,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["lua", "luajit"],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("e", &[]),
-        valued: "l",
-        plain: "vEW",
-        input: "i",
-        ..PLAIN
+        value_letters: "l",
+        flag_letters: "vEW",
+        input_letters: "i",
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["php", "php-cgi"],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("rBRE", &["run"]),
         file: ("fF", &["file", "process-file"]),
-        valued: "dczt",
-        plain: "CHehlmnqsvw",
-        input: "a",
-        reads_folder: true,
-        ..PLAIN
+        value_letters: "dczt",
+        flag_letters: "CHehlmnqsvw",
+        input_letters: "a",
+        reads_working_directory: true,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &[
             "tclsh", "wish", "guile", "Rscript", "groovy", "elixir", "pwsh", "julia", "m4", "dc",
             "bc", "octave", "scala",
         ],
-        otherwise: DefaultSource::FirstOperand,
-        ..PLAIN
+        default_source: DefaultSource::FirstOperand,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["expect"],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("c", &[]),
         file: ("f", &[]),
-        attached: "dDb",
-        plain: "inNv",
-        ..PLAIN
+        attached_letters: "dDb",
+        flag_letters: "inNv",
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["psql"],
-        otherwise: DefaultSource::Input,
+        default_source: DefaultSource::Input,
         text: ("c", &["command"]),
-        ends: ("lV?", &["list", "version", "help"]),
+        run_nothing: ("lV?", &["list", "version", "help"]),
         file: ("f", &["file"]),
-        valued: "dopUvhPFRTL",
-        plain: "aAbeEHnqsStwWxXz01",
-        flags: &[
+        value_letters: "dopUvhPFRTL",
+        flag_letters: "aAbeEHnqsStwWxXz01",
+        flag_words: &[
             "no-psqlrc",
             "quiet",
             "tuples-only",
@@ -223,17 +228,17 @@ const FAMILIES: &[Family] = &[
             "no-password",
             "single-transaction",
         ],
-        ..PLAIN
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["mysql", "mariadb"],
-        otherwise: DefaultSource::Input,
+        default_source: DefaultSource::Input,
         text: ("e", &["execute"]),
-        ends: ("V?", &["version", "help"]),
-        valued: "uhPDS",
-        attached: "p",
-        plain: "ABCEfGHinNqrsttTvwX",
-        flags: &[
+        run_nothing: ("V?", &["version", "help"]),
+        value_letters: "uhPDS",
+        attached_letters: "p",
+        flag_letters: "ABCEfGHinNqrsttTvwX",
+        flag_words: &[
             "batch",
             "silent",
             "skip-column-names",
@@ -244,100 +249,114 @@ const FAMILIES: &[Family] = &[
             "force",
             "quick",
         ],
-        ..PLAIN
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["sqlite"],
-        otherwise: DefaultSource::Operands(2),
-        more: &["init"],
-        ends: ("", &["version", "help"]),
-        flags: &[
+        default_source: DefaultSource::Operands(2),
+        extra_files: &["init"],
+        run_nothing: ("", &["version", "help"]),
+        flag_words: &[
             "batch", "bail", "header", "noheader", "csv", "json", "line", "list", "column", "html",
             "readonly", "safe", "table",
         ],
         syntax: OptionSyntax::Words,
-        ..PLAIN
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["redis-cli", "valkey-cli"],
-        otherwise: DefaultSource::Operands(1),
-        valued: "hpaniur",
-        ..PLAIN
+        default_source: DefaultSource::Operands(1),
+        value_letters: "hpaniur",
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["ssh"],
-        otherwise: DefaultSource::Operands(2),
-        valued: "bcDEeFIiJLlmOopQRSWwB",
-        plain: "46AaCfGgKkMNnqsTtVvXxYy",
-        starts: true,
-        ..PLAIN
+        default_source: DefaultSource::Operands(2),
+        value_letters: "bcDEeFIiJLlmOopQRSWwB",
+        flag_letters: "46AaCfGgKkMNnqsTtVvXxYy",
+        is_launcher: true,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["awk", "gawk", "mawk", "nawk", "sed"],
         file: ("f", &["file"]),
-        plain: "nrEsuz",
-        ..PLAIN
+        flag_letters: "nrEsuz",
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["make", "gmake"],
         file: ("f", &["file", "makefile"]),
-        plain: "BbdehikLnpqRrsStvw",
-        reads_folder: true,
-        ..PLAIN
+        flag_letters: "BbdehikLnpqRrsStvw",
+        reads_working_directory: true,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["git", "ansible", "ansible-playbook", "terraform"],
-        reads_folder: true,
-        ..PLAIN
+        reads_working_directory: true,
+        ..DEFAULT_FAMILY
     },
-    Family { names: &["npm", "npx", "cargo"], reads_folder: true, starts: true, ..PLAIN },
-    Family { names: &["tar", "rsync", "helm"], starts: true, ..PLAIN },
-    Family {
+    ProgramFamily {
+        names: &["npm", "npx", "cargo"],
+        reads_working_directory: true,
+        is_launcher: true,
+        ..DEFAULT_FAMILY
+    },
+    ProgramFamily { names: &["tar", "rsync", "helm"], is_launcher: true, ..DEFAULT_FAMILY },
+    ProgramFamily {
         names: &["java"],
-        otherwise: DefaultSource::FirstOperand,
+        default_source: DefaultSource::FirstOperand,
         text: ("", &["m", "module"]),
-        ends: ("", &["version", "help"]),
+        run_nothing: ("", &["version", "help"]),
         file: ("", &["jar"]),
         syntax: OptionSyntax::Words,
-        ..PLAIN
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &[
             "ed", "ex", "vi", "vim", "nvim", "gdb", "lldb", "at", "batch", "xargs", "parallel",
             "irb", "iex", "erl", "jshell", "R", "newgrp", "ghci", "sbcl", "mongosh", "sqlplus",
         ],
-        otherwise: DefaultSource::Input,
-        ..PLAIN
+        default_source: DefaultSource::Input,
+        ..DEFAULT_FAMILY
     },
-    Family {
+    ProgramFamily {
         names: &["su", "runuser", "script"],
-        otherwise: DefaultSource::Input,
+        default_source: DefaultSource::Input,
         text: ("c", &["command"]),
-        valued: "gGsuIOBTEmo",
-        plain: "aefqlmpP",
-        starts: true,
-        ..PLAIN
+        value_letters: "gGsuIOBTEmo",
+        flag_letters: "aefqlmpP",
+        is_launcher: true,
+        ..DEFAULT_FAMILY
     },
-    // `sg` runs the first word behind the group, and nothing else of what is there.
-    Family { names: &["sg"], otherwise: DefaultSource::Input, starts: true, ..PLAIN },
-    Family {
+    // `sg` runs only the first word after the group.
+    ProgramFamily {
+        names: &["sg"],
+        default_source: DefaultSource::Input,
+        is_launcher: true,
+        ..DEFAULT_FAMILY
+    },
+    ProgramFamily {
         names: &["sudo", "doas"],
-        valued: "ugpChrtUDRT",
-        plain: "AbBEHKkNnPSV",
-        input: "sie",
-        ..STARTS
+        value_letters: "ugpChrtUDRT",
+        flag_letters: "AbBEHKkNnPSV",
+        input_letters: "sie",
+        ..LAUNCHER
     },
-    Family { names: &["docker", "podman"], reads_folder: true, ..STARTS },
-    Family {
+    ProgramFamily { names: &["docker", "podman"], reads_working_directory: true, ..LAUNCHER },
+    ProgramFamily {
         names: &[
             "unshare", "nsenter", "linux32", "linux64", "i386", "i486", "i586", "i686", "x86_64",
             "uname26", "sparc", "mips", "aarch64",
         ],
-        otherwise: DefaultSource::Command(1),
-        ..STARTS
+        default_source: DefaultSource::Command(1),
+        ..LAUNCHER
     },
-    Family { names: &["chroot", "setarch"], otherwise: DefaultSource::Command(2), ..STARTS },
-    Family {
+    ProgramFamily {
+        names: &["chroot", "setarch"],
+        default_source: DefaultSource::Command(2),
+        ..LAUNCHER
+    },
+    ProgramFamily {
         names: &[
             "busybox",
             "toybox",
@@ -374,13 +393,13 @@ const FAMILIES: &[Family] = &[
             "ssh-agent",
             "start-stop-daemon",
         ],
-        ..STARTS
+        ..LAUNCHER
     },
 ];
 
-/// Programs that start nothing that an argument names. What they are given may bear the name of an
-/// interpreter: `systemctl restart mysql` starts no client.
-const STARTS_NOTHING: &[&str] = &[
+/// Programs that start no program that an argument names. Their arguments may have the name of an
+/// interpreter: `systemctl restart mysql` does not start the client `mysql`.
+const NON_LAUNCHERS: &[&str] = &[
     "systemctl",
     "service",
     "pg_dump",
@@ -425,7 +444,7 @@ const STARTS_NOTHING: &[&str] = &[
     "which",
 ];
 
-/// Modules of Python that run no text. Any other one may.
+/// Modules of Python that run no text. Any other module may.
 pub(super) const HARMLESS_MODULES: &[&str] = &[
     "base64",
     "calendar",
@@ -442,7 +461,7 @@ pub(super) const HARMLESS_MODULES: &[&str] = &[
     "zipfile",
 ];
 
-/// The suffixes of a name, besides numbers, that do not make it another program.
+/// Suffixes that, like numbers, do not make a name that of another program.
 const SUFFIXES: &[&str] = &[
     "static",
     "dbg",
@@ -478,20 +497,20 @@ const SUFFIXES: &[&str] = &[
     "v",
 ];
 
-/// How a program takes the text that it runs; `None` if it runs none.
-pub(super) fn family_of(program: &str) -> Option<&'static Family> {
+/// The family of a program; `None` if it is not an interpreter.
+pub(super) fn family_of(program: &str) -> Option<&'static ProgramFamily> {
     let name = file_name(program);
     FAMILIES.iter().find(|family| family.names.iter().any(|known| is_build_of(known, &name)))
 }
 
-/// Whether a program is known to start nothing that an argument names.
-pub(super) fn starts_nothing(program: &str) -> bool {
-    STARTS_NOTHING.contains(&file_name(program).as_str())
+/// Whether a program is known to start no program that an argument names.
+pub(super) fn launches_nothing(program: &str) -> bool {
+    NON_LAUNCHERS.contains(&file_name(program).as_str())
 }
 
-/// Whether some interpreter's name satisfies the test.
-pub(super) fn any_name(is_it: impl Fn(&str) -> bool) -> bool {
-    FAMILIES.iter().flat_map(|family| family.names).any(|name| is_it(name))
+/// Whether the name of some interpreter passes the test.
+pub(super) fn any_interpreter_name(is_match: impl Fn(&str) -> bool) -> bool {
+    FAMILIES.iter().flat_map(|family| family.names).any(|name| is_match(name))
 }
 
 fn file_name(program: &str) -> String {
@@ -501,10 +520,10 @@ fn file_name(program: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Whether `name` is `known` with nothing behind it but versions, architectures and kinds of build.
+/// Whether `name` is `known`, followed only by versions, architectures and kinds of build.
 fn is_build_of(known: &str, name: &str) -> bool {
     let Some(suffix) = name.strip_prefix(known) else { return false };
-    let is_first_a_number = suffix.is_empty()
+    let begins_like_suffix = suffix.is_empty()
         || suffix.starts_with(|c: char| c.is_ascii_digit() || "-._:@".contains(c));
     let is_known = |part: &str| {
         let word = part.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -512,10 +531,10 @@ fn is_build_of(known: &str, name: &str) -> bool {
             || part.starts_with(|c: char| c.is_ascii_digit())
             || SUFFIXES.contains(&word)
     };
-    is_first_a_number && suffix.split(['-', '.', '_', ':', '@', '+']).all(is_known)
+    begins_like_suffix && suffix.split(['-', '.', '_', ':', '@', '+']).all(is_known)
 }
 
 #[cfg(test)]
-pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static Family)> {
+pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static ProgramFamily)> {
     FAMILIES.iter().flat_map(|family| family.names.iter().map(move |name| (*name, family)))
 }

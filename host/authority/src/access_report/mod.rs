@@ -1,8 +1,8 @@
-//! The access report: what plugins and runbooks may do, in five sets (imported, declared, granted,
-//! boundary, used), one plain sentence for each capability, in a fixed order, so that the next
-//! review is the difference of two reports.
+//! The access report: what plugins and runbooks may do. Each verb of each slot is a row with a
+//! plain sentence, and says whether it is imported, declared, granted, within the boundary, and
+//! used. The order is fixed, so that two reports can be compared.
 //!
-//! Everything here is a pure function of what was read; renderers are in `host/report`.
+//! Everything here is a pure function; renderers are in `host/report`.
 
 mod argument_match;
 pub mod finding;
@@ -14,15 +14,15 @@ mod program_text;
 mod sentence;
 #[cfg(test)]
 mod tests;
-mod used;
+mod usage;
 
 pub use finding::{FINDING_RULES, Finding, FindingRow, FindingRule, Location};
 pub use flow::{Flow, FlowStep, SinkKind, SourceKind, flows};
-pub use used::{Used, UsedAt};
+pub use usage::{RunbookKey, UsageCounts};
 
 use crate::boundary::Boundary;
 use crate::capability::{Risk, Verb, VerbEffect, functions_of};
-use crate::grant::{ConditionalVerb, Effective, Grant};
+use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
 use crate::manifest::Manifest;
 use crate::scope::AccessScope;
 use crate::targets::{PathView, Target};
@@ -34,7 +34,7 @@ use std::sync::Arc;
 /// The version of the JSON form.
 pub const FORMAT: u32 = 1;
 
-/// What plugins and runbooks may do.
+/// An access report on some plugins and runbooks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct AccessReport {
     /// The version of this form, always [`FORMAT`].
@@ -43,14 +43,14 @@ pub struct AccessReport {
     pub plugins: Vec<PluginEntry>,
     /// The runbooks, sorted by their path.
     pub runbooks: Vec<RunbookEntry>,
-    /// What somebody should look at, the riskiest first.
+    /// What a reviewer should look at, the riskiest first.
     pub findings: Vec<Finding>,
 }
 
 /// One plugin of an [`AccessReport`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PluginEntry {
-    /// What `uses` calls it: a bundled name or a path.
+    /// Its reference in `uses`: a bundled name or a path.
     pub reference: String,
     /// The name that its manifest gives it.
     pub name: String,
@@ -62,41 +62,41 @@ pub struct PluginEntry {
     pub digest: String,
     /// The size of the component, in bytes.
     pub size_bytes: u64,
-    /// Whether it is given a WASI with nothing in it.
+    /// Whether it imports WASI, for which the host links empty implementations.
     pub needs_inert_wasi: bool,
     /// Where its bytes come from.
     pub origin: PluginOrigin,
     /// One row for each verb of each slot.
-    pub rows: Vec<Row>,
+    pub rows: Vec<AccessRow>,
 }
 
 /// Where the bytes of a plugin come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginOrigin {
-    /// A part of this program.
+    /// The plugin is built into this program.
     Bundled,
     /// A component file, whose bytes may be signed.
     File {
         /// The file, as a person would name it from the current folder.
         path: String,
-        /// What is known of the signature beside it, in one line: `none`, or by which key and
-        /// whether that key is trusted.
+        /// The signature beside it, in one line: `none`, or its key and whether that key is
+        /// trusted.
         signature: String,
         /// Whether the trust file in force accepts the signature. Always true where no trust file
         /// is in force.
         is_trusted: bool,
-        /// Whether there is a signature and it is not of these bytes, trusted or not.
+        /// Whether there is a signature that does not match these bytes.
         is_wrongly_signed: bool,
     },
 }
 
-/// One fact that the runbook's text says about a call, so that a reviewer need not open the file.
+/// One fact from the text of a runbook, so that a reviewer need not open the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Detail {
-    /// What it is about: `with.statement`, `undo`, `approval`.
+    /// The key or subject: `with.statement`, `undo`, `approval`.
     pub name: String,
-    /// What is written there. Several lines where the text has several, as SQL does.
+    /// Its text. It may have several lines, as SQL often has.
     pub text: String,
 }
 
@@ -107,7 +107,7 @@ pub struct RunbookEntry {
     pub file: String,
     /// The `name` that the runbook has in its file.
     pub name: String,
-    /// The environment whose targets were taken.
+    /// The environment that the targets are from.
     pub environment: Option<String>,
     /// Facts about the whole runbook: owner, risk, locks, limits.
     pub details: Vec<Detail>,
@@ -115,12 +115,14 @@ pub struct RunbookEntry {
     pub steps: Vec<StepEntry>,
     /// Which data can reach which destination.
     pub flows: Vec<Flow>,
-    /// Every key of its files, under its way through the file: `step.restart.retry.attempts`.
-    pub written: Vec<Detail>,
+    /// Every key of its files with its value. The name is the path of the key:
+    /// `step.restart.retry.attempts`.
+    #[serde(rename = "written")]
+    pub file_entries: Vec<Detail>,
     /// The files that decide what it does, absolute and without links: its texts, its plugins, its
     /// lockfile. For findings only.
     #[serde(skip)]
-    pub decided_by: Vec<PathBuf>,
+    pub controlling_files: Vec<PathBuf>,
 }
 
 /// One call of a runbook.
@@ -133,7 +135,7 @@ pub struct StepEntry {
     /// Inputs, condition, approval, undo and time limits, as the runbook writes them.
     pub details: Vec<Detail>,
     /// One row for each verb of each bound slot.
-    pub rows: Vec<Row>,
+    pub rows: Vec<AccessRow>,
     /// Verbs of the operation that are not granted because the input does not need them.
     pub withheld: Vec<UngrantedVerb>,
 }
@@ -151,7 +153,7 @@ pub struct UngrantedVerb {
 
 /// One verb of one slot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct AccessRow {
     /// The name of the slot.
     pub slot: String,
     /// The verb with its capability, such as `http.get`.
@@ -162,42 +164,42 @@ pub struct Row {
     pub sentence: String,
     /// Why, in the author's words.
     pub reason: String,
-    /// What of the input makes it needed; `None` if every input needs it, or nothing is granted.
+    /// Which part of the input needs it; `None` if every input needs it, or nothing is granted.
     pub needed_by: Option<String>,
-    /// The host functions behind the verb that the component imports; empty is none.
+    /// The host functions of the verb that the component imports.
     pub imported: Vec<String>,
     /// Whether the manifest declares it. What is granted always is.
     pub declared: bool,
     /// What it is granted on; `None` in the access report of a plugin alone.
-    pub granted: Option<Granted>,
+    pub granted: Option<GrantedTarget>,
     /// How it compares with the boundary; `None` if none is in force or nothing is granted.
     pub boundary: Option<BoundaryStatus>,
-    /// How often the audit log saw it used here; `None` if no log was asked.
+    /// How often it was used here, by the audit log; `None` if no audit log was read.
     pub used: Option<u64>,
-    /// How often the target put each of its own secrets into a call, by the audit log.
+    /// How often each secret of the target was put into a call, by the audit log.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub used_secrets: BTreeMap<String, u64>,
     /// What is too open about the grant.
     #[serde(skip)]
-    open: Vec<open_grant::OpenGrant>,
+    open_grants: Vec<open_grant::OpenGrant>,
     /// The target itself, for findings about several rows of a runbook together.
     #[serde(skip)]
     target: Option<Arc<Target>>,
     /// The database whose connection the program is given.
     #[serde(skip)]
-    lent: Option<Arc<Target>>,
+    connection: Option<Arc<Target>>,
 }
 
-/// What a verb is granted on.
+/// The target that a verb is granted on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Granted {
+pub struct GrantedTarget {
     /// The name of the target.
     pub target: String,
     /// What it is, in a few words.
     pub what: String,
-    /// How far it reaches in each dimension.
+    /// The values that are allowed in each dimension.
     pub reach: BTreeMap<&'static str, Vec<String>>,
-    /// Where the target stands.
+    /// Where the target is written.
     pub place: SourceLocation,
 }
 
@@ -224,30 +226,30 @@ impl SourceLocation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BoundaryStatus {
-    /// Every call that it allows is covered.
+    /// The boundary covers every call that the grant allows.
     Within,
-    /// This call, for one, is not.
+    /// The grant allows a call that the boundary does not cover.
     Exceeded {
-        /// The call; empty if the comparison was too complex.
+        /// Such a call; empty if the comparison was too complex.
         witness: String,
     },
 }
 
-/// What an access report is made with.
+/// The boundaries and usage counts that an access report shows.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SentenceContext<'a> {
-    /// The boundaries in force; a grant is within if it is within each of them.
+pub struct ReportContext<'a> {
+    /// The boundaries in force. A grant must be within each of them.
     pub boundaries: &'a [Boundary],
-    /// What the audit log saw.
-    pub used: Option<&'a Used>,
+    /// How often verbs were used, by the audit log; `None` if no audit log was read.
+    pub used: Option<&'a UsageCounts>,
 }
 
-/// What is known of one component.
+/// One component, for its entry in the report.
 #[derive(Debug, Clone, Copy)]
 pub struct Component<'a> {
-    /// What `uses` calls it.
+    /// Its reference in `uses`.
     pub reference: &'a str,
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: &'a Manifest,
     /// The digest of the component's bytes.
     pub digest: &'a crate::Digest,
@@ -255,7 +257,7 @@ pub struct Component<'a> {
     pub size_bytes: u64,
     /// What it imports, as `interface#function`.
     pub imports: &'a BTreeSet<String>,
-    /// Whether it is given a WASI with nothing in it.
+    /// Whether it imports WASI, for which the host links empty implementations.
     pub needs_inert_wasi: bool,
     /// Where its bytes come from.
     pub origin: &'a PluginOrigin,
@@ -270,16 +272,16 @@ pub struct CallSite<'a> {
     pub uses: &'a str,
     /// What the runbook's text says about the call.
     pub details: Vec<Detail>,
-    /// The runbook under which the audit log counts the call.
-    pub used_at: &'a UsedAt,
+    /// The runbook that the audit log counts the call for.
+    pub runbook_key: &'a RunbookKey,
 }
 
 impl PluginEntry {
     /// What one plugin declares and imports.
-    pub fn new(component: &Component<'_>, lens: &SentenceContext<'_>) -> Self {
+    pub fn new(component: &Component<'_>, context: &ReportContext<'_>) -> Self {
         let manifest = component.manifest;
         let rows = manifest.slots.iter().flat_map(|(name, slot)| {
-            slot.verbs.iter().map(move |verb| Row {
+            slot.verbs.iter().map(move |verb| AccessRow {
                 slot: name.clone(),
                 verb: verb.full_name(),
                 risk: verb.row().risk,
@@ -293,11 +295,11 @@ impl PluginEntry {
                 declared: true,
                 granted: None,
                 boundary: None,
-                used: lens.used.map(|used| used.by_plugin(component.digest, name, *verb)),
+                used: context.used.map(|used| used.by_plugin(component.digest, name, *verb)),
                 used_secrets: BTreeMap::new(),
-                open: Vec::new(),
+                open_grants: Vec::new(),
                 target: None,
-                lent: None,
+                connection: None,
             })
         });
         Self {
@@ -326,14 +328,14 @@ impl StepEntry {
     pub fn new(
         call: CallSite<'_>,
         component: &Component<'_>,
-        effective: &Effective,
-        lens: &SentenceContext<'_>,
+        grants: &EffectiveGrants,
+        context: &ReportContext<'_>,
     ) -> Self {
-        let rows = effective
+        let rows = grants
             .iter()
-            .flat_map(|grant| rows_of(&call, grant, component, effective, lens))
+            .flat_map(|grant| rows_of(&call, grant, component, grants, context))
             .collect();
-        let withheld = effective.withheld().map(|verb| UngrantedVerb {
+        let withheld = grants.withheld().map(|verb| UngrantedVerb {
             slot: verb.slot.clone(),
             verb: verb.verb.full_name(),
             reason: verb.reason(),
@@ -352,17 +354,17 @@ fn rows_of(
     call: &CallSite<'_>,
     grant: &Grant,
     component: &Component<'_>,
-    effective: &Effective,
-    lens: &SentenceContext<'_>,
-) -> Vec<Row> {
+    grants: &EffectiveGrants,
+    context: &ReportContext<'_>,
+) -> Vec<AccessRow> {
     let plugin = &component.manifest.name;
-    let scope = AccessScope::of(plugin, grant, effective, PathView::Opened);
+    let scope = AccessScope::of(plugin, grant, grants, PathView::OnThisHost);
     let reach: BTreeMap<_, _> = scope
         .values
         .iter()
         .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
         .collect();
-    let granted = Granted {
+    let granted = GrantedTarget {
         target: grant.target.name.clone(),
         what: grant.target.describe(),
         reach,
@@ -374,60 +376,60 @@ fn rows_of(
         .get(&grant.slot)
         .map(|slot| slot.reason.clone())
         .unwrap_or_default();
-    let row = |verb: Verb| Row {
+    let row = |verb: Verb| AccessRow {
         slot: grant.slot.clone(),
         verb: verb.full_name(),
         risk: verb.row().risk,
-        sentence: sentence::of(grant, verb, effective, &scope),
+        sentence: sentence::verb_sentence(grant, verb, grants, &scope),
         reason: reason.clone(),
-        needed_by: effective.conditional_verb(&grant.slot, verb).map(ConditionalVerb::reason),
+        needed_by: grants.conditional_verb(&grant.slot, verb).map(ConditionalVerb::reason),
         imported: imported(verb, component.imports),
         declared: true,
         granted: Some(granted.clone()),
-        boundary: boundary_status(lens.boundaries, plugin, grant, effective, verb),
-        used: lens.used.map(|used| used.by_step(call.used_at, call.step, &grant.slot, verb)),
-        used_secrets: lens
+        boundary: boundary_status(context.boundaries, plugin, grant, grants, verb),
+        used: context.used.map(|used| used.by_step(call.runbook_key, call.step, &grant.slot, verb)),
+        used_secrets: context
             .used
-            .map(|used| used.secrets_of(call.used_at, call.step, &grant.slot, verb))
+            .map(|used| used.secrets_of(call.runbook_key, call.step, &grant.slot, verb))
             .unwrap_or_default(),
-        open: open_grant::of(&grant.target.kind, verb),
+        open_grants: open_grant::open_grants(&grant.target.kind, verb),
         target: Some(Arc::clone(&grant.target)),
-        lent: effective.lent(grant).cloned(),
+        connection: grants.connection_of(grant).cloned(),
     };
     grant.verbs.iter().map(|verb| row(*verb)).collect()
 }
 
-/// Where one verb of a grant stands; `None` if no boundary is in force.
+/// How one verb of a grant compares with the boundaries; `None` if none is in force.
 fn boundary_status(
     boundaries: &[Boundary],
     plugin: &str,
     grant: &Grant,
-    effective: &Effective,
+    grants: &EffectiveGrants,
     verb: Verb,
 ) -> Option<BoundaryStatus> {
-    let one = Grant { verbs: vec![verb], ..grant.clone() };
+    let verb_grant = Grant { verbs: vec![verb], ..grant.clone() };
     let exceeded = boundaries
         .iter()
-        .find_map(|boundary| boundary.check_grant(plugin, &one, effective).err())
+        .find_map(|boundary| boundary.check_grant(plugin, &verb_grant, grants).err())
         .map(|exceeded| BoundaryStatus::Exceeded {
             witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default(),
         });
     (!boundaries.is_empty()).then(|| exceeded.unwrap_or(BoundaryStatus::Within))
 }
 
-/// Something that was to be reviewed and is not in the review.
+/// Something that the review should cover and does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
+pub struct ReviewGap {
     /// The rule by which it is a finding.
     pub rule: FindingRule,
     /// The file or folder, as it was named or found.
     pub file: String,
-    /// Why it is not in it, in one line.
-    pub why: String,
+    /// Why the review does not cover it, in one line.
+    pub reason: String,
 }
 
 impl AccessReport {
-    /// An access report with everything that somebody should look at.
+    /// An access report with its findings.
     pub fn new(mut plugins: Vec<PluginEntry>, mut runbooks: Vec<RunbookEntry>) -> Self {
         plugins.sort_by(|a, b| a.reference.cmp(&b.reference));
         plugins.dedup_by(|a, b| a.reference == b.reference && a.digest == b.digest);
@@ -437,14 +439,14 @@ impl AccessReport {
         Self { format: FORMAT, plugins, runbooks, findings }
     }
 
-    /// The same, with the files that it does not cover. They come first, because the report is then
-    /// incomplete.
+    /// The same report with a finding for each file that it does not cover. These findings come
+    /// first, because the report is incomplete.
     #[must_use]
-    pub fn without(mut self, gaps: impl IntoIterator<Item = Gap>) -> Self {
-        let finding = |gap: Gap| {
+    pub fn with_gaps(mut self, gaps: impl IntoIterator<Item = ReviewGap>) -> Self {
+        let finding = |gap: ReviewGap| {
             let row = gap.rule.row();
             let (subject, message) =
-                (format!("`{}`", gap.file), format!("not reviewed: {}", gap.why));
+                (format!("`{}`", gap.file), format!("not reviewed: {}", gap.reason));
             Finding {
                 rule: row.rule,
                 risk: row.risk,
@@ -460,19 +462,19 @@ impl AccessReport {
     }
 
     /// The highest risk among findings; `None` if there is none.
-    pub fn worst_finding(&self) -> Option<Risk> {
+    pub fn highest_finding_risk(&self) -> Option<Risk> {
         self.findings.iter().map(|finding| finding.risk).max()
     }
 
     /// The highest risk among what is declared and granted; `None` if nothing is.
-    pub fn riskiest_right(&self) -> Option<Risk> {
+    pub fn highest_granted_risk(&self) -> Option<Risk> {
         let plugins = self.plugins.iter().flat_map(|plugin| &plugin.rows);
         let steps =
             self.runbooks.iter().flat_map(|runbook| &runbook.steps).flat_map(|step| &step.rows);
         plugins.chain(steps).map(|row| row.risk).max()
     }
 
-    /// Whether anything reaches beyond the boundary.
+    /// Whether any grant reaches beyond the boundary.
     pub fn exceeds_boundary(&self) -> bool {
         let steps = self.runbooks.iter().flat_map(|runbook| &runbook.steps);
         steps
@@ -481,8 +483,8 @@ impl AccessReport {
     }
 }
 
-/// Whether a verb, by its full name, changes anything.
-pub fn changes(full_name: &str) -> bool {
+/// Whether the verb of this full name changes anything.
+pub fn is_changing_verb(full_name: &str) -> bool {
     crate::VERBS
         .iter()
         .any(|row| row.effect == VerbEffect::Change && row.verb.full_name() == full_name)

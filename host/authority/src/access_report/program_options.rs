@@ -1,11 +1,12 @@
-//! The readings of a list of arguments: which is an option, its value, or an operand. An option
-//! that is not in the table is read in every possible way, and the worst reading counts.
+//! The readings of a list of arguments: which argument is an option, a value of an option, or an
+//! operand. An option that is not in the table is read in every possible way, and the worst reading
+//! counts.
 
 use super::argument_match::{always_matches, may_match};
-use super::interpreter::{DefaultSource, Family, HARMLESS_MODULES, OptionSyntax};
+use super::interpreter::{DefaultSource, HARMLESS_MODULES, OptionSyntax, ProgramFamily};
 use crate::pattern::ArgumentPattern;
 
-/// One argument: its text, or the pattern of an open one.
+/// One argument: a fixed text, or a pattern.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Argument<'a> {
     Text(&'a str),
@@ -30,78 +31,79 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// What one argument is to a program.
+/// The role of one argument for a program.
 #[derive(Debug, Clone)]
 pub(super) enum ArgumentRole<'a> {
-    /// The text itself, or that it runs none.
+    /// The text that the program runs, or an option with which it runs nothing.
     Text,
-    /// The file with the text.
+    /// The file with the text that the program runs.
     File(Argument<'a>),
-    /// A file that is run beside the text.
-    More(Argument<'a>),
-    /// Anything that does not begin with `-`, or stands behind `--`.
+    /// A file that the program runs in addition.
+    ExtraFile(Argument<'a>),
+    /// An argument that does not begin with `-`, or that follows `--`.
     Operand(Argument<'a>),
-    /// An option that has none of these meanings.
+    /// An option without any of these roles.
     Option(&'a str),
-    /// With this argument the program reads standard input, or may read it.
+    /// An argument with which the program reads standard input, or may read it.
     Input,
 }
 
 /// How many readings of one list are tried at most.
 const MAX_READINGS: usize = 512;
 
-/// A reading that has come as far as the argument `at`.
+/// A reading of the arguments before `index`.
 #[derive(Debug, Clone)]
-struct Partial<'a> {
-    at: usize,
-    meanings: Vec<ArgumentRole<'a>>,
+struct PartialReading<'a> {
+    index: usize,
+    roles: Vec<ArgumentRole<'a>>,
     options_are_over: bool,
 }
 
 /// Every way to read the list; `None` if there are too many.
 pub(super) fn readings<'a>(
-    family: &Family,
+    family: &ProgramFamily,
     list: &[Argument<'a>],
 ) -> Option<Vec<Vec<ArgumentRole<'a>>>> {
     let stops_at_operand =
-        matches!(family.otherwise, DefaultSource::FirstOperand | DefaultSource::Command(_));
-    let mut open = vec![Partial { at: 0, meanings: Vec::new(), options_are_over: false }];
-    let mut complete = Vec::new();
-    while let Some(mut partial) = open.pop() {
-        if open.len() + complete.len() > MAX_READINGS {
+        matches!(family.default_source, DefaultSource::FirstOperand | DefaultSource::Command(_));
+    let mut partial_readings =
+        vec![PartialReading { index: 0, roles: Vec::new(), options_are_over: false }];
+    let mut complete_readings = Vec::new();
+    while let Some(mut reading) = partial_readings.pop() {
+        if partial_readings.len() + complete_readings.len() > MAX_READINGS {
             return None;
         }
-        let Some(argument) = list.get(partial.at).copied() else {
-            complete.push(partial.meanings);
+        let Some(argument) = list.get(reading.index).copied() else {
+            complete_readings.push(reading.roles);
             continue;
         };
-        partial.at += 1;
-        if !partial.options_are_over && matches!(argument, Argument::Text("--")) {
-            partial.options_are_over = true;
-            open.push(partial);
+        reading.index += 1;
+        if !reading.options_are_over && matches!(argument, Argument::Text("--")) {
+            reading.options_are_over = true;
+            partial_readings.push(reading);
             continue;
         }
-        let may_be_option = !partial.options_are_over && argument.may_be_option();
+        let may_be_option = !reading.options_are_over && argument.may_be_option();
         match argument {
             Argument::Text(text) if may_be_option => {
-                for option in options(family, text) {
-                    let mut next = partial.clone();
-                    next.meanings.push(ArgumentRole::Option(text));
+                for option in option_readings(family, text) {
+                    let mut next = reading.clone();
+                    next.roles.push(ArgumentRole::Option(text));
                     let value = option
-                        .attached
+                        .attached_value
                         .map(Argument::Text)
-                        .or_else(|| list.get(partial.at).copied());
-                    next.meanings.extend(meaning(option.kind, value));
-                    next.at += option.values;
-                    open.push(next);
+                        .or_else(|| list.get(reading.index).copied());
+                    next.roles.extend(option_role(option.kind, value));
+                    next.index += option.value_count;
+                    partial_readings.push(next);
                 }
             }
             Argument::Open(pattern) if may_be_option => {
                 if is_harmless_word(family, pattern) {
-                    open.push(partial);
+                    partial_readings.push(reading);
                     continue;
                 }
-                partial.meanings.push(ArgumentRole::Input);
+                reading.roles.push(ArgumentRole::Input);
             }
             Argument::Text(_) | Argument::Open(_) => {}
         }
@@ -110,47 +112,48 @@ pub(super) fn readings<'a>(
             || matches!(argument, Argument::Open(_))
             || argument.text().is_some_and(|text| text.starts_with('+'))
         {
-            partial.meanings.push(ArgumentRole::Operand(argument));
-            // What follows the script is for the script.
-            partial.options_are_over |= stops_at_operand;
-            open.push(partial);
+            reading.roles.push(ArgumentRole::Operand(argument));
+            // The arguments after the script are for the script.
+            reading.options_are_over |= stops_at_operand;
+            partial_readings.push(reading);
         }
     }
-    Some(complete)
+    Some(complete_readings)
 }
 
-/// Whether each text of the pattern is `--WORD=VALUE`, and none of them names a file to run, be it
-/// by the beginning of its word.
-fn is_harmless_word(family: &Family, pattern: &ArgumentPattern) -> bool {
+/// Whether each text of the pattern is `--WORD=VALUE` and none of them names a file to run. A word
+/// may be abbreviated.
+fn is_harmless_word(family: &ProgramFamily, pattern: &ArgumentPattern) -> bool {
     let words = family
         .file
         .1
         .iter()
-        .chain(family.more)
-        .map(|word| word.chars().rev().fold(String::new(), beginnings));
+        .chain(family.extra_files)
+        .map(|word| word.chars().rev().fold(String::new(), prefix_expression));
     let names_file =
         format!("--?(?:{})=(?s:.)*", words.chain(["-".to_owned()]).collect::<Vec<_>>().join("|"));
     let value_is_input = r"[^=]*=(?:-|(?s:.)*/(?:dev|proc)(?:/(?s:.)*)?)";
-    let may = |expression: &str| may_match(pattern, expression);
-    always_matches(pattern, "--[^=]+=(?s:.)*") && !may(&names_file) && !may(value_is_input)
+    let may_be = |expression: &str| may_match(pattern, expression);
+    always_matches(pattern, "--[^=]+=(?s:.)*") && !may_be(&names_file) && !may_be(value_is_input)
 }
 
-/// An expression for each beginning of a word, from its last letter on.
-fn beginnings(rest: String, letter: char) -> String {
+/// Adds a letter to an expression that matches every prefix of a word. Call it with the letters
+/// from the last to the first.
+fn prefix_expression(rest: String, letter: char) -> String {
     if rest.is_empty() { format!("{letter}?") } else { format!("{letter}(?:{rest})?") }
 }
 
-fn meaning(kind: OptionKind, value: Option<Argument<'_>>) -> Option<ArgumentRole<'_>> {
+fn option_role(kind: OptionKind, value: Option<Argument<'_>>) -> Option<ArgumentRole<'_>> {
     match kind {
         OptionKind::Text => match value {
             // `node -p` and `node -p --no-warnings` have no text.
             Some(value) if !value.may_be_option() => Some(ArgumentRole::Text),
             Some(_) | None => Some(ArgumentRole::Input),
         },
-        OptionKind::Ends => Some(ArgumentRole::Text),
+        OptionKind::RunsNothing => Some(ArgumentRole::Text),
         OptionKind::Input => Some(ArgumentRole::Input),
         OptionKind::File => value.map(ArgumentRole::File),
-        OptionKind::More => value.map(ArgumentRole::More),
+        OptionKind::ExtraFile => value.map(ArgumentRole::ExtraFile),
         OptionKind::Module => match value {
             Some(Argument::Text(module)) if HARMLESS_MODULES.contains(&module) => {
                 Some(ArgumentRole::Text)
@@ -161,100 +164,115 @@ fn meaning(kind: OptionKind, value: Option<Argument<'_>>) -> Option<ArgumentRole
     }
 }
 
-/// One way to read an option.
+/// One reading of an option.
 #[derive(Debug, Clone, Copy)]
-struct Opt<'a> {
+struct OptionReading<'a> {
     kind: OptionKind,
-    /// Its value, if it stands in the same argument.
-    attached: Option<&'a str>,
-    /// How many of the arguments behind it are its values.
-    values: usize,
+    /// Its value, if the value is in the same argument.
+    attached_value: Option<&'a str>,
+    /// How many of the next arguments are its values.
+    value_count: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OptionKind {
     Text,
-    Ends,
+    RunsNothing,
     File,
-    More,
+    ExtraFile,
     Module,
     Input,
     Other,
 }
 
-const FLAG: Opt<'static> = Opt { kind: OptionKind::Other, attached: None, values: 0 };
+const FLAG: OptionReading<'static> =
+    OptionReading { kind: OptionKind::Other, attached_value: None, value_count: 0 };
 
-/// Every way to read one option.
-fn options<'a>(family: &Family, text: &'a str) -> Vec<Opt<'a>> {
+/// The possible readings of one option.
+fn option_readings<'a>(family: &ProgramFamily, text: &'a str) -> Vec<OptionReading<'a>> {
     if text.starts_with('+') {
-        return vec![FLAG, Opt { values: 1, ..FLAG }];
+        return vec![FLAG, OptionReading { value_count: 1, ..FLAG }];
     }
     let is_word = text.starts_with("--") || family.syntax == OptionSyntax::Words;
     if is_word {
-        of_word(family, text.trim_start_matches('-'))
+        read_word_option(family, text.trim_start_matches('-'))
     } else {
-        of_letters(family, &text[1..])
+        read_letter_options(family, &text[1..])
     }
 }
 
-fn of_word<'a>(family: &Family, word: &'a str) -> Vec<Opt<'a>> {
-    let (name, attached) =
+fn read_word_option<'a>(family: &ProgramFamily, word: &'a str) -> Vec<OptionReading<'a>> {
+    let (name, attached_value) =
         word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-    let values = usize::from(attached.is_none());
-    let known = |kind| vec![Opt { kind, attached, values }];
+    let value_count = usize::from(attached_value.is_none());
+    let with_kind = |kind| vec![OptionReading { kind, attached_value, value_count }];
     if family.text.1.contains(&name) {
-        known(OptionKind::Text)
-    } else if family.ends.1.contains(&name) {
-        vec![Opt { kind: OptionKind::Ends, attached, values: 0 }]
+        with_kind(OptionKind::Text)
+    } else if family.run_nothing.1.contains(&name) {
+        vec![OptionReading { kind: OptionKind::RunsNothing, attached_value, value_count: 0 }]
     } else if family.file.1.contains(&name) {
-        known(OptionKind::File)
-    } else if family.more.contains(&name) {
-        known(OptionKind::More)
-    } else if attached.is_some() || family.flags.contains(&name) {
+        with_kind(OptionKind::File)
+    } else if family.extra_files.contains(&name) {
+        with_kind(OptionKind::ExtraFile)
+    } else if attached_value.is_some() || family.flag_words.contains(&name) {
         vec![FLAG]
     } else {
-        vec![FLAG, Opt { values: 1, ..FLAG }]
+        vec![FLAG, OptionReading { value_count: 1, ..FLAG }]
     }
 }
 
-fn of_letters<'a>(family: &Family, letters: &'a str) -> Vec<Opt<'a>> {
+fn read_letter_options<'a>(family: &ProgramFamily, letters: &'a str) -> Vec<OptionReading<'a>> {
     let Some(letter) = letters.chars().next() else { return vec![FLAG] };
-    let behind = &letters[letter.len_utf8()..];
-    if family.input.contains(letter) {
-        return vec![Opt { kind: OptionKind::Input, ..FLAG }];
+    let other_letters = &letters[letter.len_utf8()..];
+    if family.input_letters.contains(letter) {
+        return vec![OptionReading { kind: OptionKind::Input, ..FLAG }];
     }
-    if family.ends.0.contains(letter) {
-        return vec![Opt { kind: OptionKind::Ends, ..FLAG }];
+    if family.run_nothing.0.contains(letter) {
+        return vec![OptionReading { kind: OptionKind::RunsNothing, ..FLAG }];
     }
     let kind = if family.text.0.contains(letter) {
         Some(OptionKind::Text)
     } else if family.file.0.contains(letter) {
         Some(OptionKind::File)
-    } else if family.module.contains(letter) {
+    } else if family.module_letters.contains(letter) {
         Some(OptionKind::Module)
     } else {
-        family.valued.contains(letter).then_some(OptionKind::Other)
+        family.value_letters.contains(letter).then_some(OptionKind::Other)
     };
     match kind {
         Some(kind) if family.syntax == OptionSyntax::Letters => {
-            let stronger = |rest: OptionKind| if rest == OptionKind::Other { kind } else { rest };
-            let rest = of_letters(family, behind).into_iter();
-            rest.map(|rest| Opt { kind: stronger(rest.kind), values: rest.values + 1, ..rest })
-                .collect()
+            let stronger_kind =
+                |rest: OptionKind| if rest == OptionKind::Other { kind } else { rest };
+            let rest = read_letter_options(family, other_letters).into_iter();
+            rest.map(|rest| OptionReading {
+                kind: stronger_kind(rest.kind),
+                value_count: rest.value_count + 1,
+                ..rest
+            })
+            .collect()
         }
-        Some(kind) if behind.is_empty() => vec![Opt { kind, attached: None, values: 1 }],
-        Some(kind) => vec![Opt { kind, attached: Some(behind), values: 0 }],
-        None if family.attached.contains(letter) => vec![FLAG],
-        None if family.plain.contains(letter) || letter.is_ascii_digit() => {
-            of_letters(family, behind)
+        Some(kind) if other_letters.is_empty() => {
+            vec![OptionReading { kind, attached_value: None, value_count: 1 }]
+        }
+        Some(kind) => {
+            vec![OptionReading { kind, attached_value: Some(other_letters), value_count: 0 }]
+        }
+        None if family.attached_letters.contains(letter) => vec![FLAG],
+        None if family.flag_letters.contains(letter) || letter.is_ascii_digit() => {
+            read_letter_options(family, other_letters)
         }
         None => {
-            let rest = of_letters(family, behind);
-            let with_value = rest.iter().map(|rest| Opt { values: rest.values + 1, ..*rest });
-            let swallowed = [FLAG, Opt { values: 1, ..FLAG }];
-            let mut all: Vec<Opt<'_>> = swallowed.into_iter().chain(with_value).collect();
+            let rest = read_letter_options(family, other_letters);
+            let with_value = rest
+                .iter()
+                .map(|rest| OptionReading { value_count: rest.value_count + 1, ..*rest });
+            let value_readings = [FLAG, OptionReading { value_count: 1, ..FLAG }];
+            let mut all: Vec<OptionReading<'_>> =
+                value_readings.into_iter().chain(with_value).collect();
             all.extend(rest);
-            all.dedup_by_key(|option| (option.kind as u8, option.values, option.attached));
+            all.dedup_by_key(|option| {
+                (option.kind as u8, option.value_count, option.attached_value)
+            });
             all
         }
     }

@@ -1,39 +1,41 @@
-//! Where the text that a program runs comes from: its arguments, standard input, a file. A text
-//! that is not certainly in the arguments counts as the worst case.
+//! Where the text that an interpreter runs comes from: its arguments, standard input or a file. If
+//! this is uncertain, the worst case counts.
 
 use super::argument_match::may_match;
-use super::interpreter::{DefaultSource, Family, any_name, family_of, starts_nothing};
+use super::interpreter::{
+    DefaultSource, ProgramFamily, any_interpreter_name, family_of, launches_nothing,
+};
 use super::program_options::{Argument, ArgumentRole, readings};
 use crate::pattern::ArgumentPattern;
-use crate::targets::{ProcessTarget, lexical};
+use crate::targets::{ProcessTarget, normalize_path};
 use std::path::{Path, PathBuf};
 
-/// A place, other than its arguments, from which a program may read its text.
+/// A source, other than its arguments, from which a program may read the text that it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ProgramText {
     /// It is read from standard input.
     Input,
-    /// It stands in the file at this path.
+    /// It is in the file at this path.
     File {
-        /// What the file is, for people.
+        /// What the file is, for a message.
         what: String,
         /// The path of the file.
         path: PathBuf,
     },
-    /// In a file whose name matches this pattern, from the working directory.
+    /// It is in a file whose name matches this pattern.
     AnyFile {
         /// The pattern that the file's name matches.
         pattern: ArgumentPattern,
-        /// The working directory, from which the name is relative.
+        /// The working directory, which a relative name is below.
         folder: PathBuf,
     },
-    /// In files of this folder, the working directory.
+    /// It is in files of this folder, the working directory.
     Folder(PathBuf),
 }
 
 impl ProgramText {
-    /// The part of the text that may be in a directory, for people; `None` if there is none.
-    pub(super) fn below(&self, directory: &Path) -> Option<String> {
+    /// A description of the text if it may be in a directory; `None` if it cannot be there.
+    pub(super) fn describe_below(&self, directory: &Path) -> Option<String> {
         match self {
             Self::Input => None,
             Self::File { what, path } => {
@@ -51,8 +53,8 @@ impl ProgramText {
     }
 }
 
-/// Whether some text of the pattern is a path below the directory, or climbs. What cannot be
-/// compared is.
+/// Whether some text of the pattern is a path below the directory, or has a `..`. True if the
+/// pattern is too complex to compare.
 fn may_name_a_file_in(pattern: &ArgumentPattern, directory: &Path) -> bool {
     // `//dumps` and `/./dumps` are `/dumps`.
     let parts = directory
@@ -67,55 +69,56 @@ fn may_name_a_file_in(pattern: &ArgumentPattern, directory: &Path) -> bool {
 /// as reading standard input.
 const MAX_LISTS: usize = 256;
 
-/// Every place, but its arguments, where the text of this program may stand.
-pub(super) fn of(process: &ProcessTarget) -> Vec<ProgramText> {
+/// The sources of the text that this program runs, other than its arguments.
+pub(super) fn program_texts(process: &ProcessTarget) -> Vec<ProgramText> {
     let folder = process
         .directory
         .as_ref()
         .map_or_else(|| PathBuf::from("/"), |folder| folder.real().to_owned());
     let mut found = Vec::new();
     if process.sha256.is_none() {
-        for path in [process.program.named(), process.program.real()] {
+        for path in [process.program.unresolved(), process.program.real()] {
             found.push(ProgramText::File { what: "the program".to_owned(), path: path.to_owned() });
         }
     }
-    let programs =
-        [process.program.named(), process.program.real()].map(|path| path.display().to_string());
-    let families = of_arguments(&programs, &process.arguments, &folder, &mut found);
-    if families.iter().any(|family| family.reads_folder) && process.directory.is_some() {
+    let programs = [process.program.unresolved(), process.program.real()]
+        .map(|path| path.display().to_string());
+    let families = find_in_arguments(&programs, &process.arguments, &folder, &mut found);
+    if families.iter().any(|family| family.reads_working_directory) && process.directory.is_some() {
         found.push(ProgramText::Folder(folder));
     }
     found
 }
 
-/// Whether these arguments alone leave it to standard input what the program runs: then none of
-/// them names its text.
+/// Whether a program with these arguments reads the text that it runs from standard input.
 pub(super) fn reads_input(program: &str, arguments: &[ArgumentPattern]) -> bool {
     let mut found = Vec::new();
-    of_arguments(&[program.to_owned()], arguments, Path::new("/"), &mut found);
+    find_in_arguments(&[program.to_owned()], arguments, Path::new("/"), &mut found);
     found.contains(&ProgramText::Input)
 }
 
-/// What the arguments say of a program with these names. Returns the families that it belongs to.
-fn of_arguments(
+/// Adds the sources of text that the arguments imply for a program with these names. Returns the
+/// families that it belongs to.
+fn find_in_arguments(
     programs: &[String],
     arguments: &[ArgumentPattern],
     folder: &Path,
     found: &mut Vec<ProgramText>,
-) -> Vec<&'static Family> {
-    let mut families: Vec<&Family> = Vec::new();
+) -> Vec<&'static ProgramFamily> {
+    let mut families: Vec<&ProgramFamily> = Vec::new();
     for family in programs.iter().filter_map(|program| family_of(program)) {
         if !families.iter().any(|known| std::ptr::eq(*known, family)) {
             families.push(family);
         }
     }
-    let may_start = families.is_empty() && !programs.iter().any(|program| starts_nothing(program));
-    match lists(arguments) {
+    let may_start_programs =
+        families.is_empty() && !programs.iter().any(|program| launches_nothing(program));
+    match argument_lists(arguments) {
         Some(lists) => {
             for list in &lists {
-                families.iter().for_each(|family| of_list(family, list, folder, found));
-                if may_start {
-                    of_started(list, folder, found);
+                families.iter().for_each(|family| find_in_list(family, list, folder, found));
+                if may_start_programs {
+                    find_in_started_programs(list, folder, found);
                 }
             }
         }
@@ -125,9 +128,9 @@ fn of_arguments(
     families
 }
 
-/// Every list of arguments that the patterns let through, as far as it matters here; `None` if
-/// there are too many.
-fn lists(patterns: &[ArgumentPattern]) -> Option<Vec<Vec<Argument<'_>>>> {
+/// The lists of arguments that the patterns allow, with open patterns as single arguments; `None`
+/// if there are too many.
+fn argument_lists(patterns: &[ArgumentPattern]) -> Option<Vec<Vec<Argument<'_>>>> {
     let mut lists: Vec<Vec<Argument<'_>>> = vec![Vec::new()];
     for pattern in patterns {
         let (alternatives, may_be_absent) = match pattern {
@@ -136,18 +139,18 @@ fn lists(patterns: &[ArgumentPattern]) -> Option<Vec<Vec<Argument<'_>>>> {
                 (alternatives(pattern), false)
             }
         };
-        let mut longer = if may_be_absent { lists.clone() } else { Vec::new() };
+        let mut extended_lists = if may_be_absent { lists.clone() } else { Vec::new() };
         for list in &lists {
-            longer.extend(
+            extended_lists.extend(
                 alternatives
                     .iter()
                     .map(|argument| list.iter().copied().chain([*argument]).collect::<Vec<_>>()),
             );
         }
-        if longer.len() > MAX_LISTS {
+        if extended_lists.len() > MAX_LISTS {
             return None;
         }
-        lists = longer;
+        lists = extended_lists;
     }
     Some(lists)
 }
@@ -161,30 +164,41 @@ fn alternatives(pattern: &ArgumentPattern) -> Vec<Argument<'_>> {
     }
 }
 
-fn of_list(family: &Family, list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>) {
-    of_program(family, list, folder, found);
-    if family.starts {
+fn find_in_list(
+    family: &ProgramFamily,
+    list: &[Argument<'_>],
+    folder: &Path,
+    found: &mut Vec<ProgramText>,
+) {
+    find_in_program(family, list, folder, found);
+    if family.is_launcher {
         let may_start_any = |argument: &Argument<'_>| match argument {
             Argument::Text(_) => false,
-            Argument::Open(pattern) => any_name(|name| pattern.matches(name)),
+            Argument::Open(pattern) => any_interpreter_name(|name| pattern.matches(name)),
         };
         if list.iter().any(may_start_any) {
             found.push(ProgramText::Input);
         }
-        of_started(list, folder, found);
+        find_in_started_programs(list, folder, found);
     }
 }
 
-/// Finds the texts of a program itself, without what it starts, over all readings of its arguments.
-fn of_program(family: &Family, list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>) {
+/// Adds the sources of text of a program itself, in every reading of its arguments, without those
+/// of programs that it starts.
+fn find_in_program(
+    family: &ProgramFamily,
+    list: &[Argument<'_>],
+    folder: &Path,
+    found: &mut Vec<ProgramText>,
+) {
     let Some(readings) = readings(family, list) else {
         found.push(ProgramText::Input);
         return;
     };
     for reading in readings {
-        of_reading(family, &reading, folder, found);
+        find_in_reading(family, &reading, folder, found);
     }
-    if matches!(family.otherwise, DefaultSource::Command(_) | DefaultSource::Subcommand)
+    if matches!(family.default_source, DefaultSource::Command(_) | DefaultSource::Subcommand)
         && list.iter().any(
             |argument| matches!(argument, Argument::Text(text) if is_input_option(text, folder)),
         )
@@ -193,32 +207,32 @@ fn of_program(family: &Family, list: &[Argument<'_>], folder: &Path, found: &mut
     }
 }
 
-fn of_reading(
-    family: &Family,
+fn find_in_reading(
+    family: &ProgramFamily,
     reading: &[ArgumentRole<'_>],
     folder: &Path,
     found: &mut Vec<ProgramText>,
 ) {
     let mut operands = Vec::new();
-    let mut is_given = false;
-    for meaning in reading {
-        match meaning {
-            ArgumentRole::Text => is_given = true,
+    let mut has_text = false;
+    for role in reading {
+        match role {
+            ArgumentRole::Text => has_text = true,
             ArgumentRole::Input => found.push(ProgramText::Input),
             ArgumentRole::Option(text) if is_input_option(text, folder) => {
                 found.push(ProgramText::Input);
             }
             ArgumentRole::Option(_) => {}
             ArgumentRole::File(argument) => {
-                is_given = true;
+                has_text = true;
                 push_file(*argument, folder, found);
             }
-            ArgumentRole::More(argument) => push_file(*argument, folder, found),
+            ArgumentRole::ExtraFile(argument) => push_file(*argument, folder, found),
             ArgumentRole::Operand(argument) => operands.push(*argument),
         }
     }
-    match family.otherwise {
-        _ if is_given => {}
+    match family.default_source {
+        _ if has_text => {}
         DefaultSource::FirstOperand => match operands.first() {
             Some(script) => push_file(*script, folder, found),
             None => found.push(ProgramText::Input),
@@ -238,23 +252,25 @@ fn of_reading(
     }
 }
 
-/// Finds the texts of programs that arguments may start. It is not known which of them is started,
-/// so each counts, with the arguments behind it.
-fn of_started(list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>) {
-    // An argument may be a command line itself (`env -S`, `flock -c`), or hold a name behind `=`.
+/// Adds the sources of text of programs that the arguments may start. Each argument may be such a
+/// program, with the arguments after it.
+fn find_in_started_programs(list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>) {
+    // An argument may be a command line itself (`env -S`, `flock -c`), or have a name after `=`.
     let mut words: Vec<Argument<'_>> = Vec::new();
-    let parts: Vec<Option<Vec<String>>> =
+    let command_lines: Vec<Option<Vec<String>>> =
         list.iter().map(|argument| argument.text().and_then(command_words)).collect();
-    for (argument, parts) in list.iter().zip(&parts) {
-        match (argument, parts) {
-            (_, Some(parts)) => words.extend(parts.iter().map(|part| Argument::Text(part))),
+    for (argument, command_lines) in list.iter().zip(&command_lines) {
+        match (argument, command_lines) {
+            (_, Some(command_lines)) => {
+                words.extend(command_lines.iter().map(|part| Argument::Text(part)));
+            }
             (Argument::Text(text), None) => {
                 let mut names = text.split(|c: char| {
                     c.is_whitespace() || !(c.is_alphanumeric() || "-_./+:@".contains(c))
                 });
                 if names.any(|name| {
                     family_of(name)
-                        .is_some_and(|family| family.otherwise != DefaultSource::Arguments)
+                        .is_some_and(|family| family.default_source != DefaultSource::Arguments)
                 }) {
                     found.push(ProgramText::Input);
                 }
@@ -263,9 +279,9 @@ fn of_started(list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>
             (Argument::Open(_), None) => words.push(*argument),
         }
     }
-    for (at, word) in words.iter().enumerate() {
+    for (index, word) in words.iter().enumerate() {
         if let Some(family) = word.text().and_then(family_of) {
-            of_program(family, &words[at + 1..], folder, found);
+            find_in_program(family, &words[index + 1..], folder, found);
         }
     }
 }
@@ -308,58 +324,60 @@ fn is_input_option(text: &str, folder: &Path) -> bool {
     let attached = text
         .strip_prefix('-')
         .and_then(|word| word.char_indices().nth(1).map(|(at, _)| &word[at..]));
-    let is_named = |name: &str| name == "-" || (name.starts_with('/') && is_input(name, folder));
-    is_named(text)
-        || value.is_some_and(is_named)
-        || attached.filter(|_| !text.starts_with("--")).is_some_and(is_named)
+    let names_input = |name: &str| name == "-" || (name.starts_with('/') && is_input(name, folder));
+    names_input(text)
+        || value.is_some_and(names_input)
+        || attached.filter(|_| !text.starts_with("--")).is_some_and(names_input)
 }
 
-/// Whether a file is standard input, or may be: `-`, and every path that leads below `/dev` or
-/// `/proc`, through links too.
+/// Whether a file may be standard input: `-`, or a path below `/dev` or `/proc`, directly or
+/// through links.
 fn is_input(name: &str, folder: &Path) -> bool {
     name == "-"
-        || trail(&folder.join(name.trim_start_matches('@'))).iter().any(|path| is_device(path))
+        || link_chain(&folder.join(name.trim_start_matches('@'))).iter().any(|path| is_device(path))
 }
 
 fn is_device(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc")
 }
 
-/// Links that are followed for one path.
+/// How many links are followed for one path at most.
 const MAX_LINKS: usize = 40;
 
-/// A path, and what it becomes with each link followed.
-fn trail(path: &Path) -> Vec<PathBuf> {
-    let mut trail = vec![lexical(path)];
-    while trail.len() <= MAX_LINKS {
-        let last = trail.last().cloned().unwrap_or_default();
+/// A path, followed by the paths that it becomes as each link is resolved.
+fn link_chain(path: &Path) -> Vec<PathBuf> {
+    let mut chain = vec![normalize_path(path)];
+    while chain.len() <= MAX_LINKS {
+        let last = chain.last().cloned().unwrap_or_default();
         if is_device(&last) {
             break;
         }
         let mut parents: Vec<&Path> = last.ancestors().collect();
         parents.reverse();
-        let link = parents
-            .into_iter()
-            .find_map(|parent| std::fs::read_link(parent).ok().map(|to| (parent, to)));
-        let Some((link, to)) = link else { break };
+        let link = parents.into_iter().find_map(|parent| {
+            std::fs::read_link(parent).ok().map(|link_target| (parent, link_target))
+        });
+        let Some((link, link_target)) = link else { break };
         let rest = last.strip_prefix(link).unwrap_or(Path::new(""));
-        trail.push(lexical(&link.parent().unwrap_or(Path::new("/")).join(to).join(rest)));
+        chain.push(normalize_path(
+            &link.parent().unwrap_or(Path::new("/")).join(link_target).join(rest),
+        ));
     }
-    trail
+    chain
 }
 
 fn push_file(argument: Argument<'_>, folder: &Path, found: &mut Vec<ProgramText>) {
     match argument {
         Argument::Text(text) if is_input(text, folder) => found.push(ProgramText::Input),
         Argument::Text(text) => {
-            for path in trail(&folder.join(text)) {
+            for path in link_chain(&folder.join(text)) {
                 found.push(ProgramText::File { what: "the text in".to_owned(), path });
             }
         }
         Argument::Open(pattern) => {
             let may_be_device =
                 ["/dev", "/proc"].iter().any(|place| may_name_a_file_in(pattern, Path::new(place)));
-            // From the root, `dev/stdin` is one.
+            // Relative to the root, `dev/stdin` is a device, too.
             let is_relative_device =
                 folder == Path::new("/") && may_match(pattern, r"(?:\./*)*(?:dev|proc)/(?s:.)*");
             if may_be_device || is_relative_device || pattern.matches("-") {

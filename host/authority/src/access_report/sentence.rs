@@ -1,8 +1,8 @@
-//! What one verb of a grant allows, in one plain sentence: every key of the target that says more
-//! than its kind does.
+//! The sentence of one verb of a grant: what it allows, with every key of the target that widens or
+//! limits it.
 
 use crate::capability::{Capability, Verb};
-use crate::grant::{Effective, Grant};
+use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
@@ -10,57 +10,63 @@ use crate::targets::{
     SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
 };
 
-/// The sentence of one verb.
-pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, scope: &AccessScope) -> String {
-    let mut further = match &grant.target.kind {
-        TargetKind::Http(http) => of_http(http),
-        TargetKind::Sql(sql) => of_sql(sql),
-        TargetKind::Docker(docker) => of_docker(docker, verb),
+/// What one verb of a grant allows, in one plain sentence.
+pub(super) fn verb_sentence(
+    grant: &Grant,
+    verb: Verb,
+    grants: &EffectiveGrants,
+    scope: &AccessScope,
+) -> String {
+    let mut extra_parts = match &grant.target.kind {
+        TargetKind::Http(http) => http_parts(http),
+        TargetKind::Sql(sql) => sql_parts(sql),
+        TargetKind::Docker(docker) => docker_parts(docker, verb),
         TargetKind::Process(process) => {
-            of_process(process, effective.lent(grant).map(AsRef::as_ref))
+            process_parts(process, grants.connection_of(grant).map(AsRef::as_ref))
         }
-        TargetKind::Net(net) => of_net(net, verb),
+        TargetKind::Net(net) => net_parts(net, verb),
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     };
-    further.extend(of_secrets(grant, effective));
-    let further: String = further.iter().map(|part| format!("; {part}")).collect();
+    extra_parts.extend(secret_parts(grant, grants));
+    let extra_parts: String = extra_parts.iter().map(|part| format!("; {part}")).collect();
     verb.row().sentence.replace("{}", &grant.target.describe())
-        + &narrowed(scope, verb)
-        + &variables(scope, verb)
-        + &further
+        + &limits_part(scope, verb)
+        + &variables_part(scope, verb)
+        + &extra_parts
 }
 
-/// The secrets that the names in a grant stand for.
-fn of_secrets(grant: &Grant, effective: &Effective) -> Vec<String> {
-    let lent = effective.lent(grant).into_iter();
-    let of = |target: &std::sync::Arc<Target>| -> Vec<(String, String)> {
-        let named = |name: &str| Some((name.to_owned(), target.source_of(name, PathView::Opened)?));
-        target.secrets().into_iter().filter_map(named).collect()
+/// The sources of the secrets that a grant names.
+fn secret_parts(grant: &Grant, grants: &EffectiveGrants) -> Vec<String> {
+    let connection = grants.connection_of(grant).into_iter();
+    let sources_of = |target: &std::sync::Arc<Target>| -> Vec<(String, String)> {
+        let named_source =
+            |name: &str| Some((name.to_owned(), target.source_of(name, PathView::OnThisHost)?));
+        target.secrets().into_iter().filter_map(named_source).collect()
     };
-    let named: std::collections::BTreeMap<_, _> =
-        std::iter::once(&grant.target).chain(lent).flat_map(of).collect();
-    named.into_iter().map(|(name, source)| format!("secret:{name} is {source}")).collect()
+    let named_source: std::collections::BTreeMap<_, _> =
+        std::iter::once(&grant.target).chain(connection).flat_map(sources_of).collect();
+    named_source.into_iter().map(|(name, source)| format!("secret:{name} is {source}")).collect()
 }
 
-fn of_http(target: &HttpTarget) -> Vec<String> {
+fn http_parts(target: &HttpTarget) -> Vec<String> {
     let mut parts = Vec::new();
-    let headers: Vec<String> = target.header_lines(PathView::Opened).collect();
+    let headers: Vec<String> = target.header_lines(PathView::OnThisHost).collect();
     if !headers.is_empty() {
         parts.push(format!("with headers {}", headers.join(", ")));
     }
     if !target.request_headers.is_empty() {
         parts.push(format!("the plugin may set headers {}", target.request_headers.join(", ")));
     }
-    parts.extend(of_addresses(&target.addresses));
+    parts.extend(address_part(&target.addresses));
     if target.redirects > 0 {
         parts.push(format!("following up to {} redirects", target.redirects));
     }
-    parts.extend(target.tls_keys.sentences(PathView::Opened));
+    parts.extend(target.tls_keys.sentences(PathView::OnThisHost));
     parts
 }
 
-/// Which addresses a name may lead to, if not public ones alone.
-fn of_addresses(policy: &AddressPolicy) -> Option<String> {
+/// The allowed classes and blocks of addresses; `None` if only public ones are allowed.
+fn address_part(policy: &AddressPolicy) -> Option<String> {
     if policy.classes == [AddressClass::Public] && policy.blocks.is_empty() {
         return None;
     }
@@ -76,15 +82,14 @@ fn of_addresses(policy: &AddressPolicy) -> Option<String> {
     })
 }
 
-fn of_sql(target: &SqlTarget) -> Vec<String> {
+fn sql_parts(target: &SqlTarget) -> Vec<String> {
     let mut parts = Vec::new();
-    parts.extend(of_addresses(&target.addresses).filter(|_| target.server().is_some()));
-    if let Some(mode) =
-        target.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull)
+    parts.extend(address_part(&target.addresses).filter(|_| target.server().is_some()));
+    if let Some(mode) = target.address.remote_tls_mode().filter(|mode| *mode != TlsMode::VerifyFull)
     {
         parts.push(format!("sslmode {}, so the server is not verified", mode.name()));
     }
-    parts.extend(target.tls_keys.sentences(PathView::Opened));
+    parts.extend(target.tls_keys.sentences(PathView::OnThisHost));
     if let Some(password) = &target.password {
         parts.push(format!("with password secret:{password}"));
     }
@@ -97,7 +102,7 @@ fn of_sql(target: &SqlTarget) -> Vec<String> {
     parts
 }
 
-fn of_docker(target: &DockerTarget, verb: Verb) -> Vec<String> {
+fn docker_parts(target: &DockerTarget, verb: Verb) -> Vec<String> {
     let mut parts = Vec::new();
     if target.socket != DEFAULT_SOCKET {
         parts.push(format!("of the engine at {}", target.socket));
@@ -108,12 +113,12 @@ fn of_docker(target: &DockerTarget, verb: Verb) -> Vec<String> {
     parts
 }
 
-fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
+fn process_parts(target: &ProcessTarget, connection: Option<&Target>) -> Vec<String> {
     let mut parts = Vec::new();
-    if let Some(connection) = lent {
-        let mut connected = vec![format!("connected to {}", connection.describe())];
-        connected.extend(connection.sql().into_iter().flat_map(of_sql));
-        parts.push(connected.join(", "));
+    if let Some(connection) = connection {
+        let mut connection_parts = vec![format!("connected to {}", connection.describe())];
+        connection_parts.extend(connection.sql().into_iter().flat_map(sql_parts));
+        parts.push(connection_parts.join(", "));
     }
     for (verb, paths) in [("reads", &target.reads), ("writes", &target.writes)] {
         let Some(paths) = paths else { continue };
@@ -142,26 +147,26 @@ fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
     parts
 }
 
-fn of_net(target: &NetTarget, verb: Verb) -> Vec<String> {
+fn net_parts(target: &NetTarget, verb: Verb) -> Vec<String> {
     let mut parts = Vec::new();
     if verb == Verb::NetLookup {
         parts.extend(target.resolver.map(|resolver| format!("by the resolver {resolver}")));
         return parts;
     }
-    parts.extend(of_addresses(&target.addresses));
+    parts.extend(address_part(&target.addresses));
     if verb == Verb::NetInspectTls {
-        parts.extend(target.tls_keys.sentences(PathView::Opened));
+        parts.extend(target.tls_keys.sentences(PathView::OnThisHost));
     }
     parts
 }
 
-/// Whether a dimension says something of a verb.
+/// Whether the values of a dimension matter for a verb.
 type IsRelevant = fn(Verb) -> bool;
 
-/// What makes a grant narrower than its target's description says: `, only paths /health`.
-fn narrowed(scope: &AccessScope, verb: Verb) -> String {
-    /// The dimensions that are told, and of which verbs.
-    const TELLING: &[(Dimension, IsRelevant)] = &[
+/// The limits of a grant beyond the description of its target: `; only paths /health`.
+fn limits_part(scope: &AccessScope, verb: Verb) -> String {
+    /// The dimensions that the sentence shows, and for which verbs.
+    const SHOWN_DIMENSIONS: &[(Dimension, IsRelevant)] = &[
         (Dimension::Paths, |_| true),
         (Dimension::Statements, |verb| !matches!(verb, Verb::SqlBackup | Verb::SqlRestore)),
         (Dimension::Relations, |_| true),
@@ -174,36 +179,48 @@ fn narrowed(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Send, |verb| verb == Verb::NetConnect),
         (Dimension::Names, |verb| verb == Verb::NetLookup),
     ];
-    let is_open = |dimension: Dimension, values: &Values| match values {
+    let is_unlimited = |dimension: Dimension, values: &Values| match values {
         Values::Texts(texts) if dimension == Dimension::Statements => {
             texts.len() == crate::pattern::StatementClass::names().len()
         }
         Values::Texts(texts) => texts.iter().any(is_everything),
         Values::Addresses { .. } | Values::Arguments(_) | Values::AtMost(_) => false,
     };
-    let parts: Vec<_> = TELLING
+    let parts: Vec<_> = SHOWN_DIMENSIONS
         .iter()
-        .filter(|(_, is_told)| is_told(verb))
+        .filter(|(_, is_relevant)| is_relevant(verb))
         .filter_map(|(dimension, _)| scope.get(*dimension).map(|values| (*dimension, values)))
-        .filter(|(dimension, values)| !is_open(*dimension, values))
+        .filter(|(dimension, values)| !is_unlimited(*dimension, values))
         .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
         .collect();
-    let (none, some): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, words)| words.is_empty());
-    let some: Vec<_> =
-        some.iter().map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
-    let only = if some.is_empty() { String::new() } else { format!("; only {}", some.join(", ")) };
-    let none: Vec<_> = none.iter().map(|(key, _)| format!("no {key}")).collect();
-    let no = if none.is_empty() { String::new() } else { format!("; {}", none.join(", ")) };
-    only + &no
+    let (empty_dimensions, limited_dimensions): (Vec<_>, Vec<_>) =
+        parts.into_iter().partition(|(_, words)| words.is_empty());
+    let limited_dimensions: Vec<_> = limited_dimensions
+        .iter()
+        .map(|(key, words)| format!("{key} {}", words.join(" ")))
+        .collect();
+    let limits_text = if limited_dimensions.is_empty() {
+        String::new()
+    } else {
+        format!("; only {}", limited_dimensions.join(", "))
+    };
+    let empty_dimensions: Vec<_> =
+        empty_dimensions.iter().map(|(key, _)| format!("no {key}")).collect();
+    let empty_text = if empty_dimensions.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", empty_dimensions.join(", "))
+    };
+    limits_text + &empty_text
 }
 
 /// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`. In a
 /// container the plugin sets them.
-fn variables(scope: &AccessScope, verb: Verb) -> String {
+fn variables_part(scope: &AccessScope, verb: Verb) -> String {
     let words = scope
         .get(Dimension::Environment)
         .map(|values| values.words(Dimension::Environment.row().shape));
-    let how = match scope.capability {
+    let introduction = match scope.capability {
         Capability::Docker if verb == Verb::DockerCreate => "the plugin may set environment",
         Capability::Process => "with environment",
         Capability::Docker
@@ -217,7 +234,7 @@ fn variables(scope: &AccessScope, verb: Verb) -> String {
     };
     words
         .filter(|words| !words.is_empty())
-        .map(|words| format!("; {how} {}", words.join(", ")))
+        .map(|words| format!("; {introduction} {}", words.join(", ")))
         .unwrap_or_default()
 }
 
@@ -225,45 +242,52 @@ fn is_everything(text: &Text) -> bool {
     match text {
         Text::Any => true,
         Text::Path { pattern, .. } => pattern == "/**",
-        Text::Exact(_) | Text::Glob(_) | Text::Directory(_) | Text::PlainVariable => false,
+        Text::Exact(_) | Text::Glob(_) | Text::Directory(_) | Text::HarmlessVariable => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::tests::{effective, effective_for, effective_with};
+    use crate::gate::tests::{grants, grants_with_verbs, process_grants};
     use crate::targets::fields::{MINIMAL_TARGETS, known_keys};
     use std::collections::BTreeSet;
 
-    /// Where a key stands.
-    enum In {
-        /// With this line (beside the least target of its kind), the sentence of some verb holds
-        /// this.
+    /// Whether the sentence of a verb shows a key.
+    enum SentenceCoverage {
+        /// With this line added to the minimal target of its kind, the sentence of some verb
+        /// contains this text.
         Sentence(&'static str, &'static str),
-        /// It is not part of the sentence, for this reason.
-        Elsewhere(&'static str),
+        /// The sentence does not show the key, for this reason.
+        NotShown(&'static str),
     }
 
-    const LIMIT: In = In::Elsewhere(
+    const LIMIT: SentenceCoverage = SentenceCoverage::NotShown(
         "a limit of size, count or time: it widens nothing, and stands in the JSON and the \
          lockfile",
     );
-    const VERBS: In = In::Elsewhere("each verb is a row of its own");
+    const VERBS: SentenceCoverage = SentenceCoverage::NotShown("each verb is a row of its own");
     const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
-    const KEYS: &[(Capability, &str, In)] = &[
-        (Capability::Http, "http", In::Sentence("", "http://api.internal")),
-        (Capability::Http, "paths", In::Sentence("paths = [\"/health\"]", "only paths /health")),
+    const KEYS: &[(Capability, &str, SentenceCoverage)] = &[
+        (Capability::Http, "http", SentenceCoverage::Sentence("", "http://api.internal")),
+        (
+            Capability::Http,
+            "paths",
+            SentenceCoverage::Sentence("paths = [\"/health\"]", "only paths /health"),
+        ),
         (
             Capability::Http,
             "request_headers",
-            In::Sentence("request_headers = [\"x-admin\"]", "the plugin may set headers x-admin"),
+            SentenceCoverage::Sentence(
+                "request_headers = [\"x-admin\"]",
+                "the plugin may set headers x-admin",
+            ),
         ),
         (
             Capability::Http,
             "headers",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "headers = { X-Tenant = \"a\", Authorization = \"Bearer secret:token\" }",
                 "with headers authorization: Bearer secret:token, x-tenant: a",
             ),
@@ -271,7 +295,7 @@ mod tests {
         (
             Capability::Http,
             "auth",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "auth = { basic = { user = \"a\", password = \"secret:b\" } }",
                 "with headers authorization: Basic a:secret:b",
             ),
@@ -279,27 +303,30 @@ mod tests {
         (
             Capability::Http,
             "addresses",
-            In::Sentence("addresses = [\"private\"]", "at addresses that are private"),
+            SentenceCoverage::Sentence(
+                "addresses = [\"private\"]",
+                "at addresses that are private",
+            ),
         ),
         (
             Capability::Http,
             "redirects",
-            In::Sentence("redirects = 3", "following up to 3 redirects"),
+            SentenceCoverage::Sentence("redirects = 3", "following up to 3 redirects"),
         ),
         (Capability::Http, "max_body", LIMIT),
         (Capability::Http, "timeout", LIMIT),
         (
             Capability::Http,
             "ca",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "http = \"https://h\"\nca = \"ca.pem\"",
-                "believing the authorities of /base/ca.pem alone",
+                "trusting only the authorities of /base/ca.pem",
             ),
         ),
         (
             Capability::Http,
             "client_cert",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "http = \"https://h\"\nclient_cert = \"a.pem\"\nclient_key = \"a.key\"",
                 "showing the certificate /base/a.pem with the key /base/a.key",
             ),
@@ -307,7 +334,7 @@ mod tests {
         (
             Capability::Http,
             "client_key",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "http = \"https://h\"\nclient_cert = \"a.pem\"\nclient_key = \"secret:k\"",
                 "with the key secret:k",
             ),
@@ -316,7 +343,7 @@ mod tests {
         (
             Capability::Sql,
             "sql",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "sql = \"postgres://a@h/d?sslmode=require\"",
                 "as a; sslmode require, so the server is not verified",
             ),
@@ -324,20 +351,23 @@ mod tests {
         (
             Capability::Sql,
             "addresses",
-            In::Sentence("addresses = [\"private\"]", "at addresses that are private"),
+            SentenceCoverage::Sentence(
+                "addresses = [\"private\"]",
+                "at addresses that are private",
+            ),
         ),
         (
             Capability::Sql,
             "ca",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "sql = \"postgres://a@h/d?sslmode=verify-full\"\nca = \"ca.pem\"",
-                "believing the authorities of /base/ca.pem alone",
+                "trusting only the authorities of /base/ca.pem",
             ),
         ),
         (
             Capability::Sql,
             "client_cert",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "sql = \"postgres://a@h/d?sslmode=require\"\n\
                  client_cert = \"a.pem\"\nclient_key = \"a.key\"",
                 "showing the certificate /base/a.pem with the key /base/a.key",
@@ -346,7 +376,7 @@ mod tests {
         (
             Capability::Sql,
             "client_key",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "sql = \"postgres://a@h/d?sslmode=require\"\n\
                  client_cert = \"a.pem\"\nclient_key = \"secret:k\"",
                 "with the key secret:k",
@@ -355,23 +385,27 @@ mod tests {
         (
             Capability::Sql,
             "password",
-            In::Sentence("password = \"secret:pw\"", "with password secret:pw"),
+            SentenceCoverage::Sentence("password = \"secret:pw\"", "with password secret:pw"),
         ),
         (
             Capability::Sql,
             "statements",
-            In::Sentence("statements = [\"select\"]", "only statements select"),
+            SentenceCoverage::Sentence("statements = [\"select\"]", "only statements select"),
         ),
         (
             Capability::Sql,
             "relations",
-            In::Sentence("relations = [\"orders\"]", "only relations orders"),
+            SentenceCoverage::Sentence("relations = [\"orders\"]", "only relations orders"),
         ),
-        (Capability::Sql, "superuser", In::Sentence("superuser = true", "also as a superuser")),
+        (
+            Capability::Sql,
+            "superuser",
+            SentenceCoverage::Sentence("superuser = true", "also as a superuser"),
+        ),
         (
             Capability::Sql,
             "create",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "sql = \"sqlite:x.db\"\ncreate = true",
                 "making the file if it is not there",
             ),
@@ -384,80 +418,105 @@ mod tests {
         (
             Capability::Docker,
             "docker",
-            In::Sentence("docker = { label = \"role=api\" }", "role=api"),
+            SentenceCoverage::Sentence("docker = { label = \"role=api\" }", "role=api"),
         ),
         (
             Capability::Docker,
             "socket",
-            In::Sentence("socket = \"/run/other.sock\"", "of the engine at /run/other.sock"),
+            SentenceCoverage::Sentence(
+                "socket = \"/run/other.sock\"",
+                "of the engine at /run/other.sock",
+            ),
         ),
-        (Capability::Docker, "images", In::Sentence("images = [\"api:*\"]", "only images api:*")),
-        (Capability::Docker, "command", In::Sentence("command = [\"ls\"]", "commands [\"ls\"]")),
+        (
+            Capability::Docker,
+            "images",
+            SentenceCoverage::Sentence("images = [\"api:*\"]", "only images api:*"),
+        ),
+        (
+            Capability::Docker,
+            "command",
+            SentenceCoverage::Sentence("command = [\"ls\"]", "commands [\"ls\"]"),
+        ),
         (
             Capability::Docker,
             "environment",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "environment = [\"MODE\", \"LEVEL=debug\"]",
                 "the plugin may set environment LEVEL=debug, MODE=*",
             ),
         ),
-        (Capability::Docker, "network", In::Sentence("network = \"shop\"", "on network shop")),
+        (
+            Capability::Docker,
+            "network",
+            SentenceCoverage::Sentence("network = \"shop\"", "on network shop"),
+        ),
         (Capability::Docker, "memory", LIMIT),
         (Capability::Docker, "pids", LIMIT),
         (Capability::Docker, "verbs", VERBS),
-        (Capability::Files, "files", In::Sentence("", "directory /base/x")),
+        (Capability::Files, "files", SentenceCoverage::Sentence("", "directory /base/x")),
         (Capability::Files, "access", VERBS),
         (Capability::Files, "max_bytes", LIMIT),
         (Capability::Files, "verbs", VERBS),
-        (Capability::Process, "process", In::Sentence("", "program /bin/x")),
+        (Capability::Process, "process", SentenceCoverage::Sentence("", "program /bin/x")),
         (
             Capability::Process,
             "sha256",
-            In::Sentence("sha256 = \"DIGEST\"", "whose file is DIGEST"),
+            SentenceCoverage::Sentence("sha256 = \"DIGEST\"", "whose file is DIGEST"),
         ),
         (
             Capability::Process,
             "interpreter_sha256",
-            In::Sentence("sha256 = \"DIGEST\"\ninterpreter_sha256 = \"DIGEST\"", "read by DIGEST"),
+            SentenceCoverage::Sentence(
+                "sha256 = \"DIGEST\"\ninterpreter_sha256 = \"DIGEST\"",
+                "read by DIGEST",
+            ),
         ),
         (Capability::Process, "read_only", VERBS),
         (
             Capability::Process,
             "reads",
-            In::Sentence("reads = [\"/etc/app\", \"data\"]", "it reads only /etc/app, /base/data"),
+            SentenceCoverage::Sentence(
+                "reads = [\"/etc/app\", \"data\"]",
+                "it reads only /etc/app, /base/data",
+            ),
         ),
-        (Capability::Process, "writes", In::Sentence("writes = []", "it writes no file")),
+        (
+            Capability::Process,
+            "writes",
+            SentenceCoverage::Sentence("writes = []", "it writes no file"),
+        ),
         (Capability::Process, "memory", LIMIT),
         (Capability::Process, "cpu", LIMIT),
         (
             Capability::Process,
             "network",
-            In::Sentence("network = true", "it may make any connection"),
+            SentenceCoverage::Sentence("network = true", "it may make any connection"),
         ),
         (
             Capability::Process,
             "signals",
-            In::Sentence("signals = true", "it may send signals to processes"),
+            SentenceCoverage::Sentence("signals = true", "it may send signals to processes"),
         ),
         (
             Capability::Process,
             "arguments",
-            In::Sentence("arguments = [\"-a\"]", "only arguments [\"-a\"]"),
+            SentenceCoverage::Sentence("arguments = [\"-a\"]", "only arguments [\"-a\"]"),
         ),
         (
             Capability::Process,
             "environment",
-            In::Sentence("environment = { A = \"b\" }", "with environment A=b"),
+            SentenceCoverage::Sentence("environment = { A = \"b\" }", "with environment A=b"),
         ),
         (
             Capability::Process,
             "directory",
-            In::Sentence("directory = \"/srv\"", "in directory /srv"),
+            SentenceCoverage::Sentence("directory = \"/srv\"", "in directory /srv"),
         ),
         (
             Capability::Process,
             "connection",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "connection = \"lent\"",
                 "connected to database pay on db.internal:5432 as root, sslmode prefer, so the \
                  server is not verified, with password secret:pw",
@@ -466,26 +525,26 @@ mod tests {
         (Capability::Process, "max_output", LIMIT),
         (Capability::Process, "timeout", LIMIT),
         (Capability::Process, "verbs", VERBS),
-        (Capability::Secrets, "secret", In::Sentence("", "secret `token`")),
+        (Capability::Secrets, "secret", SentenceCoverage::Sentence("", "secret `token`")),
         (
             Capability::Secrets,
             "positions",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "positions = [{ slot = \"s\", header = \"x-a\" }]",
                 "only positions s x-a",
             ),
         ),
         (Capability::Secrets, "verbs", VERBS),
-        (Capability::Net, "net", In::Sentence("", "looks up h")),
+        (Capability::Net, "net", SentenceCoverage::Sentence("", "looks up h")),
         (
             Capability::Net,
             "ports",
-            In::Sentence("ports = [25, 587]", "connections to h, ports 25, 587"),
+            SentenceCoverage::Sentence("ports = [25, 587]", "connections to h, ports 25, 587"),
         ),
         (
             Capability::Net,
             "addresses",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "ports = [25]\naddresses = [\"private\"]",
                 "at addresses that are private",
             ),
@@ -493,25 +552,25 @@ mod tests {
         (
             Capability::Net,
             "ca",
-            In::Sentence(
+            SentenceCoverage::Sentence(
                 "ports = [443]\nca = \"ca.pem\"",
-                "believing the authorities of /base/ca.pem alone",
+                "trusting only the authorities of /base/ca.pem",
             ),
         ),
         (
             Capability::Net,
             "send",
-            In::Sentence("ports = [6379]\nsend = [\"PING\"]", "only send PING"),
+            SentenceCoverage::Sentence("ports = [6379]\nsend = [\"PING\"]", "only send PING"),
         ),
         (
             Capability::Net,
             "names",
-            In::Sentence("names = [\"*.example.com\"]", "only names *.example.com"),
+            SentenceCoverage::Sentence("names = [\"*.example.com\"]", "only names *.example.com"),
         ),
         (
             Capability::Net,
             "resolver",
-            In::Sentence("resolver = \"10.0.0.53\"", "by the resolver 10.0.0.53:53"),
+            SentenceCoverage::Sentence("resolver = \"10.0.0.53\"", "by the resolver 10.0.0.53:53"),
         ),
         (Capability::Net, "max_bytes", LIMIT),
         (Capability::Net, "max_records", LIMIT),
@@ -520,57 +579,59 @@ mod tests {
     ];
 
     fn sentences(capability: Capability, target: &str) -> Vec<String> {
-        let effective = if target.contains("lent") {
-            effective_with(
+        let grants = if target.contains("lent") {
+            process_grants(
                 target,
                 "[targets.lent]\nsql = \"postgres://root@db.internal/pay\"\n\
                  password = \"secret:pw\"\n",
             )
         } else if capability == Capability::Net && !target.contains("ports") {
-            effective_for("net", &["lookup"], target)
+            grants_with_verbs("net", &["lookup"], target)
         } else if capability == Capability::Files {
-            effective_for("files", &["read"], target)
+            grants_with_verbs("files", &["read"], target)
         } else {
-            effective(capability.name(), target)
+            grants(capability.name(), target)
         };
-        let grant = effective.get("s").expect("bound");
-        let scope = AccessScope::of("p", grant, &effective, PathView::Opened);
-        grant.verbs.iter().map(|verb| of(grant, *verb, &effective, &scope)).collect()
+        let grant = grants.get("s").expect("bound");
+        let scope = AccessScope::of("p", grant, &grants, PathView::OnThisHost);
+        grant.verbs.iter().map(|verb| verb_sentence(grant, *verb, &grants, &scope)).collect()
     }
 
     #[test]
-    fn every_key_of_every_target_stands_in_the_row_of_a_review_or_is_listed_with_the_reason() {
-        for (capability, kind, least) in MINIMAL_TARGETS {
+    fn every_key_of_every_target_is_in_a_sentence_or_is_listed_with_the_reason() {
+        for (capability, kind, minimal) in MINIMAL_TARGETS {
             let listed: BTreeSet<String> = KEYS
                 .iter()
-                .filter(|(of, ..)| of == capability)
+                .filter(|(key_capability, ..)| key_capability == capability)
                 .map(|(_, key, _)| (*key).to_owned())
                 .collect();
-            assert_eq!(known_keys(least), listed, "{capability}");
-            for (_, key, place) in KEYS.iter().filter(|(of, ..)| of == capability) {
-                let (line, words) = match place {
-                    In::Sentence(line, words) => {
+            assert_eq!(known_keys(minimal), listed, "{capability}");
+            for (_, key, coverage) in
+                KEYS.iter().filter(|(key_capability, ..)| key_capability == capability)
+            {
+                let (line, words) = match coverage {
+                    SentenceCoverage::Sentence(line, words) => {
                         (line.replace("DIGEST", DIGEST), words.replace("DIGEST", DIGEST))
                     }
-                    In::Elsewhere(reason) => {
+                    SentenceCoverage::NotShown(reason) => {
                         assert!(reason.len() > 20, "{capability} {key}");
                         continue;
                     }
                 };
-                let is_whole = line.starts_with(&format!("{kind} ="));
-                let with = sentences(
+                let is_whole_target = line.starts_with(&format!("{kind} ="));
+                let sentences_with_key = sentences(
                     *capability,
-                    &if is_whole { line.clone() } else { format!("{least}\n{line}") },
+                    &if is_whole_target { line.clone() } else { format!("{minimal}\n{line}") },
                 );
                 assert!(
-                    with.iter().any(|sentence| sentence.contains(&words)),
-                    "{capability} {key}: {with:#?}"
+                    sentences_with_key.iter().any(|sentence| sentence.contains(&words)),
+                    "{capability} {key}: {sentences_with_key:#?}"
                 );
                 if !line.is_empty() {
-                    let without = sentences(*capability, least);
+                    let sentences_without_key = sentences(*capability, minimal);
                     assert!(
-                        !without.iter().any(|sentence| sentence.contains(&words)),
-                        "{capability} {key}: {without:#?}"
+                        !sentences_without_key.iter().any(|sentence| sentence.contains(&words)),
+                        "{capability} {key}: {sentences_without_key:#?}"
                     );
                 }
             }

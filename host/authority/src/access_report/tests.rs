@@ -1,5 +1,5 @@
 use super::*;
-use crate::gate::tests::{effective, effective_for, effective_with};
+use crate::gate::tests::{grants, grants_with_verbs, process_grants};
 use crate::snapshot::PluginFacts;
 use runbook_document::{Diagnostics, Source};
 
@@ -13,10 +13,10 @@ fn manifest(slots: &str) -> Manifest {
 }
 
 fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> RunbookEntry {
-    entry_of(&effective_for(capability, verbs, target), boundary)
+    entry_of(&grants_with_verbs(capability, verbs, target), boundary)
 }
 
-fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
+fn entry_of(grants: &EffectiveGrants, boundary: Option<&str>) -> RunbookEntry {
     let manifest = manifest("");
     let digest = crate::Digest::of(b"x");
     let imports = BTreeSet::from(["runbook:http/writer@1.0.0#post".to_owned()]);
@@ -38,11 +38,12 @@ fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
         .expect("good")
     });
     let boundaries: Vec<_> = boundary.into_iter().collect();
-    let lens = SentenceContext { boundaries: &boundaries, used: None };
-    let used_at = UsedAt { file: "/base/r.toml".to_owned(), environment: None };
-    let call = CallSite { step: "one", uses: "p:o", details: Vec::new(), used_at: &used_at };
-    let step = StepEntry::new(call, &component, effective, &lens);
-    let steps = [FlowStep { step: "one", effective, inputs_from: &BTreeSet::new() }];
+    let context = ReportContext { boundaries: &boundaries, used: None };
+    let runbook_key = RunbookKey { file: "/base/r.toml".to_owned(), environment: None };
+    let call =
+        CallSite { step: "one", uses: "p:o", details: Vec::new(), runbook_key: &runbook_key };
+    let step = StepEntry::new(call, &component, grants, &context);
+    let steps = [FlowStep { step: "one", grants, input_steps: &BTreeSet::new() }];
     RunbookEntry {
         file: "r.toml".to_owned(),
         name: "r".to_owned(),
@@ -50,8 +51,8 @@ fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
         details: Vec::new(),
         steps: vec![step],
         flows: flows(&steps),
-        written: Vec::new(),
-        decided_by: vec!["/base/r.toml".into(), "/base/runbook.lock".into()],
+        file_entries: Vec::new(),
+        controlling_files: vec!["/base/r.toml".into(), "/base/runbook.lock".into()],
     }
 }
 
@@ -95,7 +96,7 @@ fn a_row_is_one_plain_sentence_with_its_place() {
 }
 
 #[test]
-fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() {
+fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
     for (capability, verbs, target, rule) in [
         ("process", ["run"], "process = \"/opt/x\"", "unpinned-program"),
         ("process", ["run"], "process = \"/usr/bin/x\"", "system-program"),
@@ -232,7 +233,7 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
 }
 
 #[test]
-fn a_directory_of_the_system_is_found_with_all_that_is_below_and_so_are_homes_and_what_is_hidden() {
+fn system_home_and_hidden_directories_are_found() {
     let is_found = |path: &str| {
         rules("files", &["read"], &format!("files = {path:?}"), None).contains(&"system-directory")
     };
@@ -284,7 +285,7 @@ fn a_directory_of_the_system_is_found_with_all_that_is_below_and_so_are_homes_an
 }
 
 #[test]
-fn a_grant_that_reaches_a_place_of_any_host_is_found() {
+fn a_grant_that_reaches_a_default_protected_path_is_found() {
     for (capability, verbs, target) in [
         ("files", &["write"][..], "files = \"/home/ops/.cache/runbook\"\naccess = \"write\""),
         ("files", &["remove"], "files = \"/home/ops\"\naccess = \"write\""),
@@ -304,7 +305,7 @@ fn a_grant_that_reaches_a_place_of_any_host_is_found() {
 }
 
 #[test]
-fn what_is_beyond_the_boundary_is_the_first_finding() {
+fn a_grant_beyond_the_boundary_is_the_first_finding() {
     let boundary = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\n\
                     capability = \"secrets\"\nverbs = [\"use\"]\n";
     let report = AccessReport::new(
@@ -354,7 +355,7 @@ fn a_declared_verb_without_an_import_is_found() {
         origin: &PluginOrigin::Bundled,
     };
     let report = AccessReport::new(
-        vec![PluginEntry::new(&component, &SentenceContext::default())],
+        vec![PluginEntry::new(&component, &ReportContext::default())],
         Vec::new(),
     );
     let found: Vec<_> = report.findings.iter().map(|finding| finding.message.as_str()).collect();
@@ -366,33 +367,39 @@ fn a_declared_verb_without_an_import_is_found() {
     assert_eq!(facts.imports, imports);
 }
 
-fn sentences(steps: &[(&str, &Effective, &[&str])]) -> Vec<String> {
+fn sentences(steps: &[(&str, &EffectiveGrants, &[&str])]) -> Vec<String> {
     let inputs: Vec<BTreeSet<String>> =
         steps.iter().map(|(.., from)| from.iter().map(|&step| step.to_owned()).collect()).collect();
     let steps: Vec<_> = steps
         .iter()
         .zip(&inputs)
-        .map(|((step, effective, _), inputs_from)| FlowStep { step, effective, inputs_from })
+        .map(|((step, grants, _), input_steps)| FlowStep { step, grants, input_steps })
         .collect();
     flows(&steps).iter().map(|flow| format!("{} {}", flow.risk.name(), flow.sentence())).collect()
 }
 
 #[test]
 fn rows_that_a_later_step_is_given_can_reach_its_destination() {
-    let query = effective_for("sql", &["query"], "sql = \"postgres://a@h/d\"");
+    let query = grants_with_verbs("sql", &["query"], "sql = \"postgres://a@h/d\"");
     let post =
-        effective_for("http", &["post"], "# one line more\nhttp = \"https://hooks.example\"");
-    let chained = sentences(&[("read", &query, &[]), ("tell", &post, &["read"])]);
-    let leak = "high rows of database d on h:5432 as a can reach https://hooks.example by `read`, \
+        grants_with_verbs("http", &["post"], "# one line more\nhttp = \"https://hooks.example\"");
+    let chained_sentences = sentences(&[("read", &query, &[]), ("tell", &post, &["read"])]);
+    let leak_sentence = "high rows of database d on h:5432 as a can reach https://hooks.example by `read`, \
                 then `tell`";
-    assert!(chained.iter().any(|sentence| sentence == leak), "{chained:#?}");
-    let apart = sentences(&[("read", &query, &[]), ("tell", &post, &[])]);
-    assert!(!apart.iter().any(|sentence| sentence.contains("then")), "{apart:#?}");
+    assert!(
+        chained_sentences.iter().any(|sentence| sentence == leak_sentence),
+        "{chained_sentences:#?}"
+    );
+    let separate_sentences = sentences(&[("read", &query, &[]), ("tell", &post, &[])]);
+    assert!(
+        !separate_sentences.iter().any(|sentence| sentence.contains("then")),
+        "{separate_sentences:#?}"
+    );
 }
 
 #[test]
 fn a_pattern_of_lines_or_of_names_is_a_way_out_and_fixed_ones_are_none() {
-    let read = effective_for("files", &["read"], "files = \"data\"");
+    let read = grants_with_verbs("files", &["read"], "files = \"data\"");
     for (verb, target, is_out) in [
         ("connect", "net = \"h\"\nports = [25]\nsend = [\"EHLO *\"]", true),
         ("connect", "net = \"h\"\nports = [25]\nsend = [\"QUIT\"]", false),
@@ -401,7 +408,7 @@ fn a_pattern_of_lines_or_of_names_is_a_way_out_and_fixed_ones_are_none() {
         ("lookup", "net = []\nnames = [\"*.example.com\"]", true),
         ("lookup", "net = []\nnames = [\"example.com\"]", false),
     ] {
-        let net = effective_for("net", &[verb], &format!("# one line more\n{target}"));
+        let net = grants_with_verbs("net", &[verb], &format!("# one line more\n{target}"));
         let found = sentences(&[("a", &read, &[]), ("b", &net, &["a"])]);
         let reaches = |sentence: &String| {
             sentence.starts_with("high files of")
@@ -413,10 +420,10 @@ fn a_pattern_of_lines_or_of_names_is_a_way_out_and_fixed_ones_are_none() {
 }
 
 #[test]
-fn a_chain_of_steps_carries_data_all_the_way() {
-    let read = effective_for("files", &["read"], "files = \"data\"");
-    let middle = effective_for("sql", &["query"], "# two\n\nsql = \"postgres://a@h/d\"");
-    let post = effective_for("http", &["get"], "# three\n\n\nhttp = \"https://hooks.example\"");
+fn data_flows_through_a_chain_of_steps() {
+    let read = grants_with_verbs("files", &["read"], "files = \"data\"");
+    let middle = grants_with_verbs("sql", &["query"], "# two\n\nsql = \"postgres://a@h/d\"");
+    let post = grants_with_verbs("http", &["get"], "# three\n\n\nhttp = \"https://hooks.example\"");
     let found = sentences(&[("a", &read, &[]), ("b", &middle, &["a"]), ("c", &post, &["b"])]);
     assert!(
         found.iter().any(|sentence| sentence
@@ -427,12 +434,12 @@ fn a_chain_of_steps_carries_data_all_the_way() {
 }
 
 #[test]
-fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
-    let effective = effective(
+fn an_injected_secret_goes_where_the_target_says_and_nowhere_else() {
+    let grants = grants(
         "http",
         "http = \"https://api.internal\"\nheaders = { authorization = \"Bearer secret:token\" }",
     );
-    let found = sentences(&[("one", &effective, &[])]);
+    let found = sentences(&[("one", &grants, &[])]);
     assert!(
         found.iter().any(|sentence| sentence
             == "low the value of secret `token` (age:/base/s.age#token) is sent, unseen by the \
@@ -442,7 +449,8 @@ fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
     assert!(!found.iter().any(|sentence| sentence.contains("plain text")), "{found:#?}");
 }
 
-/// A runbook whose first step may write in `files` and whose second runs a program.
+/// The findings of rule `open-interpreter` for a runbook whose first step may write in `files` and
+/// whose second runs a program.
 fn written_then_run(files: &str, process: &str) -> Vec<String> {
     let mut runbook =
         entry("files", &["write"], &format!("files = \"{files}\"\naccess = \"write\""), None);
@@ -527,8 +535,8 @@ fn a_finding_names_what_is_sent_of_a_secret_and_each_server_that_nobody_verifies
     let aws = "auth = { aws-sigv4 = { access_key = \"A\", secret_key = \"secret:k\", region = \"r\", \
                service = \"s\" } }";
     let found = |base: &str, auth: &str| {
-        let effective = effective("http", &format!("http = \"{base}://api.example\"\n{auth}"));
-        let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
+        let grants = grants("http", &format!("http = \"{base}://api.example\"\n{auth}"));
+        let report = AccessReport::new(Vec::new(), vec![entry_of(&grants, None)]);
         let finding = |rule| report.findings.iter().find(|found| found.rule == rule);
         finding(FindingRule::UnverifiedServer).map(|found| found.message.clone())
     };
@@ -545,8 +553,8 @@ fn a_finding_names_what_is_sent_of_a_secret_and_each_server_that_nobody_verifies
 #[test]
 fn a_secret_flows_to_the_server_that_gets_its_value() {
     let sinks = |auth: &str| {
-        let effective = effective("http", &format!("http = \"https://api.example\"\n{auth}"));
-        let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
+        let grants = grants("http", &format!("http = \"https://api.example\"\n{auth}"));
+        let report = AccessReport::new(Vec::new(), vec![entry_of(&grants, None)]);
         let flows = report.runbooks[0].flows.iter();
         let of_secret = flows.filter(|flow| flow.source.what.starts_with("secret `k`"));
         of_secret.map(|flow| flow.sink.what.clone()).collect::<Vec<_>>()
@@ -569,13 +577,14 @@ fn a_secret_flows_to_the_server_that_gets_its_value() {
     );
 }
 
-const LENT: &str = "[targets.lent]\nsql = \"postgres://root@forbidden.internal/payroll\"\n\
+const CONNECTION_TARGET: &str = "[targets.lent]\nsql = \"postgres://root@forbidden.internal/payroll\"\n\
                     password = \"secret:pw\"\n";
 
 #[test]
-fn a_database_that_is_lent_to_a_program_stands_in_the_row_the_findings_and_both_ends_of_flows() {
-    let effective = effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
-    let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
+fn the_database_of_a_connection_is_in_the_row_the_findings_and_the_flows() {
+    let grants =
+        process_grants("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", CONNECTION_TARGET);
+    let report = AccessReport::new(Vec::new(), vec![entry_of(&grants, None)]);
     let database = "database payroll on forbidden.internal:5432 as root";
     let row = report.runbooks[0].steps[0]
         .rows
@@ -586,8 +595,10 @@ fn a_database_that_is_lent_to_a_program_stands_in_the_row_the_findings_and_both_
     let message = |rule: FindingRule| {
         report.findings.iter().find(|found| found.rule == rule).map(|found| found.message.clone())
     };
-    assert!(message(FindingRule::SystemProgram).is_some_and(|said| said.contains(database)));
-    assert!(message(FindingRule::UnverifiedServer).is_some_and(|said| said.contains(database)));
+    assert!(message(FindingRule::SystemProgram).is_some_and(|message| message.contains(database)));
+    assert!(
+        message(FindingRule::UnverifiedServer).is_some_and(|message| message.contains(database))
+    );
     let flows = &report.runbooks[0].flows;
     assert!(
         flows
@@ -602,7 +613,7 @@ fn a_database_that_is_lent_to_a_program_stands_in_the_row_the_findings_and_both_
 }
 
 #[test]
-fn the_rules_for_databases_hold_for_one_that_is_lent_to_a_program() {
+fn rules_for_databases_apply_to_the_connection_of_a_program() {
     let program = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n[[allow]]\n\
                    capability = \"secrets\"\nverbs = [\"use\"]\n";
     let naming = |database: &str| {
@@ -616,29 +627,32 @@ fn the_rules_for_databases_hold_for_one_that_is_lent_to_a_program() {
         };
         format!("{program}[[allow]]\ncapability = \"sql\"\n{all}{rest}\n")
     };
-    let lent = "database payroll on forbidden.internal:5432 as root";
+    let pay_secret_database = "database payroll on forbidden.internal:5432 as root";
     for (rules, is_within) in [
         (program.to_owned(), false),
         (sql("hosts = [\"db.internal\"]"), false),
         (sql("hosts = [\"*.internal\"]"), true),
         (sql("hosts = [\"*.internal\"]\nusers = [\"app\"]"), false),
         (sql("hosts = [\"*.internal\"]\nverbs = [\"query\"]"), false),
-        // What the program sends is not looked at, so it is every statement on every relation.
+        // The host does not see the statements of the program, so every statement on every relation
+        // counts.
         (sql("hosts = [\"*.internal\"]\nstatements = [\"select\"]"), false),
         (sql("hosts = [\"*.internal\"]\nrelations = [\"orders\"]"), false),
         (sql("hosts = [\"*.internal\"]\ntls = [\"verify-full\"]"), false),
-        (naming(lent), true),
+        (naming(pay_secret_database), true),
         (naming("database orders *"), false),
     ] {
-        let effective =
-            effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
-        let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, Some(&rules))]);
+        let grants = process_grants(
+            "process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"",
+            CONNECTION_TARGET,
+        );
+        let report = AccessReport::new(Vec::new(), vec![entry_of(&grants, Some(&rules))]);
         assert_eq!(!report.exceeds_boundary(), is_within, "{rules}");
     }
 }
 
 #[test]
-fn a_secret_to_a_server_elsewhere_that_is_not_verified_is_found() {
+fn a_secret_that_is_sent_to_an_unverified_remote_server_is_found() {
     let is_found = |capability: &str, verb: &str, target: &str| {
         rules(capability, &[verb], target, None).contains(&"unverified-server")
     };
@@ -669,22 +683,24 @@ fn a_secret_to_a_server_elsewhere_that_is_not_verified_is_found() {
     assert!(!is_found("http", "get", &format!("http = \"http://localhost:8080\"\n{headers}")));
 }
 
-/// A step that reads rows, and so many others, each of which is given the output of the one before
-/// it; the last comes first in the file.
+/// The flows of a chain of steps: the first reads rows, and each other step gets the output of the
+/// step before it. In the file, the order is reversed.
 fn chain_of_flows(steps: usize) -> Vec<Flow> {
-    let (reads, nothing) =
-        (effective_for("sql", &["query"], "sql = \"postgres://a@h/d\""), Effective::none());
+    let (reads, nothing) = (
+        grants_with_verbs("sql", &["query"], "sql = \"postgres://a@h/d\""),
+        EffectiveGrants::none(),
+    );
     let name = |number: usize| format!("s{number:05}");
     let names: Vec<String> = (0..steps).map(name).collect();
     let inputs: Vec<BTreeSet<String>> =
         (0..steps).map(|number| number.checked_sub(1).map(name).into_iter().collect()).collect();
     let step = |number: usize| FlowStep {
         step: &names[number],
-        effective: if number == 0 { &reads } else { &nothing },
-        inputs_from: &inputs[number],
+        grants: if number == 0 { &reads } else { &nothing },
+        input_steps: &inputs[number],
     };
-    let backwards: Vec<_> = (0..steps).rev().map(step).collect();
-    flows(&backwards)
+    let reversed_steps: Vec<_> = (0..steps).rev().map(step).collect();
+    flows(&reversed_steps)
 }
 
 #[test]
@@ -695,7 +711,7 @@ fn a_flow_through_thousands_of_steps_is_one_flow_by_the_shortest_way() {
 }
 
 #[test]
-fn a_directory_that_many_steps_may_write_is_one_finding_of_a_program_that_runs_what_lies_there() {
+fn many_steps_that_may_write_to_one_directory_give_one_finding() {
     let findings = |writers: usize| {
         let mut runbook = entry(
             "process",
@@ -710,13 +726,18 @@ fn a_directory_that_many_steps_may_write_is_one_finding_of_a_program_that_runs_w
             runbook.steps.push(StepEntry { step: format!("w{number}"), ..writer.clone() });
         }
         let report = AccessReport::new(Vec::new(), vec![runbook]);
-        let about = |finding: &Finding| {
+        let is_about_writers = |finding: &Finding| {
             finding.rule == FindingRule::OpenInterpreter && finding.message.contains("may write")
         };
-        report.findings.into_iter().filter(about).map(|finding| finding.message).collect::<Vec<_>>()
+        report
+            .findings
+            .into_iter()
+            .filter(is_about_writers)
+            .map(|finding| finding.message)
+            .collect::<Vec<_>>()
     };
     assert!(findings(1)[0].contains("slot `s` of step `w0` may write"), "{:?}", findings(1));
-    let many = findings(1_000);
-    assert_eq!(many.len(), 1, "{many:?}");
-    assert!(many[0].contains("slot `s` of step `w0` (and 999 more) may write"), "{many:?}");
+    let messages = findings(1_000);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].contains("slot `s` of step `w0` (and 999 more) may write"), "{messages:?}");
 }

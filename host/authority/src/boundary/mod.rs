@@ -1,17 +1,18 @@
-//! The boundary, B: the outermost limit for everything on this host or in this organisation, in the
-//! words of grants.
+//! The boundary: the outer limit for every grant on a host or in an organization. It is written in
+//! the dimensions of grants.
 //!
-//! A boundary is a list of `[[allow]]` rules. A grant is inside if every call that it lets through
-//! is covered by some rule; what no rule covers is shown as one concrete call. What a rule does not
-//! mention it does not limit, but for [`DEFAULTS`].
+//! A boundary is a list of `[[allow]]` rules. A grant is within the boundary if some rule covers
+//! each call that the grant allows. Otherwise, the report shows one concrete call that no rule
+//! covers. A rule does not limit the dimensions that it does not mention, except those of
+//! [`DEFAULTS`].
 
 mod contain;
 mod parse;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use contain::uncovered;
-pub use contain::{Exceeded, NearestRule};
+pub(crate) use contain::uncovered_call;
+pub use contain::{BoundaryViolation, NearestRule};
 pub(crate) use parse::read_values;
 
 use crate::capability::{Capability, Verb};
@@ -26,7 +27,7 @@ use std::sync::Arc;
 /// The version of the format that this host reads.
 pub const FORMAT: u32 = 1;
 
-/// A boundary as its file says it.
+/// A boundary, as read from its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Boundary {
     /// The file that it was read from.
@@ -53,32 +54,33 @@ pub const PROTECTIONS: &[(&str, &str)] = &[
 /// One `[[allow]]` rule of a boundary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoundaryRule {
-    /// The capability whose grants it covers.
+    /// The capability whose grants the rule covers.
     pub capability: Capability,
     /// Why it is allowed, in the words of the security team.
     pub reason: Option<String>,
-    /// What it covers in each dimension that it mentions, and in those of [`DEFAULTS`].
+    /// The values that the rule covers in each dimension that it mentions and in those of
+    /// [`DEFAULTS`].
     pub values: BTreeMap<Dimension, Values>,
     /// Its place in the file.
     pub span: Span,
 }
 
-/// Dimensions that a rule limits even if it does not mention them, because an omission must not
-/// grant them.
+/// The limits of a rule in dimensions that it does not mention. Other dimensions have no limit
+/// then.
 pub const DEFAULTS: &[DefaultLimit] = &[
     DefaultLimit {
         capability: Capability::Http,
         dimension: Dimension::Addresses,
         verbs: &[],
         words: "every class but metadata and reserved",
-        values: usual_addresses,
+        values: default_addresses,
     },
     DefaultLimit {
         capability: Capability::Sql,
         dimension: Dimension::Addresses,
         verbs: &[],
         words: "every class but metadata and reserved",
-        values: usual_addresses,
+        values: default_addresses,
     },
     DefaultLimit {
         capability: Capability::Sql,
@@ -120,7 +122,7 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         dimension: Dimension::Addresses,
         verbs: &[Verb::NetConnect, Verb::NetInspectTls],
         words: "every class but metadata and reserved",
-        values: usual_addresses,
+        values: default_addresses,
     },
     DefaultLimit {
         capability: Capability::Net,
@@ -145,7 +147,7 @@ pub const DEFAULTS: &[DefaultLimit] = &[
     },
 ];
 
-/// What a rule lets through in a dimension that it does not mention.
+/// The values that a rule allows in a dimension that it does not mention.
 #[derive(Debug)]
 pub struct DefaultLimit {
     /// The capability of the rule.
@@ -154,9 +156,9 @@ pub struct DefaultLimit {
     pub dimension: Dimension,
     /// The verbs that it is about; empty is all. A rule without them is not limited.
     pub verbs: &'static [Verb],
-    /// What is let through, for people.
+    /// The allowed values, in words.
     pub words: &'static str,
-    /// The same for the comparison.
+    /// The allowed values, for comparisons.
     values: fn() -> Values,
 }
 
@@ -164,26 +166,27 @@ fn nothing() -> Values {
     Values::Texts(BTreeSet::new())
 }
 
-fn usual_addresses() -> Values {
-    let unusual = [AddressClass::Metadata, AddressClass::Reserved];
+fn default_addresses() -> Values {
+    let excluded_classes = [AddressClass::Metadata, AddressClass::Reserved];
     Values::Addresses {
-        classes: AddressClass::all().filter(|class| !unusual.contains(class)).collect(),
+        classes: AddressClass::all().filter(|class| !excluded_classes.contains(class)).collect(),
         blocks: BTreeSet::new(),
     }
 }
 
-/// Variables of a program that steer nothing. Those of a container are patterns, none of which this
-/// covers.
+/// The harmless variables of a program. The variables of a container are patterns, and none of them
+/// counts as harmless.
 fn harmless_variables() -> Values {
-    Values::Texts(BTreeSet::from([Text::PlainVariable]))
+    Values::Texts(BTreeSet::from([Text::HarmlessVariable]))
 }
 
 impl Boundary {
-    /// The boundary as it holds on one host, whose links `follow` follows. A directory, a file or
-    /// the store of a secret means what its path leads to. A program means its name and what that
-    /// leads to: a program may look at the name by which it is started.
+    /// The boundary with the symbolic links of its paths resolved by `follow`: the paths of
+    /// directories, files and secret stores. Of a program, the written path stays allowed beside
+    /// the resolved one, because a program may behave differently by the name by which it is
+    /// started.
     #[must_use]
-    pub fn on_this_host(mut self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
+    pub fn with_links_resolved(mut self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
         for (dimension, values) in self.rules.iter_mut().flat_map(|rule| &mut rule.values) {
             if matches!(
                 dimension,
@@ -193,10 +196,10 @@ impl Boundary {
                     | Dimension::Secrets
                     | Dimension::Writes
             ) {
-                *values = values.followed(follow);
+                *values = values.with_links_resolved(follow);
             }
             if *dimension == Dimension::Programs {
-                *values = values.clone().with(values.followed(follow));
+                *values = values.clone().union(values.with_links_resolved(follow));
             }
         }
         self
@@ -208,7 +211,7 @@ impl BoundaryRule {
         let verbs = self.values.get(&Dimension::Verbs).cloned();
         let is_about = |verb: &Verb| {
             let verb = CallValue::Text(verb.to_string());
-            verbs.as_ref().is_none_or(|verbs| verbs.has(&verb))
+            verbs.as_ref().is_none_or(|verbs| verbs.contains(&verb))
         };
         let limits = DEFAULTS.iter().filter(|limit| limit.capability == self.capability);
         for limit in

@@ -5,7 +5,7 @@ use crate::capability::Capability;
 use crate::pattern::{AddressPolicy, PathPattern};
 use crate::scope::{Dimension, DimensionRow, Shape, Text, Values};
 use crate::targets::{is_source_pattern, read_address_policy};
-use runbook_document::{ByteSize, Diagnostics, FromNode, Located, Node, Reader, Source, Value};
+use runbook_document::{ByteSize, Diagnostics, FromNode, Node, Reader, Source, Spanned, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ impl Boundary {
     /// read boundary is not a boundary.
     pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
         let table = runbook_document::parse(source, diagnostics)?;
-        let mut found = Diagnostics::default();
-        let mut reader = Reader::new(source, &table, "the boundary", &mut found);
+        let mut boundary_diagnostics = Diagnostics::default();
+        let mut reader = Reader::new(source, &table, "the boundary", &mut boundary_diagnostics);
         let format = reader.required::<u32>("format");
         if let Some(format) = format.filter(|format| format.value != FORMAT) {
             let message = format!(
@@ -27,25 +27,25 @@ impl Boundary {
             reader.error("E0121", format.span, message, "unknown format");
         }
         let require = read_required(&mut reader);
-        let rules = reader.each("allow", "rule", read_rule);
+        let rules = reader.read_each("allow", "rule", read_rule);
         reader.finish();
-        let is_good = !found.has_errors();
-        diagnostics.append(found);
-        is_good.then(|| Self { source: Arc::clone(source), rules, require })
+        let is_valid = !boundary_diagnostics.has_errors();
+        diagnostics.append(boundary_diagnostics);
+        is_valid.then(|| Self { source: Arc::clone(source), rules, require })
     }
 }
 
 /// What the kernel must have.
 fn read_required(reader: &mut Reader<'_>) -> BTreeSet<&'static str> {
     let names: Vec<_> = PROTECTIONS.iter().map(|(name, _)| *name).collect();
-    let written = reader.optional::<Vec<Located<String>>>("require");
+    let written = reader.optional::<Vec<Spanned<String>>>("require");
     let mut required = BTreeSet::new();
     for text in written.map(|list| list.value).unwrap_or_default() {
         match names.iter().find(|name| **name == text.value) {
             Some(name) => {
                 required.insert(*name);
             }
-            None => unknown(reader, &text, "what a kernel can be required to have", &names),
+            None => report_unknown(reader, &text, "what a kernel can be required to have", &names),
         }
     }
     required
@@ -57,15 +57,15 @@ fn read_rule(reader: &mut Reader<'_>) -> Option<BoundaryRule> {
         let found = Capability::find(&typed.value);
         if found.is_none() {
             let known: Vec<_> = Capability::all().map(Capability::name).collect();
-            unknown(reader, &typed, "a capability", &known);
+            report_unknown(reader, &typed, "a capability", &known);
         }
         found
     });
     let reason = reader.optional::<String>("reason").map(|reason| reason.value);
     let Some(capability) = capability else {
-        // Which keys there are depends on the capability: one mistake, one report.
+        // The known keys depend on the capability. Without it, no key is reported as unknown.
         for row in crate::scope::DIMENSIONS {
-            reader.knows(row.key);
+            reader.mark_known(row.key);
         }
         return None;
     };
@@ -81,8 +81,8 @@ fn read_rule(reader: &mut Reader<'_>) -> Option<BoundaryRule> {
     }
     let mut values = BTreeMap::new();
     for row in Dimension::of(capability) {
-        if let Some(read) = read_values(reader, capability, row) {
-            values.insert(row.dimension, read);
+        if let Some(dimension_values) = read_values(reader, capability, row) {
+            values.insert(row.dimension, dimension_values);
         }
     }
     let mut rule = BoundaryRule { capability, reason, values, span };
@@ -90,7 +90,7 @@ fn read_rule(reader: &mut Reader<'_>) -> Option<BoundaryRule> {
     Some(rule)
 }
 
-/// Reads what a rule, or a lock entry, says of one dimension.
+/// Reads the values of one dimension, of a rule or of an entry in a lockfile.
 pub(crate) fn read_values(
     reader: &mut Reader<'_>,
     capability: Capability,
@@ -111,7 +111,7 @@ pub(crate) fn read_values(
     }
 }
 
-/// A list of texts. Ports may be written as numbers, as they are in every other file.
+/// Reads a list of texts. Ports may be numbers, as in every other file.
 fn read_texts(
     reader: &mut Reader<'_>,
     capability: Capability,
@@ -138,7 +138,7 @@ fn read_texts(
                 continue;
             }
         };
-        let located = Located { value: written, span: node.span.clone() };
+        let located = Spanned { value: written, span: node.span.clone() };
         texts.extend(read_text(reader, capability, row, located));
     }
     Some(Values::Texts(texts))
@@ -148,14 +148,14 @@ fn read_text(
     reader: &mut Reader<'_>,
     capability: Capability,
     row: &DimensionRow,
-    text: Located<String>,
+    text: Spanned<String>,
 ) -> Option<Text> {
     if text.value == "*" {
         return Some(Text::Any);
     }
-    let known = row.dimension.words(capability);
+    let known = row.dimension.fixed_values(capability);
     if let Some(known) = known.filter(|known| !known.contains(&text.value.as_str())) {
-        unknown(reader, &text, &format!("one of `{}`", row.key), &known);
+        report_unknown(reader, &text, &format!("one of `{}`", row.key), &known);
         return None;
     }
     match row.shape {
@@ -171,9 +171,9 @@ fn read_text(
     }
 }
 
-fn path_text(reader: &mut Reader<'_>, text: Located<String>) -> Option<Text> {
-    let is_good = text.value.starts_with('/') && PathPattern::parse(&text.value).is_some();
-    if !is_good {
+fn path_text(reader: &mut Reader<'_>, text: Spanned<String>) -> Option<Text> {
+    let is_valid = text.value.starts_with('/') && PathPattern::parse(&text.value).is_some();
+    if !is_valid {
         let message = format!("`{}` is not a path pattern", text.value);
         reader.error("E0121", text.span, message, "such as `/orders/*` or `/v1/**`");
         return None;
@@ -184,7 +184,7 @@ fn path_text(reader: &mut Reader<'_>, text: Located<String>) -> Option<Text> {
 fn directory_text(
     reader: &mut Reader<'_>,
     row: &DimensionRow,
-    text: &Located<String>,
+    text: &Spanned<String>,
 ) -> Option<Text> {
     if !text.value.starts_with('/') {
         let message = format!("`{}` is not an absolute path", text.value);
@@ -192,8 +192,8 @@ fn directory_text(
         reader.error("E0121", text.span.clone(), message, label);
         return None;
     }
-    if let Some((before, _)) = text.value.split_once('*') {
-        let folder = before.rsplit_once('/').map_or("", |(folder, _)| folder);
+    if let Some((prefix, _)) = text.value.split_once('*') {
+        let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
         let folder = if folder.is_empty() { "/" } else { folder };
         let message = format!("`{}` is a pattern, and `{}` has none", text.value, row.key);
         let help = format!(
@@ -203,13 +203,13 @@ fn directory_text(
         reader.error_with_help("E0121", text.span.clone(), message, "a path without `*`", help);
         return None;
     }
-    let folder = crate::targets::lexical(Path::new(&text.value));
+    let folder = crate::targets::normalize_path(Path::new(&text.value));
     Some(Text::Directory(folder.to_string_lossy().into_owned()))
 }
 
-fn glob_text(reader: &mut Reader<'_>, dimension: Dimension, text: Located<String>) -> Option<Text> {
+fn glob_text(reader: &mut Reader<'_>, dimension: Dimension, text: Spanned<String>) -> Option<Text> {
     if dimension == Dimension::Environment && !text.value.contains('=') {
-        // A name by itself is that name with any value.
+        // A name alone allows that variable with any value.
         return Some(Text::Glob(format!("{}=*", text.value)));
     }
     if dimension == Dimension::Headers {
@@ -231,22 +231,23 @@ fn glob_text(reader: &mut Reader<'_>, dimension: Dimension, text: Located<String
         reader.error_with_help("E0121", text.span, message, label, help);
         return None;
     }
-    // Hosts and names of headers are one in any letters, in patterns too.
+    // Hosts, DNS names and names of headers are case-insensitive, in patterns too.
     if matches!(dimension, Dimension::Hosts | Dimension::Names | Dimension::RequestHeaders) {
         return Some(glob_or_exact(text.value.to_lowercase()));
     }
     Some(glob_or_exact(text.value))
 }
 
-/// Whether any host could fit: a name, perhaps with `*`, or an address, that of IPv6 with or
-/// without brackets.
+/// Whether a text can match a host: a name, perhaps with `*`, or an address. An IPv6 address may
+/// have brackets.
 fn is_host_pattern(written: &str) -> bool {
-    let bare = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
+    let without_brackets =
+        written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
     let is_name = !written.is_empty() && !written.contains(['/', ':', '[', ']', '@', ' ']);
-    is_name || bare.parse::<std::net::Ipv6Addr>().is_ok()
+    is_name || without_brackets.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
-/// A header by itself is that header with any value. Its name is written in any letters.
+/// Reads a header. A name alone allows that header with any value. The name is case-insensitive.
 fn header_text(written: &str) -> Text {
     let (name, value) = written.split_once(": ").unwrap_or((written, "*"));
     let text = format!("{}: {value}", name.to_ascii_lowercase());
@@ -265,7 +266,7 @@ fn read_addresses(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> 
     })
 }
 
-/// A list of lists: each inner list is one form of the whole command line.
+/// Reads a list of lists: each inner list is one form of the whole command line.
 fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> {
     let nodes = reader.optional::<Vec<Node>>(key)?;
     let mut lists = Vec::new();
@@ -284,7 +285,7 @@ fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> 
     Some(Values::Arguments(lists))
 }
 
-fn unknown(reader: &mut Reader<'_>, typed: &Located<String>, what: &str, known: &[&str]) {
+fn report_unknown(reader: &mut Reader<'_>, typed: &Spanned<String>, what: &str, known: &[&str]) {
     let help = runbook_document::suggestion(&typed.value, known);
     reader.error_with_help(
         "E0121",

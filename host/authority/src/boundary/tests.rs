@@ -1,8 +1,8 @@
 use super::*;
 use crate::Verb;
-use crate::gate::tests::{effective, effective_for};
-use crate::gate::{GateDecision, HeaderValue, Mode, Operation, decide};
-use crate::grant::Effective;
+use crate::gate::tests::{grants, grants_with_verbs};
+use crate::gate::{GateDecision, GateRequest, HeaderValue, Mode, decide};
+use crate::grant::EffectiveGrants;
 use crate::scope::{AccessScope, CallValue, ConcreteCall};
 use crate::targets::ContainerFacts;
 use proptest::prelude::*;
@@ -14,28 +14,29 @@ fn boundary(toml: &str) -> Boundary {
     Boundary::parse(&source, &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:#?}\n{toml}"))
 }
 
-fn scope(effective: &Effective) -> AccessScope {
+fn scope(grants: &EffectiveGrants) -> AccessScope {
     AccessScope::of(
         "p",
-        effective.get("s").expect("bound"),
-        effective,
-        crate::targets::PathView::Opened,
+        grants.get("s").expect("bound"),
+        grants,
+        crate::targets::PathView::OnThisHost,
     )
 }
 
-/// What slips through, and where the nearest rule is left.
+/// A call that the grant allows and the rules do not, with the nearest rule and the dimensions that
+/// the call exceeds.
 fn witness(capability: &str, verbs: &[&str], target: &str, rules: &str) -> Option<String> {
-    let exceeded =
-        boundary(rules).check(&scope(&effective_for(capability, verbs, target))).err()?;
-    let nearest = exceeded.nearest.map(|nearest| {
-        let leaves: Vec<_> = nearest
-            .leaves
+    let violation =
+        boundary(rules).check(&scope(&grants_with_verbs(capability, verbs, target))).err()?;
+    let nearest = violation.nearest_rule.map(|nearest| {
+        let exceeded_dimensions: Vec<_> = nearest
+            .exceeded_dimensions
             .iter()
             .map(|(dimension, covered)| format!("{} = {covered}", dimension.key()))
             .collect();
-        format!(" [{}: {}]", nearest.place, leaves.join("; "))
+        format!(" [{}: {}]", nearest.location, exceeded_dimensions.join("; "))
     });
-    let witness = exceeded.witness.map_or_else(|| "unknown".to_owned(), |call| call.sentence());
+    let witness = violation.witness.map_or_else(|| "unknown".to_owned(), |call| call.sentence());
     Some(format!("{witness}{}", nearest.unwrap_or_default()))
 }
 
@@ -58,10 +59,10 @@ fn a_token_server_is_covered_as_any_server_is() {
         )
     };
     let check = |rules: &str| {
-        let effective = effective_for("http", &["get"], target);
-        let grant = effective.get("s").expect("bound");
-        let exceeded = boundary(rules).check_grant("p", grant, &effective).err()?;
-        Some(exceeded.witness.map_or_else(String::new, |call| call.sentence()))
+        let grants = grants_with_verbs("http", &["get"], target);
+        let grant = grants.get("s").expect("bound");
+        let violation = boundary(rules).check_grant("p", grant, &grants).err()?;
+        Some(violation.witness.map_or_else(String::new, |call| call.sentence()))
     };
     let beyond = Some("POST https://auth.internal:443/token".to_owned());
     assert_eq!(check(api), beyond);
@@ -137,7 +138,7 @@ fn an_address_behind_a_secret_exceeds_every_boundary_that_names_a_host() {
 }
 
 #[test]
-fn metadata_and_superusers_are_never_covered_by_silence() {
+fn metadata_addresses_and_superusers_are_covered_only_if_a_rule_names_them() {
     let any_http = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n";
     assert!(witness("http", &["get"], "http = \"http://169.254.169.254/\"", any_http).is_some());
     assert!(
@@ -161,9 +162,9 @@ fn a_rule_about_files_is_not_about_servers() {
     assert!(witness("sql", &["query"], "sql = \"postgres://a@db/orders\"", rules).is_some());
 }
 
-/// A witness for a probe does not define tables, because its statements cannot change anything.
+/// The witness for a query is a SELECT, because the statements of a query cannot change anything.
 #[test]
-fn the_witness_of_a_query_reads_unless_the_rules_let_all_reading_through() {
+fn the_witness_of_a_query_is_a_select_unless_the_rules_cover_all_selects() {
     for target in ["sqlite:/a.db", "postgres://a@db/orders", "mysql://a@db/orders"] {
         let found = witness("sql", &["query"], &format!("sql = \"{target}\""), "")
             .expect("nothing is allowed");
@@ -271,7 +272,7 @@ fn a_pattern_that_cannot_be_compared_counts_as_exceeded() {
 }
 
 #[test]
-fn every_form_of_a_host_is_taken() {
+fn every_form_of_a_host_is_accepted() {
     for host in [
         "db.internal",
         "*.internal",
@@ -404,52 +405,52 @@ fn text(value: &str) -> CallValue {
     CallValue::Text(value.to_owned())
 }
 
-/// The gate's own word on a call of http: the plain path that a plugin would ask for, below the
-/// base.
-fn gate_allows(effective: &Effective, verb: &str, path: &str) -> bool {
+/// The gate's decision about an HTTP request; `path` is below the base address, as a plugin gives
+/// it.
+fn gate_allows(grants: &EffectiveGrants, verb: &str, path: &str) -> bool {
     let verb = crate::Verb::find(Capability::Http, verb).expect("a verb");
     let headers: [(&str, HeaderValue<'_>); 0] = [];
-    let operation = Operation::Http { slot: "s", verb, path, headers: &headers, secrets: &[] };
-    decide(effective, Mode::Effects, &operation) == GateDecision::Allow
+    let request = GateRequest::Http { slot: "s", verb, path, headers: &headers, secrets: &[] };
+    decide(grants, Mode::Effects, &request) == GateDecision::Allow
 }
 
 proptest! {
     #![proptest_config(config())]
 
-    /// The boundary's word on a grant is the gate's word on every call: inside means that whatever
-    /// the gate lets through is covered, outside means that the witness is a call that the gate
-    /// lets through and no rule covers.
+    /// The boundary and the gate agree. If a grant is within the boundary, some rule covers each
+    /// call that the gate allows. If not, the witness is a call that the gate allows and no rule
+    /// covers.
     #[test]
     fn containment_of_requests_agrees_with_the_gate(rules in prop::collection::vec(http_rule(), 0..4), target in http_target(),
                                                     verbs in some_of(&["get", "head", "post"])) {
-        let (boundary, effective) = (boundary(&rules.concat()), effective_for("http", &verbs, &target));
-        let scope = scope(&effective);
-        let crate::TargetKind::Http(http) = &effective.get("s").expect("bound").target.kind else { panic!("http") };
+        let (boundary, grants) = (boundary(&rules.concat()), grants_with_verbs("http", &verbs, &target));
+        let scope = scope(&grants);
+        let crate::TargetKind::Http(http) = &grants.get("s").expect("bound").target.kind else { panic!("http") };
         let crate::targets::HttpBase::Url(base) = &http.base else { panic!("a URL") };
         match boundary.check(&scope) {
             Ok(()) => {
                 for (verb, path) in verbs.iter().flat_map(|verb| PATHS.iter().map(move |path| (verb, path))) {
-                    if !gate_allows(&effective, verb, path) {
+                    if !gate_allows(&grants, verb, path) {
                         continue;
                     }
-                    let whole = http.url(base, path).expect("a path that the gate allows").path().to_owned();
+                    let full_path = http.url(base, path).expect("a path that the gate allows").path().to_owned();
                     let call = ConcreteCall { capability: Capability::Http, values: BTreeMap::from([
                         (Dimension::Plugins, text("p")), (Dimension::Verbs, text(verb)), (Dimension::Schemes, text(base.scheme())),
                         (Dimension::Hosts, text(base.host_str().expect("a host"))),
                         (Dimension::Ports, text(&base.port_or_known_default().expect("a port").to_string())),
-                        (Dimension::Paths, text(&whole)), (Dimension::Addresses, text("1.1.1.1")),
+                        (Dimension::Paths, text(&full_path)), (Dimension::Addresses, text("1.1.1.1")),
                     ]) };
                     prop_assert!(boundary.permits(&call), "{} is not covered", call.sentence());
                 }
             }
-            Err(exceeded) => {
-                let call = exceeded.witness.expect("these patterns are small");
+            Err(violation) => {
+                let call = violation.witness.expect("these patterns are small");
                 prop_assert!(!boundary.permits(&call), "{} is covered", call.sentence());
-                let whole = call.shown(Dimension::Paths);
+                let full_path = call.value_text(Dimension::Paths);
                 let prefix = base.path().trim_end_matches('/');
                 // The base address itself is asked for as `/`.
-                let path = if whole == base.path() { "/" } else { whole.strip_prefix(prefix).expect("below the base") };
-                prop_assert!(gate_allows(&effective, &call.shown(Dimension::Verbs), path), "the gate denies {}", call.sentence());
+                let path = if full_path == base.path() { "/" } else { full_path.strip_prefix(prefix).expect("below the base") };
+                prop_assert!(gate_allows(&grants, &call.value_text(Dimension::Verbs), path), "the gate denies {}", call.sentence());
             }
         }
     }
@@ -466,14 +467,14 @@ proptest! {
             let labels = labels.as_ref().map(|labels| format!("labels = {}\n", list(labels))).unwrap_or_default();
             format!("[[allow]]\ncapability = \"docker\"\nverbs = {}\n{names}{labels}", list(verbs))
         }).collect();
-        let (boundary, effective) = (boundary(&rules.concat()), effective_for("docker", &verbs, &format!("docker = {{ {filter} }}")));
+        let (boundary, grants) = (boundary(&rules.concat()), grants_with_verbs("docker", &verbs, &format!("docker = {{ {filter} }}")));
         let allows = |verb: &str, name: &str, labels: &[(String, String)]| {
             let verb = crate::Verb::find(Capability::Docker, verb).expect("a verb");
-            let operation = Operation::Container { slot: "s", verb, container: ContainerFacts { name, labels } };
-            decide(&effective, Mode::Effects, &operation) == GateDecision::Allow
+            let request = GateRequest::Container { slot: "s", verb, container: ContainerFacts { name, labels } };
+            decide(&grants, Mode::Effects, &request) == GateDecision::Allow
         };
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        match boundary.check(&scope(&effective)) {
+        match boundary.check(&scope(&grants)) {
             Ok(()) => {
                 for (verb, name) in verbs.iter().flat_map(|verb| ["a", "ab", "b", "bc", "cab"].into_iter().map(move |name| (verb, name))) {
                     for labels in [vec![], vec![label("role", "x")], vec![label("team", "y")], vec![label("team", "z"), label("role", "x")]] {
@@ -481,19 +482,19 @@ proptest! {
                             continue;
                         }
                         // A rule about labels covers a container by any one of its labels.
-                        let mut as_seen = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
-                        as_seen.push(crate::scope::ANY_LABEL.to_owned());
-                        let covered = as_seen.iter().any(|label| boundary.permits(&ConcreteCall { capability: Capability::Docker, values: BTreeMap::from([
+                        let mut label_texts = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+                        label_texts.push(crate::scope::ANY_LABEL.to_owned());
+                        let covered = label_texts.iter().any(|label| boundary.permits(&ConcreteCall { capability: Capability::Docker, values: BTreeMap::from([
                             (Dimension::Verbs, text(verb)), (Dimension::Containers, text(name)), (Dimension::Labels, text(label))]) }));
                         prop_assert!(covered, "{verb} {name} {labels:?}");
                     }
                 }
             }
-            Err(exceeded) => {
-                let call = exceeded.witness.expect("these patterns are small");
+            Err(violation) => {
+                let call = violation.witness.expect("these patterns are small");
                 prop_assert!(!boundary.permits(&call), "{}", call.sentence());
-                let labels: Vec<_> = call.shown(Dimension::Labels).split_once('=').map(|(key, value)| label(key, value)).into_iter().collect();
-                prop_assert!(allows(&call.shown(Dimension::Verbs), &call.shown(Dimension::Containers), &labels), "{}", call.sentence());
+                let labels: Vec<_> = call.value_text(Dimension::Labels).split_once('=').map(|(key, value)| label(key, value)).into_iter().collect();
+                prop_assert!(allows(&call.value_text(Dimension::Verbs), &call.value_text(Dimension::Containers), &labels), "{}", call.sentence());
             }
         }
     }
@@ -506,28 +507,28 @@ proptest! {
         let boundary = boundary(&format!("[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n\
                                           arguments = [{forms}]\n"));
         let target = format!("process = \"/bin/x\"\narguments = [{}]\ntimeout = \"1s\"", granted.join(", "));
-        let effective = effective("process", &target);
+        let grants = grants("process", &target);
         let allows = |arguments: &[String]| {
-            decide(&effective, Mode::Effects, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments }) == GateDecision::Allow
+            decide(&grants, Mode::Effects, &GateRequest::Process { slot: "s", verb: Verb::ProcessRun, arguments }) == GateDecision::Allow
         };
         let permits = |arguments: Vec<String>| boundary.permits(&ConcreteCall { capability: Capability::Process, values: BTreeMap::from([
             (Dimension::Verbs, text("run")), (Dimension::Arguments, CallValue::Arguments(arguments))]) });
-        match boundary.check(&scope(&effective)) {
+        match boundary.check(&scope(&grants)) {
             Ok(()) => {
                 let words = ["", "a", "b", "ab", "-x", "aa"].map(str::to_owned);
                 let mut all: Vec<Vec<String>> = vec![Vec::new()];
                 for length in 0..3 {
-                    let longer: Vec<_> = all.iter().filter(|list| list.len() == length).flat_map(|list| {
+                    let extended: Vec<_> = all.iter().filter(|list| list.len() == length).flat_map(|list| {
                         words.iter().map(|word| [list.as_slice(), std::slice::from_ref(word)].concat()).collect::<Vec<_>>()
                     }).collect();
-                    all.extend(longer);
+                    all.extend(extended);
                 }
                 for arguments in all.into_iter().filter(|arguments| allows(arguments)) {
                     prop_assert!(permits(arguments.clone()), "{arguments:?}");
                 }
             }
-            Err(exceeded) => {
-                let call = exceeded.witness.expect("these patterns are small");
+            Err(violation) => {
+                let call = violation.witness.expect("these patterns are small");
                 let Some(CallValue::Arguments(arguments)) = call.values.get(&Dimension::Arguments) else { panic!("arguments") };
                 prop_assert!(allows(arguments), "the gate denies {}", call.sentence());
                 prop_assert!(!permits(arguments.clone()), "{} is covered", call.sentence());
@@ -537,7 +538,7 @@ proptest! {
 }
 
 fn argument_list() -> impl Strategy<Value = Vec<String>> {
-    let one = prop::sample::select(vec![
+    let matcher = prop::sample::select(vec![
         "\"a\"",
         "\"-x\"",
         "{ one_of = [\"a\", \"b\"] }",
@@ -545,14 +546,16 @@ fn argument_list() -> impl Strategy<Value = Vec<String>> {
         "{ regex = \"[ab]+\" }",
         "{ regex = \".*\" }",
     ]);
-    (prop::collection::vec(one.clone(), 0..3), prop::option::of(one)).prop_map(|(fixed, repeat)| {
-        let repeat = repeat.map(|pattern| format!("{{ repeat = {pattern} }}"));
-        fixed.into_iter().map(str::to_owned).chain(repeat).collect()
-    })
+    (prop::collection::vec(matcher.clone(), 0..3), prop::option::of(matcher)).prop_map(
+        |(fixed, repeat)| {
+            let repeat = repeat.map(|pattern| format!("{{ repeat = {pattern} }}"));
+            fixed.into_iter().map(str::to_owned).chain(repeat).collect()
+        },
+    )
 }
 
-/// For every dimension of every capability that has it: a grant, a rule that leaves it outside, and
-/// one that lets it in.
+/// For every dimension of every capability that has it: a grant, a value of a rule that does not
+/// cover the grant, and one that does.
 const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("http", "plugins", "get", "http = \"https://h\"", "[\"other\"]", "[\"p\"]"),
     ("http", "verbs", "get", "http = \"https://h\"", "[\"head\"]", "[\"get\"]"),
@@ -852,7 +855,7 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn every_dimension_of_a_boundary_makes_the_difference() {
+fn each_dimension_of_a_rule_decides_whether_a_grant_is_within() {
     for (capability, key, verb, target, narrow, wide) in DIMENSION_EXAMPLES {
         let rule = |value: &str| {
             let verbs =
@@ -874,9 +877,8 @@ fn every_dimension_of_a_boundary_makes_the_difference() {
 }
 
 #[test]
-fn every_dimension_has_such_an_example() {
-    // What needs two targets, or a capability that this host does not link yet, has a test of its
-    // own or none to have.
+fn every_dimension_has_an_example() {
+    // This dimension needs two targets, so it has a test of its own.
     const ELSEWHERE: &[(&str, &str)] = &[("process", "connections")];
     for capability in ["http", "sql", "docker", "files", "process", "secrets", "net"] {
         let found = Capability::find(capability).expect("a capability");
@@ -919,14 +921,14 @@ proptest! {
         }).collect();
         let relations = relations.map(|relations| format!("relations = {}\n", list(&relations))).unwrap_or_default();
         let target = format!("sql = \"postgres://a@h/d\"\nstatements = {}\n{relations}", list(&classes));
-        let (boundary, effective) = (boundary(&rules.concat()), effective_for("sql", &verbs, &target));
+        let (boundary, grants) = (boundary(&rules.concat()), grants_with_verbs("sql", &verbs, &target));
         let allows = |verb: &str, class: &str, relation: &str| {
             let statement = STATEMENTS.iter().find(|(name, _)| *name == class).expect("a class").1.replace("NAME", relation);
             let verb = crate::Verb::find(Capability::Sql, verb).expect("a verb");
-            let operation = Operation::Sql { slot: "s", verb, statement: Some(&statement) };
-            decide(&effective, Mode::Effects, &operation) == GateDecision::Allow
+            let request = GateRequest::Sql { slot: "s", verb, statement: Some(&statement) };
+            decide(&grants, Mode::Effects, &request) == GateDecision::Allow
         };
-        match boundary.check(&scope(&effective)) {
+        match boundary.check(&scope(&grants)) {
             Ok(()) => {
                 for (verb, class, relation) in ["query", "execute"].iter().flat_map(|verb| STATEMENTS.iter().map(move |(class, _)| (verb, class)))
                     .flat_map(|(verb, class)| ["a", "b1", "c", "d"].into_iter().map(move |relation| (verb, class, relation))) {
@@ -939,29 +941,30 @@ proptest! {
                     prop_assert!(boundary.permits(&call), "{verb} {class} {relation}");
                 }
             }
-            Err(exceeded) => {
-                let call = exceeded.witness.expect("these patterns are small");
+            Err(violation) => {
+                let call = violation.witness.expect("these patterns are small");
                 prop_assert!(!boundary.permits(&call), "{}", call.sentence());
-                prop_assert!(allows(&call.shown(Dimension::Verbs), &call.shown(Dimension::Statements), &call.shown(Dimension::Relations)), "{}", call.sentence());
+                prop_assert!(allows(&call.value_text(Dimension::Verbs), &call.value_text(Dimension::Statements), &call.value_text(Dimension::Relations)), "{}", call.sentence());
             }
         }
     }
 }
 
 /// A piece of a pattern, or of a text that it may match.
-fn pieces(of: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(of), 0..=most).prop_map(|pieces| pieces.concat())
+fn pieces(words: &'static [&'static str], max_count: usize) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(words), 0..=max_count)
+        .prop_map(|pieces| pieces.concat())
 }
 
 /// Texts of up to three of these letters.
 fn short_texts(letters: &[&str]) -> Vec<String> {
     let mut texts = vec![String::new()];
     for from in [0, 1, 1 + letters.len()] {
-        let longer: Vec<_> = texts[from..]
+        let extended: Vec<_> = texts[from..]
             .iter()
             .flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}")))
             .collect();
-        texts.extend(longer);
+        texts.extend(extended);
     }
     texts
 }
@@ -969,36 +972,36 @@ fn short_texts(letters: &[&str]) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..config() })]
 
-    /// Names of containers: whatever two patterns are, the gate and the automaton agree on what the
-    /// one lets through and the other does not cover.
+    /// Names of containers: for any two patterns, the gate and the automaton agree about which
+    /// names one allows and the other does not cover.
     #[test]
     fn containment_of_generated_name_patterns_agrees_with_the_gate(
         granted in pieces(&["a", "b", "A", "*", "-", ".", "\\\\", "[", "é", "(", "+", "?", "$"], 5),
         allowed in pieces(&["a", "b", "A", "*", "-", ".", "\\\\", "[", "é", "(", "+", "?", "$"], 5),
     ) {
         prop_assume!(!granted.is_empty() && !allowed.is_empty());
-        let effective = effective_for("docker", &["stop"], &format!("docker = {{ pattern = \"{granted}\" }}"));
+        let grants = grants_with_verbs("docker", &["stop"], &format!("docker = {{ pattern = \"{granted}\" }}"));
         let boundary = boundary(&format!("[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\n\
                                           containers = [\"{allowed}\"]\n"));
         let allows = |name: &str| {
             let container = ContainerFacts { name, labels: &[] };
-            decide(&effective, Mode::Effects, &Operation::Container { slot: "s", verb: crate::Verb::DockerStop, container }) == GateDecision::Allow
+            decide(&grants, Mode::Effects, &GateRequest::Container { slot: "s", verb: crate::Verb::DockerStop, container }) == GateDecision::Allow
         };
         let call = |name: &str| ConcreteCall { capability: Capability::Docker, values: BTreeMap::from([
             (Dimension::Verbs, text("stop")), (Dimension::Containers, text(name)) ]) };
-        match boundary.check(&scope(&effective)) {
+        match boundary.check(&scope(&grants)) {
             Ok(()) => for name in short_texts(&["a", "b", "A", "-", ".", "\\", "é", "("]).iter().filter(|name| !name.is_empty() && allows(name)) {
                 prop_assert!(boundary.permits(&call(name)), "{name:?} of {granted:?} is not in \
                                                              {allowed:?}");
             },
-            Err(exceeded) => {
-                let witness = exceeded.witness.expect("these patterns are small").shown(Dimension::Containers);
+            Err(violation) => {
+                let witness = violation.witness.expect("these patterns are small").value_text(Dimension::Containers);
                 prop_assert!(allows(&witness) && !boundary.permits(&call(&witness)), "{witness:?} of {granted:?}, {allowed:?}");
             }
         }
     }
 
-    /// Paths of requests, likewise; what is sent is judged as it is.
+    /// Paths of requests, in the same way. The path that is sent is the path that was judged.
     #[test]
     fn containment_of_generated_path_patterns_agrees_with_the_gate(
         granted in pieces(&["a", "b", "*", "/", "/*", ".", "%41", "/**", "~", "+"], 5),
@@ -1008,34 +1011,33 @@ proptest! {
         let (granted, allowed) = (format!("/{granted}"), format!("/{allowed}"));
         let is_pattern = |text: &str| crate::pattern::PathPattern::parse(text).is_some();
         prop_assume!(is_pattern(&granted) && is_pattern(&allowed));
-        let effective = effective_for("http", &["get"], &format!("http = \"https://h{base}\"\npaths = [\"{granted}\"]"));
+        let grants = grants_with_verbs("http", &["get"], &format!("http = \"https://h{base}\"\npaths = [\"{granted}\"]"));
         let boundary = boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
                                           paths = [\"{allowed}\"]\n"));
-        let crate::targets::TargetKind::Http(http) = &effective.get("s").expect("bound").target.kind else { panic!("http") };
+        let crate::targets::TargetKind::Http(http) = &grants.get("s").expect("bound").target.kind else { panic!("http") };
         let crate::targets::HttpBase::Url(url) = &http.base else { panic!("an address") };
-        // The path that is sent, if the gate lets it through.
-        let sent = |path: &str| {
-            let operation = Operation::Http { slot: "s", verb: crate::Verb::HttpGet, path, headers: &[], secrets: &[] };
-            let is_allowed = decide(&effective, Mode::Effects, &operation) == GateDecision::Allow;
+        // The path that is sent, if the gate allows it.
+        let sent_path = |path: &str| {
+            let request = GateRequest::Http { slot: "s", verb: crate::Verb::HttpGet, path, headers: &[], secrets: &[] };
+            let is_allowed = decide(&grants, Mode::Effects, &request) == GateDecision::Allow;
             is_allowed.then(|| http.url(url, path).ok().map(|url| url.path().to_owned())).flatten()
         };
         let call = |path: &str| ConcreteCall { capability: Capability::Http, values: BTreeMap::from([
             (Dimension::Verbs, text("get")), (Dimension::Paths, text(path)) ]) };
-        match boundary.check(&scope(&effective)) {
+        match boundary.check(&scope(&grants)) {
             Ok(()) => for path in short_texts(&["a", "b", "/", ".", "%41", "~", "+", "/a"]) {
-                if let Some(sent) = sent(&format!("/{path}")) {
-                    prop_assert!(boundary.permits(&call(&sent)), "{sent:?} of {granted:?} is not in {allowed:?}");
+                if let Some(sent_path) = sent_path(&format!("/{path}")) {
+                    prop_assert!(boundary.permits(&call(&sent_path)), "{sent_path:?} of {granted:?} is not in {allowed:?}");
                 }
             },
-            Err(exceeded) => {
-                let witness = exceeded.witness.expect("these patterns are small").shown(Dimension::Paths);
+            Err(violation) => {
+                let witness = violation.witness.expect("these patterns are small").value_text(Dimension::Paths);
                 prop_assert!(!boundary.permits(&call(&witness)), "{witness:?}, {allowed:?}");
             }
         }
     }
 
-    /// Hosts and names of headers are one in any letters; patterns of a rule are compared as the
-    /// gate and the network take them.
+    /// Hosts and names of headers are case-insensitive, in the patterns of a rule, too.
     #[test]
     fn containment_of_generated_host_and_header_patterns_agrees_with_what_is_sent(
         name in pieces(&["a", "B", "x-", "1"], 4),
@@ -1044,9 +1046,9 @@ proptest! {
     ) {
         let host = format!("h{host}.Internal");
         prop_assume!(!name.is_empty() && !allowed.is_empty());
-        let effective = effective_for("http", &["get"], &format!("http = \"https://{host}\"\nrequest_headers = [\"{name}\"]\nheaders = {{ h-{name} = \"V*\" }}"));
+        let grants = grants_with_verbs("http", &["get"], &format!("http = \"https://{host}\"\nrequest_headers = [\"{name}\"]\nheaders = {{ h-{name} = \"V*\" }}"));
         let is_within = |rule: &str| {
-            boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n{rule}\n")).check(&scope(&effective)).is_ok()
+            boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n{rule}\n")).check(&scope(&grants)).is_ok()
         };
         let matches = |pattern: &str, text: &str| crate::pattern_matches(&pattern.to_lowercase(), &text.to_lowercase());
         prop_assert_eq!(is_within(&format!("request_headers = [\"{allowed}\"]")), matches(&allowed, &name), "{} {}", name, allowed);
@@ -1058,7 +1060,7 @@ proptest! {
 }
 
 #[test]
-fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() {
+fn a_variable_that_is_not_harmless_is_not_covered_by_a_rule_that_does_not_name_it() {
     let rule = |more: &str| {
         format!(
             "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/opt/x\"]\n\
@@ -1073,17 +1075,20 @@ fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() 
             &rule(more),
         )
     };
-    let silent = "";
-    assert_eq!(check("LANG = \"C\", PGPASSWORD = \"secret:t\", PGUSER = \"orders\"", silent), None);
-    let token =
-        check("LANG = \"C\", TOKEN = \"secret:t\"", silent).expect("nobody knows what it does");
+    let no_environment = "";
+    assert_eq!(
+        check("LANG = \"C\", PGPASSWORD = \"secret:t\", PGUSER = \"orders\"", no_environment),
+        None
+    );
+    let token = check("LANG = \"C\", TOKEN = \"secret:t\"", no_environment)
+        .expect("nobody knows what it does");
     assert!(token.contains("with TOKEN=secret:t"), "{token}");
     assert_eq!(
         check("LANG = \"C\", TOKEN = \"secret:t\"", "environment = [\"LANG\", \"TOKEN\"]"),
         None
     );
     assert_eq!(check("TOKEN = \"secret:t\"", "environment = [\"TOKEN=secret:t\"]"), None);
-    assert!(check("LANG = \"/tmp/x\"", silent).is_some());
+    assert!(check("LANG = \"/tmp/x\"", no_environment).is_some());
     for name in [
         "LD_PRELOAD",
         "ld_preload",
@@ -1096,14 +1101,14 @@ fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() 
         "https_proxy",
         "NOBODY_KNOWS",
     ] {
-        let found = check(&format!("LANG = \"C\", {name} = \"/x\""), silent)
+        let found = check(&format!("LANG = \"C\", {name} = \"/x\""), no_environment)
             .unwrap_or_else(|| panic!("{name} is inside"));
         assert!(
             found.starts_with(&format!("run /opt/x (no argument) with {name}=/x [")),
             "{found}"
         );
     }
-    // Named, with any value or with one; what is not named is outside then, harmless or not.
+    // A rule with `environment` covers exactly the variables that it names, harmless or not.
     assert_eq!(check("LD_PRELOAD = \"/x\"", "environment = [\"LD_PRELOAD\"]"), None);
     assert_eq!(check("LD_PRELOAD = \"/x\"", "environment = [\"LD_PRELOAD=/x\"]"), None);
     assert_eq!(check("LD_PRELOAD = \"/x\"", "environment = [\"*\"]"), None);
@@ -1183,26 +1188,26 @@ proptest! {
         let rule = |verb: &str, key: &str| boundary(&format!("[[allow]]\ncapability = \"net\"\nverbs = [\"{verb}\"]\n{key} = [\"{allowed}\"]\n"));
         let call = |verb: &str, dimension: Dimension, value: &str| ConcreteCall { capability: Capability::Net, values: BTreeMap::from([
             (Dimension::Verbs, text(verb)), (dimension, text(value)) ]) };
-        let says = effective_for("net", &["connect"], &format!("{net}\nsend = [\"{granted}\"]"));
+        let says = grants_with_verbs("net", &["connect"], &format!("{net}\nsend = [\"{granted}\"]"));
         let may_say = |line: &str| {
             let (slot, verb, says_) = ("s", Verb::NetConnect, [line]);
-            decide(&says, Mode::Effects, &Operation::Endpoint { slot, verb, host: None, port: None, says: &says_ }) == GateDecision::Allow
+            decide(&says, Mode::Effects, &GateRequest::Endpoint { slot, verb, host: None, port: None, says: &says_ }) == GateDecision::Allow
         };
         let lines = rule("connect", "send");
         match lines.check(&scope(&says)) {
             Ok(()) => for line in short_texts(&["a", "b", "-", ".", "_"]).iter().filter(|line| may_say(line)) {
                 prop_assert!(lines.permits(&call("connect", Dimension::Send, line)), "{line:?} of {granted:?} is not in {allowed:?}");
             },
-            Err(exceeded) => {
-                let witness = exceeded.witness.expect("these patterns are small").shown(Dimension::Send);
+            Err(violation) => {
+                let witness = violation.witness.expect("these patterns are small").value_text(Dimension::Send);
                 prop_assert!(may_say(&witness) && !lines.permits(&call("connect", Dimension::Send, &witness)), "{witness:?} of {granted:?}, {allowed:?}");
             }
         }
         prop_assume!(crate::targets::dns_name(&granted.replace('*', "x")).is_some());
-        let looks_up = effective_for("net", &["lookup"], &format!("{net}\nnames = [\"{granted}\"]"));
+        let looks_up = grants_with_verbs("net", &["lookup"], &format!("{net}\nnames = [\"{granted}\"]"));
         let may_look_up = |name: &str| {
             let (slot, verb, name) = ("s", Verb::NetLookup, Some(name));
-            decide(&looks_up, Mode::Effects, &Operation::Lookup { slot, verb, name, kind: "A" }) == GateDecision::Allow
+            decide(&looks_up, Mode::Effects, &GateRequest::Lookup { slot, verb, name, kind: "A" }) == GateDecision::Allow
         };
         let names = rule("lookup", "names");
         if names.check(&scope(&looks_up)).is_ok() {

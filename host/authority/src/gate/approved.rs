@@ -1,43 +1,43 @@
-//! Decides about the changes of a step that needed approval: only what was shown to the approver
-//! may happen. This follows the decision about the grant.
+//! Decides about the changes of a step that needed approval: a change is allowed only if it was
+//! shown to the approvers. The gate has decided by the grant before.
 
-use super::{Creation, Denial, GateDecision, Operation, Rule};
+use super::{Creation, Denial, GateDecision, GateRequest, Rule};
 use crate::capability::{Verb, VerbEffect};
 use std::collections::BTreeSet;
 
-/// One effect that was shown to the person who approved.
+/// One effect that was shown to the approvers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovedEffect {
     /// The verb with its capability, such as `files.write`.
     pub verb: String,
-    /// The object, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`;
-    /// with `SLOT:` before it where the verb is granted on several slots. A container that is made
-    /// is `NAME`, or `NAME of image IMAGE`.
+    /// The object, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`. It begins
+    /// with `SLOT:` if several slots grant the verb. A container to create is `NAME`, or
+    /// `NAME of image IMAGE`.
     pub target: String,
-    /// The summary that was shown. If it begins and ends with a backtick, it is exactly the
-    /// statement or the arguments: see [`shown_statement`], [`shown_arguments`] and
-    /// [`shown_creation`].
+    /// The summary that was shown. A summary between backticks is the exact statement or the exact
+    /// arguments: see [`shown_statement`], [`shown_arguments`] and [`shown_creation`]. Any other
+    /// summary is a description in words.
     pub summary: String,
 }
 
-/// The approved effects, the slots that they may concern, and which of them are done already.
+/// The approved effects of a step, and which of them are done already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approved {
+pub struct ApprovedEffects {
     effects: Vec<ApprovedEffect>,
-    /// Every verb, with every slot that grants it.
+    /// Every granted verb with every slot that grants it.
     slots: BTreeSet<(String, String)>,
-    /// For each effect, whether it is done, if it may be done only once.
+    /// For each effect, by its index, whether it was done.
     done: Vec<bool>,
-    /// The effects that the host call under way can be, while the gate is asked about it part by
-    /// part.
+    /// The indices of the effects that can still cover the current host call, between its first and
+    /// its last part.
     candidates: Vec<usize>,
 }
 
-/// The object of an operation, as far as an approval can name it.
+/// The object of a request, as far as an approval can name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Object<'a> {
-    /// All that the slot is bound to: what a statement or a program does is bounded by the grant
-    /// alone. Also what is not known yet.
+    /// Everything that the slot is bound to. The grant alone limits what a statement or a program
+    /// may do; and the container of a program is not known before it was inspected.
     Slot,
     /// One thing of the target, by its name.
     Named(&'a str),
@@ -46,53 +46,54 @@ enum Object<'a> {
 /// How often an approved effect may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Repetition {
-    /// Once for each time that it is listed: for requests, and for effects that were shown word for
-    /// word.
+    /// Once for each time that the effect is listed: for HTTP requests, and for effects whose
+    /// summary is the exact statement or arguments.
     OncePerEffect,
-    /// Any number of times: an effect that was described in words is limited by its verb and its
-    /// object.
+    /// Any number of times: an effect that was described in words is limited only by its verb and
+    /// its object.
     Unlimited,
 }
 
-/// Which part of a host call the gate decides. A program in a container is decided in two parts,
-/// because the container is known only after it was inspected. One approved effect must cover both
-/// parts; otherwise the command of one effect could run in the container of another.
+/// The part of a host call that a request is about. A host call that runs a program in a container
+/// makes two requests, because the container is known only after it was inspected. One approved
+/// effect must cover both; otherwise the command of one effect could run in the container of
+/// another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CallPart {
-    /// The whole call.
+    /// The only request of the call.
     Whole,
-    /// The first of two: the command.
+    /// The first request of two: the command.
     First,
-    /// The last of two: the container.
+    /// The last request of two: the container.
     Last,
 }
 
-fn part_of(operation: &Operation<'_>) -> CallPart {
-    if operation.verb() != Verb::DockerExec {
+fn call_part(request: &GateRequest<'_>) -> CallPart {
+    if request.verb() != Verb::DockerExec {
         return CallPart::Whole;
     }
-    match operation {
-        Operation::Exec { .. } => CallPart::First,
-        Operation::Container { .. } => CallPart::Last,
-        Operation::Http { .. }
-        | Operation::Connect { .. }
-        | Operation::Token { .. }
-        | Operation::Redirect { .. }
-        | Operation::Sql { .. }
-        | Operation::Docker { .. }
-        | Operation::Create { .. }
-        | Operation::Image { .. }
-        | Operation::Secret { .. }
-        | Operation::Files { .. }
-        | Operation::Process { .. }
-        | Operation::Endpoint { .. }
-        | Operation::Lookup { .. }
-        | Operation::Resolver { .. } => CallPart::Whole,
+    match request {
+        GateRequest::Exec { .. } => CallPart::First,
+        GateRequest::Container { .. } => CallPart::Last,
+        GateRequest::Http { .. }
+        | GateRequest::Connect { .. }
+        | GateRequest::Token { .. }
+        | GateRequest::Redirect { .. }
+        | GateRequest::Sql { .. }
+        | GateRequest::Docker { .. }
+        | GateRequest::Create { .. }
+        | GateRequest::Image { .. }
+        | GateRequest::Secret { .. }
+        | GateRequest::Files { .. }
+        | GateRequest::Process { .. }
+        | GateRequest::Endpoint { .. }
+        | GateRequest::Lookup { .. }
+        | GateRequest::Resolver { .. } => CallPart::Whole,
     }
 }
 
-/// A statement as a binding summary shows it: on one line, between backticks, with `\\` before
-/// what would be another line.
+/// A statement as an exact summary shows it: on one line, between backticks. Backslashes and
+/// control characters are escaped.
 pub fn shown_statement(statement: &str) -> String {
     let mut shown = String::with_capacity(statement.len() + 2);
     shown.push('`');
@@ -107,12 +108,12 @@ pub fn shown_statement(statement: &str) -> String {
     shown
 }
 
-/// Arguments as a binding summary shows them: a JSON list between backticks.
+/// Arguments as an exact summary shows them: a JSON list between backticks.
 pub fn shown_arguments(arguments: &[String]) -> String {
     format!("`{}`", serde_json::Value::from(arguments.to_vec()))
 }
 
-/// A created container as a binding summary shows it: labels, variables, image and command, as
+/// A container to create as an exact summary shows it: labels, variables, image and command, as
 /// `docker create` takes them.
 pub fn shown_creation(creation: &Creation<'_>) -> String {
     let option = |name: &'static str| {
@@ -129,10 +130,10 @@ pub fn shown_creation(creation: &Creation<'_>) -> String {
 /// The kinds of objects that may precede a name in the target of an effect, as in `image app:1`.
 const OBJECT_KINDS: &[&str] = &["container ", "image ", "file "];
 
-impl Approved {
+impl ApprovedEffects {
     /// The effects of an approved proposal, in a step with these grants.
-    pub fn new(effects: Vec<ApprovedEffect>, effective: &crate::grant::Effective) -> Self {
-        let slots = effective.iter().flat_map(|grant| {
+    pub fn new(effects: Vec<ApprovedEffect>, grants: &crate::grant::EffectiveGrants) -> Self {
+        let slots = grants.iter().flat_map(|grant| {
             grant.verbs.iter().map(|verb| (verb.full_name(), grant.slot.clone()))
         });
         Self {
@@ -143,39 +144,45 @@ impl Approved {
         }
     }
 
-    /// Whether an operation is within what was approved, which then counts as done. Reading always
-    /// is.
-    pub fn decide(&mut self, operation: &Operation<'_>) -> GateDecision {
-        if operation.verb().effect() == VerbEffect::Read {
+    /// Decides whether an approved effect covers a request, and marks that effect as done. A
+    /// request that only reads is always allowed.
+    pub fn decide(&mut self, request: &GateRequest<'_>) -> GateDecision {
+        if request.verb().effect() == VerbEffect::Read {
             return GateDecision::Allow;
         }
-        let part = part_of(operation);
-        let may_be = |at: &usize| {
-            matches!(part, CallPart::Whole | CallPart::First) || self.candidates.contains(at)
+        let part = call_part(request);
+        let is_candidate = |index: &usize| {
+            matches!(part, CallPart::Whole | CallPart::First) || self.candidates.contains(index)
         };
-        let covering =
-            |(at, effect): (usize, &ApprovedEffect)| Some((at, self.covers(effect, operation)?));
-        let named: Vec<(usize, Repetition)> = self
+        let covering_effect = |(index, effect): (usize, &ApprovedEffect)| {
+            Some((index, self.repetition_of(effect, request)?))
+        };
+        let matching_effects: Vec<(usize, Repetition)> = self
             .effects
             .iter()
             .enumerate()
-            .filter(|(at, _)| may_be(at))
-            .filter_map(covering)
+            .filter(|(index, _)| is_candidate(index))
+            .filter_map(covering_effect)
             .collect();
-        let is_left = |&(at, repetition): &(usize, Repetition)| {
-            repetition == Repetition::Unlimited || !self.done[at]
+        let is_available = |&(index, repetition): &(usize, Repetition)| {
+            repetition == Repetition::Unlimited || !self.done[index]
         };
-        let left: Vec<usize> = named.iter().copied().filter(is_left).map(|(at, _)| at).collect();
-        let Some(first) = left.first().copied() else {
+        let available_effects: Vec<usize> =
+            matching_effects.iter().copied().filter(is_available).map(|(index, _)| index).collect();
+        let Some(first) = available_effects.first().copied() else {
             self.candidates.clear();
             return self.deny(
-                operation,
-                if named.is_empty() { ApprovalGap::NotShown } else { ApprovalGap::AlreadyDone },
+                request,
+                if matching_effects.is_empty() {
+                    ApprovalGap::NotShown
+                } else {
+                    ApprovalGap::AlreadyDone
+                },
             );
         };
         match part {
             CallPart::Whole => self.done[first] = true,
-            CallPart::First => self.candidates = left,
+            CallPart::First => self.candidates = available_effects,
             CallPart::Last => {
                 self.done[first] = true;
                 self.candidates.clear();
@@ -184,18 +191,17 @@ impl Approved {
         GateDecision::Allow
     }
 
-    fn deny(&self, operation: &Operation<'_>, gap: ApprovalGap) -> GateDecision {
-        let verb = operation.verb();
+    fn deny(&self, request: &GateRequest<'_>, gap: ApprovalGap) -> GateDecision {
+        let verb = request.verb();
         let name = verb.full_name();
-        let several = if self.slots_of(&name).len() > 1 {
+        let slot_hint = if self.slots_of(&name).len() > 1 {
             "; several slots grant it, so an effect names its own, as in `SLOT:TARGET`"
         } else {
             ""
         };
-        let asked = match (object_of(operation), wording(operation)) {
+        let object_text = match (object_of(request), exact_summary(request)) {
             (Object::Named(object), _) => format!(" on `{}`", object.escape_debug()),
-            // An effect that was not shown for its verb was not shown word for word either, so its
-            // text would explain nothing.
+            // The exact text helps only if some effect of this verb was approved.
             (Object::Slot, Some(text)) if self.effects.iter().any(|effect| effect.verb == name) => {
                 format!(" of {text}")
             }
@@ -203,67 +209,74 @@ impl Approved {
         };
         let reason = match gap {
             ApprovalGap::NotShown => {
-                format!("`{name}`{asked} is beyond what was approved: {}{several}", self.list())
+                format!(
+                    "`{name}`{object_text} is beyond what was approved: {}{slot_hint}",
+                    self.describe()
+                )
             }
             ApprovalGap::AlreadyDone => format!(
-                "`{name}`{asked} was done already as often as it was approved: {}",
-                self.list()
+                "`{name}`{object_text} was done already as often as it was approved: {}",
+                self.describe()
             ),
         };
         GateDecision::Deny(Denial {
             rule: Rule::Approval,
-            slot: operation.slot().to_owned(),
+            slot: request.slot().to_owned(),
             verb,
             reason,
             target: String::new(),
-            place: String::new(),
+            location: String::new(),
         })
     }
 
-    /// All that was approved, in words.
-    fn list(&self) -> String {
-        let of = |effect: &ApprovedEffect| {
-            let wording = if is_word_for_word(&effect.summary) {
+    /// The approved effects, as a list for a message.
+    fn describe(&self) -> String {
+        let effect_text = |effect: &ApprovedEffect| {
+            let exact_text = if is_exact(&effect.summary) {
                 format!(": {}", effect.summary)
             } else {
                 String::new()
             };
-            format!("`{}` on `{}`{wording}", effect.verb, effect.target.escape_debug())
+            format!("`{}` on `{}`{exact_text}", effect.verb, effect.target.escape_debug())
         };
-        let effects: Vec<String> = self.effects.iter().map(of).collect();
+        let effects: Vec<String> = self.effects.iter().map(effect_text).collect();
         if effects.is_empty() { "no effect at all".to_owned() } else { effects.join(", ") }
     }
 
-    /// How often an effect lets an operation be done; `None` if it is about something else.
-    fn covers(&self, effect: &ApprovedEffect, operation: &Operation<'_>) -> Option<Repetition> {
-        let (verb, slot) = (operation.verb().full_name(), operation.slot());
+    /// How often an effect allows a request; `None` if the effect does not cover it.
+    fn repetition_of(
+        &self,
+        effect: &ApprovedEffect,
+        request: &GateRequest<'_>,
+    ) -> Option<Repetition> {
+        let (verb, slot) = (request.verb().full_name(), request.slot());
         if effect.verb != verb {
             return None;
         }
-        let target = self.on_slot(effect, &verb, slot)?;
-        let names = |object: &str| {
+        let target = self.object_on_slot(effect, &verb, slot)?;
+        let is_target = |object: &str| {
             target == object
                 || OBJECT_KINDS
                     .iter()
                     .any(|kind| target.strip_prefix(kind).is_some_and(|name| name == object))
         };
-        let is_named = match (object_of(operation), operation) {
+        let is_named = match (object_of(request), request) {
             (Object::Slot, _) => true,
-            // Which image it is must be shown: by the whole wording, or behind the name.
-            (Object::Named(object), Operation::Create { creation, .. }) => {
-                names(&format!("{object} of image {}", creation.image))
-                    || (names(object) && is_word_for_word(&effect.summary))
+            // The approvers must have seen the image: in an exact summary, or after the name.
+            (Object::Named(object), GateRequest::Create { creation, .. }) => {
+                is_target(&format!("{object} of image {}", creation.image))
+                    || (is_target(object) && is_exact(&effect.summary))
             }
-            (Object::Named(object), _) => names(object),
+            (Object::Named(object), _) => is_target(object),
         };
         if !is_named {
             return None;
         }
-        match wording(operation) {
-            Some(text) if is_word_for_word(&effect.summary) => {
-                shows(&effect.summary, &text).then_some(Repetition::OncePerEffect)
+        match exact_summary(request) {
+            Some(text) if is_exact(&effect.summary) => {
+                matches_summary(&effect.summary, &text).then_some(Repetition::OncePerEffect)
             }
-            Some(_) | None if matches!(operation, Operation::Http { .. }) => {
+            Some(_) | None if matches!(request, GateRequest::Http { .. }) => {
                 Some(Repetition::OncePerEffect)
             }
             Some(_) | None => Some(Repetition::Unlimited),
@@ -278,83 +291,91 @@ impl Approved {
             .collect()
     }
 
-    /// What the effect names below this slot; `None` if it is about another one, or does not say
-    /// about which of several.
-    fn on_slot<'e>(&self, effect: &'e ApprovedEffect, verb: &str, slot: &str) -> Option<&'e str> {
-        let granting = self.slots_of(verb);
+    /// The object of the effect on this slot; `None` if the effect names another slot, or names
+    /// none although several slots grant the verb.
+    fn object_on_slot<'e>(
+        &self,
+        effect: &'e ApprovedEffect,
+        verb: &str,
+        slot: &str,
+    ) -> Option<&'e str> {
+        let granting_slots = self.slots_of(verb);
         match effect.target.split_once(':') {
-            Some((named, rest)) if granting.contains(&named) => (named == slot).then_some(rest),
-            Some(_) | None => (granting == [slot]).then_some(effect.target.as_str()),
+            Some((named_slot, rest)) if granting_slots.contains(&named_slot) => {
+                (named_slot == slot).then_some(rest)
+            }
+            Some(_) | None => (granting_slots == [slot]).then_some(effect.target.as_str()),
         }
     }
 }
 
-/// Why no approved effect covers an operation.
+/// Why no approved effect covers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ApprovalGap {
-    /// No effect that was shown is this one.
+    /// No approved effect matches the request.
     NotShown,
-    /// It was shown, and was done as often as it was shown.
+    /// Each approved effect that matches was done already.
     AlreadyDone,
 }
 
-/// Whether a summary is a statement or arguments, and nothing else. One that was too long to be
-/// shown ends with `…`.
-fn is_word_for_word(summary: &str) -> bool {
+/// Whether a summary is an exact statement or exact arguments, between backticks. A text that was
+/// too long to be shown ends with `…` instead.
+fn is_exact(summary: &str) -> bool {
     summary.len() > 2
         && summary.starts_with('`')
         && (summary.ends_with('`') || summary.ends_with('…'))
 }
 
-/// Whether a summary shows this. If the text was too long to be shown, its beginning is bound.
-fn shows(summary: &str, wording: &str) -> bool {
-    summary.strip_suffix('…').map_or(wording == summary, |beginning| wording.starts_with(beginning))
+/// Whether an exact summary shows this text. Of a text that was too long, only the beginning is
+/// compared.
+fn matches_summary(summary: &str, exact: &str) -> bool {
+    summary.strip_suffix('…').map_or(exact == summary, |beginning| exact.starts_with(beginning))
 }
 
-/// What an operation does, as a summary would show it word for word.
-fn wording(operation: &Operation<'_>) -> Option<String> {
-    match operation {
-        Operation::Sql { statement, .. } => statement.map(shown_statement),
-        Operation::Process { arguments, .. } => Some(shown_arguments(arguments)),
-        Operation::Exec { command, .. } => Some(shown_arguments(command)),
-        Operation::Create { creation, .. } => Some(shown_creation(creation)),
-        Operation::Token { .. }
-        | Operation::Redirect { .. }
-        | Operation::Http { .. }
-        | Operation::Connect { .. }
-        | Operation::Docker { .. }
-        | Operation::Container { .. }
-        | Operation::Image { .. }
-        | Operation::Secret { .. }
-        | Operation::Files { .. }
-        | Operation::Endpoint { .. }
-        | Operation::Lookup { .. }
-        | Operation::Resolver { .. } => None,
+/// The exact summary of a request: its statement or its arguments. `None` if it has neither.
+fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
+    match request {
+        GateRequest::Sql { statement, .. } => statement.map(shown_statement),
+        GateRequest::Process { arguments, .. } => Some(shown_arguments(arguments)),
+        GateRequest::Exec { command, .. } => Some(shown_arguments(command)),
+        GateRequest::Create { creation, .. } => Some(shown_creation(creation)),
+        GateRequest::Token { .. }
+        | GateRequest::Redirect { .. }
+        | GateRequest::Http { .. }
+        | GateRequest::Connect { .. }
+        | GateRequest::Docker { .. }
+        | GateRequest::Container { .. }
+        | GateRequest::Image { .. }
+        | GateRequest::Secret { .. }
+        | GateRequest::Files { .. }
+        | GateRequest::Endpoint { .. }
+        | GateRequest::Lookup { .. }
+        | GateRequest::Resolver { .. } => None,
     }
 }
 
-fn object_of<'a>(operation: &Operation<'a>) -> Object<'a> {
-    match operation {
-        Operation::Redirect { base, to, .. } => {
+fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
+    match request {
+        GateRequest::Redirect { base, to, .. } => {
             let prefix = base.path().trim_end_matches('/');
             Object::Named(
                 to.path().strip_prefix(prefix).filter(|rest| !rest.is_empty()).unwrap_or("/"),
             )
         }
-        Operation::Container { container, .. } => Object::Named(container.name),
-        Operation::Create { creation, .. } => Object::Named(creation.container.name),
-        Operation::Image { image, .. } => Object::Named(image),
-        Operation::Http { path, .. } | Operation::Files { path, .. } => Object::Named(path),
-        Operation::Connect { .. }
-        | Operation::Sql { .. }
-        | Operation::Docker { .. }
-        | Operation::Exec { .. }
-        | Operation::Secret { .. }
-        | Operation::Token { .. }
-        | Operation::Process { .. }
-        | Operation::Endpoint { .. }
-        | Operation::Lookup { .. }
-        | Operation::Resolver { .. } => Object::Slot,
+        GateRequest::Container { container, .. } => Object::Named(container.name),
+        GateRequest::Create { creation, .. } => Object::Named(creation.container.name),
+        GateRequest::Image { image, .. } => Object::Named(image),
+        GateRequest::Http { path, .. } | GateRequest::Files { path, .. } => Object::Named(path),
+        GateRequest::Connect { .. }
+        | GateRequest::Sql { .. }
+        | GateRequest::Docker { .. }
+        | GateRequest::Exec { .. }
+        | GateRequest::Secret { .. }
+        | GateRequest::Token { .. }
+        | GateRequest::Process { .. }
+        | GateRequest::Endpoint { .. }
+        | GateRequest::Lookup { .. }
+        | GateRequest::Resolver { .. } => Object::Slot,
     }
 }
 

@@ -1,44 +1,44 @@
-//! One call in one line: what the audit log keeps. Never a secret, a body, a row or a query string.
+//! The text of a request in the audit log: one line, without secrets, bodies, rows and query
+//! strings.
 
-use super::{ConnectionState, HeaderValue, Operation};
+use super::{ConnectionState, GateRequest, HeaderValue};
 use crate::digest::Digest;
 use crate::pattern::{Dialect, classify};
 use std::borrow::Cow;
 
-/// Takes the secrets out of a text.
-pub type Clean<'a> = &'a dyn for<'t> Fn(&'t str) -> Cow<'t, str>;
+/// A function that removes secrets from a text.
+pub type Scrub<'a> = &'a dyn for<'t> Fn(&'t str) -> Cow<'t, str>;
 
-/// Longest text of a guest that is kept.
+/// The largest number of characters of a text of a plugin in the line.
 const MAX_TEXT: usize = 300;
 
-impl Operation<'_> {
-    /// The call in one line. `dialect` is that of the slot's database, by which a statement is
-    /// read.
+impl GateRequest<'_> {
+    /// The request in one line. `dialect` is the SQL dialect of the slot's database, if it has one.
     ///
-    /// Each text of a plugin goes through `clean` before it is cut or changed, because a part of a
-    /// secret would not be recognised.
+    /// Each text of a plugin is scrubbed before it is cut or changed, because `scrub` would not
+    /// find a part of a secret.
     ///
-    /// A statement is kept as its class, the relations that it names and the digest of its text,
-    /// because its text may hold rows.
-    pub fn canonical(&self, dialect: Option<Dialect>, clean: Clean<'_>) -> String {
-        let short = |text: &str| short(&clean(text));
+    /// Of a statement, the line holds the class, the relations that it names and the digest of its
+    /// text. The text itself may hold rows.
+    pub fn canonical(&self, dialect: Option<Dialect>, scrub: Scrub<'_>) -> String {
+        let shorten = |text: &str| shorten(&scrub(text));
         match self {
             Self::Http { verb, path, headers, secrets, .. } => {
-                let path = clean(path);
-                let (plain, query) =
-                    path.split_once('?').map_or((&*path, ""), |(plain, _)| (plain, "?…"));
+                let path = scrub(path);
+                let (path_only, query) =
+                    path.split_once('?').map_or((&*path, ""), |(path_only, _)| (path_only, "?…"));
                 let mut text =
-                    format!("{} {}{query}", verb.row().name.to_uppercase(), short(plain));
+                    format!("{} {}{query}", verb.row().name.to_uppercase(), shorten(path_only));
                 for (name, value) in *headers {
                     text.push_str(match value {
                         HeaderValue::Plain(_) => " +",
                         HeaderValue::Secret(_) => " +secret:",
                     });
-                    text.push_str(&short(name));
+                    text.push_str(&shorten(name));
                 }
                 for (place, _) in *secrets {
                     text.push_str(" +secret:");
-                    text.push_str(&short(&clean(&place.to_string()).replace(' ', ":")));
+                    text.push_str(&shorten(&scrub(&place.to_string()).replace(' ', ":")));
                 }
                 text
             }
@@ -54,7 +54,7 @@ impl Operation<'_> {
                     "redirect {hop} to {}://{}{}",
                     to.scheme(),
                     to.host_str().unwrap_or_default(),
-                    short(to.path())
+                    shorten(to.path())
                 )
             }
             Self::Sql { statement: None, .. } | Self::Docker { .. } | Self::Secret { .. } => {
@@ -63,7 +63,7 @@ impl Operation<'_> {
             Self::Sql { statement: Some(statement), .. } => {
                 statement_in_one_line(statement, dialect)
             }
-            Self::Container { container, .. } => format!("container {}", short(container.name)),
+            Self::Container { container, .. } => format!("container {}", shorten(container.name)),
             Self::Create { creation, .. } => {
                 let variables: Vec<_> = creation
                     .environment
@@ -72,31 +72,31 @@ impl Operation<'_> {
                     .collect();
                 format!(
                     "container {} image {} arguments {} environment {}",
-                    short(creation.container.name),
-                    short(creation.image),
-                    as_json(creation.command, clean),
-                    as_json(&variables, clean)
+                    shorten(creation.container.name),
+                    shorten(creation.image),
+                    as_json(creation.command, scrub),
+                    as_json(&variables, scrub)
                 )
             }
-            Self::Image { image, .. } => format!("image {}", short(image)),
-            Self::Files { path, .. } => format!("file {}", short(path)),
+            Self::Image { image, .. } => format!("image {}", shorten(image)),
+            Self::Files { path, .. } => format!("file {}", shorten(path)),
             Self::Exec { command: arguments, .. } | Self::Process { arguments, .. } => {
-                format!("arguments {}", as_json(arguments, clean))
+                format!("arguments {}", as_json(arguments, scrub))
             }
             // Of a `net` target.
             Self::Endpoint { host, port, says, .. } => {
                 let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
-                let host = host.map(|host| format!(" {}", short(host))).unwrap_or_default();
+                let host = host.map(|host| format!(" {}", shorten(host))).unwrap_or_default();
                 let says: Vec<String> = says.iter().map(|line| (*line).to_owned()).collect();
                 let said = if says.is_empty() {
                     String::new()
                 } else {
-                    format!(" saying {}", as_json(&says, clean))
+                    format!(" saying {}", as_json(&says, scrub))
                 };
                 format!("server{host}{port}{said}")
             }
             Self::Lookup { name, kind, .. } => {
-                let name = name.map(|name| format!(" {}", short(name))).unwrap_or_default();
+                let name = name.map(|name| format!(" {}", shorten(name))).unwrap_or_default();
                 format!("lookup {kind}{name}")
             }
             Self::Resolver { resolver, .. } => format!("resolver {resolver}"),
@@ -114,13 +114,14 @@ fn statement_in_one_line(statement: &str, dialect: Option<Dialect>) -> String {
     format!("statement {class} [{relations}] {}", Digest::of(statement.as_bytes()).short())
 }
 
-fn as_json(texts: &[String], clean: Clean<'_>) -> String {
-    let texts: Vec<_> = texts.iter().map(|text| clean(text)).collect();
+/// The texts as a JSON list, scrubbed.
+fn as_json(texts: &[String], scrub: Scrub<'_>) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| scrub(text)).collect();
     serde_json::to_string(&texts).unwrap_or_default()
 }
 
-/// A text of a plugin, cut off and without control characters.
-fn short(text: &str) -> String {
+/// A text of a plugin, cut to `MAX_TEXT`, with control characters replaced.
+fn shorten(text: &str) -> String {
     text.chars().take(MAX_TEXT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
@@ -131,29 +132,29 @@ mod tests {
     use crate::gate::Creation;
     use crate::targets::ContainerFacts;
 
-    const PLAIN: Clean<'_> = &|text| Cow::Borrowed(text);
+    const NO_SECRETS: Scrub<'_> = &|text| Cow::Borrowed(text);
 
     #[test]
-    fn a_call_is_one_line_without_what_it_carries() {
+    fn a_request_is_one_line_without_secrets_rows_and_query_strings() {
         let headers =
             [("accept", HeaderValue::Plain("x")), ("authorization", HeaderValue::Secret("token"))];
-        let get = Operation::Http {
+        let get = GateRequest::Http {
             slot: "s",
             verb: Verb::HttpGet,
             path: "/a?key=hunter2",
             headers: &headers,
             secrets: &[],
         };
-        assert_eq!(get.canonical(None, PLAIN), "GET /a?… +accept +secret:authorization");
-        let statement = Operation::Sql {
+        assert_eq!(get.canonical(None, NO_SECRETS), "GET /a?… +accept +secret:authorization");
+        let statement = GateRequest::Sql {
             slot: "s",
             verb: Verb::SqlQuery,
             statement: Some("select * from orders where card = '4111111111111111'"),
         };
-        let line = statement.canonical(Some(Dialect::Postgres), PLAIN);
+        let line = statement.canonical(Some(Dialect::Postgres), NO_SECRETS);
         assert!(line.starts_with("statement select [orders] ") && !line.contains("4111"), "{line}");
-        let file = Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a\nb" };
-        assert_eq!(file.canonical(None, PLAIN), "file a\u{fffd}b");
+        let file = GateRequest::Files { slot: "s", verb: Verb::FilesRead, path: "a\nb" };
+        assert_eq!(file.canonical(None, NO_SECRETS), "file a\u{fffd}b");
         let environment = [("MODE".to_owned(), "a\nb".to_owned())];
         let container = ContainerFacts { name: "job", labels: &[] };
         let creation = Creation {
@@ -162,8 +163,8 @@ mod tests {
             command: &["ls".to_owned()],
             environment: &environment,
         };
-        let create = Operation::Create { slot: "s", verb: Verb::DockerCreate, creation };
+        let create = GateRequest::Create { slot: "s", verb: Verb::DockerCreate, creation };
         let line = "container job image jobs:1 arguments [\"ls\"] environment [\"MODE=a\\nb\"]";
-        assert_eq!(create.canonical(None, PLAIN), line);
+        assert_eq!(create.canonical(None, NO_SECRETS), line);
     }
 }

@@ -1,4 +1,4 @@
-//! What the gate answers, and the rules by which it denies a call.
+//! The decision of the gate, and the rules by which it denies a request.
 
 use crate::capability::Verb;
 
@@ -11,7 +11,7 @@ pub enum GateDecision {
     Deny(Denial),
 }
 
-/// Which rule denies a call.
+/// The rule that denies a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// The slot is not bound.
@@ -20,7 +20,7 @@ pub enum Rule {
     Verb,
     /// The input of the step does not need the verb.
     Input,
-    /// Effects are off: plan, observe or dry run.
+    /// The step may only read: it is a plan, an observation or a dry run.
     EffectsOff,
     /// The path or query of a request is not allowed.
     Path,
@@ -30,7 +30,7 @@ pub enum Rule {
     Auth,
     /// The address of a connection is of a class that is not allowed.
     Address,
-    /// The server redirects more often than the target allows, or to another place.
+    /// The server redirects more often than the target allows, or to an address outside of it.
     Redirect,
     /// The class of a statement is not allowed, or is unknown.
     Statement,
@@ -46,7 +46,7 @@ pub enum Rule {
     Environment,
     /// The path below a directory is not allowed.
     File,
-    /// The target does not let a secret go where the call would put it.
+    /// The call would put a secret where the target does not allow it.
     Position,
     /// The target does not list the host.
     Host,
@@ -97,8 +97,8 @@ impl Rule {
         RULES.iter().find(|(rule, _)| *rule == self).map_or("", |(_, name)| *name)
     }
 
-    /// The key of a target whose value decides, if one does.
-    pub fn key(self, of: crate::Capability) -> Option<&'static str> {
+    /// The key of a target of this capability that the rule checks; `None` if it checks no key.
+    pub fn key(self, capability: crate::Capability) -> Option<&'static str> {
         match self {
             Self::Verb => Some("verbs"),
             Self::Path => Some("paths"),
@@ -110,7 +110,7 @@ impl Rule {
             Self::Relation => Some("relations"),
             Self::Container => Some("docker"),
             Self::Image => Some("images"),
-            Self::Argument if of == crate::Capability::Docker => Some("command"),
+            Self::Argument if capability == crate::Capability::Docker => Some("command"),
             Self::Argument => Some("arguments"),
             Self::Environment => Some("environment"),
             Self::File => Some("files"),
@@ -125,7 +125,7 @@ impl Rule {
     }
 }
 
-/// Why a call is denied. For the operator; the plugin learns only that it was denied.
+/// Why a call is denied, for the operator. The plugin learns only that the call was denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
     /// The rule that denies the call.
@@ -134,17 +134,17 @@ pub struct Denial {
     pub slot: String,
     /// The verb that the call used.
     pub verb: Verb,
-    /// What was asked and what is allowed.
+    /// What the call asked for, and what is allowed.
     pub reason: String,
     /// The name of the target that the slot is bound to; empty if it is bound to none.
     pub target: String,
-    /// `file:line` of the target whose line would have to change; empty if there is none.
-    pub place: String,
+    /// `file:line` of the target to change; empty if no change of a target would allow the call.
+    pub location: String,
 }
 
 impl std::fmt::Display for Denial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let word = match self.rule {
+        let verdict = match self.rule {
             Rule::EffectsOff | Rule::Approval | Rule::Lease => "is denied",
             Rule::Unbound
             | Rule::Verb
@@ -169,13 +169,13 @@ impl std::fmt::Display for Denial {
             | Rule::Resolver => "is not granted",
         };
         let (verb, slot, rule) = (self.verb.full_name(), &self.slot, self.rule.name());
-        write!(f, "`{verb}` on slot `{slot}` {word}: {} (rule `{rule}`", self.reason)?;
+        write!(f, "`{verb}` on slot `{slot}` {verdict}: {} (rule `{rule}`", self.reason)?;
         if !self.target.is_empty() {
             write!(f, " of target `{}`", self.target)?;
         }
         if let Some(key) = self.rule.key(self.verb.row().capability) {
             write!(f, ", key `{key}`")?;
         }
-        if self.place.is_empty() { write!(f, ")") } else { write!(f, ", {})", self.place) }
+        if self.location.is_empty() { write!(f, ")") } else { write!(f, ", {})", self.location) }
     }
 }

@@ -1,6 +1,6 @@
 //! Servers, what is said to them, and names that are looked up.
 
-use super::{Judged, Rule};
+use super::{Judgment, Rule};
 use crate::targets::{NetTarget, NotListed};
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ pub(super) fn judge_conversation(
     host: Option<&str>,
     port: Option<u16>,
     says: &[&str],
-) -> Judged {
+) -> Judgment {
     target.endpoint(host, port).map_err(refused)?;
     match says.iter().find(|line| !target.may_say(line)) {
         Some(line) if target.send.is_empty() => {
@@ -25,13 +25,13 @@ pub(super) fn judge_conversation(
     }
 }
 
-pub(super) fn judge_lookup(target: &NetTarget, name: Option<&str>) -> Judged {
+pub(super) fn judge_lookup(target: &NetTarget, name: Option<&str>) -> Judgment {
     target.name(name).map(drop).map_err(refused)
 }
 
 /// Only the resolver of the target is asked, if it names one; else those of the system, which are
 /// asked for every other name of this host too.
-pub(super) fn judge_resolver(target: &NetTarget, resolver: SocketAddr) -> Judged {
+pub(super) fn judge_resolver(target: &NetTarget, resolver: SocketAddr) -> Judgment {
     match target.resolver {
         Some(own) if own != resolver => {
             Err((Rule::Resolver, format!("{resolver} is not the target's resolver, {own}")))

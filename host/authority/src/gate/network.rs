@@ -1,6 +1,6 @@
-//! Connections: the addresses that the name of a server leads to.
+//! Judges connections by the addresses that the name of a server resolves to.
 
-use super::{Judged, Rule};
+use super::{Judgment, Rule};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::targets::{AddressVisibility, addresses_for};
 use std::net::IpAddr;
@@ -10,11 +10,13 @@ pub(super) fn judge_address(
     policy: &AddressPolicy,
     host: &str,
     address: IpAddr,
-) -> Judged {
+) -> Judgment {
     let class = AddressClass::of(address);
-    let is_hidden = visibility == AddressVisibility::InASecret && class == AddressClass::Metadata;
-    let reached = if is_hidden { policy.clone() } else { addresses_for(policy, host) };
-    if reached.allows(address) {
+    let is_hidden_metadata =
+        visibility == AddressVisibility::Hidden && class == AddressClass::Metadata;
+    let effective_policy =
+        if is_hidden_metadata { policy.clone() } else { addresses_for(policy, host) };
+    if effective_policy.allows(address) {
         return Ok(());
     }
     let reason = match class {

@@ -1,11 +1,11 @@
-//! Containers and programs: which ones, of what image, with which arguments and variables.
+//! Judges containers and programs: their names, images, arguments and variables.
 
-use super::{Creation, Judged, Rule};
+use super::{Creation, Judgment, Rule};
 use crate::capability::Verb;
 use crate::pattern::first_mismatch;
-use crate::targets::{ContainerFacts, DockerTarget, ProcessTarget, is_name};
+use crate::targets::{ContainerFacts, DockerTarget, ProcessTarget, is_variable_name};
 
-pub(super) fn judge_container(target: &DockerTarget, container: ContainerFacts<'_>) -> Judged {
+pub(super) fn judge_container(target: &DockerTarget, container: ContainerFacts<'_>) -> Judgment {
     if target.filter.matches(container) {
         return Ok(());
     }
@@ -15,7 +15,7 @@ pub(super) fn judge_container(target: &DockerTarget, container: ContainerFacts<'
     ))
 }
 
-pub(super) fn judge_image(target: &DockerTarget, image: &str) -> Judged {
+pub(super) fn judge_image(target: &DockerTarget, image: &str) -> Judgment {
     if target.images.iter().any(|pattern| crate::pattern_matches(pattern, image)) {
         return Ok(());
     }
@@ -25,8 +25,9 @@ pub(super) fn judge_image(target: &DockerTarget, image: &str) -> Judged {
     ))
 }
 
-/// Without a command the image says what runs, and images are named by the target.
-pub(super) fn judge_creation(target: &DockerTarget, creation: &Creation<'_>) -> Judged {
+/// Judges the image, the name, the command and the variables of a new container. An empty command
+/// is allowed: it is the command of the image, which the target names.
+pub(super) fn judge_creation(target: &DockerTarget, creation: &Creation<'_>) -> Judgment {
     judge_image(target, creation.image)?;
     judge_container(target, creation.container)?;
     if !creation.command.is_empty() {
@@ -35,8 +36,8 @@ pub(super) fn judge_creation(target: &DockerTarget, creation: &Creation<'_>) -> 
     creation.environment.iter().try_for_each(|(name, value)| judge_variable(target, name, value))
 }
 
-pub(super) fn judge_variable(target: &DockerTarget, name: &str, value: &str) -> Judged {
-    if !is_name(name) {
+pub(super) fn judge_variable(target: &DockerTarget, name: &str, value: &str) -> Judgment {
+    if !is_variable_name(name) {
         return Err((
             Rule::Environment,
             format!("`{}` is not the name of a variable", name.escape_debug()),
@@ -55,9 +56,9 @@ pub(super) fn judge_variable(target: &DockerTarget, name: &str, value: &str) -> 
     ))
 }
 
-/// Judges that a program that may only read is run by the verb `inspect`, and any other by `run`,
-/// whatever verbs the target lists.
-pub(super) fn judge_program(target: &ProcessTarget, verb: Verb, arguments: &[String]) -> Judged {
+/// Judges the arguments of a program, and its verb: a `read_only` program runs by `inspect`, any
+/// other by `run`, whatever verbs the target lists.
+pub(super) fn judge_program(target: &ProcessTarget, verb: Verb, arguments: &[String]) -> Judgment {
     match (target.read_only, verb) {
         (true, Verb::ProcessInspect) | (false, Verb::ProcessRun) => {
             judge_command(&target.arguments, arguments)
@@ -76,7 +77,7 @@ pub(super) fn judge_program(target: &ProcessTarget, verb: Verb, arguments: &[Str
 pub(super) fn judge_command(
     patterns: &[crate::pattern::ArgumentPattern],
     arguments: &[String],
-) -> Judged {
+) -> Judgment {
     if arguments.iter().any(|argument| argument.contains('\0')) {
         return Err((Rule::Argument, "an argument has a NUL".to_owned()));
     }

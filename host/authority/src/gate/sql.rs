@@ -1,10 +1,10 @@
-//! Statements: their classes and the relations that they are about.
+//! Judges statements by their classes and the relations that they name.
 
-use super::{Judged, Rule};
+use super::{Judgment, Rule};
 use crate::pattern::{StatementClass, classify};
 use crate::targets::SqlTarget;
 
-pub(super) fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
+pub(super) fn judge_statement(target: &SqlTarget, statement: &str) -> Judgment {
     if target.statements.is_none() && target.relations.is_none() {
         return Ok(());
     }
@@ -31,9 +31,9 @@ pub(super) fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
     // A statement that changes something and names no relation (`vacuum`), or that is not
     // understood, may concern every relation.
     let only_reads = facts.classes.iter().all(|class| *class == StatementClass::Select);
-    let may_be_anything = facts.classes.contains(&StatementClass::Other)
+    let may_concern_any_relation = facts.classes.contains(&StatementClass::Other)
         || (!only_reads && facts.relations.is_empty());
-    if may_be_anything || facts.relations.contains("*") {
+    if may_concern_any_relation || facts.relations.contains("*") {
         let classes: Vec<_> = facts.classes.iter().map(|class| class.name()).collect();
         let message = format!(
             "a `{}` statement that may be about every relation; the target names relations",
@@ -42,7 +42,7 @@ pub(super) fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
         return Err((Rule::Relation, message));
     }
     if let Some(function) =
-        facts.relations.iter().find_map(|name| name.strip_prefix(crate::pattern::FUNCTION))
+        facts.relations.iter().find_map(|name| name.strip_prefix(crate::pattern::FUNCTION_PREFIX))
     {
         let message = format!(
             "`{function}` may read any relation, and the target names relations: ask for \

@@ -4,35 +4,41 @@ use crate::grant::{Binding, GrantSite, grant};
 use crate::manifest::{KnownInput, Manifest};
 use crate::pattern::AddressClass;
 use crate::targets::{ContainerFacts, Folder, SecretPlace, Targets};
-use runbook_document::{Diagnostics, Located, Source};
+use runbook_document::{Diagnostics, Source, Spanned};
 use std::net::IpAddr;
 use std::path::Path;
 use url::Url;
 
-/// The authority of a step that binds slot `s` (and `k`, a secret) to the target that `toml`
-/// describes, with every verb declared.
-pub(crate) fn effective(capability: &str, toml: &str) -> Effective {
-    // A program only reads, or it may do anything: no target is both.
-    let other =
+/// The grants of a step that binds slot `s` to the target that `toml` describes, with every verb of
+/// the capability declared. Slot `k` is bound to a secret.
+pub(crate) fn grants(capability: &str, toml: &str) -> EffectiveGrants {
+    // A `process` target grants either `run` or `inspect`.
+    let excluded_verb =
         if toml.contains("read_only = true") { Verb::ProcessRun } else { Verb::ProcessInspect };
     let all = crate::Capability::find(capability)
         .expect("a capability")
         .verbs()
-        .filter(|verb| *verb != other);
-    effective_for(capability, &all.map(|verb| verb.row().name).collect::<Vec<_>>(), toml)
+        .filter(|verb| *verb != excluded_verb);
+    grants_with_verbs(capability, &all.map(|verb| verb.row().name).collect::<Vec<_>>(), toml)
 }
 
-/// Like [`effective`] of a program that may run, with other targets beside its own.
-pub(crate) fn effective_with(toml: &str, others: &str) -> Effective {
-    effective_beside("process", &["run"], toml, others)
+/// The grants of a step whose slot `s` is bound to a program that it may run, with other targets in
+/// the runbook.
+pub(crate) fn process_grants(toml: &str, others: &str) -> EffectiveGrants {
+    grants_with_targets("process", &["run"], toml, others)
 }
 
-/// Like [`effective`], with these verbs declared.
-pub(crate) fn effective_for(capability: &str, verbs: &[&str], toml: &str) -> Effective {
-    effective_beside(capability, verbs, toml, "")
+/// Like [`grants`], with only these verbs declared.
+pub(crate) fn grants_with_verbs(capability: &str, verbs: &[&str], toml: &str) -> EffectiveGrants {
+    grants_with_targets(capability, verbs, toml, "")
 }
 
-fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) -> Effective {
+fn grants_with_targets(
+    capability: &str,
+    verbs: &[&str],
+    toml: &str,
+    others: &str,
+) -> EffectiveGrants {
     let verbs = verbs.iter().map(|verb| format!("\"{verb}\"")).collect::<Vec<_>>().join(",");
     let manifest = format!(
         "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n\
@@ -60,16 +66,16 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
     let mut targets = Targets::default();
     let folder = Folder::without_links(Path::new("/base")).expect("absolute");
     targets.read(&source, &table, folder, &mut diagnostics);
-    let stored =
+    let stored_secret =
         |name: &str| (name.to_owned(), crate::targets::StoredSecret::locate("s.age", name, folder));
     let names: Vec<String> =
         targets.iter().flat_map(|target| target.secrets()).map(str::to_owned).collect();
-    targets.name_secrets(names.iter().map(|name| stored(name)).collect());
+    targets.set_stored_secrets(names.iter().map(|name| stored_secret(name)).collect());
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
-    let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
+    let spanned = |text: &str| Spanned { value: text.to_owned(), span: 0..0 };
     let bindings = [
-        Binding { slot: located("s"), target: located("t") },
-        Binding { slot: located("k"), target: located("key") },
+        Binding { slot: spanned("s"), target: spanned("t") },
+        Binding { slot: spanned("k"), target: spanned("key") },
     ];
     let site = GrantSite {
         step: "one",
@@ -82,44 +88,44 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
     grant(&site, &manifest, &bindings, &targets).unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }
 
-fn rule(effective: &Effective, operation: &Operation<'_>) -> Option<&'static str> {
-    match decide(effective, Mode::Effects, operation) {
+fn rule(grants: &EffectiveGrants, request: &GateRequest<'_>) -> Option<&'static str> {
+    match decide(grants, Mode::Effects, request) {
         GateDecision::Allow => None,
         GateDecision::Deny(denial) => Some(denial.rule.name()),
     }
 }
 
-fn get<'a>(path: &'a str, headers: &'a [(&'a str, HeaderValue<'a>)]) -> Operation<'a> {
-    Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers, secrets: &[] }
+fn get<'a>(path: &'a str, headers: &'a [(&'a str, HeaderValue<'a>)]) -> GateRequest<'a> {
+    GateRequest::Http { slot: "s", verb: Verb::HttpGet, path, headers, secrets: &[] }
 }
 
 #[test]
 fn nothing_is_allowed_to_a_plugin_that_was_granted_nothing() {
     for row in VERBS {
-        let operation = Operation::Docker { slot: "s", verb: row.verb };
-        assert_eq!(rule(&Effective::none(), &operation), Some("unbound"), "{}", row.name);
+        let request = GateRequest::Docker { slot: "s", verb: row.verb };
+        assert_eq!(rule(&EffectiveGrants::none(), &request), Some("unbound"), "{}", row.name);
     }
 }
 
-/// Every operation there is, with one verb.
-fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Operation<'a>> {
+/// Every kind of request, with one verb.
+fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<GateRequest<'a>> {
     let slot = "s";
     let address = IpAddr::from([127, 0, 0, 1]);
     let all = vec![
-        Operation::Http { slot, verb, path: "/", headers: &[], secrets: &[] },
-        Operation::Connect {
+        GateRequest::Http { slot, verb, path: "/", headers: &[], secrets: &[] },
+        GateRequest::Connect {
             slot,
             verb,
             host: url.host_str().unwrap_or_default(),
             address,
             connection: ConnectionState::New,
         },
-        Operation::Token { slot, verb, server: url },
-        Operation::Redirect { slot, verb, base: url, to: url, hop: 1 },
-        Operation::Sql { slot, verb, statement: None },
-        Operation::Docker { slot, verb },
-        Operation::Container { slot, verb, container: ContainerFacts { name: "c", labels: &[] } },
-        Operation::Create {
+        GateRequest::Token { slot, verb, server: url },
+        GateRequest::Redirect { slot, verb, base: url, to: url, hop: 1 },
+        GateRequest::Sql { slot, verb, statement: None },
+        GateRequest::Docker { slot, verb },
+        GateRequest::Container { slot, verb, container: ContainerFacts { name: "c", labels: &[] } },
+        GateRequest::Create {
             slot,
             verb,
             creation: Creation {
@@ -129,41 +135,41 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
                 environment: &[],
             },
         },
-        Operation::Image { slot, verb, image: "i" },
-        Operation::Exec { slot, verb, command },
-        Operation::Secret { slot, verb },
-        Operation::Files { slot, verb, path: "a" },
-        Operation::Process { slot, verb, arguments: command },
-        Operation::Endpoint { slot, verb, host: None, port: None, says: &[] },
-        Operation::Lookup { slot, verb, name: None, kind: "A" },
-        Operation::Resolver { slot, verb, resolver: ([127, 0, 0, 1], 53).into() },
+        GateRequest::Image { slot, verb, image: "i" },
+        GateRequest::Exec { slot, verb, command },
+        GateRequest::Secret { slot, verb },
+        GateRequest::Files { slot, verb, path: "a" },
+        GateRequest::Process { slot, verb, arguments: command },
+        GateRequest::Endpoint { slot, verb, host: None, port: None, says: &[] },
+        GateRequest::Lookup { slot, verb, name: None, kind: "A" },
+        GateRequest::Resolver { slot, verb, resolver: ([127, 0, 0, 1], 53).into() },
     ];
-    // Who adds an operation adds it above: the first one not named here does not compile.
-    for operation in &all {
-        match operation {
-            Operation::Http { .. }
-            | Operation::Connect { .. }
-            | Operation::Token { .. }
-            | Operation::Redirect { .. }
-            | Operation::Sql { .. }
-            | Operation::Docker { .. }
-            | Operation::Container { .. }
-            | Operation::Create { .. }
-            | Operation::Image { .. }
-            | Operation::Exec { .. }
-            | Operation::Secret { .. }
-            | Operation::Files { .. }
-            | Operation::Process { .. }
-            | Operation::Endpoint { .. }
-            | Operation::Lookup { .. }
-            | Operation::Resolver { .. } => {}
+    // A new kind of request does not compile here, as a reminder to add it to the list above.
+    for request in &all {
+        match request {
+            GateRequest::Http { .. }
+            | GateRequest::Connect { .. }
+            | GateRequest::Token { .. }
+            | GateRequest::Redirect { .. }
+            | GateRequest::Sql { .. }
+            | GateRequest::Docker { .. }
+            | GateRequest::Container { .. }
+            | GateRequest::Create { .. }
+            | GateRequest::Image { .. }
+            | GateRequest::Exec { .. }
+            | GateRequest::Secret { .. }
+            | GateRequest::Files { .. }
+            | GateRequest::Process { .. }
+            | GateRequest::Endpoint { .. }
+            | GateRequest::Lookup { .. }
+            | GateRequest::Resolver { .. } => {}
         }
     }
     all
 }
 
-/// A step that is bound to a target of each kind, and a word for it.
-fn every_target() -> [(&'static str, Effective); 7] {
+/// The grants of a step that is bound to a target of each kind, with the name of that kind.
+fn every_target() -> [(&'static str, EffectiveGrants); 7] {
     [
         (
             "http",
@@ -177,24 +183,24 @@ fn every_target() -> [(&'static str, Effective); 7] {
         ("process", "process = \"/bin/true\"\narguments = []"),
         ("net", "net = \"127.0.0.1\"\nports = [1]\nnames = [\"a.example\"]"),
     ]
-    .map(|(capability, toml)| (capability, effective(capability, toml)))
+    .map(|(capability, toml)| (capability, grants(capability, toml)))
 }
 
 #[test]
 fn every_change_is_denied_where_effects_are_off() {
     let url = Url::parse("http://127.0.0.1").expect("good URL");
-    for (kind, effective) in every_target() {
-        let effective = effective.with_every_verb();
+    for (kind, grants) in every_target() {
+        let grants = grants.with_every_verb();
         for row in VERBS {
-            for operation in every_operation(row.verb, &url, &[]) {
-                let denied_as_change = match decide(&effective, Mode::ReadOnly, &operation) {
+            for request in every_request(row.verb, &url, &[]) {
+                let denied_as_change = match decide(&grants, Mode::ReadOnly, &request) {
                     GateDecision::Allow => false,
                     GateDecision::Deny(denial) => denial.rule == Rule::EffectsOff,
                 };
                 assert_eq!(
                     denied_as_change,
                     row.effect == VerbEffect::Change,
-                    "{operation:?} on a {kind} target"
+                    "{request:?} on a {kind} target"
                 );
             }
         }
@@ -202,17 +208,17 @@ fn every_change_is_denied_where_effects_are_off() {
 }
 
 #[test]
-fn an_operation_is_allowed_on_the_kinds_of_target_that_it_is_about() {
+fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
     let url = Url::parse("http://127.0.0.1").expect("good URL");
     let mut allowed = Vec::new();
-    for (kind, effective) in every_target() {
-        let effective = effective.with_every_verb();
-        for operation in every_operation(Verb::ProcessRun, &url, &[]) {
-            if decide(&effective, Mode::Effects, &operation) == GateDecision::Allow {
-                let name = format!("{operation:?}");
+    for (kind, grants) in every_target() {
+        let grants = grants.with_every_verb();
+        for request in every_request(Verb::ProcessRun, &url, &[]) {
+            if decide(&grants, Mode::Effects, &request) == GateDecision::Allow {
+                let name = format!("{request:?}");
                 allowed.push(format!("{kind}: {}", name.split(' ').next().unwrap_or_default()));
             } else {
-                assert!(rule(&effective, &operation).is_some(), "{operation:?} on a {kind} target");
+                assert!(rule(&grants, &request).is_some(), "{request:?} on a {kind} target");
             }
         }
     }
@@ -241,17 +247,17 @@ fn an_operation_is_allowed_on_the_kinds_of_target_that_it_is_about() {
 
 #[test]
 fn a_call_on_a_slot_of_another_kind_is_denied() {
-    let effective = effective("http", "http = \"http://h\"");
+    let grants = grants("http", "http = \"http://h\"");
     assert_eq!(
-        rule(&effective, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a" }),
+        rule(&grants, &GateRequest::Files { slot: "s", verb: Verb::FilesRead, path: "a" }),
         Some("verb")
     );
 }
 
 #[test]
-fn request_paths_are_held_to_the_patterns() {
-    let effective = effective("http", "http = \"http://h/v1\"\npaths = [\"/orders/*\"]");
-    assert_eq!(rule(&effective, &get("/orders/1?x=2", &[])), None);
+fn request_paths_must_match_the_patterns() {
+    let grants = grants("http", "http = \"http://h/v1\"\npaths = [\"/orders/*\"]");
+    assert_eq!(rule(&grants, &get("/orders/1?x=2", &[])), None);
     for path in [
         "/orders",
         "/orders/1/x",
@@ -261,20 +267,20 @@ fn request_paths_are_held_to_the_patterns() {
         "orders/1",
         "/orders/1\r\nx: y",
     ] {
-        assert_eq!(rule(&effective, &get(path, &[])), Some("path"), "{path}");
+        assert_eq!(rule(&grants, &get(path, &[])), Some("path"), "{path}");
     }
 }
 
 #[test]
-fn headers_that_steer_a_request_belong_to_the_host() {
-    let effective = effective(
+fn headers_that_control_a_request_are_set_only_by_the_host() {
+    let grants = grants(
         "http",
         "http = \"http://h\"\nrequest_headers = [\"X-Trace\"]\n\
          headers = { Authorization = \"Bearer secret:token\" }",
     );
     assert_eq!(
         rule(
-            &effective,
+            &grants,
             &get(
                 "/",
                 &[("x-trace", HeaderValue::Plain("1")), ("Accept", HeaderValue::Plain("*/*"))]
@@ -295,7 +301,7 @@ fn headers_that_steer_a_request_belong_to_the_host() {
         ("", "1"),
     ] {
         assert_eq!(
-            rule(&effective, &get("/", &[(name, HeaderValue::Plain(value))])),
+            rule(&grants, &get("/", &[(name, HeaderValue::Plain(value))])),
             Some("header"),
             "{name}"
         );
@@ -304,47 +310,47 @@ fn headers_that_steer_a_request_belong_to_the_host() {
 
 #[test]
 fn a_secret_goes_only_where_its_target_says() {
-    let effective = effective("http", "http = \"http://h\"");
-    assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("k"))])), None);
+    let grants = grants("http", "http = \"http://h\"");
+    assert_eq!(rule(&grants, &get("/", &[("Authorization", HeaderValue::Secret("k"))])), None);
     assert_eq!(
-        rule(&effective, &get("/", &[("X-Other", HeaderValue::Secret("k"))])),
+        rule(&grants, &get("/", &[("X-Other", HeaderValue::Secret("k"))])),
         Some("position")
     );
     assert_eq!(
-        rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("s"))])),
+        rule(&grants, &get("/", &[("Authorization", HeaderValue::Secret("s"))])),
         Some("position")
     );
     assert_eq!(
-        rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("nobody"))])),
+        rule(&grants, &get("/", &[("Authorization", HeaderValue::Secret("nobody"))])),
         Some("position")
     );
 }
 
 #[test]
-fn every_secret_of_a_request_is_told_wherever_it_goes() {
+fn every_secret_slot_of_a_request_is_listed() {
     let headers =
         [("authorization", HeaderValue::Secret("one")), ("accept", HeaderValue::Plain("*/*"))];
     let secrets = [
         (SecretPlace::Json("/password".to_owned()), "two"),
         (SecretPlace::Form("code".to_owned()), "three"),
     ];
-    let operation = Operation::Http {
+    let request = GateRequest::Http {
         slot: "s",
         verb: Verb::HttpPost,
         path: "/",
         headers: &headers,
         secrets: &secrets,
     };
-    assert_eq!(operation.secret_slots(), ["one", "two", "three"]);
+    assert_eq!(request.secret_slots(), ["one", "two", "three"]);
 }
 
 #[test]
 fn addresses_are_judged_after_they_are_resolved() {
-    let connect = |effective: &Effective, base: &str, address: &str| {
+    let connect = |grants: &EffectiveGrants, base: &str, address: &str| {
         let base = Url::parse(base).expect("good URL");
         rule(
-            effective,
-            &Operation::Connect {
+            grants,
+            &GateRequest::Connect {
                 slot: "s",
                 verb: Verb::HttpGet,
                 host: base.host_str().expect("a host"),
@@ -353,7 +359,7 @@ fn addresses_are_judged_after_they_are_resolved() {
             },
         )
     };
-    let public = effective("http", "http = \"http://api.example.com\"");
+    let public = grants("http", "http = \"http://api.example.com\"");
     assert_eq!(connect(&public, "http://api.example.com", "93.184.216.34"), None);
     for address in [
         "127.0.0.1",
@@ -370,18 +376,16 @@ fn addresses_are_judged_after_they_are_resolved() {
             "{address}"
         );
     }
-    let private = effective(
-        "http",
-        "http = \"http://api.internal\"\naddresses = [\"private\", \"link-local\"]",
-    );
+    let private =
+        grants("http", "http = \"http://api.internal\"\naddresses = [\"private\", \"link-local\"]");
     assert_eq!(connect(&private, "http://api.internal", "10.0.0.1"), None);
     assert_eq!(connect(&private, "http://api.internal", "169.254.169.254"), Some("address"));
-    let literal = effective("http", "http = \"http://127.0.0.1:3000\"");
+    let literal = grants("http", "http = \"http://127.0.0.1:3000\"");
     assert_eq!(connect(&literal, "http://127.0.0.1:3000", "127.0.0.1"), None);
     assert_eq!(connect(&literal, "http://127.0.0.1:3000", "127.0.0.2"), Some("address"));
 }
 
-/// Names and spellings of a server, and those that say by themselves where it is.
+/// Names and addresses of servers.
 const SERVERS: &[&str] = &["db.internal", "localhost", "10.0.0.7", "[::1]", "[fd12::7]"];
 
 fn any_address() -> impl proptest::strategy::Strategy<Value = IpAddr> {
@@ -403,52 +407,52 @@ fn any_address() -> impl proptest::strategy::Strategy<Value = IpAddr> {
 }
 
 proptest::proptest! {
-    /// Of every policy, server and address: one verdict, whatever kind of target asks.
+    /// For every policy, server and address, the decision is the same for every kind of target.
     #[test]
-    fn an_address_is_judged_alike_for_every_kind_of_target_over_a_network(
+    fn an_address_is_judged_in_the_same_way_for_every_kind_of_target(
         classes in proptest::option::of(proptest::sample::subsequence(AddressClass::names(), 0..=6)),
         server in proptest::sample::select(SERVERS),
         addresses in proptest::collection::vec(any_address(), 1..20),
     ) {
         let policy = classes.map_or(String::new(), |classes| format!("addresses = {classes:?}"));
-        let verdicts = |capability: &str, verb: Verb, target: &str| {
-            let effective = effective(capability, &format!("{target}\n{policy}"));
+        let decisions = |capability: &str, verb: Verb, target: &str| {
+            let grants = grants(capability, &format!("{target}\n{policy}"));
             let host = server;
             addresses
                 .iter()
-                .map(|address| Operation::Connect {
+                .map(|address| GateRequest::Connect {
                     slot: "s",
                     verb,
                     host,
                     address: *address,
                     connection: ConnectionState::New,
                 })
-                .map(|connect| rule(&effective, &connect))
+                .map(|connect| rule(&grants, &connect))
                 .collect::<Vec<_>>()
         };
-        let http = verdicts("http", Verb::HttpGet, &format!("http = \"http://{server}\""));
+        let http = decisions("http", Verb::HttpGet, &format!("http = \"http://{server}\""));
         for scheme in ["postgres", "mysql"] {
             let target = format!("sql = \"{scheme}://a@{server}/d\"");
-            proptest::prop_assert_eq!(&verdicts("sql", Verb::SqlQuery, &target), &http);
+            proptest::prop_assert_eq!(&decisions("sql", Verb::SqlQuery, &target), &http);
         }
         let target = format!("net = \"{server}\"\nports = [80]");
-        proptest::prop_assert_eq!(&verdicts("net", Verb::NetConnect, &target), &http);
+        proptest::prop_assert_eq!(&decisions("net", Verb::NetConnect, &target), &http);
     }
 }
 
 #[test]
 fn a_socket_and_a_file_have_no_address_to_connect_to() {
     for target in ["postgres://a@h/d?host=/run/postgresql", "sqlite:/a.db"] {
-        let effective = effective("sql", &format!("sql = \"{target}\""));
+        let grants = grants("sql", &format!("sql = \"{target}\""));
         let (verb, address) = (Verb::SqlQuery, IpAddr::from([93, 184, 216, 34]));
-        let connect = Operation::Connect {
+        let connect = GateRequest::Connect {
             slot: "s",
             verb,
             host: "h",
             address,
             connection: ConnectionState::Reused,
         };
-        assert_eq!(rule(&effective, &connect), Some("verb"), "{target}");
+        assert_eq!(rule(&grants, &connect), Some("verb"), "{target}");
     }
 }
 
@@ -473,7 +477,7 @@ fn no_plugin_sets_a_header_by_which_the_host_shows_who_asks() {
     for (auth, headers) in AUTHS {
         let all: Vec<_> = headers.iter().map(|name| format!("{name:?}")).collect();
         let free = format!("http = \"http://h\"\nrequest_headers = [{}]\n", all.join(", "));
-        let (bound, open) = (effective("http", &format!("{free}{auth}")), effective("http", &free));
+        let (bound, open) = (grants("http", &format!("{free}{auth}")), grants("http", &free));
         let mut own: Vec<_> =
             headers.iter().map(|name| (name.to_string(), HeaderValue::Plain("own"))).collect();
         own.push(("authorization".to_owned(), HeaderValue::Secret("k")));
@@ -491,8 +495,8 @@ fn no_plugin_sets_a_header_by_which_the_host_shows_who_asks() {
 fn a_token_comes_from_the_server_that_the_target_names() {
     let token = |toml: &str, server: &str| {
         let server = Url::parse(server).expect("a URL");
-        let operation = Operation::Token { slot: "s", verb: Verb::HttpGet, server: &server };
-        rule(&effective("http", toml), &operation)
+        let request = GateRequest::Token { slot: "s", verb: Verb::HttpGet, server: &server };
+        rule(&grants("http", toml), &request)
     };
     let oauth2 = format!("http = \"https://h\"\n{}", AUTHS[3].0);
     assert_eq!(token(&oauth2, "https://auth/token"), None);
@@ -509,26 +513,26 @@ fn a_token_comes_from_the_server_that_the_target_names() {
 
 #[test]
 fn a_redirect_stays_within_the_target() {
-    let redirect = |effective: &Effective, to: &str, hop| {
+    let redirect = |grants: &EffectiveGrants, url: &str, hop| {
         let base = Url::parse("https://h/v1").expect("good URL");
         rule(
-            effective,
-            &Operation::Redirect {
+            grants,
+            &GateRequest::Redirect {
                 slot: "s",
                 verb: Verb::HttpGet,
                 base: &base,
-                to: &Url::parse(to).expect("good URL"),
+                to: &Url::parse(url).expect("good URL"),
                 hop,
             },
         )
     };
     assert_eq!(
-        redirect(&effective("http", "http = \"https://h/v1\""), "https://h/v1/x", 1),
+        redirect(&grants("http", "http = \"https://h/v1\""), "https://h/v1/x", 1),
         Some("redirect")
     );
-    let one = effective("http", "http = \"https://h/v1\"\nredirects = 1");
-    assert_eq!(redirect(&one, "https://h/v1/x", 1), None);
-    for to in [
+    let one_redirect = grants("http", "http = \"https://h/v1\"\nredirects = 1");
+    assert_eq!(redirect(&one_redirect, "https://h/v1/x", 1), None);
+    for url in [
         "http://h/v1/x",
         "https://h:8443/v1/x",
         "https://other/v1/x",
@@ -537,19 +541,19 @@ fn a_redirect_stays_within_the_target() {
         "https://u:p@h/v1/x",
         "http://169.254.169.254/",
     ] {
-        assert_eq!(redirect(&one, to, 1), Some("redirect"), "{to}");
+        assert_eq!(redirect(&one_redirect, url, 1), Some("redirect"), "{url}");
     }
-    assert_eq!(redirect(&one, "https://h/v1/x", 2), Some("redirect"));
+    assert_eq!(redirect(&one_redirect, "https://h/v1/x", 2), Some("redirect"));
 }
 
 #[test]
-fn statements_are_held_to_classes_and_relations() {
-    let effective = effective(
+fn statements_must_fit_the_allowed_classes_and_relations() {
+    let grants = grants(
         "sql",
         "sql = \"postgres://a@h/d\"\nstatements = [\"select\"]\nrelations = [\"orders\"]",
     );
     let statement = |text: &str| {
-        rule(&effective, &Operation::Sql { slot: "s", verb: Verb::SqlQuery, statement: Some(text) })
+        rule(&grants, &GateRequest::Sql { slot: "s", verb: Verb::SqlQuery, statement: Some(text) })
     };
     assert_eq!(statement("select * from orders"), None);
     assert_eq!(statement("select * from users"), Some("relation"));
@@ -569,20 +573,20 @@ fn statements_are_held_to_classes_and_relations() {
 
 #[test]
 fn containers_are_judged_by_what_was_inspected() {
-    let container = |effective: &Effective, name: &str, labels: &[(String, String)]| {
+    let container = |grants: &EffectiveGrants, name: &str, labels: &[(String, String)]| {
         rule(
-            effective,
-            &Operation::Container {
+            grants,
+            &GateRequest::Container {
                 slot: "s",
                 verb: Verb::DockerStop,
                 container: ContainerFacts { name, labels },
             },
         )
     };
-    let named = effective("docker", "docker = { name = \"orders-api\" }");
-    assert_eq!(container(&named, "orders-api", &[]), None);
-    assert_eq!(container(&named, "orders-api-2", &[]), Some("container"));
-    let labelled = effective("docker", "docker = { label = \"role=worker\" }");
+    let by_name = grants("docker", "docker = { name = \"orders-api\" }");
+    assert_eq!(container(&by_name, "orders-api", &[]), None);
+    assert_eq!(container(&by_name, "orders-api-2", &[]), Some("container"));
+    let labelled = grants("docker", "docker = { label = \"role=worker\" }");
     assert_eq!(container(&labelled, "x", &[("role".to_owned(), "worker".to_owned())]), None);
     assert_eq!(
         container(&labelled, "x", &[("role".to_owned(), "db".to_owned())]),
@@ -590,32 +594,32 @@ fn containers_are_judged_by_what_was_inspected() {
     );
     assert_eq!(
         rule(
-            &named,
-            &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["sh".to_owned()] }
+            &by_name,
+            &GateRequest::Exec { slot: "s", verb: Verb::DockerExec, command: &["sh".to_owned()] }
         ),
         Some("argument")
     );
     assert_eq!(
-        rule(&named, &Operation::Image { slot: "s", verb: Verb::DockerPull, image: "x" }),
+        rule(&by_name, &GateRequest::Image { slot: "s", verb: Verb::DockerPull, image: "x" }),
         Some("image")
     );
 }
 
 #[test]
-fn arguments_are_held_to_their_patterns() {
-    let effective = effective(
+fn arguments_must_match_their_patterns() {
+    let grants = grants(
         "process",
         "process = \"/bin/x\"\narguments = [\"--plain\", { regex = \"[a-z]+\" }]",
     );
     let run = |arguments: &[&str]| {
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         rule(
-            &effective,
-            &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &arguments },
+            &grants,
+            &GateRequest::Process { slot: "s", verb: Verb::ProcessRun, arguments: &arguments },
         )
     };
     assert_eq!(run(&["--plain", "orders"]), None);
-    for wrong in [
+    for refused_arguments in [
         &["--plain"][..],
         &["--evil", "orders"],
         &["--plain", "or ders"],
@@ -623,17 +627,18 @@ fn arguments_are_held_to_their_patterns() {
         &["--plain", "a\0b"],
         &[],
     ] {
-        assert_eq!(run(wrong), Some("argument"), "{wrong:?}");
+        assert_eq!(run(refused_arguments), Some("argument"), "{refused_arguments:?}");
     }
 }
 
 #[test]
 fn a_server_is_one_of_the_target_and_what_is_said_fits_its_patterns() {
-    let of = |toml: &str| effective("net", toml);
-    let judged = |effective: &Effective, host: Option<&str>, port: Option<u16>, says: &[&str]| {
-        let (slot, verb) = ("s", Verb::NetConnect);
-        rule(effective, &Operation::Endpoint { slot, verb, host, port, says })
-    };
+    let of = |toml: &str| grants("net", toml);
+    let judged =
+        |grants: &EffectiveGrants, host: Option<&str>, port: Option<u16>, says: &[&str]| {
+            let (slot, verb) = ("s", Verb::NetConnect);
+            rule(grants, &GateRequest::Endpoint { slot, verb, host, port, says })
+        };
     let one = of("net = \"Mail.internal\"\nports = [25]\nsend = [\"EHLO *\", \"QUIT\"]");
     for host in [None, Some("mail.internal"), Some("MAIL.internal")] {
         assert_eq!(judged(&one, host, None, &["EHLO probe", "QUIT"]), None, "{host:?}");
@@ -660,8 +665,8 @@ fn a_server_is_one_of_the_target_and_what_is_said_fits_its_patterns() {
 #[test]
 fn a_name_that_is_looked_up_is_one_of_the_target() {
     let judged = |toml: &str, name: Option<&str>| {
-        let effective = effective_for("net", &["lookup"], toml);
-        rule(&effective, &Operation::Lookup { slot: "s", verb: Verb::NetLookup, name, kind: "A" })
+        let grants = grants_with_verbs("net", &["lookup"], toml);
+        rule(&grants, &GateRequest::Lookup { slot: "s", verb: Verb::NetLookup, name, kind: "A" })
     };
     let host = "net = \"db.internal\"";
     for name in [None, Some("db.internal"), Some("DB.internal.")] {

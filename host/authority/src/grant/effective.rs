@@ -6,7 +6,7 @@ use crate::targets::{Target, Targets};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What one slot of one step is granted.
+/// What one slot of one step may do: its verbs, on its target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grant {
     /// The name of the slot.
@@ -19,7 +19,7 @@ pub struct Grant {
     pub target: Arc<Target>,
 }
 
-/// A verb that only some inputs need, on a slot that is bound, and whether this input does.
+/// A verb that only some inputs need, on a bound slot, and whether the input of this step needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConditionalVerb {
     /// The slot.
@@ -28,14 +28,14 @@ pub struct ConditionalVerb {
     pub verb: Verb,
     /// What the slot is bound to.
     pub target: Arc<Target>,
-    /// Whether the input needs it.
+    /// The need of the input for the verb.
     pub need: Need,
-    /// When an input needs it, as the manifest says: `` `cases[].method` is `"DELETE"` ``.
+    /// The inputs that need the verb, as the manifest says: `` `cases[].method` is `"DELETE"` ``.
     pub condition: String,
 }
 
 impl ConditionalVerb {
-    /// Why it is granted, or why it is not, in one line without a full stop.
+    /// Why it is granted, or why it is not, in one line without a period at the end.
     pub fn reason(&self) -> String {
         let place = |at: &str| match at {
             "" => "the input".to_owned(),
@@ -55,22 +55,22 @@ impl ConditionalVerb {
 
 /// All that one step may do. It can only be made by [`grant`](super::grant).
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Effective {
+pub struct EffectiveGrants {
     grants: BTreeMap<String, Grant>,
-    /// What the input decides, by slot and verb.
+    /// The verbs that depend on the input, granted or not.
     conditional: Vec<ConditionalVerb>,
-    /// The connections that process targets borrow.
+    /// The sql targets whose connections process targets use, by name.
     connections: BTreeMap<String, Arc<Target>>,
 }
 
-impl Effective {
-    /// The authority of a plugin that was granted nothing.
+impl EffectiveGrants {
+    /// No grant at all.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// The same with every verb on every slot, which no plugin can declare: for tests of rules that
-    /// hold for every grant.
+    /// The same grants with every verb on every slot. No plugin can declare that; it is for tests
+    /// of rules that hold for every grant.
     #[cfg(test)]
     pub(crate) fn with_every_verb(mut self) -> Self {
         for grant in self.grants.values_mut() {
@@ -99,21 +99,21 @@ impl Effective {
         self.conditional.iter().filter(|conditional| !conditional.need.is_granted())
     }
 
-    /// What the input decides about a verb on a slot; `None` if every input needs it or none may
-    /// have it.
+    /// The conditional verb of this slot; `None` if the verb does not depend on the input.
     pub fn conditional_verb(&self, slot: &str, verb: Verb) -> Option<&ConditionalVerb> {
         self.conditional
             .iter()
             .find(|conditional| conditional.slot == slot && conditional.verb == verb)
     }
 
-    /// The sql target that a process target takes its connection from.
+    /// The sql target of this name whose connection a process target uses.
     pub fn connection(&self, name: &str) -> Option<&Arc<Target>> {
         self.connections.get(name)
     }
 
-    /// The sql target whose connection the program of a grant is given.
-    pub fn lent(&self, grant: &Grant) -> Option<&Arc<Target>> {
+    /// The sql target whose connection the program of a grant gets, if its target has a
+    /// `connection`.
+    pub fn connection_of(&self, grant: &Grant) -> Option<&Arc<Target>> {
         self.connection(grant.target.connection()?)
     }
 
@@ -128,14 +128,14 @@ impl Effective {
     }
 }
 
-impl Effective {
-    pub(super) fn note_conditions(
+impl EffectiveGrants {
+    pub(super) fn add_conditional_verbs(
         &mut self,
         operation: &manifest::Operation,
         grant: &Grant,
-        decided: &[(Verb, Option<Need>)],
+        verb_needs: &[(Verb, Option<Need>)],
     ) {
-        let conditional = |(verb, need): &(Verb, Option<Need>)| {
+        let conditional_verb = |(verb, need): &(Verb, Option<Need>)| {
             let conditions = operation.conditions(&grant.slot, *verb);
             let sentences: Vec<_> = conditions.map(VerbCondition::sentence).collect();
             Some(ConditionalVerb {
@@ -146,10 +146,10 @@ impl Effective {
                 condition: sentences.join(", or if "),
             })
         };
-        self.conditional.extend(decided.iter().filter_map(conditional));
+        self.conditional.extend(verb_needs.iter().filter_map(conditional_verb));
     }
 
-    /// Adds a grant. One without a verb is none: nothing of its target is opened for it.
+    /// Adds a grant, unless it has no verb.
     pub(super) fn insert(&mut self, grant: Grant, targets: &Targets) {
         if grant.verbs.is_empty() {
             return;

@@ -3,7 +3,7 @@
 use runbook_document::{Source, Span};
 use std::sync::Arc;
 
-/// Which rule a binding breaks.
+/// The rule that a binding breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalRule {
     /// The plugin has no such operation.
@@ -14,7 +14,7 @@ pub enum RefusalRule {
     Unbound,
     /// There is no target of that name.
     UnknownTarget,
-    /// The target is another kind of thing than the slot.
+    /// The target has another capability than the slot.
     WrongKind,
     /// The target grants more than the plugin declares.
     Wider,
@@ -33,7 +33,7 @@ const RULES: &[(RefusalRule, &str, &str)] = &[
 ];
 
 impl RefusalRule {
-    /// Whether it compares a slot with what its target is, and not with what the plugin says.
+    /// Whether the rule compares a slot with its target. The other rules look only at the plugin.
     pub fn concerns_target(self) -> bool {
         match self {
             Self::UnknownTarget | Self::WrongKind | Self::Wider | Self::Narrower => true,
@@ -57,7 +57,7 @@ impl RefusalRule {
 pub struct Refusal {
     /// The rule that refuses the binding.
     pub rule: RefusalRule,
-    /// What is wrong, with plugin and slot, for people.
+    /// What is wrong, with the names of the plugin and the slot.
     pub message: String,
     /// The file with the line to change.
     pub source: Arc<Source>,

@@ -25,7 +25,7 @@ slots = { container = ["inspect", "stop"], notes = ["read"] }
 optional = ["notes"]
 "#;
 
-/// The targets of a file, which are good.
+/// The targets of a file without mistakes.
 fn targets_of(source: &Arc<Source>) -> Targets {
     let mut diagnostics = Diagnostics::default();
     let document = runbook_document::parse(source, &mut diagnostics).expect("good TOML");
@@ -41,7 +41,7 @@ fn targets_of(source: &Arc<Source>) -> Targets {
     all
 }
 
-/// What granting says of a runbook whose targets are `targets` and whose step binds `bindings`.
+/// The refusals for a step with these bindings, in a runbook with these targets.
 fn refusals(operation: &str, targets: &str, bindings: &[(&str, &str)]) -> Vec<String> {
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", PLUGIN), &mut diagnostics)
@@ -49,10 +49,10 @@ fn refusals(operation: &str, targets: &str, bindings: &[(&str, &str)]) -> Vec<St
     let source = Source::new("r.toml", format!("# step\n{targets}"));
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let all = targets_of(&source);
-    let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
+    let spanned = |text: &str| Spanned { value: text.to_owned(), span: 0..1 };
     let bindings: Vec<_> = bindings
         .iter()
-        .map(|(slot, target)| Binding { slot: located(slot), target: located(target) })
+        .map(|(slot, target)| Binding { slot: spanned(slot), target: spanned(target) })
         .collect();
     let uses = format!("docker:{operation}");
     let site = GrantSite {
@@ -86,14 +86,14 @@ fn a_bound_step_gets_the_verbs_of_its_operation_and_no_more() {
     assert!(refusals("stop", APP, &[("container", "app")]).is_empty());
 }
 
-/// What granting says of a step whose plugin needs each verb of a capability only for an input
-/// that names it under `wants`, or for one that names none.
+/// The grants or refusals for a step whose plugin needs each verb of a capability only for an input
+/// that names the verb under `wants`.
 fn granted_for(
     capability: Capability,
     toml: &str,
     input: &serde_json::Value,
     unknown: &[&str],
-) -> Result<Effective, Vec<String>> {
+) -> Result<EffectiveGrants, Vec<String>> {
     let names: Vec<_> = capability.verbs().map(|verb| verb.row().name).collect();
     let verbs = format!("[\"{}\"]", names.join("\", \""));
     let conditions: String = names
@@ -117,8 +117,8 @@ fn granted_for(
     let source = Source::new("r.toml", format!("[targets.t]\n{toml}\n"));
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let all = targets_of(&source);
-    let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
-    let bindings = [Binding { slot: located("s"), target: located("t") }];
+    let spanned = |text: &str| Spanned { value: text.to_owned(), span: 0..1 };
+    let bindings = [Binding { slot: spanned("s"), target: spanned("t") }];
     let unknown = unknown.iter().map(|&place| place.to_owned()).collect();
     let site = GrantSite {
         step: "one",
@@ -145,33 +145,38 @@ const TARGETS: &[(Capability, &str)] = &[
 
 #[test]
 fn each_verb_is_granted_to_an_input_that_needs_it_or_may_need_it_and_to_no_other() {
-    use crate::gate::{GateDecision, Mode, Operation, decide};
+    use crate::gate::{GateDecision, GateRequest, Mode, decide};
     for (capability, toml) in TARGETS {
         for verb in capability.verbs() {
             let name = verb.row().name;
-            let wants = serde_json::json!({ "wants": [{ "verb": name }, { "verb": "other" }] });
+            let wanting_input =
+                serde_json::json!({ "wants": [{ "verb": name }, { "verb": "other" }] });
             let template = serde_json::json!({ "wants": [{ "verb": "{{ x }}" }] });
             let granted = |input: &serde_json::Value, unknown: &[&str]| {
                 granted_for(*capability, toml, input, unknown)
                     .unwrap_or_else(|refusals| panic!("{name}: {refusals:?}"))
             };
-            // What is granted is the verb that the input names, whatever else is declared. A
-            // program that may run anything has only `run`, which its target says, so its
-            // other verb is judged by that before any input is.
+            // Only the verb that the input names is granted. The target of a program grants `run`
+            // only, so `inspect` is refused whatever the input is.
             let by_target = toml.starts_with("process") && verb == Verb::ProcessInspect;
             if !by_target {
-                let certain = granted(&wants, &[]);
-                assert_eq!(certain.get("s").map(|grant| grant.verbs.clone()), Some(vec![verb]));
-                let reason = certain.conditional_verb("s", verb).expect("it has one").reason();
+                let granted_certainly = granted(&wanting_input, &[]);
+                assert_eq!(
+                    granted_certainly.get("s").map(|grant| grant.verbs.clone()),
+                    Some(vec![verb])
+                );
+                let reason =
+                    granted_certainly.conditional_verb("s", verb).expect("it has one").reason();
                 assert_eq!(reason, "needed by `wants[0].verb` of the input");
             }
             if *capability != Capability::Process {
-                let possible = granted(&template, &["/wants/0/verb"]);
+                let granted_possibly = granted(&template, &["/wants/0/verb"]);
                 assert_eq!(
-                    possible.get("s").map(|grant| grant.verbs.len()),
+                    granted_possibly.get("s").map(|grant| grant.verbs.len()),
                     Some(capability.verbs().count())
                 );
-                let reason = possible.conditional_verb("s", verb).expect("it has one").reason();
+                let reason =
+                    granted_possibly.conditional_verb("s", verb).expect("it has one").reason();
                 assert_eq!(
                     reason,
                     "may be needed: `wants[0].verb` of the input is a template, known only at run \
@@ -185,20 +190,21 @@ fn each_verb_is_granted_to_an_input_that_needs_it_or_may_need_it_and_to_no_other
                 serde_json::json!({ "wants": name }),
                 template.clone(),
             ] {
-                let none = granted(&input, &["/elsewhere"]);
-                assert_eq!(none.iter().count(), 0, "{name} for {input}");
-                assert!(none.secrets().is_empty(), "{name} for {input}");
-                let operation = Operation::Docker { slot: "s", verb };
-                let GateDecision::Deny(denial) = decide(&none, Mode::Effects, &operation) else {
+                let no_grants = granted(&input, &["/elsewhere"]);
+                assert_eq!(no_grants.iter().count(), 0, "{name} for {input}");
+                assert!(no_grants.secrets().is_empty(), "{name} for {input}");
+                let operation = GateRequest::Docker { slot: "s", verb };
+                let GateDecision::Deny(denial) = decide(&no_grants, Mode::Effects, &operation)
+                else {
                     panic!("`{name}` is allowed for {input}")
                 };
-                let said = denial.to_string();
+                let message = denial.to_string();
                 let expected = format!(
                     "is not granted: this input does not need it; it is needed if `wants[].verb` \
                      is `\"{name}\"`"
                 );
-                assert!(said.contains(&expected), "{said}");
-                assert!(said.ends_with("(rule `input` of target `t`)"), "{said}");
+                assert!(message.contains(&expected), "{message}");
+                assert!(message.ends_with("(rule `input` of target `t`)"), "{message}");
             }
         }
     }

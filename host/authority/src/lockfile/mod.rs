@@ -1,8 +1,8 @@
 //! `runbook.lock`: what was reviewed. A run whose text, plugins or grants differ from it stops and
 //! shows the difference.
 //!
-//! The file is written by `runbook lock` and read by people in reviews, so it is TOML in the words
-//! of grants and boundaries, in a stable order. Paths below its folder are written relative to it,
+//! `runbook lock` writes the file, and people read it in reviews. So it is TOML with the words of
+//! grants and boundaries, in a stable order. Paths below its folder are written relative to it,
 //! so that every clone has the same file.
 
 mod parse;
@@ -11,8 +11,8 @@ mod render;
 mod tests;
 mod text;
 
-/// The version of the format that this host writes. It reads the one before, too, which held
-/// neither texts nor plugins of runbooks.
+/// The version of the format that this host writes. The host also reads format 1, which holds
+/// neither the texts nor the plugins of runbooks.
 pub const FORMAT: u32 = 2;
 
 /// The file's name, beside the runbooks.

@@ -1,4 +1,4 @@
-//! `runbook.lock` → snapshot.
+//! Reads `runbook.lock` into a snapshot.
 
 use super::{FORMAT, text};
 use crate::boundary::read_values;
@@ -6,21 +6,21 @@ use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
 use crate::scope::{AccessScope, Dimension, DimensionRow, Shape, Text, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, RunbookFacts, SlotFacts, Snapshot};
-use crate::targets::with_path;
-use runbook_document::{Diagnostics, Located, Reader, Source};
+use crate::targets::map_path;
+use runbook_document::{Diagnostics, Reader, Source, Spanned};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Reads a lockfile. `folder` is the absolute path of its folder. Returns `None` after it has
-/// reported every mistake: a partly read lockfile would lock nothing.
+/// reported every mistake, because a partly read lockfile would not protect anything.
 pub fn parse(
     source: &Arc<Source>,
     folder: &str,
     diagnostics: &mut Diagnostics,
 ) -> Option<Snapshot> {
     let table = runbook_document::parse(source, diagnostics)?;
-    let mut found = Diagnostics::default();
-    let mut reader = Reader::new(source, &table, "the lockfile", &mut found);
+    let mut lockfile_diagnostics = Diagnostics::default();
+    let mut reader = Reader::new(source, &table, "the lockfile", &mut lockfile_diagnostics);
     let format = reader.required::<u32>("format");
     let format = format.and_then(|format| match format.value {
         1 => Some(LockfileFormat::GrantsOnly),
@@ -37,28 +37,29 @@ pub fn parse(
         }
     });
     let Some(format) = format else {
-        diagnostics.append(found);
+        diagnostics.append(lockfile_diagnostics);
         return None;
     };
-    let plugins = each_once(&mut reader, "plugin", read_plugin);
-    let runbooks = each_once(&mut reader, "runbook", |reader| read_runbook(reader, folder, format));
+    let plugins = read_unique(&mut reader, "plugin", read_plugin);
+    let runbooks =
+        read_unique(&mut reader, "runbook", |reader| read_runbook(reader, folder, format));
     reader.finish();
-    let is_good = !found.has_errors();
-    diagnostics.append(found);
-    is_good.then_some(Snapshot { plugins, runbooks })
+    let is_valid = !lockfile_diagnostics.has_errors();
+    diagnostics.append(lockfile_diagnostics);
+    is_valid.then_some(Snapshot { plugins, runbooks })
 }
 
-/// Reads every table of a list. With two entries for one thing only the last would hold, and a
-/// reviewer may have read the first.
-fn each_once<K: Ord + Clone + std::fmt::Debug, V>(
+/// Reads every table of a list. Two entries with the same key are an error: only the last one would
+/// count, and a reviewer may have read the first.
+fn read_unique<K: Ord + Clone + std::fmt::Debug, V>(
     reader: &mut Reader<'_>,
     key: &'static str,
     mut read: impl FnMut(&mut Reader<'_>) -> Option<(K, V)>,
 ) -> BTreeMap<K, V> {
-    let mut found = BTreeMap::new();
-    reader.each(key, key, |reader| {
+    let mut entries = BTreeMap::new();
+    reader.read_each(key, key, |reader| {
         let (name, value) = read(reader)?;
-        if found.insert(name.clone(), value).is_some() {
+        if entries.insert(name.clone(), value).is_some() {
             let message = format!("there are two entries for {key} {name:?}");
             let help =
                 "take the lockfile from the revision that was reviewed, or write it anew with \
@@ -73,7 +74,7 @@ fn each_once<K: Ord + Clone + std::fmt::Debug, V>(
         }
         Some(())
     });
-    found
+    entries
 }
 
 fn read_plugin(reader: &mut Reader<'_>) -> Option<(String, PluginFacts)> {
@@ -83,9 +84,9 @@ fn read_plugin(reader: &mut Reader<'_>) -> Option<(String, PluginFacts)> {
     let digest = read_digest(reader, "digest");
     let interface = read_digest(reader, "interface");
     let imports = reader.required::<Vec<String>>("imports");
-    let slots = reader.named("slots", "slot", |name, reader| {
+    let slots = reader.read_named("slots", "slot", |name, reader| {
         let capability = read_capability(reader);
-        let verbs = reader.required::<Vec<Located<String>>>("verbs");
+        let verbs = reader.required::<Vec<Spanned<String>>>("verbs");
         let capability = capability?;
         let verbs = verbs?
             .value
@@ -133,12 +134,12 @@ fn read_capability(reader: &mut Reader<'_>) -> Option<Capability> {
     found
 }
 
-/// What the entries of a lockfile hold.
+/// The content of the entries of a lockfile.
 #[derive(Debug, Clone, Copy)]
 enum LockfileFormat {
-    /// Format 1: grants. The plugins follow from them, and the text was not kept.
+    /// Format 1: grants only. The plugins are those that the grants name, and there are no texts.
     GrantsOnly,
-    /// Format 2: texts and plugins too.
+    /// Format 2: grants, texts and plugins.
     WithTexts,
 }
 
@@ -151,28 +152,28 @@ fn read_runbook(
     let plugins = match format {
         LockfileFormat::GrantsOnly => None,
         LockfileFormat::WithTexts => {
-            let listed = reader.required::<Vec<Located<String>>>("plugins")?;
-            Some(listed.value.into_iter().map(|reference| reference.value).collect())
+            let plugin_list = reader.required::<Vec<Spanned<String>>>("plugins")?;
+            Some(plugin_list.value.into_iter().map(|reference| reference.value).collect())
         }
     };
     let texts = match format {
         LockfileFormat::GrantsOnly => BTreeMap::new(),
-        LockfileFormat::WithTexts => each_once(reader, "text", read_text),
+        LockfileFormat::WithTexts => read_unique(reader, "text", read_text),
     };
     let grants: BTreeMap<_, GrantFacts> =
-        each_once(reader, "grant", |reader| read_grant(reader, folder));
-    let granted = || {
+        read_unique(reader, "grant", |reader| read_grant(reader, folder));
+    let granted_plugins = || {
         grants
             .values()
             .filter_map(|grant| grant.uses.rsplit_once(':'))
             .map(|(reference, _)| reference.to_owned())
     };
-    let plugins = plugins.unwrap_or_else(|| granted().collect());
+    let plugins = plugins.unwrap_or_else(|| granted_plugins().collect());
     Some((file?.value, RunbookFacts { plugins, texts, grants }))
 }
 
-/// One file of a runbook. A text that is not the one of its digest was damaged or edited, and is no
-/// text to compare with.
+/// Reads one file of a runbook. It is an error if the text does not match its digest: the lockfile
+/// was damaged or edited.
 fn read_text(reader: &mut Reader<'_>) -> Option<(String, String)> {
     let file = reader.required::<String>("file");
     let digest = read_digest(reader, "digest");
@@ -181,7 +182,7 @@ fn read_text(reader: &mut Reader<'_>) -> Option<(String, String)> {
     match text::unpack(&packed.value) {
         Some(content) if Digest::of(content.as_bytes()) == digest => Some((file, content)),
         Some(_) | None => {
-            let message = format!("the text of `{file}` is not the one of its digest");
+            let message = format!("the text of `{file}` does not match its digest");
             let help = "take the lockfile from the revision that was reviewed, or write it anew with \
                  `runbook lock`";
             reader.error_with_help("E0122", packed.span, message, "damaged or edited", help);
@@ -198,8 +199,8 @@ fn read_grant(reader: &mut Reader<'_>, folder: &str) -> Option<((String, String)
     let capability = read_capability(reader)?;
     let mut values = BTreeMap::new();
     for row in Dimension::of(capability) {
-        if let Some(read) = read_dimension(reader, capability, row, folder) {
-            values.insert(row.dimension, read);
+        if let Some(dimension_values) = read_dimension(reader, capability, row, folder) {
+            values.insert(row.dimension, dimension_values);
         }
     }
     let scope = AccessScope { capability, values };
@@ -218,11 +219,11 @@ fn read_dimension(
     if matches!(row.shape, Shape::Duration | Shape::Size)
         && reader.table().get(row.key).is_some_and(is_unlimited)
     {
-        reader.knows(row.key);
+        reader.mark_known(row.key);
         return Some(Values::AtMost(u64::MAX));
     }
     if matches!(row.dimension, Dimension::Environment | Dimension::Headers | Dimension::Tls) {
-        // What was granted is literal: a `*` in a value is a `*`.
+        // Values of grants are literal: a `*` is a `*`, and not a pattern.
         return reader.optional::<Vec<String>>(row.key).map(|written| Values::exact(written.value));
     }
     if !is_path(row.dimension) {
@@ -230,7 +231,7 @@ fn read_dimension(
     }
     let written = reader.optional::<Vec<String>>(row.key)?.value;
     let text = |path: String| {
-        let path = with_path(&path, |path| match path.strip_prefix('.') {
+        let path = map_path(&path, |path| match path.strip_prefix('.') {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{folder}{rest}"),
             Some(_) | None => path.to_owned(),
         });
@@ -252,7 +253,7 @@ fn is_unlimited(node: &runbook_document::Node) -> bool {
     matches!(&node.value, runbook_document::Value::String(text) if text == "unlimited")
 }
 
-/// Whether the values of a dimension are paths of this host, or hold one.
+/// Whether the values of a dimension are paths of this host, or contain one.
 pub(super) fn is_path(dimension: Dimension) -> bool {
     matches!(
         dimension,

@@ -1,11 +1,11 @@
-//! Snapshot → `runbook.lock`.
+//! Renders a snapshot as `runbook.lock`.
 
 use super::FORMAT;
 use crate::capability::Verb;
 use crate::digest::Digest;
 use crate::scope::{Dimension, Shape, Text, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, Snapshot};
-use crate::targets::with_path;
+use crate::targets::map_path;
 use std::fmt::Write as _;
 
 /// The text of the lockfile. `folder` is the absolute path of its folder.
@@ -20,7 +20,7 @@ pub fn render(snapshot: &Snapshot, folder: &str) -> String {
         push_plugin(&mut text, reference, plugin);
     }
     for (file, runbook) in &snapshot.runbooks {
-        let plugins = list(runbook.plugins.iter().cloned());
+        let plugins = toml_list(runbook.plugins.iter().cloned());
         push(
             &mut text,
             format_args!("\n[[runbook]]\nfile = {}\nplugins = {plugins}\n", quoted(file)),
@@ -62,7 +62,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-fn list(words: impl IntoIterator<Item = String>) -> String {
+fn toml_list(words: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", words.into_iter().map(|word| quoted(&word)).collect::<Vec<_>>().join(", "))
 }
 
@@ -85,7 +85,7 @@ fn push_plugin(text: &mut String, reference: &str, plugin: &PluginFacts) {
     }
     push(text, format_args!("]\n"));
     for (name, slot) in &plugin.slots {
-        let verbs = list(slot.verbs.iter().map(Verb::to_string));
+        let verbs = toml_list(slot.verbs.iter().map(Verb::to_string));
         push(
             text,
             format_args!(
@@ -111,30 +111,33 @@ fn push_grant(text: &mut String, folder: &str, (step, slot): (&str, &str), grant
         ),
     );
     for (dimension, values) in &grant.scope.values {
-        push(text, format_args!("{} = {}\n", dimension.key(), value(*dimension, values, folder)));
+        push(
+            text,
+            format_args!("{} = {}\n", dimension.key(), toml_value(*dimension, values, folder)),
+        );
     }
 }
 
-fn value(dimension: Dimension, values: &Values, folder: &str) -> String {
+fn toml_value(dimension: Dimension, values: &Values, folder: &str) -> String {
     let shape = dimension.row().shape;
     match (shape, values) {
         (Shape::Flag | Shape::Count, _) => values.words(shape).concat(),
         (_, Values::AtMost(_)) => quoted(&values.words(shape).concat()),
         (_, Values::Arguments(_)) => format!("[{}]", values.words(shape).join(", ")),
-        (_, Values::Addresses { .. }) => list(values.words(shape)),
+        (_, Values::Addresses { .. }) => toml_list(values.words(shape)),
         (_, Values::Texts(texts)) => {
-            list(texts.iter().map(|text| relative(dimension, text, folder)))
+            toml_list(texts.iter().map(|text| relative_path(dimension, text, folder)))
         }
     }
 }
 
-/// A path below the lockfile's folder begins with `./`.
-fn relative(dimension: Dimension, text: &Text, folder: &str) -> String {
-    let written = text.to_string();
+/// The text of a value. A path below the lockfile's folder begins with `./`.
+fn relative_path(dimension: Dimension, text: &Text, folder: &str) -> String {
+    let path_text = text.to_string();
     if !super::parse::is_path(dimension) {
-        return written;
+        return path_text;
     }
-    with_path(&written, |path| {
+    map_path(&path_text, |path| {
         match path.strip_prefix(folder).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
             Some(rest) => format!(".{rest}"),
             None => path.to_owned(),

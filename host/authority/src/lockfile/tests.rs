@@ -1,15 +1,15 @@
 use super::*;
 use crate::diff::{Direction, diff};
-use crate::gate::tests::{effective, effective_for};
+use crate::gate::tests::{grants, grants_with_verbs};
 use crate::manifest::Manifest;
 use crate::snapshot::{PluginFacts, RunbookFacts, Snapshot};
 use runbook_document::{Diagnostics, Source};
 use std::collections::BTreeSet;
 
-fn snapshot(steps: &[(&str, crate::Effective)]) -> Snapshot {
+fn snapshot(steps: &[(&str, crate::EffectiveGrants)]) -> Snapshot {
     let mut runbook = RunbookFacts::default();
-    for (step, effective) in steps {
-        runbook.add((step, "p:o", "p"), effective);
+    for (step, grants) in steps {
+        runbook.add((step, "p:o", "p"), grants);
     }
     let mut snapshot = Snapshot::default();
     snapshot.runbooks.insert("r.toml".to_owned(), runbook);
@@ -48,7 +48,7 @@ fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
 }
 
 #[test]
-fn what_is_written_is_read_back_without_any_difference() {
+fn a_lockfile_is_read_back_without_any_difference() {
     let targets = [
         (
             "http",
@@ -93,7 +93,7 @@ fn what_is_written_is_read_back_without_any_difference() {
         ),
     ];
     for (capability, toml) in targets {
-        let snapshot = snapshot(&[("one", effective(capability, toml))]);
+        let snapshot = snapshot(&[("one", grants(capability, toml))]);
         assert_eq!(
             changes(&snapshot, &reread(&snapshot)),
             Vec::<String>::new(),
@@ -112,13 +112,14 @@ fn what_is_written_is_read_back_without_any_difference() {
 
 #[test]
 fn paths_below_the_folder_are_the_same_in_every_clone() {
-    let snapshot = snapshot(&[("one", effective_for("files", &["read"], "files = \"backups\""))]);
+    let snapshot =
+        snapshot(&[("one", grants_with_verbs("files", &["read"], "files = \"backups\""))]);
     let text = render(&snapshot, "/base");
     assert!(text.contains("directories = [\"./backups\"]"), "{text}");
 }
 
 #[test]
-fn a_swapped_binary_is_a_difference_even_if_it_asks_for_the_same() {
+fn other_code_is_a_difference_even_if_the_manifest_is_the_same() {
     let (mut old, mut new) = (Snapshot::default(), Snapshot::default());
     old.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"one", &[]));
     new.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"two", &[]));
@@ -130,7 +131,7 @@ fn a_swapped_binary_is_a_difference_even_if_it_asks_for_the_same() {
 }
 
 #[test]
-fn a_widened_manifest_is_widened() {
+fn a_plugin_that_declares_and_imports_more_is_widened() {
     let (mut old, mut new) = (Snapshot::default(), Snapshot::default());
     old.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"one", &[]));
     new.plugins.insert(
@@ -150,38 +151,41 @@ fn a_widened_manifest_is_widened() {
 }
 
 #[test]
-fn grants_are_widened_narrowed_or_moved() {
+fn grants_are_widened_or_narrowed() {
     let docker = |filter: &str, verbs: &[&str]| {
-        snapshot(&[("one", effective_for("docker", verbs, &format!("docker = {{ {filter} }}")))])
+        snapshot(&[(
+            "one",
+            grants_with_verbs("docker", verbs, &format!("docker = {{ {filter} }}")),
+        )])
     };
-    let narrow = docker("name = \"ab\"", &["stop"]);
-    let wide = docker("pattern = \"a*\"", &["stop"]);
+    let by_name = docker("name = \"ab\"", &["stop"]);
+    let by_pattern = docker("pattern = \"a*\"", &["stop"]);
     assert_eq!(
-        changes(&narrow, &wide),
+        changes(&by_name, &by_pattern),
         ["widened step `one` of r.toml, slot `s`: containers: ab → a* (stop container \
           any-container)"]
     );
     assert_eq!(
-        changes(&wide, &narrow),
+        changes(&by_pattern, &by_name),
         ["narrowed step `one` of r.toml, slot `s`: containers: a* → ab"]
     );
-    let other = docker("name = \"cd\"", &["stop"]);
+    let by_other_name = docker("name = \"cd\"", &["stop"]);
     assert_eq!(
-        changes(&narrow, &other),
+        changes(&by_name, &by_other_name),
         ["widened step `one` of r.toml, slot `s`: containers: ab → cd (stop container cd)"]
     );
-    assert_eq!(changes(&narrow, &narrow), Vec::<String>::new());
-    let more = docker("name = \"ab\"", &["exec", "stop"]);
-    assert_eq!(diff(&narrow, &more)[0].direction, Direction::Widened);
-    assert_eq!(diff(&more, &narrow)[0].direction, Direction::Narrowed);
+    assert_eq!(changes(&by_name, &by_name), Vec::<String>::new());
+    let with_exec = docker("name = \"ab\"", &["exec", "stop"]);
+    assert_eq!(diff(&by_name, &with_exec)[0].direction, Direction::Widened);
+    assert_eq!(diff(&with_exec, &by_name)[0].direction, Direction::Narrowed);
 }
 
 #[test]
-fn a_new_step_is_widened_and_a_removed_one_narrowed() {
-    let one = snapshot(&[("one", effective_for("files", &["read"], "files = \"x\""))]);
+fn a_new_step_widens_and_a_removed_step_narrows() {
+    let one = snapshot(&[("one", grants_with_verbs("files", &["read"], "files = \"x\""))]);
     let both = snapshot(&[
-        ("one", effective_for("files", &["read"], "files = \"x\"")),
-        ("two", effective_for("files", &["read"], "files = \"y\"")),
+        ("one", grants_with_verbs("files", &["read"], "files = \"x\"")),
+        ("two", grants_with_verbs("files", &["read"], "files = \"y\"")),
     ]);
     assert_eq!(
         changes(&one, &both)[1..],
@@ -195,7 +199,7 @@ fn a_new_step_is_widened_and_a_removed_one_narrowed() {
 }
 
 #[test]
-fn a_damaged_lockfile_locks_nothing_and_says_why() {
+fn a_damaged_lockfile_is_an_error() {
     for text in [
         "",
         "format = 0\n",
@@ -216,7 +220,7 @@ fn a_damaged_lockfile_locks_nothing_and_says_why() {
 }
 
 fn with_texts(texts: &[(&str, &str)]) -> Snapshot {
-    let mut snapshot = snapshot(&[("one", effective_for("files", &["read"], "files = \"x\""))]);
+    let mut snapshot = snapshot(&[("one", grants_with_verbs("files", &["read"], "files = \"x\""))]);
     let runbook = snapshot.runbooks.get_mut("r.toml").expect("it has one");
     runbook.texts =
         texts.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
@@ -236,60 +240,60 @@ fn the_text_of_every_file_and_the_plugins_without_grants_are_read_back() {
 }
 
 #[test]
-fn a_text_that_is_not_the_one_of_its_digest_locks_nothing() {
+fn a_text_that_does_not_match_its_digest_is_an_error() {
     let good = render(&with_texts(&[("r.toml", "a = 1\n")]), "/base");
     let other = render(&with_texts(&[("r.toml", "a = 2\n")]), "/base");
     let line = |text: &str, key: &str| {
         text.lines().find(|line| line.starts_with(key)).expect("it has one").to_owned()
     };
-    for (key, put) in [
+    for (key, replacement) in [
         ("zstd = ", line(&other, "zstd = ")),
         ("zstd = ", "zstd = \"\"".to_owned()),
         ("zstd = ", "zstd = \"!\"".to_owned()),
         ("zstd = ", "zstd = \"AAAA\"".to_owned()),
         ("digest = ", line(&other, "digest = ")),
     ] {
-        let edited = good.replace(&line(&good, key), &put);
+        let edited = good.replace(&line(&good, key), &replacement);
         assert_ne!(edited, good);
         let mut diagnostics = Diagnostics::default();
         assert_eq!(
             parse(&Source::new("runbook.lock", edited), "/base", &mut diagnostics),
             None,
-            "{put}"
+            "{replacement}"
         );
-        let said = format!("{diagnostics:?}");
-        assert!(said.contains("the text of `r.toml` is not the one of its digest"), "{said}");
+        let messages = format!("{diagnostics:?}");
+        assert!(messages.contains("the text of `r.toml` does not match its digest"), "{messages}");
     }
 }
 
 #[test]
 fn format_1_is_read_and_holds_no_text() {
-    let whole = with_texts(&[("r.toml", "a = 1\n")]);
-    let text = render(&whole, "/base");
-    let kept = text
+    let snapshot = with_texts(&[("r.toml", "a = 1\n")]);
+    let text = render(&snapshot, "/base");
+    let without_texts = text
         .split("\n\n")
         .filter(|part| !part.contains("[[runbook.text]]"))
         .collect::<Vec<_>>()
         .join("\n\n");
-    let old = kept
+    let old = without_texts
         .replace("plugins = [\"p\", \"without-grants\"]\n", "")
         .replace("format = 2", "format = 1");
-    assert_ne!(kept.len(), old.len());
+    assert_ne!(without_texts.len(), old.len());
     let mut diagnostics = Diagnostics::default();
     let read = parse(&Source::new("runbook.lock", old.clone()), "/base", &mut diagnostics)
         .unwrap_or_else(|| panic!("{diagnostics:#?}\n{old}"));
-    let (read, whole) = (&read.runbooks["r.toml"], &whole.runbooks["r.toml"]);
-    assert_eq!(read.grants, whole.grants);
+    let (read, written) = (&read.runbooks["r.toml"], &snapshot.runbooks["r.toml"]);
+    assert_eq!(read.grants, written.grants);
     assert!(read.texts.is_empty());
     assert_eq!(read.plugins.iter().collect::<Vec<_>>(), ["p"], "those that were granted something");
 }
 
 #[test]
 fn another_value_of_a_variable_is_a_difference() {
-    let with = |variables: &str| {
+    let snapshot_with = |variables: &str| {
         snapshot(&[(
             "one",
-            effective_for(
+            grants_with_verbs(
                 "process",
                 &["run"],
                 &format!("process = \"/opt/x\"\nenvironment = {{ {variables} }}"),
@@ -305,7 +309,7 @@ fn another_value_of_a_variable_is_a_difference() {
         ("A = \"1\"", "A = \"1\"", None),
         ("A = \"*\"", "A = \"*\"", None),
     ] {
-        let found = crate::diff::diff(&reread(&with(old)), &with(new));
+        let found = crate::diff::diff(&reread(&snapshot_with(old)), &snapshot_with(new));
         assert_eq!(
             found.first().map(|change| change.direction.name()),
             direction,
@@ -315,23 +319,23 @@ fn another_value_of_a_variable_is_a_difference() {
 }
 
 #[test]
-fn two_entries_for_one_thing_lock_nothing() {
-    let mut whole = with_texts(&[("r.toml", "a = 1\n")]);
-    whole.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"code", &[]));
-    let text = render(&whole, "/base");
+fn two_entries_with_the_same_key_are_an_error() {
+    let mut snapshot = with_texts(&[("r.toml", "a = 1\n")]);
+    snapshot.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"code", &[]));
+    let text = render(&snapshot, "/base");
     let starts: Vec<usize> = text.match_indices("\n[[").map(|(at, _)| at + 1).collect();
     assert!(starts.len() >= 4, "each kind of entry is there: {text}");
     for (index, start) in starts.iter().enumerate() {
         let end = starts.get(index + 1).copied().unwrap_or(text.len());
-        // Behind itself, so that a part of a runbook stays in its runbook.
-        let twice = format!("{}\n{}{}", &text[..end], &text[*start..end], &text[end..]);
+        // The copy follows the original, so that an entry of a runbook stays in its runbook.
+        let duplicated_text = format!("{}\n{}{}", &text[..end], &text[*start..end], &text[end..]);
         let mut diagnostics = Diagnostics::default();
         assert_eq!(
-            parse(&Source::new("runbook.lock", twice.clone()), "/base", &mut diagnostics),
+            parse(&Source::new("runbook.lock", duplicated_text.clone()), "/base", &mut diagnostics),
             None,
-            "{twice}"
+            "{duplicated_text}"
         );
-        let said = format!("{diagnostics:?}");
-        assert!(said.contains("there are two entries for"), "{said}");
+        let messages = format!("{diagnostics:?}");
+        assert!(messages.contains("there are two entries for"), "{messages}");
     }
 }

@@ -1,23 +1,25 @@
-//! The text of a file as a lockfile keeps it: compressed, on one line.
+//! The text of a file in a lockfile: compressed, and encoded as one line.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::Read as _;
 
-/// Far above the size of any text of a runbook; a larger one is damaged.
+/// The largest text, in bytes. It is far above the size of any file of a runbook, so that a damaged
+/// entry cannot fill the memory.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// How hard it is compressed: the file is small, and it is written once and read in every review.
-const LEVEL: i32 = 19;
+/// The zstd compression level. It is high because the file is written once and read in every
+/// review.
+const COMPRESSION_LEVEL: i32 = 19;
 
-/// The text as the lockfile keeps it, compressed.
+/// Compresses a text and encodes it as Base64.
 pub(super) fn pack(text: &str) -> String {
-    let packed =
-        zstd::bulk::compress(text.as_bytes(), LEVEL).expect("memory can be compressed to memory");
+    let packed = zstd::bulk::compress(text.as_bytes(), COMPRESSION_LEVEL)
+        .expect("memory can be compressed to memory");
     STANDARD.encode(packed)
 }
 
-/// The text that was packed; `None` if this is no such text.
+/// Reverses [`pack`]; `None` if this is no packed text.
 pub(super) fn unpack(packed: &str) -> Option<String> {
     let bytes = STANDARD.decode(packed).ok()?;
     let mut text = String::new();

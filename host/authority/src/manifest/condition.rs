@@ -1,11 +1,10 @@
-//! For which inputs an operation needs a verb: `needed_if` of a manifest.
+//! Conditions of verbs: for which inputs an operation needs a verb (`needed_if` of a manifest).
 //!
-//! A condition is data that a reviewer reads. It looks at places of the input and compares them
-//! with one value. It has an answer for every input, also for one of which some places are not
-//! known yet.
+//! A condition is data, so that a reviewer can read it. It compares values of the input with one
+//! value. It can be decided for every input, even if some values of the input are not known yet.
 
 use crate::capability::Verb;
-use runbook_document::{Located, Node, Reader, Value};
+use runbook_document::{Node, Reader, Spanned, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The error code of a condition that cannot be understood.
 const CODE: &str = "E0313";
 
-/// One entry of `needed_if`: a verb of a slot, and what of the input makes it needed.
+/// One entry of `needed_if`: a verb of a slot, and the values of the input that need it.
 ///
 /// A verb with several entries is needed if any of them holds; a verb without one is always needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,25 +22,25 @@ pub struct VerbCondition {
     pub slot: String,
     /// The verb, which the operation uses on that slot.
     pub verb: Verb,
-    /// The places to look at. One that passes the test is enough.
+    /// The paths of the values to test. The condition holds if one value passes the test.
     pub any_of: Vec<InputPath>,
-    /// What a place is compared with.
+    /// The test of each value.
     pub test: ValueTest,
 }
 
-/// What a place of an input is compared with.
+/// The test of a value of an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueTest {
-    /// There is a value, and it is not null.
+    /// The value is present and not null.
     Present,
-    /// The value is this one.
+    /// The value equals this one.
     Is(Scalar),
-    /// The value is this one, or there is none: what the plugin takes where nothing is written.
+    /// The value equals this one, or is absent: for the default value of the plugin.
     IsOrAbsent(Scalar),
 }
 
-/// A value that a place of an input is compared with.
+/// A value that a value of an input is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scalar {
@@ -49,30 +48,31 @@ pub enum Scalar {
     Boolean(bool),
     /// A whole number.
     Integer(i64),
-    /// A text, compared letter by letter.
+    /// A text, compared exactly.
     Text(String),
 }
 
 impl Scalar {
-    /// Whether a value of an input is this one. A whole number is the same however it is written:
-    /// 1 and 1.0.
+    /// Whether a value of an input equals this one. The integer 1 equals 1.0.
     pub fn equals(&self, value: &Json) -> bool {
         match self {
-            Self::Boolean(own) => value.as_bool() == Some(*own),
-            Self::Integer(own) => {
-                value.as_i64() == Some(*own)
-                    || value.as_f64().is_some_and(|float| format!("{float}") == own.to_string())
+            Self::Boolean(expected) => value.as_bool() == Some(*expected),
+            Self::Integer(expected) => {
+                value.as_i64() == Some(*expected)
+                    || value
+                        .as_f64()
+                        .is_some_and(|float| format!("{float}") == expected.to_string())
             }
-            Self::Text(own) => value.as_str() == Some(own),
+            Self::Text(expected) => value.as_str() == Some(expected),
         }
     }
 
-    /// The same as JSON.
+    /// The value as JSON.
     pub fn to_json(&self) -> Json {
         match self {
-            Self::Boolean(own) => Json::from(*own),
-            Self::Integer(own) => Json::from(*own),
-            Self::Text(own) => Json::from(own.as_str()),
+            Self::Boolean(value) => Json::from(*value),
+            Self::Integer(value) => Json::from(*value),
+            Self::Text(value) => Json::from(value.as_str()),
         }
     }
 }
@@ -83,8 +83,8 @@ impl std::fmt::Display for Scalar {
     }
 }
 
-/// A way from the top of an input to values in it: `cases[].method` is the key `method` of each
-/// item of the list `cases`.
+/// A path to values of an input: `cases[].method` is the key `method` of each item of the list
+/// `cases`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InputPath(Vec<PathPart>);
@@ -98,28 +98,29 @@ pub(super) enum PathPart {
     EachItem,
 }
 
-/// A text that is no [`InputPath`].
+/// The error for a text that is not an [`InputPath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no path of an input: write keys with dots between them, and `[]` behind a list, \
          such as `cases[].method`", runbook_text::line(.0))]
-pub struct NotAPath(String);
+pub struct InputPathError(String);
 
 impl InputPath {
     /// Reads `cases[].method`.
     ///
     /// # Errors
-    /// [`NotAPath`] if a key is empty or has other characters than letters, digits, `_` and `-`.
-    pub fn parse(text: &str) -> Result<Self, NotAPath> {
+    /// [`InputPathError`] if a key is empty or has other characters than letters, digits, `_` and
+    /// `-`.
+    pub fn parse(text: &str) -> Result<Self, InputPathError> {
         let mut parts = Vec::new();
-        for written in text.split('.') {
-            let key = written.trim_end_matches("[]");
+        for part_text in text.split('.') {
+            let key = part_text.trim_end_matches("[]");
             let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             if key.is_empty() || !key.chars().all(is_key) {
-                return Err(NotAPath(text.to_owned()));
+                return Err(InputPathError(text.to_owned()));
             }
             parts.push(PathPart::Key(key.to_owned()));
-            let lists = (written.len() - key.len()) / 2;
-            parts.extend(std::iter::repeat_n(PathPart::EachItem, lists));
+            let list_count = (part_text.len() - key.len()) / 2;
+            parts.extend(std::iter::repeat_n(PathPart::EachItem, list_count));
         }
         Ok(Self(parts))
     }
@@ -130,9 +131,9 @@ impl InputPath {
 }
 
 impl TryFrom<String> for InputPath {
-    type Error = NotAPath;
+    type Error = InputPathError;
 
-    fn try_from(text: String) -> Result<Self, NotAPath> {
+    fn try_from(text: String) -> Result<Self, InputPathError> {
         Self::parse(&text)
     }
 }
@@ -156,37 +157,37 @@ impl std::fmt::Display for InputPath {
     }
 }
 
-/// An input of which some places may not be known yet.
+/// An input in which some values may not be known yet.
 #[derive(Debug, Clone, Copy)]
 pub struct KnownInput<'a> {
-    /// The input; at a place that is not known stands what the runbook's text has there.
+    /// The input. A value that is not known is the template text of the runbook.
     pub value: &'a Json,
-    /// JSON pointers of the places whose value is not known: templates.
+    /// The JSON pointers of the values that are not known, because they are templates.
     pub unknown: &'a BTreeSet<String>,
 }
 
 impl KnownInput<'_> {
-    /// An input with nothing in it: of an operation whose conditions look at none.
+    /// An empty input, for an operation whose conditions test no value.
     pub fn empty() -> Self {
-        static NOTHING: BTreeSet<String> = BTreeSet::new();
-        Self { value: &Json::Null, unknown: &NOTHING }
+        static NO_POINTERS: BTreeSet<String> = BTreeSet::new();
+        Self { value: &Json::Null, unknown: &NO_POINTERS }
     }
 }
 
-/// Whether an input needs a verb, and why.
+/// The need of an input for a verb, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
     /// A value of the input makes it needed.
     Met {
-        /// Where it stands: `cases[2].method`.
+        /// The path of that value: `cases[2].method`.
         at: String,
     },
-    /// A value that decides is not known, so it may be needed.
+    /// A tested value is not known, so the verb may be needed.
     Unknown {
-        /// Where it stands.
+        /// The path of that value.
         at: String,
     },
-    /// No value of the input makes it needed, whatever becomes of the places that are not known.
+    /// No value of the input makes it needed, whatever the unknown values will be.
     No,
 }
 
@@ -199,12 +200,12 @@ impl Need {
         }
     }
 
-    /// The stronger of two answers: what is certain, then what is possible.
+    /// The stronger of two answers: `Met`, then `Unknown`, then `No`.
     pub(crate) fn or(self, other: impl FnOnce() -> Self) -> Self {
         match self {
             Self::Met { .. } => self,
             Self::Unknown { .. } => match other() {
-                met @ Self::Met { .. } => met,
+                need @ Self::Met { .. } => need,
                 Self::Unknown { .. } | Self::No => self,
             },
             Self::No => other(),
@@ -213,13 +214,12 @@ impl Need {
 }
 
 impl VerbCondition {
-    /// Whether an input needs the verb by this entry.
+    /// Whether an input needs the verb according to this condition.
     ///
-    /// A value of another type than the path expects has no such key and no such items. A list that
-    /// is not there has no items.
+    /// A value of another type than the path expects counts as absent. An absent list has no items.
     pub fn need(&self, input: &KnownInput<'_>) -> Need {
         let test_path = |path: &InputPath| {
-            let place = InputLocation { shown: String::new(), pointer: String::new() };
+            let place = InputLocation { readable_path: String::new(), pointer: String::new() };
             self.test.follow(Some(input.value), path.parts(), &place, input.unknown)
         };
         self.any_of.iter().fold(Need::No, |need, path| need.or(|| test_path(path)))
@@ -237,32 +237,32 @@ impl VerbCondition {
     }
 }
 
-/// Where a value stands, for people and as a JSON pointer.
+/// The location of a value in an input: as a path for people, and as a JSON pointer.
 struct InputLocation {
-    shown: String,
+    readable_path: String,
     pointer: String,
 }
 
 impl InputLocation {
     fn key(&self, key: &str) -> Self {
-        let dot = if self.shown.is_empty() { "" } else { "." };
+        let dot = if self.readable_path.is_empty() { "" } else { "." };
         let escaped = key.replace('~', "~0").replace('/', "~1");
         Self {
-            shown: format!("{}{dot}{key}", self.shown),
+            readable_path: format!("{}{dot}{key}", self.readable_path),
             pointer: format!("{}/{escaped}", self.pointer),
         }
     }
 
     fn item(&self, number: usize) -> Self {
         Self {
-            shown: format!("{}[{number}]", self.shown),
+            readable_path: format!("{}[{number}]", self.readable_path),
             pointer: format!("{}/{number}", self.pointer),
         }
     }
 }
 
 impl ValueTest {
-    /// Follows the rest of a path from a value, which is `None` where there is none.
+    /// Tests the values that the rest of a path leads to, from a value (`None` if it is absent).
     fn follow(
         &self,
         value: Option<&Json>,
@@ -271,14 +271,14 @@ impl ValueTest {
         unknown: &BTreeSet<String>,
     ) -> Need {
         if unknown.contains(&place.pointer) {
-            return Need::Unknown { at: place.shown.clone() };
+            return Need::Unknown { at: place.readable_path.clone() };
         }
         match path {
-            [] if self.holds(value) => Need::Met { at: place.shown.clone() },
+            [] if self.holds(value) => Need::Met { at: place.readable_path.clone() },
             [] => Need::No,
             [PathPart::Key(key), rest @ ..] => {
-                let inner = value.and_then(Json::as_object).and_then(|entries| entries.get(key));
-                self.follow(inner, rest, &place.key(key), unknown)
+                let child = value.and_then(Json::as_object).and_then(|entries| entries.get(key));
+                self.follow(child, rest, &place.key(key), unknown)
             }
             [PathPart::EachItem, rest @ ..] => {
                 let items = value.and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -293,26 +293,26 @@ impl ValueTest {
         let value = value.filter(|value| !value.is_null());
         match self {
             Self::Present => value.is_some(),
-            Self::Is(own) => value.is_some_and(|value| own.equals(value)),
-            Self::IsOrAbsent(own) => value.is_none_or(|value| own.equals(value)),
+            Self::Is(expected) => value.is_some_and(|value| expected.equals(value)),
+            Self::IsOrAbsent(expected) => value.is_none_or(|value| expected.equals(value)),
         }
     }
 }
 
-/// Reads one entry of `needed_if` of an operation that uses these verbs. Slots that are `in_part`
-/// were not read whole, and what is wrong with them is told elsewhere.
+/// Reads one entry of `needed_if` of an operation that uses these verbs. Slots that are
+/// `incomplete` have mistakes that were reported already.
 pub(super) fn read(
     reader: &mut Reader<'_>,
-    used: &BTreeMap<String, Vec<Verb>>,
-    in_part: &BTreeSet<String>,
+    operation_slots: &BTreeMap<String, Vec<Verb>>,
+    incomplete: &BTreeSet<String>,
 ) -> Option<VerbCondition> {
     let slot = reader.required::<String>("slot");
     let verb = reader.required::<String>("verb");
-    let any_of = reader.required::<Vec<Located<String>>>("any_of");
-    let is = reader.optional::<Node>("is");
+    let any_of = reader.required::<Vec<Spanned<String>>>("any_of");
+    let is_node = reader.optional::<Node>("is");
     let or_absent = reader.optional::<bool>("or_absent").filter(|flag| flag.value);
     let slot_and_verb = slot.zip(verb).and_then(|(slot, verb)| {
-        let verb = find_verb(reader, used, in_part, &slot, &verb)?;
+        let verb = find_verb(reader, operation_slots, incomplete, &slot, &verb)?;
         Some((slot.value, verb))
     });
     if let Some(any_of) = any_of.as_ref().filter(|any_of| any_of.value.is_empty()) {
@@ -326,7 +326,7 @@ pub(super) fn read(
             Err(error) => reader.error(CODE, written.span, error.to_string(), "not a path"),
         }
     }
-    let value = is.map(|is| read_scalar(reader, &is.value));
+    let value = is_node.map(|is_node| read_scalar(reader, &is_node.value));
     let test = match (value, or_absent) {
         (None, None) => ValueTest::Present,
         (Some(value), None) => ValueTest::Is(value?),
@@ -342,18 +342,18 @@ pub(super) fn read(
     (!paths.is_empty()).then_some(VerbCondition { slot, verb, any_of: paths, test })
 }
 
-/// The verb, if the operation uses it on the slot. What was not read of `slots` is told there.
+/// The verb, if the operation uses it on the slot. Nothing is reported about an incomplete slot.
 fn find_verb(
     reader: &mut Reader<'_>,
-    used: &BTreeMap<String, Vec<Verb>>,
-    in_part: &BTreeSet<String>,
-    slot: &Located<String>,
-    verb: &Located<String>,
+    operation_slots: &BTreeMap<String, Vec<Verb>>,
+    incomplete: &BTreeSet<String>,
+    slot: &Spanned<String>,
+    verb: &Spanned<String>,
 ) -> Option<Verb> {
-    let Some(verbs) = used.get(&slot.value) else {
-        if !in_part.contains(&slot.value) {
+    let Some(verbs) = operation_slots.get(&slot.value) else {
+        if !incomplete.contains(&slot.value) {
             let message = format!("`{}` is not among the operation's slots", slot.value);
-            let known: Vec<_> = used.keys().map(String::as_str).collect();
+            let known: Vec<_> = operation_slots.keys().map(String::as_str).collect();
             let help = runbook_document::suggestion(&slot.value, &known);
             reader.error_with_help(CODE, slot.span.clone(), message, "unknown slot", help);
         }
@@ -398,7 +398,7 @@ mod tests {
         condition.need(&KnownInput { value, unknown: &unknown })
     }
 
-    fn met(at: &str) -> Need {
+    fn met_at(at: &str) -> Need {
         Need::Met { at: at.to_owned() }
     }
 
@@ -409,40 +409,44 @@ mod tests {
     #[test]
     fn every_form_of_condition_has_an_answer_for_every_shape_of_input() {
         let paths = ["cases[].method", "cleanup[].method"];
-        let is = condition(&paths, ValueTest::Is(text("DELETE")));
+        let is_delete = condition(&paths, ValueTest::Is(text("DELETE")));
         let or_absent = condition(&paths, ValueTest::IsOrAbsent(text("GET")));
         let present = condition(&paths, ValueTest::Present);
         let flag = condition(&["strict"], ValueTest::Is(Scalar::Boolean(true)));
         let number = condition(&["a.b"], ValueTest::IsOrAbsent(Scalar::Integer(1)));
         for (condition, input, expected) in [
             (
-                &is,
+                &is_delete,
                 json!({ "cases": [{ "method": "GET" }, { "method": "DELETE" }] }),
-                met("cases[1].method"),
+                met_at("cases[1].method"),
             ),
-            (&is, json!({ "cleanup": [{ "method": "DELETE" }] }), met("cleanup[0].method")),
-            (&is, json!({ "cases": [{ "method": "delete" }, {}] }), Need::No),
-            (&is, json!({}), Need::No),
-            (&is, json!({ "cases": { "method": "DELETE" } }), Need::No),
-            (&is, json!({ "cases": ["DELETE", 1, null, ["DELETE"]] }), Need::No),
-            (&is, json!("DELETE"), Need::No),
-            (&is, Json::Null, Need::No),
-            (&or_absent, json!({ "cases": [{ "method": "PUT" }, {}] }), met("cases[1].method")),
-            (&or_absent, json!({ "cases": [{ "method": null }] }), met("cases[0].method")),
-            (&or_absent, json!({ "cases": ["PUT"] }), met("cases[0].method")),
+            (
+                &is_delete,
+                json!({ "cleanup": [{ "method": "DELETE" }] }),
+                met_at("cleanup[0].method"),
+            ),
+            (&is_delete, json!({ "cases": [{ "method": "delete" }, {}] }), Need::No),
+            (&is_delete, json!({}), Need::No),
+            (&is_delete, json!({ "cases": { "method": "DELETE" } }), Need::No),
+            (&is_delete, json!({ "cases": ["DELETE", 1, null, ["DELETE"]] }), Need::No),
+            (&is_delete, json!("DELETE"), Need::No),
+            (&is_delete, Json::Null, Need::No),
+            (&or_absent, json!({ "cases": [{ "method": "PUT" }, {}] }), met_at("cases[1].method")),
+            (&or_absent, json!({ "cases": [{ "method": null }] }), met_at("cases[0].method")),
+            (&or_absent, json!({ "cases": ["PUT"] }), met_at("cases[0].method")),
             (&or_absent, json!({ "cases": [] }), Need::No),
             (&or_absent, json!({}), Need::No),
             (&or_absent, json!({ "cases": {} }), Need::No),
-            (&present, json!({ "cases": [{ "method": false }] }), met("cases[0].method")),
+            (&present, json!({ "cases": [{ "method": false }] }), met_at("cases[0].method")),
             (&present, json!({ "cases": [{ "method": null }, {}] }), Need::No),
-            (&flag, json!({ "strict": true }), met("strict")),
+            (&flag, json!({ "strict": true }), met_at("strict")),
             (&flag, json!({ "strict": "true" }), Need::No),
             (&flag, json!({}), Need::No),
-            (&number, json!({ "a": { "b": 1.0 } }), met("a.b")),
+            (&number, json!({ "a": { "b": 1.0 } }), met_at("a.b")),
             (&number, json!({ "a": { "b": 2 } }), Need::No),
-            (&number, json!({ "a": {} }), met("a.b")),
-            (&number, json!({ "a": 7 }), met("a.b")),
-            (&number, json!({}), met("a.b")),
+            (&number, json!({ "a": {} }), met_at("a.b")),
+            (&number, json!({ "a": 7 }), met_at("a.b")),
+            (&number, json!({}), met_at("a.b")),
         ] {
             assert_eq!(
                 need(condition, &input, &[]),
@@ -454,34 +458,34 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_not_known_may_need_the_verb_and_one_that_decides_nothing_does_not() {
-        let is = condition(&["cases[].method"], ValueTest::Is(text("DELETE")));
+    fn an_unknown_value_may_need_the_verb_only_if_the_condition_tests_it() {
+        let is_delete = condition(&["cases[].method"], ValueTest::Is(text("DELETE")));
         let input =
             json!({ "cases": [{ "method": "{{ m }}", "path": "{{ p }}" }], "x": "{{ x }}" });
         let unknown = |at: &str| Need::Unknown { at: at.to_owned() };
-        assert_eq!(need(&is, &input, &["/cases/0/method"]), unknown("cases[0].method"));
-        assert_eq!(need(&is, &input, &["/cases/0/path", "/x"]), Need::No);
+        assert_eq!(need(&is_delete, &input, &["/cases/0/method"]), unknown("cases[0].method"));
+        assert_eq!(need(&is_delete, &input, &["/cases/0/path", "/x"]), Need::No);
         // The whole list, an item of it, and the whole input.
         let list = json!({ "cases": "{{ c }}" });
-        assert_eq!(need(&is, &list, &["/cases"]), unknown("cases"));
+        assert_eq!(need(&is_delete, &list, &["/cases"]), unknown("cases"));
         let item = json!({ "cases": [{ "method": "GET" }, "{{ c }}"] });
-        assert_eq!(need(&is, &item, &["/cases/1"]), unknown("cases[1]"));
-        assert_eq!(need(&is, &json!("{{ i }}"), &[""]), unknown(""));
-        // What is certain is told before what is possible, in whichever order they stand.
+        assert_eq!(need(&is_delete, &item, &["/cases/1"]), unknown("cases[1]"));
+        assert_eq!(need(&is_delete, &json!("{{ i }}"), &[""]), unknown(""));
+        // `Met` wins over `Unknown`, in either order.
         for order in [["{{ m }}", "DELETE"], ["DELETE", "{{ m }}"]] {
             let input = json!({ "cases": [{ "method": order[0] }, { "method": order[1] }] });
             let place = order.iter().position(|method| *method == "{{ m }}").expect("one of two");
-            let found = need(&is, &input, &[&format!("/cases/{place}/method")]);
-            assert_eq!(found, met(&format!("cases[{}].method", 1 - place)));
+            let found = need(&is_delete, &input, &[&format!("/cases/{place}/method")]);
+            assert_eq!(found, met_at(&format!("cases[{}].method", 1 - place)));
         }
     }
 
     #[test]
     fn a_key_with_a_slash_or_a_tilde_is_found_by_its_pointer_alone() {
         let input = json!({ "a": { "b": "{{ x }}" }, "a/b": 1 });
-        let is = condition(&["a.b"], ValueTest::Is(Scalar::Integer(1)));
-        assert_eq!(need(&is, &input, &["/a~1b"]), Need::No);
-        assert_eq!(need(&is, &input, &["/a/b"]), Need::Unknown { at: "a.b".to_owned() });
+        let is_one = condition(&["a.b"], ValueTest::Is(Scalar::Integer(1)));
+        assert_eq!(need(&is_one, &input, &["/a~1b"]), Need::No);
+        assert_eq!(need(&is_one, &input, &["/a/b"]), Need::Unknown { at: "a.b".to_owned() });
     }
 
     #[test]

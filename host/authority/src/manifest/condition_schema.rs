@@ -1,59 +1,63 @@
 //! Checks `needed_if` of an operation against the JSON Schema of its input. A mistyped key or value
 //! is found when the plugin is built, not when a call is denied.
 //!
-//! A schema may say more than is understood here. What is not understood is taken to allow the
-//! condition: a wrong condition then leads to a denied call, never to a call that is let through.
+//! This module understands only a part of JSON Schema. Where it does not understand the schema, it
+//! accepts the condition. A wrong condition can only cause a denied call, never an allowed one.
 
 use super::condition::{PathPart, Scalar, ValueTest, VerbCondition};
 use serde_json::Value as Json;
 
-/// How many references are followed from one schema to another.
-const DEEPEST: usize = 32;
+/// How many `$ref` references are followed from one schema to another at most.
+const MAX_REFERENCES: usize = 32;
 
-/// What is wrong with a condition; `None` if nothing is, or the schema is not known yet.
+/// The problem of a condition; `None` if it fits the schema, or if the schema is not known yet.
 pub(super) fn problem(condition: &VerbCondition, schema: &Json) -> Option<String> {
     if schema.is_null() {
         return None;
     }
     condition.any_of.iter().find_map(|path| {
-        let mut here = vec![SchemaNode { schema, is_required: true }];
+        let mut nodes = vec![SchemaNode { schema, is_required: true }];
         for part in path.parts() {
-            here = match part {
-                PathPart::Key(key) => match keys(&here, schema, key) {
-                    Step::To(next) => next,
-                    Step::Anywhere => return None,
-                    Step::Nowhere(known) => return Some(unknown_key(path, key, &known)),
+            nodes = match part {
+                PathPart::Key(key) => match follow_key(&nodes, schema, key) {
+                    PathResolution::Found(next) => next,
+                    PathResolution::Unspecified => return None,
+                    PathResolution::Missing(known) => {
+                        return Some(unknown_key_message(path, key, &known));
+                    }
                 },
-                PathPart::EachItem => match items(&here, schema) {
-                    Step::To(next) => next,
-                    Step::Anywhere => return None,
-                    Step::Nowhere(_) => {
+                PathPart::EachItem => match follow_items(&nodes, schema) {
+                    PathResolution::Found(next) => next,
+                    PathResolution::Unspecified => return None,
+                    PathResolution::Missing(_) => {
                         return Some(format!("`{path}`: what stands before `[]` is no list"));
                     }
                 },
             };
         }
-        wrong_value(&condition.test, &here, schema).map(|wrong| format!("`{path}`: {wrong}"))
+        value_problem(&condition.test, &nodes, schema).map(|problem| format!("`{path}`: {problem}"))
     })
 }
 
-/// What a schema says of one place.
+/// The schema of one value, and whether the value is required.
 #[derive(Clone, Copy)]
 struct SchemaNode<'s> {
     schema: &'s Json,
     is_required: bool,
 }
 
-/// Where one part of a path leads.
-enum Step<'s> {
-    To(Vec<SchemaNode<'s>>),
-    /// The schema allows it without saying what it is.
-    Anywhere,
-    /// There is no such thing. These keys there are.
-    Nowhere(Vec<&'s str>),
+/// The result of following one part of a path through a schema.
+enum PathResolution<'s> {
+    /// The schemas of the values there.
+    Found(Vec<SchemaNode<'s>>),
+    /// The schema allows the value but does not describe it, or is not understood.
+    Unspecified,
+    /// The schema does not have the key or the items. It has these keys.
+    Missing(Vec<&'s str>),
 }
 
-/// A schema with all that it refers to and chooses from; `None` if that is not understood.
+/// The alternatives of a schema, with references and `anyOf`/`oneOf` resolved; `None` if the schema
+/// is not understood.
 fn branches<'s>(schema: &'s Json, root: &'s Json, depth: usize) -> Option<Vec<&'s Json>> {
     if depth == 0 || !schema.is_object() {
         return None;
@@ -64,80 +68,88 @@ fn branches<'s>(schema: &'s Json, root: &'s Json, depth: usize) -> Option<Vec<&'
     }
     let choices = ["anyOf", "oneOf"].iter().find_map(|key| schema[*key].as_array());
     let Some(choices) = choices else { return Some(vec![schema]) };
-    let each = choices.iter().map(|choice| branches(choice, root, depth - 1));
-    Some(each.collect::<Option<Vec<_>>>()?.concat())
+    let branch_lists = choices.iter().map(|choice| branches(choice, root, depth - 1));
+    Some(branch_lists.collect::<Option<Vec<_>>>()?.concat())
 }
 
-/// Whether a schema is about values of a type, as far as it says so.
-fn is_about(schema: &Json, kind: &str) -> bool {
+/// Whether a schema allows values of a type. A schema without `type` allows every type.
+fn allows_type(schema: &Json, kind: &str) -> bool {
     match &schema["type"] {
-        Json::String(own) => own == kind,
-        Json::Array(own) => own.iter().any(|own| own == kind),
+        Json::String(type_name) => type_name == kind,
+        Json::Array(type_name) => type_name.iter().any(|type_name| type_name == kind),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => true,
     }
 }
 
-fn keys<'s>(here: &[SchemaNode<'s>], root: &'s Json, key: &str) -> Step<'s> {
+fn follow_key<'s>(nodes: &[SchemaNode<'s>], root: &'s Json, key: &str) -> PathResolution<'s> {
     let (mut next, mut known) = (Vec::new(), Vec::new());
-    for place in here {
-        let Some(branches) = branches(place.schema, root, DEEPEST) else { return Step::Anywhere };
-        for branch in branches.into_iter().filter(|branch| is_about(branch, "object")) {
-            let is_required =
-                branch["required"].as_array().is_some_and(|names| names.iter().any(|n| n == key));
+    for node in nodes {
+        let Some(branches) = branches(node.schema, root, MAX_REFERENCES) else {
+            return PathResolution::Unspecified;
+        };
+        for branch in branches.into_iter().filter(|branch| allows_type(branch, "object")) {
+            let is_required = branch["required"]
+                .as_array()
+                .is_some_and(|names| names.iter().any(|name| name == key));
             match branch["properties"].get(key) {
                 Some(schema) => next.push(SchemaNode { schema, is_required }),
                 None if branch["additionalProperties"] == false => known.extend(
                     branch["properties"].as_object().into_iter().flatten().map(|(key, _)| &**key),
                 ),
-                None => return Step::Anywhere,
+                None => return PathResolution::Unspecified,
             }
         }
     }
-    if next.is_empty() { Step::Nowhere(known) } else { Step::To(next) }
+    if next.is_empty() { PathResolution::Missing(known) } else { PathResolution::Found(next) }
 }
 
-fn items<'s>(here: &[SchemaNode<'s>], root: &'s Json) -> Step<'s> {
+fn follow_items<'s>(nodes: &[SchemaNode<'s>], root: &'s Json) -> PathResolution<'s> {
     let mut next = Vec::new();
-    for place in here {
-        let Some(branches) = branches(place.schema, root, DEEPEST) else { return Step::Anywhere };
-        for branch in branches.into_iter().filter(|branch| is_about(branch, "array")) {
+    for node in nodes {
+        let Some(branches) = branches(node.schema, root, MAX_REFERENCES) else {
+            return PathResolution::Unspecified;
+        };
+        for branch in branches.into_iter().filter(|branch| allows_type(branch, "array")) {
             match branch.get("items") {
                 Some(schema) => next.push(SchemaNode { schema, is_required: true }),
-                None => return Step::Anywhere,
+                None => return PathResolution::Unspecified,
             }
         }
     }
-    if next.is_empty() { Step::Nowhere(Vec::new()) } else { Step::To(next) }
+    if next.is_empty() { PathResolution::Missing(Vec::new()) } else { PathResolution::Found(next) }
 }
 
-fn unknown_key(path: &super::InputPath, key: &str, known: &[&str]) -> String {
+fn unknown_key_message(path: &super::InputPath, key: &str, known: &[&str]) -> String {
     let near = runbook_document::nearest(key, known.iter().copied());
     let help = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     format!("`{path}`: the input has no key `{key}` there{help}")
 }
 
-/// Why a value is never at a place, or is there without being written.
-fn wrong_value(test: &ValueTest, here: &[SchemaNode<'_>], root: &Json) -> Option<String> {
+/// The problem of the value of a test: the schema never allows it, or it is the default of an
+/// absent value and the test lacks `or_absent`.
+fn value_problem(test: &ValueTest, nodes: &[SchemaNode<'_>], root: &Json) -> Option<String> {
     let (value, counts_absent) = match test {
         ValueTest::Present => return None,
         ValueTest::Is(value) => (value, false),
         ValueTest::IsOrAbsent(value) => (value, true),
     };
-    let mut allowed = Vec::new();
-    for place in here {
-        for branch in branches(place.schema, root, DEEPEST)? {
+    let mut allowed_values = Vec::new();
+    for node in nodes {
+        for branch in branches(node.schema, root, MAX_REFERENCES)? {
             match &branch["enum"] {
-                Json::Array(values) => allowed.extend(values),
-                _ if branch.get("const").is_some() => allowed.push(&branch["const"]),
-                _ if fits_type(value, branch) => return wrong_default(value, counts_absent, here),
+                Json::Array(values) => allowed_values.extend(values),
+                _ if branch.get("const").is_some() => allowed_values.push(&branch["const"]),
+                _ if fits_type(value, branch) => {
+                    return default_problem(value, counts_absent, nodes);
+                }
                 _ => {}
             }
         }
     }
-    if allowed.iter().any(|allowed| value.equals(allowed)) {
-        return wrong_default(value, counts_absent, here);
+    if allowed_values.iter().any(|allowed_values| value.equals(allowed_values)) {
+        return default_problem(value, counts_absent, nodes);
     }
-    let shown: Vec<_> = allowed.iter().map(|value| format!("`{value}`")).collect();
+    let shown: Vec<_> = allowed_values.iter().map(|value| format!("`{value}`")).collect();
     Some(if shown.is_empty() {
         format!("{value} is of another type than the value there")
     } else {
@@ -147,18 +159,22 @@ fn wrong_value(test: &ValueTest, here: &[SchemaNode<'_>], root: &Json) -> Option
 
 fn fits_type(value: &Scalar, schema: &Json) -> bool {
     match value {
-        Scalar::Boolean(_) => is_about(schema, "boolean"),
-        Scalar::Integer(_) => is_about(schema, "integer") || is_about(schema, "number"),
-        Scalar::Text(_) => is_about(schema, "string"),
+        Scalar::Boolean(_) => allows_type(schema, "boolean"),
+        Scalar::Integer(_) => allows_type(schema, "integer") || allows_type(schema, "number"),
+        Scalar::Text(_) => allows_type(schema, "string"),
     }
 }
 
-/// A value that stands for what is left out must count what is left out, and no other may.
-fn wrong_default(value: &Scalar, counts_absent: bool, here: &[SchemaNode<'_>]) -> Option<String> {
-    let default = here
+/// A test for the default value must have `or_absent`, and a test for another value must not.
+fn default_problem(
+    value: &Scalar,
+    counts_absent: bool,
+    nodes: &[SchemaNode<'_>],
+) -> Option<String> {
+    let default = nodes
         .iter()
-        .filter(|place| !place.is_required)
-        .find_map(|place| place.schema.get("default").filter(|default| !default.is_null()))?;
+        .filter(|node| !node.is_required)
+        .find_map(|node| node.schema.get("default").filter(|default| !default.is_null()))?;
     match (value.equals(default), counts_absent) {
         (true, false) => {
             Some(format!("what is left out there is {value} by the schema; add `or_absent = true`"))
@@ -203,7 +219,7 @@ mod tests {
         })
     }
 
-    fn found(path: &str, test: ValueTest) -> Option<String> {
+    fn problem_of(path: &str, test: ValueTest) -> Option<String> {
         let any_of = vec![InputPath::parse(path).expect("a path")];
         let verb = crate::Verb::HttpGet;
         problem(&VerbCondition { slot: "s".to_owned(), verb, any_of, test }, &schema())
@@ -224,12 +240,12 @@ mod tests {
             ("limit", ValueTest::Is(Scalar::Integer(3))),
             ("free.anything[].at.all", ValueTest::Is(text("x"))),
         ] {
-            assert_eq!(found(path, test.clone()), None, "{path} {test:?}");
+            assert_eq!(problem_of(path, test.clone()), None, "{path} {test:?}");
         }
     }
 
     #[test]
-    fn a_condition_that_no_input_meets_is_told_with_what_there_is() {
+    fn a_condition_that_no_input_meets_is_refused_with_the_keys_and_values_that_exist() {
         for (path, test, expected) in [
             (
                 "case[].method",
@@ -266,7 +282,7 @@ mod tests {
                  `or_absent`",
             ),
         ] {
-            assert_eq!(found(path, test), Some(format!("`{path}`: {expected}")));
+            assert_eq!(problem_of(path, test), Some(format!("`{path}`: {expected}")));
         }
     }
 

@@ -1,8 +1,8 @@
-//! `plugin.toml` → manifest, with every mistake at its place.
+//! Reads `plugin.toml` into a manifest, and reports every mistake at its position.
 
-use super::{FORMAT, Kind, Manifest, Operation, Slot, condition, is_kebab_case, list};
+use super::{FORMAT, Kind, Manifest, Operation, Slot, condition, is_kebab_case, verb_list};
 use crate::capability::{Capability, Verb};
-use runbook_document::{Diagnostics, Key, Located, Node, Reader, Source, Table, Value};
+use runbook_document::{Diagnostics, Key, Node, Reader, Source, Spanned, Table, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ impl Manifest {
     /// Reads a `plugin.toml`. All mistakes are reported; `None` if any makes it unusable.
     pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
         let table = runbook_document::parse(source, diagnostics)?;
-        let before = diagnostics.len();
-        // Reviewers read every string of it, on terminals and in reports.
+        let count_before = diagnostics.len();
+        // Reviewers read every string of the manifest, on terminals and in reports.
         runbook_document::refuse_in_strings(source, &table, diagnostics);
         let mut reader = Reader::new(source, &table, "the manifest", diagnostics);
         let format = reader.required::<u32>("format");
@@ -31,19 +31,19 @@ impl Manifest {
                 "`[plugin]` is missing",
             );
         }
-        let mut in_part = BTreeSet::new();
-        let slots = reader.named("slots", "slot", |name, reader| {
-            let before = reader.diagnostics().len();
+        let mut incomplete = BTreeSet::new();
+        let slots = reader.read_named("slots", "slot", |name, reader| {
+            let count_before = reader.diagnostics().len();
             let slot = read_slot(name, reader);
-            if reader.diagnostics().len() > before {
-                in_part.insert(name.name.clone());
+            if reader.diagnostics().len() > count_before {
+                incomplete.insert(name.name.clone());
             }
             slot
         });
         let slots: BTreeMap<_, _> = slots.into_iter().collect();
-        let declared = Declared { slots: &slots, in_part };
+        let declared = DeclaredSlots { slots: &slots, incomplete };
         let operations =
-            reader.each("operation", "operation", |reader| read_operation(reader, &declared));
+            reader.read_each("operation", "operation", |reader| read_operation(reader, &declared));
         reader.finish();
         let mut by_name = BTreeMap::new();
         for (name, operation) in operations {
@@ -59,11 +59,11 @@ impl Manifest {
         let (name, version, description) = identity.flatten()?;
         let manifest =
             Self { format: FORMAT, name, version, description, slots, operations: by_name };
-        // The missing use may be in a place that has a mistake of its own.
+        // The operation that uses a slot may have a mistake of its own, which is reported already.
         if !diagnostics.has_errors() {
             manifest.report_unused_slots(source, &table, diagnostics);
         }
-        (diagnostics.len() == before || !diagnostics.has_errors()).then_some(manifest)
+        (diagnostics.len() == count_before || !diagnostics.has_errors()).then_some(manifest)
     }
 
     fn report_unused_slots(
@@ -127,7 +127,7 @@ fn read_slot(name: &Key, reader: &mut Reader<'_>) -> Option<(String, Slot)> {
         }
         found
     });
-    let verbs = reader.required::<Vec<Located<String>>>("verbs");
+    let verbs = reader.required::<Vec<Spanned<String>>>("verbs");
     let reason = reader.required::<String>("reason");
     let capability = capability?;
     let verbs = read_verbs(reader, capability, verbs?);
@@ -137,7 +137,7 @@ fn read_slot(name: &Key, reader: &mut Reader<'_>) -> Option<(String, Slot)> {
 fn read_verbs(
     reader: &mut Reader<'_>,
     capability: Capability,
-    names: Located<Vec<Located<String>>>,
+    names: Spanned<Vec<Spanned<String>>>,
 ) -> Vec<Verb> {
     if names.value.is_empty() {
         reader.error("E0306", names.span, "the list of verbs is empty", "name at least one verb");
@@ -157,17 +157,18 @@ fn read_verbs(
     verbs
 }
 
-/// What `[slots]` declares, as far as it could be read.
-struct Declared<'a> {
+/// The slots that `[slots]` declares.
+struct DeclaredSlots<'a> {
     slots: &'a BTreeMap<String, Slot>,
-    /// Slots that are declared but could not be read completely, perhaps because of a typing error.
-    in_part: BTreeSet<String>,
+    /// The names of slots that are declared but have mistakes, so that their verbs may be
+    /// incomplete.
+    incomplete: BTreeSet<String>,
 }
 
 fn read_operation(
     reader: &mut Reader<'_>,
-    declared: &Declared<'_>,
-) -> Option<(Located<String>, Operation)> {
+    declared: &DeclaredSlots<'_>,
+) -> Option<(Spanned<String>, Operation)> {
     let name = reader.required::<String>("name");
     if let Some(name) = name.as_ref().filter(|name| !is_kebab_case(&name.value)) {
         let message = format!("operation name `{}` is not kebab case", name.value);
@@ -184,27 +185,30 @@ fn read_operation(
                 &["probe", "smoke-test", "step"],
             );
         }
-        found.map(|kind| Located { value: kind, span: typed.span })
+        found.map(|kind| Spanned { value: kind, span: typed.span })
     });
     let summary = reader.required::<String>("summary");
-    let used = reader
+    let used_slots = reader
         .optional::<runbook_document::Table>("slots")
         .map(|table| table.value.entries)
         .unwrap_or_default();
     let optional = reader
-        .optional::<Vec<Located<String>>>("optional")
+        .optional::<Vec<Spanned<String>>>("optional")
         .map(|list| list.value)
         .unwrap_or_default();
     let idempotent = reader.optional::<bool>("idempotent").is_some_and(|flag| flag.value);
     let undo = reader.optional::<bool>("undo");
-    let used: BTreeMap<_, _> =
-        used.iter().filter_map(|(slot, verbs)| read_use(reader, declared, slot, verbs)).collect();
-    for slot in optional.iter().filter(|slot| !used.contains_key(&slot.value)) {
+    let used_slots: BTreeMap<_, _> = used_slots
+        .iter()
+        .filter_map(|(slot, verbs)| read_slot_use(reader, declared, slot, verbs))
+        .collect();
+    for slot in optional.iter().filter(|slot| !used_slots.contains_key(&slot.value)) {
         let message = format!("`{}` is optional but not among the operation's slots", slot.value);
         reader.error("E0308", slot.span.clone(), message, "not in `slots`");
     }
-    let needed_if = reader
-        .each("needed_if", "condition", |reader| condition::read(reader, &used, &declared.in_part));
+    let needed_if = reader.read_each("needed_if", "condition", |reader| {
+        condition::read(reader, &used_slots, &declared.incomplete)
+    });
     let kind = kind?;
     if let Some(undo) = undo.as_ref().filter(|undo| undo.value && kind.value != Kind::Step) {
         reader.error(
@@ -217,7 +221,7 @@ fn read_operation(
     let operation = Operation {
         kind: kind.value,
         summary: summary?.value,
-        slots: used,
+        slots: used_slots,
         optional: optional.into_iter().map(|slot| slot.value).collect(),
         needed_if,
         idempotent: idempotent || kind.value == Kind::Probe,
@@ -236,19 +240,19 @@ fn read_operation(
     Some((name?, operation))
 }
 
-/// One `slot = ["verb"]` of an operation.
-fn read_use(
+/// Reads one `slot = ["verb"]` of an operation.
+fn read_slot_use(
     reader: &mut Reader<'_>,
-    declared: &Declared<'_>,
+    declared: &DeclaredSlots<'_>,
     key: &Key,
     node: &Node,
 ) -> Option<(String, Vec<Verb>)> {
-    let is_in_part = declared.in_part.contains(&key.name);
+    let is_incomplete = declared.incomplete.contains(&key.name);
     let Some(slot) = declared.slots.get(&key.name) else {
-        if is_in_part {
+        if is_incomplete {
             return None;
         }
-        let typed = Located { value: key.name.clone(), span: key.span.clone() };
+        let typed = Spanned { value: key.name.clone(), span: key.span.clone() };
         let known: Vec<_> = declared.slots.keys().map(String::as_str).collect();
         report_unknown(reader, "E0308", &typed, "slot", &known);
         return None;
@@ -256,7 +260,7 @@ fn read_use(
     let names = match &node.value {
         Value::Array(items) => items
             .iter()
-            .map(<Located<String> as runbook_document::FromNode>::from_node)
+            .map(<Spanned<String> as runbook_document::FromNode>::from_node)
             .collect::<Option<Vec<_>>>(),
         Value::String(_)
         | Value::Integer(_)
@@ -275,12 +279,12 @@ fn read_use(
         return None;
     };
     let verbs =
-        read_verbs(reader, slot.capability, Located { value: names, span: node.span.clone() });
-    for verb in verbs.iter().filter(|verb| !is_in_part && !slot.verbs.contains(verb)) {
+        read_verbs(reader, slot.capability, Spanned { value: names, span: node.span.clone() });
+    for verb in verbs.iter().filter(|verb| !is_incomplete && !slot.verbs.contains(verb)) {
         let message = format!(
             "the operation uses `{verb}` on slot `{}`, which declares only {}",
             key.name,
-            list(&slot.verbs)
+            verb_list(&slot.verbs)
         );
         reader.error("E0311", node.span.clone(), message, "not declared by the slot");
     }
@@ -290,7 +294,7 @@ fn read_use(
 fn report_unknown(
     reader: &mut Reader<'_>,
     code: &'static str,
-    typed: &Located<String>,
+    typed: &Spanned<String>,
     noun: &str,
     known: &[&str],
 ) {

@@ -1,5 +1,5 @@
-//! A component's custom section ↔ manifest. The author of the file can write anything into it, so
-//! all of it is checked.
+//! Reads the manifest from the custom section of a component, and writes it. Anybody can write
+//! anything into a component, so every part of the section is checked.
 
 use super::{FORMAT, Manifest, is_kebab_case};
 use crate::capability::Verb;
@@ -21,12 +21,13 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The JSON of the component's [`SECTION`](super::SECTION); the same manifest always gives the same bytes.
+    /// The JSON of the component's [`SECTION`](super::SECTION); the same manifest always gives the
+    /// same bytes.
     pub fn to_section(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a manifest has string keys only, so it is always JSON")
     }
 
-    /// A section comes from a file that anybody can write, so what `parse` checks is checked again.
+    /// Repeats the checks of `parse`, because anybody can write a component file.
     fn check_consistency(&self) -> Result<(), ManifestError> {
         let names = self
             .slots
@@ -77,24 +78,24 @@ impl Manifest {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// It is not the JSON of a manifest.
+    /// The section is not the JSON of a manifest.
     #[error("the manifest section is not a manifest: {0}")]
     Json(#[source] serde_json::Error),
-    /// It was made for another host.
+    /// The format is not known to this host.
     #[error("manifest format {found} is not known; this host reads format {FORMAT}")]
     Format {
         /// The format that the manifest names.
         found: u32,
     },
-    /// A text that could not be shown as it is.
+    /// A text has a character that a terminal or a report cannot show as it is.
     #[error("the manifest has {} in {place}, which is not seen or begins a line of its own", runbook_text::describe(*character))]
     Text {
-        /// Where, as a path of keys.
+        /// The path of keys to the text.
         place: String,
         /// The first character that is not shown.
         character: char,
     },
-    /// A name that is none.
+    /// A name is not in kebab case.
     #[error("{what} `{name}` of the manifest is not kebab case: letters, digits and single dashes")]
     Name {
         /// The kind of thing that has the name: `plugin`, `slot` or `operation`.
@@ -110,20 +111,20 @@ pub enum ManifestError {
         /// The verb that belongs to another capability.
         verb: Verb,
     },
-    /// An operation that `runbook plugin build` would never write.
+    /// An operation contradicts itself. `runbook plugin build` would not write it.
     #[error("operation `{operation}` of the manifest {problem}")]
     Operation {
         /// The name of the operation.
         operation: String,
-        /// What is wrong with it.
+        /// The problem of the operation.
         problem: &'static str,
     },
-    /// A condition of an operation that fits neither its slots nor its input.
+    /// A condition of an operation does not fit its slots or its input.
     #[error("operation `{operation}` of the manifest: {problem}")]
     Condition {
         /// The operation.
         operation: String,
-        /// Which condition, and what is wrong with it.
+        /// The condition and its problem.
         problem: String,
     },
     /// An operation uses more than its plugin declares.
@@ -136,25 +137,24 @@ pub enum ManifestError {
     },
 }
 
-/// Refuses texts that cannot be shown as they are. Those of schemas may have several lines, all
-/// others have one.
+/// Refuses texts that cannot be shown as they are. Only texts of schemas may have several lines.
 fn check_texts(value: &serde_json::Value, path: &mut Vec<String>) -> Result<(), ManifestError> {
     use serde_json::Value as Json;
     let check = |text: &str, path: &[String]| {
         let in_schema = path.len() > 3
             && path[0] == "operations"
             && matches!(path[2].as_str(), "input" | "output");
-        let found = if in_schema {
+        let hidden = if in_schema {
             runbook_text::first_hidden(text)
         } else {
             runbook_text::first_not_in_line(text)
         };
-        found.map_or(Ok(()), |found| {
+        hidden.map_or(Ok(()), |hidden| {
             let keys = path
                 .iter()
                 .map(|key| runbook_text::shortened(&runbook_text::line(key), 100).into_owned());
             let place = format!("`{}`", keys.collect::<Vec<_>>().join("."));
-            Err(ManifestError::Text { place, character: found.character })
+            Err(ManifestError::Text { place, character: hidden.character })
         })
     };
     match value {

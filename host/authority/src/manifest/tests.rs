@@ -1,7 +1,7 @@
 use super::*;
 use runbook_document::{Diagnostics, Source};
 
-const GOOD: &str = r#"
+const VALID_MANIFEST: &str = r#"
 format = 1
 [plugin]
 name = "postgres"
@@ -29,17 +29,17 @@ fn parse(text: &str) -> Result<Manifest, Vec<String>> {
     })
 }
 
-/// All that is said of a text, warnings too: line, code and message.
-fn told(text: &str) -> Vec<String> {
+/// All diagnostics of a text, warnings too: line, code and message.
+fn messages(text: &str) -> Vec<String> {
     let mut diagnostics = Diagnostics::default();
     let _ = Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics);
     diagnostics.iter().map(|d| format!("{}: {} {}", d.position().line, d.code, d.message)).collect()
 }
 
 #[test]
-fn what_follows_from_a_mistake_is_not_told_as_another_one() {
-    assert_eq!(told(GOOD), Vec::<String>::new());
-    // Each mistake by itself, and the only line that is to be said of it.
+fn one_mistake_gives_one_diagnostic() {
+    assert_eq!(messages(VALID_MANIFEST), Vec::<String>::new());
+    // Each mistake alone, and the only diagnostic that it gives.
     for (good, wrong, expected) in [
         (
             "verbs = [\"query\", \"execute\"]",
@@ -55,24 +55,24 @@ fn what_follows_from_a_mistake_is_not_told_as_another_one() {
         ("{ db = [\"query\"] }", "{ db = [\"qery\"] }", "15: E0305 `qery` is not a verb of `sql`"),
         ("capability = \"sql\"", "capability = \"sqll\"", "8: E0304 `sqll` is not a capability"),
     ] {
-        let found = told(&GOOD.replace(good, wrong));
+        let found = messages(&VALID_MANIFEST.replace(good, wrong));
         assert_eq!(found, [expected], "{wrong}");
     }
 }
 
 #[test]
-fn an_unused_slot_is_told_at_its_header() {
+fn an_unused_slot_is_reported_at_its_header() {
     let unused = "[slots.other]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"none\"\n\
                   [[operation]]";
     assert_eq!(
-        told(&GOOD.replace("[[operation]]", unused)),
+        messages(&VALID_MANIFEST.replace("[[operation]]", unused)),
         ["11: E0302 slot `other` is used by no operation"]
     );
 }
 
 #[test]
-fn a_manifest_survives_the_way_into_the_section_and_back() {
-    let manifest = parse(GOOD).expect("the example is good");
+fn a_manifest_is_the_same_after_it_was_written_to_a_section_and_read() {
+    let manifest = parse(VALID_MANIFEST).expect("the example is good");
     assert_eq!(
         Manifest::from_section(&manifest.to_section()).expect("own output is readable"),
         manifest
@@ -81,7 +81,7 @@ fn a_manifest_survives_the_way_into_the_section_and_back() {
 
 #[test]
 fn an_operation_that_uses_an_undeclared_verb_is_refused() {
-    let errors = parse(&GOOD.replace("[\"query\", \"execute\"]", "[\"execute\"]"))
+    let errors = parse(&VALID_MANIFEST.replace("[\"query\", \"execute\"]", "[\"execute\"]"))
         .expect_err("`query` is not declared");
     assert_eq!(
         errors,
@@ -91,14 +91,14 @@ fn an_operation_that_uses_an_undeclared_verb_is_refused() {
 
 #[test]
 fn a_probe_that_changes_something_is_refused() {
-    let errors = parse(&GOOD.replace("{ db = [\"query\"] }", "{ db = [\"execute\"] }"))
+    let errors = parse(&VALID_MANIFEST.replace("{ db = [\"query\"] }", "{ db = [\"execute\"] }"))
         .expect_err("probes do not write");
     assert_eq!(errors, ["13: E0310 a probe changes nothing, but this one uses verbs that do"]);
 }
 
 #[test]
 fn a_section_that_claims_less_than_it_uses_is_refused() {
-    let mut manifest = parse(GOOD).expect("the example is good");
+    let mut manifest = parse(VALID_MANIFEST).expect("the example is good");
     manifest.slots.get_mut("db").expect("the slot is there").verbs = vec![Verb::SqlExecute];
     assert!(matches!(
         Manifest::from_section(&manifest.to_section()),
@@ -106,13 +106,13 @@ fn a_section_that_claims_less_than_it_uses_is_refused() {
     ));
 }
 
-/// Every place of a text in a JSON value, and the value with `hostile` in its place.
+/// The path of every text in a JSON value, and the JSON value with `hostile` instead of that text.
 fn with_hostile(value: &serde_json::Value, hostile: &str) -> Vec<(String, serde_json::Value)> {
     use serde_json::Value as Json;
     match value {
         Json::String(_) => vec![(String::new(), Json::from(hostile))],
         Json::Array(items) => {
-            let one = |(at, item): (usize, &Json)| {
+            let hostile_items = |(at, item): (usize, &Json)| {
                 let changed = with_hostile(item, hostile).into_iter();
                 changed.map(move |(place, item)| {
                     let mut items = items.clone();
@@ -120,10 +120,10 @@ fn with_hostile(value: &serde_json::Value, hostile: &str) -> Vec<(String, serde_
                     (format!("/{at}{place}"), Json::from(items))
                 })
             };
-            items.iter().enumerate().flat_map(one).collect()
+            items.iter().enumerate().flat_map(hostile_items).collect()
         }
         Json::Object(entries) => {
-            let one = |(key, value): (&String, &Json)| {
+            let hostile_entries = |(key, value): (&String, &Json)| {
                 let in_value = with_hostile(value, hostile).into_iter().map(|(place, value)| {
                     let mut changed = entries.clone();
                     changed.insert(key.clone(), value);
@@ -139,7 +139,7 @@ fn with_hostile(value: &serde_json::Value, hostile: &str) -> Vec<(String, serde_
                     )])
                     .collect::<Vec<_>>()
             };
-            entries.iter().flat_map(one).collect()
+            entries.iter().flat_map(hostile_entries).collect()
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => Vec::new(),
     }
@@ -147,7 +147,7 @@ fn with_hostile(value: &serde_json::Value, hostile: &str) -> Vec<(String, serde_
 
 #[test]
 fn a_section_with_a_character_that_cannot_be_shown_is_refused_wherever_it_stands() {
-    let mut manifest = parse(GOOD).expect("the example is good");
+    let mut manifest = parse(VALID_MANIFEST).expect("the example is good");
     let operation = manifest.operations.get_mut("ping").expect("it is there");
     operation.optional = vec!["db".to_owned()];
     operation.input = serde_json::json!({ "title": "T", "properties": { "a": { "description": "two\nlines", "enum": ["x"] } } });
@@ -177,9 +177,10 @@ fn a_section_with_a_character_that_cannot_be_shown_is_refused_wherever_it_stands
 }
 
 #[test]
-fn names_of_a_section_are_names() {
+fn names_of_a_section_are_kebab_case() {
     for name in ["../../etc/passwd", "A", "a b", "", "a\\b", "é"] {
-        let section = String::from_utf8(parse(GOOD).expect("good").to_section()).expect("text");
+        let section =
+            String::from_utf8(parse(VALID_MANIFEST).expect("good").to_section()).expect("text");
         for known in ["postgres", "db", "ping"] {
             let changed = section
                 .replace(&format!("\"{known}\""), &serde_json::Value::from(name).to_string());
@@ -190,15 +191,15 @@ fn names_of_a_section_are_names() {
 }
 
 #[test]
-fn no_text_of_a_manifest_hides_anything() {
+fn a_text_of_a_manifest_with_a_hidden_character_is_refused() {
     for text in ["Checks a database", "reads statistics", "connects", "0.1.0"] {
-        let errors = parse(&GOOD.replace(text, "x\\u202Ey")).expect_err(text);
+        let errors = parse(&VALID_MANIFEST.replace(text, "x\\u202Ey")).expect_err(text);
         assert!(errors[0].contains("E0290") && errors[0].contains("U+202E"), "{errors:?}");
     }
 }
 
 #[test]
-fn what_a_plugin_toml_cannot_say_a_section_cannot_say_either() {
+fn a_section_is_refused_for_what_plugin_toml_is_refused_for() {
     type Change = fn(&mut Manifest, &str);
     let changes: [(&str, Change); 5] = [
         ("a name", |manifest, operation| {
@@ -221,7 +222,7 @@ fn what_a_plugin_toml_cannot_say_a_section_cannot_say_either() {
         }),
     ];
     for (what, change) in changes {
-        let mut manifest = parse(GOOD).expect("the example is good");
+        let mut manifest = parse(VALID_MANIFEST).expect("the example is good");
         change(&mut manifest, "ping");
         let error = Manifest::from_section(&manifest.to_section()).expect_err(what);
         assert!(
@@ -229,8 +230,8 @@ fn what_a_plugin_toml_cannot_say_a_section_cannot_say_either() {
             "{what}: {error}"
         );
     }
-    let errors =
-        parse(&GOOD.replace("name = \"ping\"", "name = \"Ping it\"")).expect_err("no name");
+    let errors = parse(&VALID_MANIFEST.replace("name = \"ping\"", "name = \"Ping it\""))
+        .expect_err("no name");
     assert_eq!(errors, ["12: E0303 operation name `Ping it` is not kebab case"]);
 }
 
@@ -238,10 +239,10 @@ const CONDITION: &str = "needed_if = \
      [{ slot = \"db\", verb = \"query\", any_of = [\"a[].b\"], is = \"x\", or_absent = true }]\n";
 
 #[test]
-fn a_condition_survives_the_way_into_the_section_and_back() {
+fn a_condition_is_the_same_after_it_was_written_to_a_section_and_read() {
     for test in ["is = \"x\", or_absent = true", "is = true", "is = 3", "is = \"true\"", ""] {
         let written = CONDITION.replace("is = \"x\", or_absent = true", test);
-        let manifest = parse(&format!("{GOOD}{written}")).expect("it is good");
+        let manifest = parse(&format!("{VALID_MANIFEST}{written}")).expect("it is good");
         assert_eq!(manifest.operations["ping"].needed_if.len(), 1);
         let read = Manifest::from_section(&manifest.to_section()).expect("own output");
         assert_eq!(read, manifest, "{written}");
@@ -249,7 +250,7 @@ fn a_condition_survives_the_way_into_the_section_and_back() {
 }
 
 #[test]
-fn a_condition_that_means_nothing_is_told_at_its_place() {
+fn a_wrong_condition_is_reported_at_its_position() {
     for (good, wrong, expected) in [
         ("slot = \"db\"", "slot = \"dp\"", "16: E0313 `dp` is not among the operation's slots"),
         (
@@ -277,13 +278,13 @@ fn a_condition_that_means_nothing_is_told_at_its_place() {
             "16: E0202 condition 1 has no `any_of`, which must be a list such as `[\"a\", \"b\"]`",
         ),
     ] {
-        let found = told(&format!("{GOOD}{}", CONDITION.replace(good, wrong)));
+        let found = messages(&format!("{VALID_MANIFEST}{}", CONDITION.replace(good, wrong)));
         assert_eq!(found.first().map(String::as_str), Some(expected), "{wrong}");
     }
 }
 
 #[test]
-fn a_condition_of_a_section_is_held_to_its_operation_and_its_input() {
+fn a_condition_of_a_section_must_fit_its_operation_and_its_input() {
     type Change = fn(&mut VerbCondition);
     let changes: [(&str, Change); 5] = [
         ("does not use `query` on slot `other`", |condition| {
@@ -300,7 +301,7 @@ fn a_condition_of_a_section_is_held_to_its_operation_and_its_input() {
             condition.test = ValueTest::Is(Scalar::Text("y".to_owned()));
         }),
     ];
-    let mut manifest = parse(&format!("{GOOD}{CONDITION}")).expect("it is good");
+    let mut manifest = parse(&format!("{VALID_MANIFEST}{CONDITION}")).expect("it is good");
     manifest.operations.get_mut("ping").expect("it is there").input = serde_json::json!({
         "type": "object",
         "properties": { "a": { "type": "array", "items": {
@@ -311,25 +312,25 @@ fn a_condition_of_a_section_is_held_to_its_operation_and_its_input() {
     });
     assert!(Manifest::from_section(&manifest.to_section()).is_ok());
     for (expected, change) in changes {
-        let mut wrong = manifest.clone();
-        let operation = wrong.operations.get_mut("ping").expect("it is there");
+        let mut wrong_manifest = manifest.clone();
+        let operation = wrong_manifest.operations.get_mut("ping").expect("it is there");
         change(&mut operation.needed_if[0]);
-        let error = Manifest::from_section(&wrong.to_section()).expect_err(expected);
+        let error = Manifest::from_section(&wrong_manifest.to_section()).expect_err(expected);
         assert!(matches!(error, ManifestError::Condition { .. }), "{error:?}");
         assert!(error.to_string().contains(expected), "{error}");
     }
     for path in ["a[0]", "", "a..b"] {
         let text = String::from_utf8(manifest.to_section()).expect("JSON");
-        let wrong = text.replace("\"a[].b\"", &format!("\"{path}\""));
-        assert_ne!(wrong, text);
-        let error = Manifest::from_section(wrong.as_bytes()).expect_err(path);
+        let wrong_text = text.replace("\"a[].b\"", &format!("\"{path}\""));
+        assert_ne!(wrong_text, text);
+        let error = Manifest::from_section(wrong_text.as_bytes()).expect_err(path);
         assert!(error.to_string().contains("is no path of an input"), "{error}");
     }
 }
 
 #[test]
 fn unknown_names_come_with_the_nearest_known_one() {
-    let errors = parse(&GOOD.replace("capability = \"sql\"", "capability = \"sqll\""))
+    let errors = parse(&VALID_MANIFEST.replace("capability = \"sql\"", "capability = \"sqll\""))
         .expect_err("no such capability");
     assert!(errors[0].contains("`sqll` is not a capability"), "{errors:?}");
 }

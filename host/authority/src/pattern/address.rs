@@ -1,9 +1,10 @@
-//! Classes of network addresses, in all the spellings in which one address can hide in another.
+//! Classes of network addresses. An IPv4 address inside an IPv6 address has the class of the IPv4
+//! address.
 
 use super::AddressBlock;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What kind of network an address belongs to.
+/// The kind of network that an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AddressClass {
     /// An address that can be reached from anywhere.
@@ -135,7 +136,7 @@ impl AddressClass {
         }
     }
 
-    /// The same by that of IPv6 addresses.
+    /// The class of an IPv6 address, by the IANA registry for IPv6.
     fn of_v6(address: Ipv6Addr) -> Self {
         let first = address.segments()[0];
         if METADATA_V6.contains(&address) {
@@ -158,7 +159,7 @@ impl AddressClass {
     }
 }
 
-/// The IPv4 address that an IPv6 address leads to, if it does.
+/// The IPv4 address inside an IPv6 address; `None` if there is none.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     let last = || Ipv4Addr::from((u32::from(segments[6]) << 16) | u32::from(segments[7]));
@@ -177,7 +178,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Which addresses a grant lets a name lead to.
+/// The addresses that a grant allows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AddressPolicy {
     /// Classes that are allowed.
@@ -284,9 +285,9 @@ pub(super) mod tests {
         }
     }
 
-    /// The special-purpose registries of IANA, and multicast. What is a part of a larger block that
-    /// is not globally reachable counts as that, even where the registry makes an exception for an
-    /// anycast address of a protocol.
+    /// The special-purpose registries of IANA, and multicast. A part of a larger block that is not
+    /// globally reachable counts as not reachable, even where the registry makes an exception for
+    /// an anycast address of a protocol.
     const REGISTRIES: &[(&str, u32, AddressClass)] = &[
         ("0.0.0.0", 8, AddressClass::Reserved),
         ("10.0.0.0", 8, AddressClass::Private),
@@ -358,43 +359,43 @@ pub(super) mod tests {
         }
     }
 
-    fn at(number: u128, bits: u32) -> IpAddr {
+    fn address_of_number(number: u128, bits: u32) -> IpAddr {
         u32::try_from(number)
             .ok()
             .filter(|_| bits == 32)
             .map_or_else(|| Ipv6Addr::from(number).into(), |v4| Ipv4Addr::from(v4).into())
     }
 
-    fn good(text: &str) -> IpAddr {
+    fn parse_address(text: &str) -> IpAddr {
         text.parse().expect("the table's address is good")
     }
 
     /// First and last address of a row.
     fn range((first, length, _): &(&str, u32, AddressClass)) -> (u128, u128, u32) {
-        let (first, bits) = number(good(first));
+        let (first, bits) = number(parse_address(first));
         let rest = bits - length;
         let size = if rest == 128 { u128::MAX } else { (1_u128 << rest) - 1 };
         (first, first + size, bits)
     }
 
-    /// What the tables say: a cloud, or the longest prefix, or public for IPv4 and reserved for
-    /// IPv6.
-    fn by_the_tables(address: IpAddr) -> AddressClass {
-        if CLOUDS.iter().any(|(_, cloud)| good(cloud) == address) {
+    /// The class by the tables of this test: metadata for an address of a cloud, else the class of
+    /// the longest prefix, else public for IPv4 and reserved for IPv6.
+    fn expected_class(address: IpAddr) -> AddressClass {
+        if CLOUDS.iter().any(|(_, cloud)| parse_address(cloud) == address) {
             return AddressClass::Metadata;
         }
-        let (wanted, wanted_bits) = number(address);
+        let (address_number, address_bits) = number(address);
         let holds = |row: &&(&str, u32, AddressClass)| {
             let (first, last, bits) = range(row);
-            bits == wanted_bits && (first..=last).contains(&wanted)
+            bits == address_bits && (first..=last).contains(&address_number)
         };
-        let otherwise =
-            if wanted_bits == 32 { AddressClass::Public } else { AddressClass::Reserved };
+        let default_class =
+            if address_bits == 32 { AddressClass::Public } else { AddressClass::Reserved };
         REGISTRIES
             .iter()
             .filter(holds)
             .max_by_key(|(_, length, _)| *length)
-            .map_or(otherwise, |(.., class)| *class)
+            .map_or(default_class, |(.., class)| *class)
     }
 
     /// Both ends of each row, its middle, and its neighbours; each cloud and its neighbours.
@@ -402,13 +403,13 @@ pub(super) mod tests {
         let rows = REGISTRIES.iter().map(range);
         let clouds = CLOUDS
             .iter()
-            .map(|(_, cloud)| number(good(cloud)))
+            .map(|(_, cloud)| number(parse_address(cloud)))
             .map(|(number, bits)| (number, number, bits));
         rows.chain(clouds).flat_map(|(first, last, bits)| {
             let most = if bits == 32 { u128::from(u32::MAX) } else { u128::MAX };
             let middle = first + (last - first) / 2;
             [first, last, middle, first.saturating_sub(1), last.saturating_add(1).min(most)]
-                .map(|number| at(number, bits))
+                .map(|number| address_of_number(number, bits))
         })
     }
 
@@ -418,7 +419,7 @@ pub(super) mod tests {
         for address in samples()
             .filter(|address| !matches!(address, IpAddr::V6(v6) if embedded_v4(*v6).is_some()))
         {
-            assert_eq!(AddressClass::of(address), by_the_tables(address), "{address}");
+            assert_eq!(AddressClass::of(address), expected_class(address), "{address}");
         }
     }
 
@@ -434,7 +435,7 @@ pub(super) mod tests {
                 format!("2002:{high:x}:{low:x}::1"),
                 format!("2002:{high:x}:{low:x}:1:2:3:4:5"),
             ] {
-                assert_eq!(class(&spelling), by_the_tables(address), "{spelling}");
+                assert_eq!(class(&spelling), expected_class(address), "{spelling}");
             }
         }
     }
@@ -447,10 +448,10 @@ pub(super) mod tests {
         };
         assert!(policy.allows("10.0.0.1".parse().expect("good")));
         assert!(!policy.allows("169.254.169.254".parse().expect("good")));
-        let named = AddressPolicy {
+        let named_policy = AddressPolicy {
             classes: Vec::new(),
             blocks: vec![AddressBlock::parse("169.254.169.254").expect("good")],
         };
-        assert!(named.allows("169.254.169.254".parse().expect("good")));
+        assert!(named_policy.allows("169.254.169.254".parse().expect("good")));
     }
 }

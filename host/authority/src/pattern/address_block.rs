@@ -11,7 +11,7 @@ pub struct AddressBlock(IpNet);
 /// Why a text is no block of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressBlockError {
-    /// It is neither an address nor a block.
+    /// The text is neither an address nor a block.
     #[error("`{0}` is not a class, an address or a block of addresses")]
     Syntax(String),
     /// The address is not the first one of the block.
@@ -78,7 +78,7 @@ const CLASS_STARTS_V6: &[[u16; 2]] = &[
 ];
 
 /// Blocks of IPv6 whose addresses lead to IPv4 addresses, `::` and `::1` among them.
-const EMBEDDING: &[(Ipv6Addr, u8)] = &[
+const EMBEDDING_BLOCKS: &[(Ipv6Addr, u8)] = &[
     (Ipv6Addr::UNSPECIFIED, 96),
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
     (Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96),
@@ -114,8 +114,13 @@ impl AddressBlock {
         if embeds_ipv4(block) {
             return Err(AddressBlockError::EmbedsIpv4(block));
         }
-        let is_split = starts().any(|start| block.contains(&start) && start != block.network());
-        if is_split { Err(AddressBlockError::SeveralClasses(block)) } else { Ok(Self(block)) }
+        let has_several_classes =
+            class_starts().any(|start| block.contains(&start) && start != block.network());
+        if has_several_classes {
+            Err(AddressBlockError::SeveralClasses(block))
+        } else {
+            Ok(Self(block))
+        }
     }
 
     /// Whether a connection to `address` is allowed where this block is. A metadata service is
@@ -132,14 +137,14 @@ impl AddressBlock {
 
     /// The first address that it allows, from `start` on.
     pub(crate) fn first_from(&self, start: IpAddr) -> Option<IpAddr> {
-        std::iter::successors(Some(start), |address| following(*address))
+        std::iter::successors(Some(start), |address| next_address(*address))
             .take_while(|address| self.0.contains(address))
             .find(|address| self.allows(*address))
     }
 
-    /// The address behind its last one, if there is one.
+    /// The address after its last one, if there is one.
     pub(crate) fn next(&self) -> Option<IpAddr> {
-        following(self.0.broadcast())
+        next_address(self.0.broadcast())
     }
 
     fn is_single(&self) -> bool {
@@ -147,8 +152,8 @@ impl AddressBlock {
     }
 }
 
-/// The address behind `address`, if it is not the last one.
-fn following(address: IpAddr) -> Option<IpAddr> {
+/// The address after `address`, if it is not the last one.
+fn next_address(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(|next| Ipv4Addr::from(next).into()),
         IpAddr::V6(v6) => u128::from(v6).checked_add(1).map(|next| Ipv6Addr::from(next).into()),
@@ -156,13 +161,13 @@ fn following(address: IpAddr) -> Option<IpAddr> {
 }
 
 fn embeds_ipv4(block: IpNet) -> bool {
-    EMBEDDING.iter().any(|(first, length)| {
+    EMBEDDING_BLOCKS.iter().any(|(first, length)| {
         IpNet::new((*first).into(), *length)
             .is_ok_and(|embedding| embedding.contains(&block) || block.contains(&embedding))
     })
 }
 
-fn starts() -> impl Iterator<Item = IpAddr> {
+fn class_starts() -> impl Iterator<Item = IpAddr> {
     let v6 = |[a, b]: &[u16; 2]| IpAddr::from([*a, *b, 0, 0, 0, 0, 0, 0]);
     CLASS_STARTS_V4.iter().map(|octets| IpAddr::from(*octets)).chain(CLASS_STARTS_V6.iter().map(v6))
 }
@@ -210,13 +215,15 @@ mod tests {
 
     #[test]
     fn a_metadata_service_is_allowed_by_its_own_address_alone() {
-        for metadata in samples().filter(|it| AddressClass::of(*it) == AddressClass::Metadata) {
+        for metadata in
+            samples().filter(|address| AddressClass::of(*address) == AddressClass::Metadata)
+        {
             assert!(AddressBlock::single(metadata).allows(metadata), "{metadata}");
             let bits = if metadata.is_ipv4() { 32 } else { 128 };
             for length in 0..bits {
-                let Ok(around) = IpNet::new(metadata, length) else { continue };
-                if let Ok(around) = AddressBlock::parse(&around.trunc().to_string()) {
-                    assert!(!around.allows(metadata), "{around} and {metadata}");
+                let Ok(block_around) = IpNet::new(metadata, length) else { continue };
+                if let Ok(block_around) = AddressBlock::parse(&block_around.trunc().to_string()) {
+                    assert!(!block_around.allows(metadata), "{block_around} and {metadata}");
                 }
             }
         }
@@ -224,14 +231,16 @@ mod tests {
 
     #[test]
     fn every_block_around_an_address_of_the_registries_has_one_class_or_is_refused() {
-        let all: Vec<IpAddr> = samples().collect();
+        let sample_addresses: Vec<IpAddr> = samples().collect();
         for length in 0..=128 {
-            for text in all.iter().filter_map(|one| IpNet::new(*one, length).ok()) {
+            for text in
+                sample_addresses.iter().filter_map(|sample| IpNet::new(*sample, length).ok())
+            {
                 let net = text.trunc();
-                let classes: std::collections::BTreeSet<_> = all
+                let classes: std::collections::BTreeSet<_> = sample_addresses
                     .iter()
-                    .filter(|one| net.contains(*one))
-                    .map(|one| AddressClass::of(*one))
+                    .filter(|sample| net.contains(*sample))
+                    .map(|sample| AddressClass::of(*sample))
                     .filter(|class| *class != AddressClass::Metadata)
                     .collect();
                 match AddressBlock::parse(&net.to_string()) {

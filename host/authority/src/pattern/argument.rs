@@ -2,14 +2,14 @@
 
 use regex::Regex;
 
-/// What one argument may be.
+/// A pattern for an argument of a program.
 #[derive(Debug, Clone)]
 pub enum ArgumentPattern {
     /// The argument is exactly this text.
     Literal(String),
     /// The argument is one of these texts.
     OneOf(Vec<String>),
-    /// Whatever the regular expression matches from start to end.
+    /// The regular expression matches the whole argument.
     Regex(Regex),
     /// Any number of arguments, each of which matches; only as the last pattern.
     Repeat(Box<ArgumentPattern>),
@@ -25,10 +25,10 @@ impl ArgumentPattern {
     /// A pattern from a regular expression, which must match the whole argument.
     ///
     /// # Errors
-    /// [`regex::Error`] if the text is no regular expression by itself.
+    /// [`regex::Error`] if the text is not a regular expression.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
-        // Alone first: a text that closes a group which it did not open would mean something else
-        // once it stands in one.
+        // The text must be valid alone. A text such as `a)|(b` is valid only inside the group
+        // below.
         Regex::new(text)?;
         Regex::new(&format!("^(?:{text})$")).map(Self::Regex)
     }
@@ -72,25 +72,25 @@ impl std::fmt::Display for ArgumentPattern {
     }
 }
 
-/// The first position, counted from 1, where `arguments` departs from `patterns`, with what was
-/// expected there.
+/// The first position, counted from 1, at which the arguments do not match the patterns, with what
+/// was expected there. `None` if all match.
 pub fn first_mismatch(
     patterns: &[ArgumentPattern],
     arguments: &[String],
 ) -> Option<(usize, String)> {
-    let mut rest = arguments.iter().enumerate();
+    let mut remaining = arguments.iter().enumerate();
     for (index, pattern) in patterns.iter().enumerate() {
         if let ArgumentPattern::Repeat(repeated) = pattern {
-            return rest
+            return remaining
                 .find(|(_, argument)| !repeated.matches(argument))
                 .map(|(position, _)| (position + 1, pattern.to_string()));
         }
-        match rest.next() {
+        match remaining.next() {
             Some((_, argument)) if pattern.matches(argument) => {}
             Some(_) | None => return Some((index + 1, pattern.to_string())),
         }
     }
-    rest.next().map(|(position, _)| (position + 1, "no further argument".to_owned()))
+    remaining.next().map(|(position, _)| (position + 1, "no further argument".to_owned()))
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_regular_expression_that_closes_what_it_did_not_open_is_refused() {
+    fn a_regular_expression_with_an_unmatched_parenthesis_is_refused() {
         for text in [
             "safe)|(?:safe",
             "a)(b",
@@ -137,11 +137,11 @@ mod tests {
 
     proptest::proptest! {
         #![proptest_config(proptest::test_runner::Config { cases: 600, ..Default::default() })]
-        /// Whatever is put together of the pieces of regular expressions: what is accepted is a
-        /// regular expression by itself, and the gate and the automaton of boundaries agree on
-        /// every short argument.
+        /// For any combination of these parts of regular expressions: an accepted pattern is a
+        /// valid regular expression, and the gate and the automaton of boundaries agree about every
+        /// short argument.
         #[test]
-        fn the_gate_and_the_automaton_read_a_regular_expression_alike(
+        fn the_gate_and_the_automaton_agree_about_a_regular_expression(
             pieces in proptest::collection::vec(
                 proptest::sample::select(vec![
                     "a", "b", "#", " ", "\n", "(", ")", "(?:", "|", "*", "+", "?", "[ab]", "[^a]", ".", "^", "$", "\\A", "\\z",

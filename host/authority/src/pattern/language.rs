@@ -1,9 +1,9 @@
 //! Compares patterns exactly: is every text that one pattern allows also allowed by others?
 //!
-//! Every pattern of a grant (globs, paths, regular expressions, lists of arguments) is a regular
-//! language, so the question has an exact answer: walk the product of the automata and look for a
-//! text that the one accepts and none of the others does. The shortest such text is the witness.
-//! A product that is too large is unknown, and unknown counts as not contained.
+//! Every pattern of a grant (glob, path, regular expression, list of arguments) is a regular
+//! language, so the answer is exact: a search through the product of the automata finds the
+//! shortest text that one automaton accepts and the others do not. That text is the witness. If the
+//! product is too large, the answer is unknown, which counts as not contained.
 
 use super::ArgumentPattern;
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
@@ -13,8 +13,8 @@ use regex_automata::{Anchored, MatchKind};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// The largest automaton of one pattern, in bytes. `\w{30}` with all of Unicode is larger, and
-/// nobody reviews that.
+/// The largest automaton of one pattern, in bytes. `\w{30}` with all of Unicode is larger, and no
+/// reviewer could judge it.
 const MAX_AUTOMATON: usize = 4 << 20;
 /// How many states of a product are searched at most. The largest bundled runbook needs 60.
 const MAX_STATES: usize = 50_000;
@@ -29,13 +29,14 @@ type Dfa = dense::DFA<Vec<u32>>;
 /// A set of texts, or of lists of texts.
 #[derive(Debug, Clone)]
 pub struct Language {
-    /// One for each text of a list; a language of single texts has exactly one.
+    /// One automaton for each text of a list. A language of single texts has exactly one.
     parts: Vec<Arc<Dfa>>,
-    /// What may follow the parts, any number of times.
+    /// The automaton of further texts, any number of which may follow.
     repeat: Option<Arc<Dfa>>,
 }
 
-/// Where a walk through one language is. `None` is nowhere: nothing that begins like this is in it.
+/// The state of one language during a search: the part and the state of its automaton. `None` if no
+/// text of the language begins like this.
 type AutomatonState = Option<(usize, StateID)>;
 
 impl Language {
@@ -47,18 +48,18 @@ impl Language {
         Ok(Self { parts: vec![automaton(expression)?], repeat: None })
     }
 
-    /// The lists of arguments that a list of patterns lets through.
+    /// The lists of arguments that a list of patterns matches.
     ///
     /// # Errors
     /// [`TooComplex`] if the automaton of one of the patterns would be too big.
     pub fn arguments(patterns: &[ArgumentPattern]) -> Result<Self, TooComplex> {
-        let (fixed, repeat) = match patterns.split_last() {
-            Some((ArgumentPattern::Repeat(repeated), fixed)) => {
-                (fixed, Some(automaton(&expression_of(repeated))?))
+        let (fixed_patterns, repeat) = match patterns.split_last() {
+            Some((ArgumentPattern::Repeat(repeated), fixed_patterns)) => {
+                (fixed_patterns, Some(automaton(&expression_of(repeated))?))
             }
             Some(_) | None => (patterns, None),
         };
-        let parts = fixed
+        let parts = fixed_patterns
             .iter()
             .map(|pattern| automaton(&expression_of(pattern)))
             .collect::<Result<_, _>>()?;
@@ -69,22 +70,22 @@ impl Language {
         self.parts.get(index).or(self.repeat.as_ref()).map(|dfa| &**dfa)
     }
 
-    fn enter(&self, index: usize) -> AutomatonState {
+    fn start_state(&self, index: usize) -> AutomatonState {
         let dfa = self.part(index)?;
         let state = dfa.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
         Some((index.min(self.parts.len()), state))
     }
 
-    fn step(&self, place: AutomatonState, byte: u8) -> AutomatonState {
-        let (index, state) = place?;
+    fn step(&self, state: AutomatonState, byte: u8) -> AutomatonState {
+        let (index, state) = state?;
         let dfa = self.part(index)?;
         let next = dfa.next_state(state, byte);
         (!dfa.is_dead_state(next) && !dfa.is_quit_state(next)).then_some((index, next))
     }
 
-    /// Whether what was read so far is a whole text.
-    fn is_whole(&self, place: AutomatonState) -> bool {
-        let Some((index, state)) = place else { return false };
+    /// Whether the text so far is complete.
+    fn accepts(&self, state: AutomatonState) -> bool {
+        let Some((index, state)) = state else { return false };
         self.part(index).is_some_and(|dfa| dfa.is_match_state(dfa.next_eoi_state(state)))
     }
 }
@@ -102,12 +103,11 @@ fn expression_of(pattern: &ArgumentPattern) -> String {
     }
 }
 
-/// The size of the cache of automata, in bytes: a review compares the same few patterns again and
-/// again.
-const MAX_KEPT: usize = 64 << 20;
+/// The largest size of the cache of automata, in bytes. A review compares the same few patterns
+/// many times.
+const MAX_CACHE_BYTES: usize = 64 << 20;
 
-/// Automata that were built before, and their size. What is kept changes no answer, only how long
-/// it takes.
+/// A cache of automata, and their size. It saves time and does not change any result.
 #[derive(Debug, Default)]
 struct AutomatonCache {
     automata: HashMap<String, Result<Arc<Dfa>, TooComplex>>,
@@ -115,28 +115,28 @@ struct AutomatonCache {
 }
 
 impl AutomatonCache {
-    /// Keeps one more. If all would be too much, those before it go.
-    fn keep(&mut self, expression: &str, built: Result<Arc<Dfa>, TooComplex>) {
+    /// Adds an automaton. If the cache would become too large, it is emptied first.
+    fn insert(&mut self, expression: &str, built: Result<Arc<Dfa>, TooComplex>) {
         let size = expression.len() + built.as_ref().map_or(0, |dfa| dfa.memory_usage());
-        if self.bytes + size > MAX_KEPT {
+        if self.bytes + size > MAX_CACHE_BYTES {
             *self = Self::default();
         }
-        if size <= MAX_KEPT && self.automata.insert(expression.to_owned(), built).is_none() {
+        if size <= MAX_CACHE_BYTES && self.automata.insert(expression.to_owned(), built).is_none() {
             self.bytes += size;
         }
     }
 }
 
-/// The automaton of an expression, built or kept from before.
+/// The automaton of an expression, from the cache or built now.
 fn automaton(expression: &str) -> Result<Arc<Dfa>, TooComplex> {
-    static KEPT: LazyLock<Mutex<AutomatonCache>> = LazyLock::new(Mutex::default);
-    if let Some(known) =
-        KEPT.lock().unwrap_or_else(PoisonError::into_inner).automata.get(expression)
+    static CACHE: LazyLock<Mutex<AutomatonCache>> = LazyLock::new(Mutex::default);
+    if let Some(cached) =
+        CACHE.lock().unwrap_or_else(PoisonError::into_inner).automata.get(expression)
     {
-        return known.clone();
+        return cached.clone();
     }
     let built = build(expression).map(Arc::new);
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner).keep(expression, built.clone());
+    CACHE.lock().unwrap_or_else(PoisonError::into_inner).insert(expression, built.clone());
     built
 }
 
@@ -153,190 +153,198 @@ fn build(expression: &str) -> Result<Dfa, TooComplex> {
         .map_err(|_| TooComplex)
 }
 
-/// The shortest text that `base` and all of `also` let through, and none of `minus`. `None` if
-/// there is none.
+/// The shortest text that `base` and all of `within` accept, and none of `minus`. `None` if there
+/// is none.
 ///
 /// # Errors
 /// [`TooComplex`] if more states than `MAX_STATES` would have to be looked at.
 pub fn difference(
     base: &Language,
-    also: &[&Language],
-    minus: &[&Language],
+    required: &[&Language],
+    excluded: &[&Language],
 ) -> Result<Option<String>, TooComplex> {
-    let mut walk = Walk {
+    let mut search = TextSearch {
         languages: Vec::new(),
-        wanted: 1 + also.len(),
-        seen: HashMap::new(),
+        accepting: 1 + required.len(),
+        predecessors: HashMap::new(),
         queue: VecDeque::new(),
     };
-    walk.languages.push(base);
-    walk.languages.extend(also);
-    walk.languages.extend(minus);
-    walk.run()
+    search.languages.push(base);
+    search.languages.extend(required);
+    search.languages.extend(excluded);
+    search.run()
 }
 
-/// The shortest list of arguments that `base` lets through and none of `minus`.
+/// The shortest list of arguments that `base` accepts and none of `minus`.
 ///
 /// # Errors
 /// [`TooComplex`] if more states than `MAX_STATES` would have to be looked at.
 pub fn argument_difference(
     base: &Language,
-    minus: &[&Language],
+    excluded: &[&Language],
 ) -> Result<Option<Vec<String>>, TooComplex> {
     // Each argument ends with NUL, which no argument has.
-    let found = ListWalk { base, minus, seen: HashMap::new(), queue: VecDeque::new() }.run()?;
+    let found = ListSearch { base, excluded, predecessors: HashMap::new(), queue: VecDeque::new() }
+        .run()?;
     Ok(found.map(|text| text.split_terminator('\0').map(str::to_owned).collect()))
 }
 
-/// Bytes in the order in which a person would like to see them in an example.
-fn bytes() -> impl Iterator<Item = u8> {
-    let liked = b"abcdefghijklmnopqrstuvwxyz0123456789-_./=:";
-    liked.iter().copied().chain((1..=u8::MAX).filter(|byte| !liked.contains(byte)))
+/// All bytes except NUL, the most readable first, so that examples are readable.
+fn bytes_by_preference() -> impl Iterator<Item = u8> {
+    let readable = b"abcdefghijklmnopqrstuvwxyz0123456789-_./=:";
+    readable.iter().copied().chain((1..=u8::MAX).filter(|byte| !readable.contains(byte)))
 }
 
-/// Where a state was come from, and by which byte.
-type Trail<K> = HashMap<K, Option<(K, u8)>>;
+/// The state and the byte that led to each state; `None` for the first state.
+type Predecessors<K> = HashMap<K, Option<(K, u8)>>;
 
-fn text_to<K: Clone + Eq + std::hash::Hash>(trail: &Trail<K>, end: &K) -> String {
+/// The text that leads from the first state to `end`.
+fn text_at<K: Clone + Eq + std::hash::Hash>(predecessors: &Predecessors<K>, end: &K) -> String {
     let mut bytes = Vec::new();
-    let mut at = end;
-    while let Some(Some((before, byte))) = trail.get(at) {
+    let mut state = end;
+    while let Some(Some((previous, byte))) = predecessors.get(state) {
         bytes.push(*byte);
-        at = before;
+        state = previous;
     }
     bytes.reverse();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-struct Walk<'a> {
+struct TextSearch<'a> {
     languages: Vec<&'a Language>,
-    /// How many of them, from the first, must accept; the others must not.
-    wanted: usize,
-    seen: Trail<Vec<AutomatonState>>,
+    /// How many of the languages, from the first, must accept the text. The others must not.
+    accepting: usize,
+    predecessors: Predecessors<Vec<AutomatonState>>,
     queue: VecDeque<Vec<AutomatonState>>,
 }
 
-impl Walk<'_> {
+impl TextSearch<'_> {
     fn run(mut self) -> Result<Option<String>, TooComplex> {
         let first: Vec<AutomatonState> =
-            self.languages.iter().map(|language| language.enter(0)).collect();
-        self.seen.insert(first.clone(), None);
+            self.languages.iter().map(|language| language.start_state(0)).collect();
+        self.predecessors.insert(first.clone(), None);
         self.queue.push_back(first);
-        while let Some(places) = self.queue.pop_front() {
-            if self.is_found(&places) {
-                return Ok(Some(text_to(&self.seen, &places)));
+        while let Some(states) = self.queue.pop_front() {
+            if self.is_found(&states) {
+                return Ok(Some(text_at(&self.predecessors, &states)));
             }
-            for byte in bytes() {
-                self.follow(&places, byte)?;
+            for byte in bytes_by_preference() {
+                self.visit_successor(&states, byte)?;
             }
         }
         Ok(None)
     }
 
-    fn is_found(&self, places: &[AutomatonState]) -> bool {
-        let mut whole =
-            self.languages.iter().zip(places).map(|(language, place)| language.is_whole(*place));
-        whole.by_ref().take(self.wanted).all(|whole| whole) && !whole.any(|whole| whole)
+    fn is_found(&self, states: &[AutomatonState]) -> bool {
+        let mut accepts_text =
+            self.languages.iter().zip(states).map(|(language, state)| language.accepts(*state));
+        accepts_text.by_ref().take(self.accepting).all(|accepts_text| accepts_text)
+            && !accepts_text.any(|accepts_text| accepts_text)
     }
 
-    fn follow(&mut self, places: &[AutomatonState], byte: u8) -> Result<(), TooComplex> {
+    fn visit_successor(&mut self, states: &[AutomatonState], byte: u8) -> Result<(), TooComplex> {
         let next: Vec<AutomatonState> = self
             .languages
             .iter()
-            .zip(places)
-            .map(|(language, place)| language.step(*place, byte))
+            .zip(states)
+            .map(|(language, state)| language.step(*state, byte))
             .collect();
-        if next[..self.wanted].iter().any(Option::is_none) || self.seen.contains_key(&next) {
+        if next[..self.accepting].iter().any(Option::is_none)
+            || self.predecessors.contains_key(&next)
+        {
             return Ok(());
         }
-        if self.seen.len() >= MAX_STATES {
+        if self.predecessors.len() >= MAX_STATES {
             return Err(TooComplex);
         }
-        self.seen.insert(next.clone(), Some((places.to_vec(), byte)));
+        self.predecessors.insert(next.clone(), Some((states.to_vec(), byte)));
         self.queue.push_back(next);
         Ok(())
     }
 }
 
-/// In one language: inside an argument, or between two.
+/// The state of one language of argument lists during a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum ListPlace {
+enum ListState {
+    /// No list of the language begins like this.
     Nowhere,
-    /// This many arguments (at most one more than there are parts) were read.
+    /// Between two arguments. This many arguments (at most one more than there are parts) were
+    /// read.
     Between(usize),
+    /// Inside an argument: its part and the state of its automaton.
     Inside(usize, StateID),
 }
 
-struct ListWalk<'a> {
+struct ListSearch<'a> {
     base: &'a Language,
-    minus: &'a [&'a Language],
-    seen: Trail<Vec<ListPlace>>,
-    queue: VecDeque<Vec<ListPlace>>,
+    excluded: &'a [&'a Language],
+    predecessors: Predecessors<Vec<ListState>>,
+    queue: VecDeque<Vec<ListState>>,
 }
 
-impl ListWalk<'_> {
+impl ListSearch<'_> {
     fn languages(&self) -> impl Iterator<Item = &Language> {
-        std::iter::once(self.base).chain(self.minus.iter().copied())
+        std::iter::once(self.base).chain(self.excluded.iter().copied())
     }
 
     fn run(mut self) -> Result<Option<String>, TooComplex> {
-        let first: Vec<ListPlace> = self.languages().map(|_| ListPlace::Between(0)).collect();
-        self.seen.insert(first.clone(), None);
+        let first: Vec<ListState> = self.languages().map(|_| ListState::Between(0)).collect();
+        self.predecessors.insert(first.clone(), None);
         self.queue.push_back(first);
-        while let Some(places) = self.queue.pop_front() {
-            if self.is_found(&places) {
-                return Ok(Some(text_to(&self.seen, &places)));
+        while let Some(states) = self.queue.pop_front() {
+            if self.is_found(&states) {
+                return Ok(Some(text_at(&self.predecessors, &states)));
             }
-            for byte in bytes().chain([0]) {
-                self.follow(&places, byte)?;
+            for byte in bytes_by_preference().chain([0]) {
+                self.visit_successor(&states, byte)?;
             }
         }
         Ok(None)
     }
 
-    fn is_found(&self, places: &[ListPlace]) -> bool {
-        let mut whole = self.languages().zip(places).map(|(language, place)| match place {
-            ListPlace::Between(count) => *count >= language.parts.len(),
-            ListPlace::Nowhere | ListPlace::Inside(..) => false,
+    fn is_found(&self, states: &[ListState]) -> bool {
+        let mut accepts_text = self.languages().zip(states).map(|(language, state)| match state {
+            ListState::Between(count) => *count >= language.parts.len(),
+            ListState::Nowhere | ListState::Inside(..) => false,
         });
-        whole.next() == Some(true) && !whole.any(|whole| whole)
+        accepts_text.next() == Some(true) && !accepts_text.any(|accepts_text| accepts_text)
     }
 
-    fn follow(&mut self, places: &[ListPlace], byte: u8) -> Result<(), TooComplex> {
-        let next: Vec<ListPlace> = self
+    fn visit_successor(&mut self, states: &[ListState], byte: u8) -> Result<(), TooComplex> {
+        let next: Vec<ListState> = self
             .languages()
-            .zip(places)
-            .map(|(language, place)| step(language, *place, byte))
+            .zip(states)
+            .map(|(language, state)| step(language, *state, byte))
             .collect();
-        if next[0] == ListPlace::Nowhere || self.seen.contains_key(&next) {
+        if next[0] == ListState::Nowhere || self.predecessors.contains_key(&next) {
             return Ok(());
         }
-        if self.seen.len() >= MAX_STATES {
+        if self.predecessors.len() >= MAX_STATES {
             return Err(TooComplex);
         }
-        self.seen.insert(next.clone(), Some((places.to_vec(), byte)));
+        self.predecessors.insert(next.clone(), Some((states.to_vec(), byte)));
         self.queue.push_back(next);
         Ok(())
     }
 }
 
-fn step(language: &Language, place: ListPlace, byte: u8) -> ListPlace {
-    let inside = match place {
-        ListPlace::Nowhere => None,
-        ListPlace::Between(count) => language.enter(count),
-        ListPlace::Inside(index, state) => Some((index, state)),
+fn step(language: &Language, state: ListState, byte: u8) -> ListState {
+    let inside = match state {
+        ListState::Nowhere => None,
+        ListState::Between(count) => language.start_state(count),
+        ListState::Inside(index, state) => Some((index, state)),
     };
     if byte != 0 {
         return language
             .step(inside, byte)
-            .map_or(ListPlace::Nowhere, |(index, state)| ListPlace::Inside(index, state));
+            .map_or(ListState::Nowhere, |(index, state)| ListState::Inside(index, state));
     }
     match inside {
-        // More arguments than parts are all alike, so they are counted as one.
-        Some((index, _)) if language.is_whole(inside) => {
-            ListPlace::Between((index + 1).min(language.parts.len()))
+        // The count stops at the number of parts: further arguments make no difference.
+        Some((index, _)) if language.accepts(inside) => {
+            ListState::Between((index + 1).min(language.parts.len()))
         }
-        Some(_) | None => ListPlace::Nowhere,
+        Some(_) | None => ListState::Nowhere,
     }
 }
 
@@ -344,15 +352,15 @@ fn step(language: &Language, place: ListPlace, byte: u8) -> ListPlace {
 mod tests {
     use super::*;
 
-    fn text_difference(base: &str, minus: &[&str]) -> Option<String> {
+    fn text_difference(base: &str, excluded: &[&str]) -> Option<String> {
         let base = Language::regex(base).expect("small");
-        let minus: Vec<Language> =
-            minus.iter().map(|text| Language::regex(text).expect("small")).collect();
-        difference(&base, &[], &minus.iter().collect::<Vec<_>>()).expect("small")
+        let excluded: Vec<Language> =
+            excluded.iter().map(|text| Language::regex(text).expect("small")).collect();
+        difference(&base, &[], &excluded.iter().collect::<Vec<_>>()).expect("small")
     }
 
     #[test]
-    fn the_shortest_text_that_slips_through_is_the_witness() {
+    fn the_shortest_text_that_is_not_covered_is_the_witness() {
         assert_eq!(text_difference("/orders/[^/]*", &["/orders/(?s:.)*"]), None);
         assert_eq!(text_difference("/orders/.*", &["/orders/[^/]*"]).as_deref(), Some("/orders//"));
         assert_eq!(text_difference("a|b|c", &["a", "c"]).as_deref(), Some("b"));
@@ -361,29 +369,31 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_cannot_be_walked_is_unknown() {
+    fn a_pattern_that_is_too_complex_cannot_be_compared() {
         assert_eq!(Language::regex(r"\w{400}").err(), Some(TooComplex));
         assert_eq!(Language::regex(r"\bx").err(), Some(TooComplex));
     }
 
     #[test]
-    fn what_is_kept_of_patterns_has_an_end() {
-        let mut kept = AutomatonCache::default();
-        let large = Arc::new(build(r"\pL{6}").expect("small enough"));
-        let mut emptied = 0;
-        let needed = 3 * MAX_KEPT / large.memory_usage();
-        for number in 0..needed {
-            let before = kept.automata.len();
-            // One that is kept already is not counted again.
+    fn the_cache_of_automata_stays_below_its_limit() {
+        let mut cache = AutomatonCache::default();
+        let large_dfa = Arc::new(build(r"\pL{6}").expect("small enough"));
+        let mut times_emptied = 0;
+        let insert_count = 3 * MAX_CACHE_BYTES / large_dfa.memory_usage();
+        for number in 0..insert_count {
+            let count_before = cache.automata.len();
+            // An automaton that is in the cache already is not counted again.
             for _ in 0..2 {
-                kept.keep(&number.to_string(), Ok(Arc::clone(&large)));
+                cache.insert(&number.to_string(), Ok(Arc::clone(&large_dfa)));
             }
-            emptied += usize::from(kept.automata.len() <= before);
-            assert!(kept.bytes <= MAX_KEPT && kept.automata.contains_key(&number.to_string()));
-            let sizes = kept.automata.keys().map(|key| key.len() + large.memory_usage());
-            assert_eq!(kept.bytes, sizes.sum::<usize>());
+            times_emptied += usize::from(cache.automata.len() <= count_before);
+            assert!(
+                cache.bytes <= MAX_CACHE_BYTES && cache.automata.contains_key(&number.to_string())
+            );
+            let sizes = cache.automata.keys().map(|key| key.len() + large_dfa.memory_usage());
+            assert_eq!(cache.bytes, sizes.sum::<usize>());
         }
-        assert!(emptied >= 2, "{emptied} of {needed}");
+        assert!(times_emptied >= 2, "{times_emptied} of {insert_count}");
     }
 
     fn patterns(texts: &[&str]) -> Vec<ArgumentPattern> {
@@ -398,13 +408,13 @@ mod tests {
             .collect()
     }
 
-    fn list_difference(base: &[&str], minus: &[&[&str]]) -> Option<Vec<String>> {
+    fn list_difference(base: &[&str], excluded: &[&[&str]]) -> Option<Vec<String>> {
         let base = Language::arguments(&patterns(base)).expect("small");
-        let minus: Vec<Language> = minus
+        let excluded: Vec<Language> = excluded
             .iter()
             .map(|texts| Language::arguments(&patterns(texts)).expect("small"))
             .collect();
-        argument_difference(&base, &minus.iter().collect::<Vec<_>>()).expect("small")
+        argument_difference(&base, &excluded.iter().collect::<Vec<_>>()).expect("small")
     }
 
     #[test]

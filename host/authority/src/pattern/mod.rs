@@ -1,5 +1,5 @@
-//! How grants describe what is allowed: addresses, paths, arguments, statements. Every matcher is
-//! total and pure.
+//! Patterns of grants: addresses, paths, arguments and SQL statements. Every matcher is a pure
+//! function that has a result for every input.
 
 mod address;
 mod address_block;
@@ -14,9 +14,9 @@ pub use argument::{ArgumentPattern, first_mismatch};
 pub use language::{Language, TooComplex, argument_difference, difference};
 pub(crate) use path::segment_matches as glob;
 pub use path::{PathError, PathPattern, canonical_request_path, relative_file_path};
-pub(crate) use sql::FUNCTION;
+pub(crate) use sql::FUNCTION_PREFIX;
 pub use sql::{
-    Dialect, Names, Piece, StatementClass, StatementFacts, acting_word, classify,
-    functions_of_arguments, names, not_understood, relation_of, statements_of,
-    types_of_catalog_names, words,
+    Dialect, SqlToken, StatementClass, StatementFacts, StatementNames, canonical_relation,
+    catalog_reference_types, classify, pure_functions, side_effect_function, split_statements,
+    statement_names, syntax_error, words,
 };

@@ -1,4 +1,4 @@
-//! Paths: those of HTTP requests and those of files below a directory.
+//! Paths of HTTP requests, and of files below a directory.
 
 /// Why a path is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum PathError {
     /// An encoded slash, backslash or NUL, which servers read differently.
     #[error("the path has an encoded separator")]
     EncodedSeparator,
-    /// Escapes that are no text, such as an overlong `%c0%ae`.
+    /// Percent escapes that are not UTF-8, such as the overlong `%c0%ae`.
     #[error("the path has escapes that are not UTF-8")]
     NotUtf8,
     /// A character that has no place in a path.
@@ -38,13 +38,13 @@ pub fn canonical_request_path(path: &str) -> Result<(&str, Option<&str>), PathEr
     if !path.starts_with('/') {
         return Err(PathError::NotAbsolute);
     }
-    let allowed = |c: char| {
+    let is_allowed = |c: char| {
         c.is_ascii_graphic()
             && !matches!(c, '\\' | '#' | '"' | '<' | '>' | '`' | '{' | '}' | '^' | '|')
     };
-    if !path.chars().all(allowed)
+    if !path.chars().all(is_allowed)
         || path.starts_with("//")
-        || !query.unwrap_or("").chars().all(allowed)
+        || !query.unwrap_or("").chars().all(is_allowed)
     {
         return Err(PathError::BadCharacter);
     }
@@ -86,7 +86,7 @@ fn decode_once(text: &str) -> Result<String, PathError> {
             }
         }
     }
-    // Overlong forms of `.` and `/` are no UTF-8, and some servers take them for what they hide.
+    // Overlong encodings of `.` and `/` are not UTF-8, but some servers decode them.
     String::from_utf8(bytes).map_err(|_| PathError::NotUtf8)
 }
 
@@ -130,10 +130,10 @@ impl PathPattern {
     /// A pattern; `**` is allowed only as the last segment.
     pub fn parse(text: &str) -> Option<Self> {
         let segments: Vec<&str> = text.split('/').collect();
-        let deep = segments.iter().position(|segment| segment.contains("**"));
-        let misplaced =
-            deep.is_some_and(|index| index + 1 != segments.len() || segments[index] != "**");
-        (!text.is_empty() && !misplaced).then(|| Self(text.to_owned()))
+        let double_star = segments.iter().position(|segment| segment.contains("**"));
+        let is_misplaced =
+            double_star.is_some_and(|index| index + 1 != segments.len() || segments[index] != "**");
+        (!text.is_empty() && !is_misplaced).then(|| Self(text.to_owned()))
     }
 
     /// The pattern as written.
@@ -148,40 +148,41 @@ impl PathPattern {
         loop {
             match (pattern.next(), path.next()) {
                 (Some("**"), Some(_)) | (None, None) => return true,
-                (Some(wanted), Some(found)) if segment_matches(wanted, found) => {}
+                (Some(pattern_segment), Some(segment))
+                    if segment_matches(pattern_segment, segment) => {}
                 _ => return false,
             }
         }
     }
 }
 
-/// Glob match of one segment, `*` being any run of characters. Its time is at most the product of
-/// both lengths: a star that took too little is only ever tried again for the last one, because
-/// what came before it has the earliest match there is.
+/// Whether a glob pattern matches the whole text. `*` stands for any run of characters. The time is
+/// at most the product of both lengths: after a mismatch, only the last star is extended, because
+/// the text before it has its earliest match already.
 pub(crate) fn segment_matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut in_pattern, mut in_text) = (0, 0);
-    // Behind the last star, and where the text went on when it was met.
+    let (mut pattern_index, mut text_index) = (0, 0);
+    // The position after the last star in the pattern, and where its match ends in the text.
     let mut last_star: Option<(usize, usize)> = None;
-    while in_text < text.len() {
-        match pattern.get(in_pattern) {
+    while text_index < text.len() {
+        match pattern.get(pattern_index) {
             Some(b'*') => {
-                last_star = Some((in_pattern + 1, in_text));
-                in_pattern += 1;
+                last_star = Some((pattern_index + 1, text_index));
+                pattern_index += 1;
             }
-            Some(byte) if *byte == text[in_text] => {
-                in_pattern += 1;
-                in_text += 1;
+            Some(byte) if *byte == text[text_index] => {
+                pattern_index += 1;
+                text_index += 1;
             }
             Some(_) | None => {
-                let Some((behind, from)) = last_star else { return false };
-                last_star = Some((behind, from + 1));
-                in_pattern = behind;
-                in_text = from + 1;
+                let Some((after_star, match_end)) = last_star else { return false };
+                last_star = Some((after_star, match_end + 1));
+                pattern_index = after_star;
+                text_index = match_end + 1;
             }
         }
     }
-    pattern[in_pattern..].iter().all(|byte| *byte == b'*')
+    pattern[pattern_index..].iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_path_cannot_climb_in_any_spelling() {
+    fn a_request_path_with_a_parent_segment_is_refused_in_any_encoding() {
         for path in ["/a/../b", "/a/%2e%2e/b", "/a/%2E./b", "/..;/admin", "/%252e%252e/x"] {
             assert_eq!(canonical_request_path(path), Err(PathError::DotSegment), "{path}");
         }
@@ -227,11 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn stars_match_any_run_in_little_time() {
-        let slow = std::time::Instant::now();
+    fn stars_match_any_run_of_characters_quickly() {
+        let start = std::time::Instant::now();
         assert!(segment_matches(&"a*".repeat(200), &"a".repeat(5_000)));
         assert!(!segment_matches(&format!("{}c", "*a".repeat(300)), &"a".repeat(3_000)));
-        assert!(slow.elapsed().as_secs() < 5, "{:?}", slow.elapsed());
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
         for (pattern, text, expected) in [
             ("*", "", true),
             ("**", "x", true),

@@ -1,7 +1,7 @@
-//! One concrete call, described in the dimensions of its capability: the form of a witness, and the
-//! input of a boundary.
+//! One concrete call, with a value for each dimension of its capability. Boundaries judge such
+//! calls, and a witness is one.
 
-use super::values::{CallValue, number_in};
+use super::values::{CallValue, format_number};
 use super::{ANY_LABEL, Dimension};
 use crate::capability::Capability;
 use std::collections::BTreeMap;
@@ -16,66 +16,78 @@ pub struct ConcreteCall {
 }
 
 impl ConcreteCall {
-    /// As a person would say it: ``POST https://billing.internal:443/refund``.
+    /// The call in one line for people: ``POST https://billing.internal:443/refund``.
     pub fn sentence(&self) -> String {
-        let get = |dimension| self.shown(dimension);
-        let verb = get(Dimension::Verbs);
+        let text_of = |dimension| self.value_text(dimension);
+        let verb = text_of(Dimension::Verbs);
         match self.capability {
             Capability::Http => format!(
                 "{} {}://{}:{}{}",
                 verb.to_uppercase(),
-                get(Dimension::Schemes),
-                get(Dimension::Hosts),
-                get(Dimension::Ports),
-                get(Dimension::Paths)
+                text_of(Dimension::Schemes),
+                text_of(Dimension::Hosts),
+                text_of(Dimension::Ports),
+                text_of(Dimension::Paths)
             ),
             Capability::Sql => {
-                let file = get(Dimension::Files);
+                let file = text_of(Dimension::Files);
                 let place = if file.is_empty() {
                     format!(
                         "{}@{}:{}/{}",
-                        get(Dimension::Users),
-                        get(Dimension::Hosts),
-                        get(Dimension::Ports),
-                        get(Dimension::Databases)
+                        text_of(Dimension::Users),
+                        text_of(Dimension::Hosts),
+                        text_of(Dimension::Ports),
+                        text_of(Dimension::Databases)
                     )
                 } else {
                     file
                 };
-                let engine = get(Dimension::Engines);
+                let engine = text_of(Dimension::Engines);
                 match verb.as_str() {
                     "backup" | "restore" => format!("{verb} of {engine} {place}"),
                     _ => format!(
                         "{verb} with a `{}` statement on {engine} {place}",
-                        get(Dimension::Statements)
+                        text_of(Dimension::Statements)
                     ),
                 }
             }
             Capability::Docker => {
-                let label = get(Dimension::Labels);
-                let labelled = if label.is_empty() || label == ANY_LABEL {
+                let label = text_of(Dimension::Labels);
+                let label_text = if label.is_empty() || label == ANY_LABEL {
                     String::new()
                 } else {
                     format!(" labelled {label}")
                 };
-                format!("{verb} container {}{labelled}", get(Dimension::Containers))
+                format!("{verb} container {}{label_text}", text_of(Dimension::Containers))
             }
-            Capability::Files => format!("{verb} a file below {}", get(Dimension::Directories)),
+            Capability::Files => format!("{verb} a file below {}", text_of(Dimension::Directories)),
             Capability::Process => {
-                let variable = get(Dimension::Environment);
-                let with =
+                let variable = text_of(Dimension::Environment);
+                let variable_text =
                     if variable.is_empty() { String::new() } else { format!(" with {variable}") };
-                format!("run {} {}{with}", get(Dimension::Programs), get(Dimension::Arguments))
+                format!(
+                    "run {} {}{variable_text}",
+                    text_of(Dimension::Programs),
+                    text_of(Dimension::Arguments)
+                )
             }
-            Capability::Secrets => format!("{verb} secret {}", get(Dimension::Secrets)),
+            Capability::Secrets => format!("{verb} secret {}", text_of(Dimension::Secrets)),
             Capability::Net => match verb.as_str() {
                 "lookup" => {
-                    format!("lookup {} by {}", get(Dimension::Names), get(Dimension::Resolvers))
+                    format!(
+                        "lookup {} by {}",
+                        text_of(Dimension::Names),
+                        text_of(Dimension::Resolvers)
+                    )
                 }
                 _ => {
-                    let said = get(Dimension::Send);
+                    let said = text_of(Dimension::Send);
                     let said = if said.is_empty() { said } else { format!(", saying `{said}`") };
-                    format!("{verb} {}:{}{said}", get(Dimension::Hosts), get(Dimension::Ports))
+                    format!(
+                        "{verb} {}:{}{said}",
+                        text_of(Dimension::Hosts),
+                        text_of(Dimension::Ports)
+                    )
                 }
             },
             Capability::System | Capability::State => {
@@ -84,26 +96,30 @@ impl ConcreteCall {
         }
     }
 
-    /// What it uses in one dimension, as reports write it; empty if it has none.
-    pub fn shown(&self, dimension: Dimension) -> String {
+    /// Its value in one dimension, as reports write it; empty if it has none.
+    pub fn value_text(&self, dimension: Dimension) -> String {
         match self.values.get(&dimension) {
             None => String::new(),
             Some(CallValue::Text(text)) => text.clone(),
-            Some(CallValue::Number(number)) => number_in(dimension.row().shape, *number),
-            Some(CallValue::Arguments(arguments)) => shown_arguments(arguments),
+            Some(CallValue::Number(number)) => format_number(dimension.row().shape, *number),
+            Some(CallValue::Arguments(arguments)) => command_line(arguments),
         }
     }
 }
 
-/// Arguments as a person would type them.
-fn shown_arguments(arguments: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    let shown = |text: &String| {
-        if !text.is_empty() && text.chars().all(plain) { text.clone() } else { format!("{text:?}") }
+/// Arguments as a person would type them in a shell.
+fn command_line(arguments: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    let quoted = |text: &String| {
+        if !text.is_empty() && text.chars().all(is_plain) {
+            text.clone()
+        } else {
+            format!("{text:?}")
+        }
     };
     if arguments.is_empty() {
         "(no argument)".to_owned()
     } else {
-        arguments.iter().map(shown).collect::<Vec<_>>().join(" ")
+        arguments.iter().map(quoted).collect::<Vec<_>>().join(" ")
     }
 }

@@ -1,5 +1,5 @@
 //! The table of dimensions: the aspects in which a grant can be wide or narrow. Boundaries,
-//! lockfiles, differences and access reports use exactly these.
+//! lockfiles, comparisons and access reports use this table.
 
 use crate::capability::Capability;
 use crate::pattern::StatementClass;
@@ -9,25 +9,25 @@ use crate::pattern::StatementClass;
 pub enum Shape {
     /// Text in which `*` is any run of characters.
     Glob,
-    /// A path pattern: `*` is one segment, `**` at the end all that is below.
+    /// A path pattern: `*` is one segment, `**` at the end is everything below.
     Path,
-    /// A directory, which stands for itself and all that is below.
+    /// A directory, with everything below it.
     Directory,
     /// Classes of addresses, and single addresses.
     Address,
     /// One list of argument patterns.
     Arguments,
-    /// `true` lets through both, `false` only what is false.
+    /// `true` or `false`. A rule with `true` covers both, a rule with `false` only `false`.
     Flag,
-    /// A number: at most so many.
+    /// A number, as an upper limit.
     Count,
-    /// A number of bytes: at most so many.
+    /// A number of bytes, as an upper limit.
     Size,
-    /// A time: at most so long.
+    /// A time, as an upper limit.
     Duration,
 }
 
-/// One row of the table.
+/// One row of [`DIMENSIONS`].
 #[derive(Debug, Clone, Copy)]
 pub struct DimensionRow {
     /// The dimension that this row describes.
@@ -36,9 +36,9 @@ pub struct DimensionRow {
     pub key: &'static str,
     /// How its values are written.
     pub shape: Shape,
-    /// The capabilities whose grants have it; empty is all.
+    /// The capabilities whose grants have it; empty if all have it.
     pub capabilities: &'static [Capability],
-    /// What an example of it looks like when anything is let through.
+    /// Values for examples: a witness uses one if every value is allowed.
     pub samples: &'static [&'static str],
     /// What it is, for people.
     pub meaning: &'static str,
@@ -46,8 +46,8 @@ pub struct DimensionRow {
 
 macro_rules! dimensions {
     ($($dimension:ident $key:literal $shape:ident [$($capability:ident)*] [$($sample:literal)*] $meaning:literal;)*) => {
-        /// One respect in which a grant is wide or narrow. Its name is its key in `boundary.toml`
-        /// and `runbook.lock`.
+        /// One aspect in which a grant is wide or narrow. [`Dimension::key`] is its key in
+        /// `boundary.toml` and `runbook.lock`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Dimension {
             $(#[doc = $meaning] $dimension,)*
@@ -67,18 +67,18 @@ macro_rules! dimensions {
 
 dimensions! {
     Plugins "plugins" Glob [] ["any-plugin"] "The plugin, by name";
-    Verbs "verbs" Glob [] [] "What may be done";
+    Verbs "verbs" Glob [] [] "Verbs that are allowed";
     Schemes "schemes" Glob [Http] ["http"] "http or https";
     Engines "engines" Glob [Sql] ["postgres"] "The kind of database";
     Hosts "hosts" Glob [Http Sql Net] ["elsewhere.example"] "Host names and addresses";
     Ports "ports" Glob [Http Sql Net] ["8080"] "TCP ports";
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
-    Addresses "addresses" Address [Http Sql Net] [] "Which addresses a host name may lead to";
+    Addresses "addresses" Address [Http Sql Net] [] "Addresses that a host name may resolve to";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
     Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: \
                                                          `name` with any value, or `name: value`";
     Redirects "redirects" Count [Http] [] "How many redirects are followed";
-    Tls "tls" Glob [Http Sql Net] ["disable"] "Whom a connection believes: `verify-full`, \
+    Tls "tls" Glob [Http Sql Net] ["disable"] "How a connection verifies the server: `verify-full`, \
                                            `ca FILE DIGEST`, or, unverified, `require`, `prefer`, \
                                            `disable`";
     ClientCertificates "client_cert" Glob [Http Sql] ["any.pem with the key any.key"] "The certificate that the host shows a server: `FILE DIGEST with the key FILE`";
@@ -88,20 +88,20 @@ dimensions! {
     Statements "statements" Glob [Sql] [] "Classes of statements";
     Relations "relations" Glob [Sql] ["any_table"] "Tables and views";
     Superuser "superuser" Flag [Sql] [] "Whether the role may be a superuser";
-    Create "create" Flag [Sql] [] "Whether a missing SQLite file is made";
+    Create "create" Flag [Sql] [] "Whether a missing SQLite file is created";
     Sockets "sockets" Glob [Docker] ["/any.sock"] "Sockets of Docker engines";
     Containers "containers" Glob [Docker] ["any-container"] "Containers, by name";
-    Labels "labels" Glob [Docker] [] "A label (or a Compose project) that containers must have";
+    Labels "labels" Glob [Docker] [] "A label or Compose project that containers must have";
     Images "images" Glob [Docker] ["any-image"] "Images";
     Commands "commands" Arguments [Docker] [] "Programs inside containers, with their arguments";
     Networks "networks" Glob [Docker] ["any-network"] "Networks of containers that are created";
     Pids "pids" Count [Docker] [] "Processes of a container that is created";
     Memory "memory" Size [Docker Process] [] "Memory of a container that is created, or address space of each process of a program";
     Cpu "cpu" Duration [Process] [] "Processor time of each process of a program";
-    Directories "directories" Directory [Files Process] ["/anywhere"] "Directories, with all that is below";
+    Directories "directories" Directory [Files Process] ["/anywhere"] "Directories, with everything below them";
     Programs "programs" Glob [Process] ["/any/program"] "Programs on this host, by absolute path";
     Digests "sha256" Glob [Process] ["a file with any other content"] "Digests of programs";
-    Interpreters "interpreter_sha256" Glob [Process] ["a file with any other content"] "Digests of what reads programs that are scripts";
+    Interpreters "interpreter_sha256" Glob [Process] ["a file with any other content"] "Digests of the interpreters of programs that are scripts";
     Arguments "arguments" Arguments [Process] [] "Arguments of a program, by position";
     Environment "environment" Glob [Docker Process] ["ANY=value"] "Environment variables that a program gets, or a container that is created: `NAME` with any value, or `NAME=value`";
     Connections "connections" Glob [Process] ["any database"] "Databases whose connection a \
@@ -113,18 +113,18 @@ dimensions! {
     Send "send" Glob [Net] ["ANYTHING"] "Lines that may be said to a server";
     Names "names" Glob [Net] ["anything.example"] "DNS names that may be looked up";
     Resolvers "resolvers" Glob [Net] ["192.0.2.53:53"] "Who is asked for DNS names: `system`, or `ADDRESS:PORT`";
-    Secrets "secrets" Glob [Http Sql Process Secrets Net] ["age:/any.age#secret"] "Secrets that the target uses or hands on, by their source: `age:/path/of/store.age#name`";
+    Secrets "secrets" Glob [Http Sql Process Secrets Net] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
     MaxRows "max_rows" Count [Sql] [] "Rows of a result";
     MaxBytes "max_bytes" Size [Sql Files Net] [] "Bytes of a result, a file, or what a server says";
     MaxRecords "max_records" Count [Net] [] "Records of an answer";
     MaxOutput "max_output" Size [Process] [] "Bytes of a program's output";
-    Timeout "timeout" Duration [Http Sql Process Net] [] "For one call";
+    Timeout "timeout" Duration [Http Sql Process Net] [] "The time limit of one call";
 }
 
-/// The words of a dimension in grants of a capability.
-type WordsOf = fn(Capability) -> Vec<&'static str>;
+/// Returns the fixed set of values of a dimension in grants of a capability.
+type FixedValuesOf = fn(Capability) -> Vec<&'static str>;
 
 impl Dimension {
     /// The row of this dimension in `DIMENSIONS`.
@@ -145,16 +145,19 @@ impl Dimension {
         Self::of(capability).find(|row| row.key == key).map(|row| row.dimension)
     }
 
-    /// The words that there are, if not every text is one.
-    pub fn words(self, capability: Capability) -> Option<Vec<&'static str>> {
-        const WORDS: &[(Dimension, WordsOf)] = &[
-            (Dimension::Verbs, |of| of.verbs().map(|verb| verb.row().name).collect()),
+    /// The fixed set of values that the dimension can have in grants of a capability; `None` if it
+    /// can have any text.
+    pub fn fixed_values(self, capability: Capability) -> Option<Vec<&'static str>> {
+        const FIXED_VALUES: &[(Dimension, FixedValuesOf)] = &[
+            (Dimension::Verbs, |capability| {
+                capability.verbs().map(|verb| verb.row().name).collect()
+            }),
             (Dimension::Statements, |_| StatementClass::names()),
             (Dimension::Engines, |_| vec!["postgres", "mysql", "sqlite"]),
             (Dimension::Schemes, |_| vec!["http", "https"]),
         ];
-        let (_, words) = WORDS.iter().find(|(dimension, _)| *dimension == self)?;
-        Some(words(capability))
+        let (_, fixed_values) = FIXED_VALUES.iter().find(|(dimension, _)| *dimension == self)?;
+        Some(fixed_values(capability))
     }
 
     /// The dimensions that grants of a capability have.
@@ -171,10 +174,10 @@ mod tests {
 
     #[test]
     fn every_dimension_has_one_row_and_one_key() {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut keys = std::collections::BTreeSet::new();
         for row in DIMENSIONS {
             assert_eq!(row.dimension.key(), row.key);
-            assert!(seen.insert(row.key), "{} is there twice", row.key);
+            assert!(keys.insert(row.key), "{} is there twice", row.key);
         }
         // `Timeout` is the last of the enum.
         assert_eq!(DIMENSIONS.len(), Dimension::Timeout as usize + 1);

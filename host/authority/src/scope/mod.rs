@@ -1,5 +1,5 @@
-//! How far a grant reaches, in every respect: the form in which grants are compared with
-//! boundaries, lockfiles and each other.
+//! How far a grant reaches, in each dimension. Grants are compared with boundaries, lockfiles and
+//! each other in this form.
 //!
 //! An [`AccessScope`] describes exactly the calls that the gate allows for the same grant; a
 //! property test compares the two.
@@ -16,12 +16,12 @@ pub(crate) use values::Remainder;
 pub use values::{CallValue, Flag, Text, Values};
 
 use crate::capability::{Capability, Verb};
-use crate::grant::{Effective, Grant};
+use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
     ContainerFilter, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase,
-    HttpTarget, Injected, NetTarget, PathView, ProcessTarget, SecretTarget, SqlAddress, SqlTarget,
-    Target, TargetKind, TlsMode, reached_addresses,
+    HttpTarget, InjectedHeader, NetTarget, PathView, ProcessTarget, SecretTarget, SqlAddress,
+    SqlTarget, Target, TargetKind, TlsMode, reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,31 +33,31 @@ use std::time::Duration;
 pub struct AccessScope {
     /// The capability of the grant.
     pub capability: Capability,
-    /// What is let through in each dimension.
+    /// The values that are allowed in each dimension.
     pub values: BTreeMap<Dimension, Values>,
 }
 
-/// Names that a plugin may always set among request headers.
-const NO_HEADER: [&str; 0] = [];
+/// An empty list of header names, for a target without `request_headers`.
+const NO_HEADERS: [&str; 0] = [];
 
 impl AccessScope {
     /// How far the grant of one slot reaches, for the plugin of this name.
-    pub fn of(plugin: &str, grant: &Grant, effective: &Effective, view: PathView) -> Self {
+    pub fn of(plugin: &str, grant: &Grant, grants: &EffectiveGrants, view: PathView) -> Self {
         let mut values = match &grant.target.kind {
-            TargetKind::Http(http) => of_http(http, view),
-            TargetKind::Sql(sql) => of_sql(sql, view),
-            TargetKind::Docker(docker) => of_docker(docker, &grant.verbs),
-            TargetKind::Files(files) => of_files(files, view),
-            TargetKind::Process(process) => of_process(process, effective, view),
-            TargetKind::Secret(secret) => of_secret(secret),
-            TargetKind::Net(net) => of_net(net, &grant.verbs, view),
+            TargetKind::Http(http) => http_values(http, view),
+            TargetKind::Sql(sql) => sql_values(sql, view),
+            TargetKind::Docker(docker) => docker_values(docker, &grant.verbs),
+            TargetKind::Files(files) => files_values(files, view),
+            TargetKind::Process(process) => process_values(process, grants, view),
+            TargetKind::Secret(secret) => secret_values(secret),
+            TargetKind::Net(net) => net_values(net, &grant.verbs, view),
         };
         let mut secrets = grant.target.secret_sources(view);
-        if let Some(lent) = effective.lent(grant) {
-            secrets.extend(lent.secret_sources(view));
+        if let Some(connection) = grants.connection_of(grant) {
+            secrets.extend(connection.secret_sources(view));
         }
         if let Some(client) = grant.target.tls_keys().and_then(|keys| keys.client.as_ref()) {
-            values.insert(Dimension::ClientCertificates, Values::exact([client.shown(view)]));
+            values.insert(Dimension::ClientCertificates, Values::exact([client.render(view)]));
         }
         values.insert(Dimension::Plugins, Values::exact([plugin]));
         values.insert(Dimension::Verbs, Values::exact(grant.verbs.iter().map(Verb::to_string)));
@@ -67,14 +67,14 @@ impl AccessScope {
         Self { capability: grant.capability, values }
     }
 
-    /// How far a program reaches by the connection that its target lends it: the host sees none of
-    /// its statements, so it is every one that the user of that target can make. `None` without a
-    /// connection.
-    pub fn of_connection(plugin: &str, grant: &Grant, effective: &Effective) -> Option<Self> {
+    /// How far a program reaches by the database connection that its target gives it. The host does
+    /// not see the statements of the program, so this is every statement that the user of that
+    /// target can run. `None` without a connection.
+    pub fn of_connection(plugin: &str, grant: &Grant, grants: &EffectiveGrants) -> Option<Self> {
         let process = grant.target.process()?;
-        let target = effective.lent(grant)?;
+        let target = grants.connection_of(grant)?;
         let sql = target.sql()?;
-        let unlimited = SqlTarget {
+        let unlimited_sql = SqlTarget {
             statements: None,
             relations: None,
             max_rows: u32::MAX,
@@ -82,22 +82,25 @@ impl AccessScope {
             timeout: process.timeout.unwrap_or(Duration::MAX),
             ..sql.clone()
         };
-        let lent = Grant {
+        let connection = Grant {
             slot: grant.slot.clone(),
             capability: Capability::Sql,
             verbs: vec![Verb::SqlQuery, Verb::SqlExecute, Verb::SqlTransaction],
-            target: Arc::new(Target { kind: TargetKind::Sql(unlimited), ..Target::clone(target) }),
+            target: Arc::new(Target {
+                kind: TargetKind::Sql(unlimited_sql),
+                ..Target::clone(target)
+            }),
         };
-        Some(Self::of(plugin, &lent, effective, PathView::Opened))
+        Some(Self::of(plugin, &connection, grants, PathView::OnThisHost))
     }
 
     /// How far the host goes by itself to fetch the tokens of a grant: one request to the token
     /// server. `None` without one.
-    pub fn of_tokens(plugin: &str, grant: &Grant, effective: &Effective) -> Option<Self> {
+    pub fn of_tokens(plugin: &str, grant: &Grant, grants: &EffectiveGrants) -> Option<Self> {
         let http = grant.target.http()?;
         let client = http.oauth2()?;
-        let authorization = Injected {
-            before: format!("{}:", client.client_id.written()),
+        let authorization = InjectedHeader {
+            prefix: format!("{}:", client.client_id.redacted()),
             secret: Some(client.client_secret.clone()),
             encoding: HeaderEncoding::Basic,
         };
@@ -118,41 +121,41 @@ impl AccessScope {
             }),
             ..grant.clone()
         };
-        let mut scope = Self::of(plugin, &fetched, effective, PathView::Opened);
+        let mut scope = Self::of(plugin, &fetched, grants, PathView::OnThisHost);
         scope.values.insert(Dimension::Paths, Values::exact([client.token_url.path()]));
         Some(scope)
     }
 
-    /// What is let through in one dimension; a dimension that the grant does not have lets nothing
-    /// through that would matter.
+    /// The values that are allowed in one dimension; `None` if the grant does not have the
+    /// dimension.
     pub fn get(&self, dimension: Dimension) -> Option<&Values> {
         self.values.get(&dimension)
     }
 }
 
-fn at_most(duration: Duration) -> Values {
+fn duration_limit(duration: Duration) -> Values {
     Values::AtMost(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
+fn http_values(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
-        (Dimension::RequestHeaders, header_values(target)),
+        (Dimension::RequestHeaders, request_header_values(target)),
         (Dimension::Headers, Values::exact(target.header_lines(view))),
-        (Dimension::Tls, Values::exact([tls_of(target, view)])),
+        (Dimension::Tls, Values::exact([tls_verification(target, view)])),
         (Dimension::Redirects, Values::AtMost(target.redirects.into())),
         (Dimension::MaxBody, Values::AtMost(target.max_body.0)),
-        (Dimension::Timeout, at_most(target.timeout)),
+        (Dimension::Timeout, duration_limit(target.timeout)),
     ]);
     let HttpBase::Url(base) = &target.base else {
-        // Where a secret address leads is not known before it is used.
+        // The address is a secret, so its parts are not known here.
         for dimension in [Dimension::Schemes, Dimension::Hosts, Dimension::Ports, Dimension::Paths]
         {
             values.insert(dimension, Values::any());
         }
-        let all = AddressClass::all().collect();
+        let all_classes = AddressClass::all().collect();
         values.insert(
             Dimension::Addresses,
-            Values::Addresses { classes: all, blocks: BTreeSet::new() },
+            Values::Addresses { classes: all_classes, blocks: BTreeSet::new() },
         );
         return values;
     };
@@ -162,44 +165,45 @@ fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
         Dimension::Ports,
         Values::exact(base.port_or_known_default().map(|port| port.to_string())),
     );
-    values.insert(Dimension::Paths, paths(target, base.path()));
+    values.insert(Dimension::Paths, path_values(target, base.path()));
     let host = base.host_str().unwrap_or_default();
-    values.insert(Dimension::Addresses, addresses(&target.addresses, host));
+    values.insert(Dimension::Addresses, address_values(&target.addresses, host));
     values
 }
 
-/// Where a connection to a server of this name may go.
-fn addresses(policy: &AddressPolicy, host: &str) -> Values {
-    let AddressPolicy { classes, blocks } = reached_addresses(policy, host);
+/// The addresses that a connection to a server of this name may use.
+fn address_values(policy: &AddressPolicy, host: &str) -> Values {
+    let AddressPolicy { classes, blocks } = reachable_addresses(policy, host);
     Values::Addresses {
         classes: classes.into_iter().collect(),
         blocks: blocks.into_iter().collect(),
     }
 }
 
-/// How a connection verifies the server. A secret address may be one of `http`, which verifies
+/// How a connection verifies the server. A secret address may begin with `http:`, which verifies
 /// nothing.
-fn tls_of(target: &HttpTarget, view: PathView) -> String {
+fn tls_verification(target: &HttpTarget, view: PathView) -> String {
     let is_encrypted = matches!(&target.base, HttpBase::Url(url) if url.scheme() == "https");
     match &target.tls_keys.ca {
         Some(ca) if is_encrypted || matches!(target.base, HttpBase::Secret(_)) => {
-            format!("ca {}", ca.shown(view))
+            format!("ca {}", ca.render(view))
         }
         None if is_encrypted => TlsMode::VerifyFull.name().to_owned(),
         Some(_) | None => TlsMode::Disable.name().to_owned(),
     }
 }
 
-fn header_values(target: &HttpTarget) -> Values {
+fn request_header_values(target: &HttpTarget) -> Values {
     if target.request_headers.is_empty() {
-        Values::exact(NO_HEADER)
+        Values::exact(NO_HEADERS)
     } else {
         Values::exact(target.request_headers.clone())
     }
 }
 
-/// Whole paths, from the host on. The path `/` of a plugin is the base address itself, as written.
-fn paths(target: &HttpTarget, base: &str) -> Values {
+/// The allowed paths, with the path of the base address before them. The path `/` of a plugin is
+/// the base address itself, as written.
+fn path_values(target: &HttpTarget, base: &str) -> Values {
     let prefix = base.trim_end_matches('/').to_owned();
     let mut texts = BTreeSet::new();
     let patterns: Vec<&str> =
@@ -213,12 +217,12 @@ fn paths(target: &HttpTarget, base: &str) -> Values {
     Values::Texts(texts)
 }
 
-fn of_sql(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
+fn sql_values(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::Superuser, Values::flag(target.superuser.into())),
         (Dimension::MaxRows, Values::AtMost(target.max_rows.into())),
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
-        (Dimension::Timeout, at_most(target.timeout)),
+        (Dimension::Timeout, duration_limit(target.timeout)),
         (Dimension::Statements, Values::exact(classes_of(target))),
         (
             Dimension::Relations,
@@ -236,12 +240,12 @@ fn of_sql(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     values.insert(Dimension::Engines, Values::exact([engine]));
     match &target.address {
         SqlAddress::File(path) => {
-            values.insert(Dimension::Files, Values::exact([path.shown(view)]));
+            values.insert(Dimension::Files, Values::exact([path.render(view)]));
             values.insert(Dimension::Create, Values::flag(target.create.into()));
         }
         SqlAddress::Server { host, port, user, database, tls, .. } => {
             let tls = match &target.tls_keys.ca {
-                Some(ca) => format!("ca {}", ca.shown(view)),
+                Some(ca) => format!("ca {}", ca.render(view)),
                 None => tls.name().to_owned(),
             };
             values.insert(Dimension::Tls, Values::exact([tls]));
@@ -250,7 +254,7 @@ fn of_sql(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
             values.insert(Dimension::Users, Values::exact([user]));
             values.insert(Dimension::Databases, Values::exact([database]));
             if target.server().is_some() {
-                values.insert(Dimension::Addresses, addresses(&target.addresses, host));
+                values.insert(Dimension::Addresses, address_values(&target.addresses, host));
             }
         }
     }
@@ -264,10 +268,10 @@ fn classes_of(target: &SqlTarget) -> Vec<&'static str> {
     }
 }
 
-/// A container that need not have any label in particular.
+/// The label of a target that does not filter containers by label.
 pub(crate) const ANY_LABEL: &str = "any label or none";
 
-fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Values> {
+fn docker_values(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Values> {
     let any_name = || Values::Texts(BTreeSet::from([Text::Any]));
     let any_label = || Values::exact([ANY_LABEL]);
     let (names, labels) = match &target.filter {
@@ -307,21 +311,21 @@ fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Value
     values
 }
 
-fn of_files(target: &FilesTarget, view: PathView) -> BTreeMap<Dimension, Values> {
-    let root = Values::Texts(BTreeSet::from([Text::Directory(target.root.shown(view))]));
+fn files_values(target: &FilesTarget, view: PathView) -> BTreeMap<Dimension, Values> {
+    let root = Values::Texts(BTreeSet::from([Text::Directory(target.root.render(view))]));
     BTreeMap::from([
         (Dimension::Directories, root),
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
     ])
 }
 
-fn of_process(
+fn process_values(
     target: &ProcessTarget,
-    effective: &Effective,
+    grants: &EffectiveGrants,
     view: PathView,
 ) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
-        (Dimension::Programs, Values::exact(target.program.shown_as_program(view))),
+        (Dimension::Programs, Values::exact(target.program.render_program(view))),
         (
             Dimension::Digests,
             target
@@ -341,36 +345,39 @@ fn of_process(
         (Dimension::Reads, below(target.reads.as_deref(), view)),
         (Dimension::Writes, below(target.writes.as_deref(), view)),
         (Dimension::Memory, Values::AtMost(target.memory.map_or(u64::MAX, |size| size.0))),
-        (Dimension::Cpu, target.cpu.map_or(Values::AtMost(u64::MAX), at_most)),
+        (Dimension::Cpu, target.cpu.map_or(Values::AtMost(u64::MAX), duration_limit)),
         (Dimension::Network, Values::flag(target.network.into())),
         (Dimension::Signals, Values::flag(target.signals.into())),
         (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
     ]);
     if let Some(directory) = &target.directory {
-        let directory = Values::Texts(BTreeSet::from([Text::Directory(directory.shown(view))]));
+        let directory = Values::Texts(BTreeSet::from([Text::Directory(directory.render(view))]));
         values.insert(Dimension::Directories, directory);
     }
-    let connection = target.connection.as_ref().and_then(|name| effective.connection(name));
+    let connection = target.connection.as_ref().and_then(|name| grants.connection(name));
     if let Some(connection) = connection {
         values.insert(Dimension::Connections, Values::exact([connection.describe()]));
     }
-    // Without a limit of its own a program may run as long as its call.
-    values.insert(Dimension::Timeout, target.timeout.map_or(Values::AtMost(u64::MAX), at_most));
+    // A program without a timeout of its own may run as long as the call that started it.
+    values.insert(
+        Dimension::Timeout,
+        target.timeout.map_or(Values::AtMost(u64::MAX), duration_limit),
+    );
     values
 }
 
 /// These paths and all that is below; every path if none are named.
 fn below(paths: Option<&[HostPath]>, view: PathView) -> Values {
     paths.map_or_else(Values::any, |paths| {
-        Values::Texts(paths.iter().map(|path| Text::Directory(path.shown(view))).collect())
+        Values::Texts(paths.iter().map(|path| Text::Directory(path.render(view))).collect())
     })
 }
 
 /// What a grant reaches depends on its verbs: one that only looks up names connects to no server.
-fn of_net(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Dimension, Values> {
+fn net_values(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
-        (Dimension::Timeout, at_most(target.timeout)),
+        (Dimension::Timeout, duration_limit(target.timeout)),
     ]);
     let globs = |patterns: &[String]| {
         let text = |pattern: &String| match pattern.as_str() {
@@ -385,7 +392,7 @@ fn of_net(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Dimens
         values.insert(Dimension::Ports, Values::exact(target.ports.iter().map(u16::to_string)));
         let (mut classes, mut blocks) = (BTreeSet::new(), BTreeSet::new());
         for host in &target.hosts {
-            let reached = reached_addresses(&target.addresses, host);
+            let reached = reachable_addresses(&target.addresses, host);
             classes.extend(reached.classes);
             blocks.extend(reached.blocks);
         }
@@ -396,7 +403,7 @@ fn of_net(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Dimens
     }
     if verbs.contains(&Verb::NetInspectTls) {
         let believed = match &target.tls_keys.ca {
-            Some(ca) => format!("ca {}", ca.shown(view)),
+            Some(ca) => format!("ca {}", ca.render(view)),
             None => TlsMode::VerifyFull.name().to_owned(),
         };
         values.insert(Dimension::Tls, Values::exact([believed]));
@@ -409,7 +416,7 @@ fn of_net(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Dimens
     values
 }
 
-fn of_secret(target: &SecretTarget) -> BTreeMap<Dimension, Values> {
+fn secret_values(target: &SecretTarget) -> BTreeMap<Dimension, Values> {
     let positions = target.positions.iter().map(|position| {
         let crate::targets::SecretPosition { slot, place, format } = position;
         format!("{slot} {place}: {format}")

@@ -1,4 +1,4 @@
-//! What a grant lets through in one dimension, and how two of these are compared.
+//! The values that a grant allows in one dimension, and how they are compared.
 
 use super::dimension::{Dimension, Shape};
 use crate::pattern::{
@@ -6,15 +6,15 @@ use crate::pattern::{
     difference,
 };
 use crate::pattern_matches;
-use crate::targets::with_path;
+use crate::targets::map_path;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// What a call uses in one dimension.
+/// The value that a call uses in one dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallValue {
-    /// A text or an address; empty is nothing of its kind.
+    /// A text or an address; empty if the call uses none.
     Text(String),
     /// The arguments of a program, without its name.
     Arguments(Vec<String>),
@@ -31,21 +31,21 @@ pub enum Text {
     Glob(String),
     /// A path pattern below a fixed prefix, which may be empty.
     Path {
-        /// What every path begins with, as it is.
+        /// The beginning of every path, as it is.
         prefix: String,
         /// The pattern of the rest.
         pattern: String,
     },
     /// A directory and all that is below.
     Directory(String),
-    /// `NAME=value` of a variable that is known to steer no program (`is_harmless` of
+    /// `NAME=value` of a variable that is known to be harmless (`is_harmless` of
     /// `targets::variable`).
-    PlainVariable,
+    HarmlessVariable,
     /// Every text, whatever it is.
     Any,
 }
 
-/// What is let through in one dimension.
+/// The values that are allowed in one dimension.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
     /// Every text that is one of these or matches one.
@@ -63,12 +63,12 @@ pub enum Values {
     AtMost(u64),
 }
 
-/// What is left of some values when others are taken away.
+/// Some values without others: the set difference of `base` and each of `excluded`.
 #[derive(Debug, Clone)]
 pub(crate) struct Remainder<'a> {
     pub(crate) dimension: Dimension,
     pub(crate) base: &'a Values,
-    pub(crate) minus: Vec<&'a Values>,
+    pub(crate) excluded: Vec<&'a Values>,
 }
 
 impl Values {
@@ -82,7 +82,7 @@ impl Values {
         Self::Texts(BTreeSet::from([Text::Any]))
     }
 
-    /// A flag: what is true lets through both.
+    /// The values of a flag: a flag that is set allows `true` and `false`.
     pub fn flag(is_set: Flag) -> Self {
         match is_set {
             Flag::Set => Self::exact(["false", "true"]),
@@ -90,37 +90,38 @@ impl Values {
         }
     }
 
-    /// Paths with their links followed. Of a pattern, the directories before its first `*` are.
-    pub(crate) fn followed(&self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
-        let real = |path: &str| follow(Path::new(path)).to_string_lossy().into_owned();
+    /// The same values with the symbolic links of their paths resolved by `follow`. Of a pattern,
+    /// only the directories before its first `*` are resolved.
+    pub(crate) fn with_links_resolved(&self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
+        let resolve = |path: &str| follow(Path::new(path)).to_string_lossy().into_owned();
         let is_path = |text: &str| text.starts_with('/') || text.starts_with("age:/");
-        let one = |text: &Text| match text {
-            Text::Exact(path) if is_path(path) => Text::Exact(with_path(path, real)),
-            Text::Directory(path) if path.starts_with('/') => Text::Directory(real(path)),
-            Text::Glob(pattern) if is_path(pattern) => Text::Glob(with_path(pattern, |pattern| {
-                let Some(star) = pattern.find('*') else { return real(pattern) };
+        let resolve_text = |text: &Text| match text {
+            Text::Exact(path) if is_path(path) => Text::Exact(map_path(path, resolve)),
+            Text::Directory(path) if path.starts_with('/') => Text::Directory(resolve(path)),
+            Text::Glob(pattern) if is_path(pattern) => Text::Glob(map_path(pattern, |pattern| {
+                let Some(star) = pattern.find('*') else { return resolve(pattern) };
                 let (directory, rest) = pattern.split_at(pattern[..star].rfind('/').unwrap_or(0));
                 if directory.is_empty() {
                     pattern.to_owned()
                 } else {
-                    format!("{}{rest}", real(directory))
+                    format!("{}{rest}", resolve(directory))
                 }
             })),
             Text::Exact(_)
             | Text::Directory(_)
             | Text::Glob(_)
             | Text::Path { .. }
-            | Text::PlainVariable
+            | Text::HarmlessVariable
             | Text::Any => text.clone(),
         };
         match self {
-            Self::Texts(texts) => Self::Texts(texts.iter().map(one).collect()),
+            Self::Texts(texts) => Self::Texts(texts.iter().map(resolve_text).collect()),
             Self::Addresses { .. } | Self::Arguments(_) | Self::AtMost(_) => self.clone(),
         }
     }
 
     /// The union of these texts and others.
-    pub(crate) fn with(self, others: Self) -> Self {
+    pub(crate) fn union(self, others: Self) -> Self {
         match (self, others) {
             (Self::Texts(texts), Self::Texts(others)) => {
                 Self::Texts(texts.into_iter().chain(others).collect())
@@ -129,9 +130,10 @@ impl Values {
         }
     }
 
-    /// Paths as if `root` were the root of the file system.
-    pub(crate) fn rebased(&self, root: &str) -> Self {
-        let below = |path: &str| match path.strip_prefix(root) {
+    /// The same values with `root` removed from the beginning of each path, as if `root` were the
+    /// root of the file system.
+    pub(crate) fn relative_to(&self, root: &str) -> Self {
+        let relative_path = |path: &str| match path.strip_prefix(root) {
             Some("") => "/".to_owned(),
             Some(rest) if rest.starts_with('/') => rest.to_owned(),
             Some(_) | None => path.to_owned(),
@@ -141,9 +143,9 @@ impl Values {
                 texts
                     .iter()
                     .map(|text| match text {
-                        Text::Exact(text) => Text::Exact(with_path(text, below)),
-                        Text::Directory(path) => Text::Directory(below(path)),
-                        Text::Glob(_) | Text::Path { .. } | Text::PlainVariable | Text::Any => {
+                        Text::Exact(text) => Text::Exact(map_path(text, relative_path)),
+                        Text::Directory(path) => Text::Directory(relative_path(path)),
+                        Text::Glob(_) | Text::Path { .. } | Text::HarmlessVariable | Text::Any => {
                             text.clone()
                         }
                     })
@@ -154,11 +156,13 @@ impl Values {
     }
 
     /// Whether one concrete value is among them.
-    pub fn has(&self, value: &CallValue) -> bool {
+    pub fn contains(&self, value: &CallValue) -> bool {
         match (self, value) {
-            // Nothing of its kind is used.
+            // The call uses no value of this dimension.
             (Self::Texts(_), CallValue::Text(text)) if text.is_empty() => true,
-            (Self::Texts(_) | Self::Addresses { .. }, CallValue::Text(text)) => self.has_text(text),
+            (Self::Texts(_) | Self::Addresses { .. }, CallValue::Text(text)) => {
+                self.contains_text(text)
+            }
             (Self::Arguments(lists), CallValue::Arguments(arguments)) => lists
                 .iter()
                 .any(|patterns| crate::pattern::first_mismatch(patterns, arguments).is_none()),
@@ -172,15 +176,17 @@ impl Values {
         }
     }
 
-    pub(super) fn has_text(&self, value: &str) -> bool {
+    pub(super) fn contains_text(&self, value: &str) -> bool {
         match self {
             Self::Texts(texts) => texts.iter().any(|text| text.matches(value)),
-            Self::Addresses { .. } => value.parse().is_ok_and(|address| self.has_address(address)),
+            Self::Addresses { .. } => {
+                value.parse().is_ok_and(|address| self.contains_address(address))
+            }
             Self::Arguments(_) | Self::AtMost(_) => false,
         }
     }
 
-    fn has_address(&self, address: IpAddr) -> bool {
+    fn contains_address(&self, address: IpAddr) -> bool {
         match self {
             Self::Addresses { classes, blocks } => {
                 blocks.iter().any(|block| block.allows(address))
@@ -199,19 +205,21 @@ impl Values {
         .flatten()
     }
 
-    /// As a list of words, in the form in which files and reports write them.
+    /// The values as texts, as files and reports write them.
     pub fn words(&self, shape: Shape) -> Vec<String> {
         match self {
-            Self::Texts(_) if shape == Shape::Flag => vec![self.has_text("true").to_string()],
+            Self::Texts(_) if shape == Shape::Flag => vec![self.contains_text("true").to_string()],
             Self::Texts(texts) => texts.iter().map(Text::to_string).collect(),
             Self::Addresses { classes, blocks } => classes
                 .iter()
                 .map(|class| class.name().to_owned())
                 .chain(blocks.iter().map(AddressBlock::to_string))
                 .collect(),
-            Self::Arguments(lists) => lists.iter().map(|patterns| in_toml(patterns)).collect(),
+            Self::Arguments(lists) => {
+                lists.iter().map(|patterns| patterns_in_toml(patterns)).collect()
+            }
             Self::AtMost(u64::MAX) => vec!["unlimited".to_owned()],
-            Self::AtMost(number) => vec![number_in(shape, *number)],
+            Self::AtMost(number) => vec![format_number(shape, *number)],
         }
     }
 }
@@ -232,7 +240,7 @@ impl From<bool> for Flag {
 }
 
 /// A number as files write it: exact, in the largest unit that divides it.
-pub(super) fn number_in(shape: Shape, number: u64) -> String {
+pub(super) fn format_number(shape: Shape, number: u64) -> String {
     let with_unit = |units: &[(u64, &str)]| {
         let (factor, unit) = units
             .iter()
@@ -253,8 +261,8 @@ pub(super) fn number_in(shape: Shape, number: u64) -> String {
     }
 }
 
-/// A list of patterns as TOML writes it.
-fn in_toml(patterns: &[ArgumentPattern]) -> String {
+/// A list of patterns in TOML.
+fn patterns_in_toml(patterns: &[ArgumentPattern]) -> String {
     let items: Vec<_> = patterns.iter().map(pattern_in_toml).collect();
     format!("[{}]", items.join(", "))
 }
@@ -280,14 +288,14 @@ impl std::fmt::Display for Text {
             Self::Exact(text) | Self::Glob(text) => f.write_str(text),
             Self::Path { prefix, pattern } => write!(f, "{prefix}{pattern}"),
             Self::Directory(path) => write!(f, "{path}"),
-            Self::PlainVariable => f.write_str(crate::targets::HARMLESS_IN_WORDS),
+            Self::HarmlessVariable => f.write_str(crate::targets::HARMLESS_IN_WORDS),
             Self::Any => f.write_str("*"),
         }
     }
 }
 
 impl Text {
-    /// Whether a concrete text is let through.
+    /// Whether a concrete text matches.
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(exact) => exact == text,
@@ -303,11 +311,12 @@ impl Text {
                 text.strip_prefix(directory)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            Self::PlainVariable => crate::targets::is_harmless(text),
+            Self::HarmlessVariable => crate::targets::is_harmless(text),
             Self::Any => true,
         }
     }
 
+    /// A regular expression that matches the same texts.
     fn expression(&self) -> String {
         match self {
             Self::Exact(text) => regex::escape(text),
@@ -320,16 +329,17 @@ impl Text {
             Self::Directory(path) => {
                 format!("{}(?:/(?s:.)*)?", regex::escape(path.trim_end_matches('/')))
             }
-            // The variables of a program are literal, so they are looked up one by one and never
-            // compared as a language. Those that a plugin sets in a container are patterns: none of
-            // them is covered.
-            Self::PlainVariable => r"[^\s\S]".to_owned(),
+            // It matches nothing. The variables of a program are literal texts, which `matches`
+            // looks up one by one. The variables of a container are patterns, and no pattern counts
+            // as harmless.
+            Self::HarmlessVariable => r"[^\s\S]".to_owned(),
             Self::Any => "(?s:.)*".to_owned(),
         }
     }
 }
 
-/// The same texts as `PathPattern::matches`: `*` within a segment, `**` as the last one.
+/// A regular expression for the texts that `PathPattern::matches` accepts: `*` within a segment,
+/// `**` as the last segment.
 fn path_expression(pattern: &str) -> String {
     let segment = |segment: &str| match segment {
         "**" => "(?s:.)*".to_owned(),
@@ -348,72 +358,75 @@ fn language(texts: &BTreeSet<Text>) -> Result<Language, TooComplex> {
     })
 }
 
-/// Paths of requests, as a person writes them. Looked through first.
+/// Request paths of plain letters, which make the most readable witness, so they are searched
+/// first.
 const PLAIN_PATHS: &str = "(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+";
-/// Every request path that the gate takes, whatever is granted. It includes a few that the gate
-/// refuses, such as those with dot segments, so that nothing is thought to be contained that is
-/// not.
+/// Every request path that the gate accepts, whatever is granted. The expression includes a few
+/// paths that the gate denies, such as those with dot segments. So a grant may wrongly count as
+/// beyond a boundary, but never wrongly as within it.
 const REQUEST_PATHS: &str = "(?:/(?:[!$&-.0-;=@-\\[\\]_a-z~]|%(?:0[1-9A-Fa-f]|[1346-9A-Fa-f][0-9A-Fa-f]|2[0-9A-Ea-e]|5[0-9ABD-Fabd-f]))*)*";
 
 impl<'a> Remainder<'a> {
     pub(crate) fn new(dimension: Dimension, base: &'a Values) -> Self {
-        Self { dimension, base, minus: Vec::new() }
+        Self { dimension, base, excluded: Vec::new() }
     }
 
-    pub(crate) fn without(&self, other: &'a Values) -> Self {
+    pub(crate) fn exclude(&self, other: &'a Values) -> Self {
         let mut rest = self.clone();
-        rest.minus.push(other);
+        rest.excluded.push(other);
         rest
     }
 
-    /// Whether this text is among those that are left.
-    pub(crate) fn has_left(&self, text: &str) -> bool {
-        self.base.has_text(text) && !self.minus.iter().any(|minus| minus.has_text(text))
+    /// Whether this text is among the remaining values.
+    pub(crate) fn contains_text(&self, text: &str) -> bool {
+        self.base.contains_text(text)
+            && !self.excluded.iter().any(|excluded| excluded.contains_text(text))
     }
 
-    /// One value that is left, as reports write it.
+    /// One of the remaining values, as reports write it; `None` if no value remains.
     pub(crate) fn witness(&self) -> Result<Option<CallValue>, TooComplex> {
         match self.base {
-            // Nothing of its kind can be used, which every boundary allows.
+            // The call uses no value of this dimension, and every boundary allows that.
             Values::Texts(texts) if texts.is_empty() => {
-                Ok(self.minus.is_empty().then(|| CallValue::Text(String::new())))
+                Ok(self.excluded.is_empty().then(|| CallValue::Text(String::new())))
             }
-            Values::Texts(texts) => Ok(self.text(texts)?.map(CallValue::Text)),
+            Values::Texts(texts) => Ok(self.text_witness(texts)?.map(CallValue::Text)),
             Values::Addresses { classes, blocks } => Ok(self
-                .address(classes, blocks)?
+                .address_witness(classes, blocks)?
                 .map(|address| CallValue::Text(address.to_string()))),
-            Values::Arguments(lists) => Ok(self.arguments(lists)?.map(CallValue::Arguments)),
+            Values::Arguments(lists) => {
+                Ok(self.arguments_witness(lists)?.map(CallValue::Arguments))
+            }
             Values::AtMost(limit) => {
                 let is_covered = self
-                    .minus
+                    .excluded
                     .iter()
-                    .any(|minus| matches!(minus, Values::AtMost(other) if other >= limit));
+                    .any(|excluded| matches!(excluded, Values::AtMost(other) if other >= limit));
                 Ok((!is_covered).then_some(CallValue::Number(*limit)))
             }
         }
     }
 
-    fn text(&self, texts: &BTreeSet<Text>) -> Result<Option<String>, TooComplex> {
-        let left = |text: &str| !self.minus.iter().any(|minus| minus.has_text(text));
-        let exact: Option<Vec<&String>> = texts
+    fn text_witness(&self, texts: &BTreeSet<Text>) -> Result<Option<String>, TooComplex> {
+        let is_left =
+            |text: &str| !self.excluded.iter().any(|excluded| excluded.contains_text(text));
+        let exact_texts: Option<Vec<&String>> = texts
             .iter()
             .map(|text| match text {
                 Text::Exact(text) => Some(text),
                 Text::Glob(_)
                 | Text::Path { .. }
                 | Text::Directory(_)
-                | Text::PlainVariable
+                | Text::HarmlessVariable
                 | Text::Any => None,
             })
             .collect();
-        if let Some(exact) = exact {
-            return Ok(exact.into_iter().find(|text| left(text)).cloned());
+        if let Some(exact_texts) = exact_texts {
+            return Ok(exact_texts.into_iter().find(|text| is_left(text)).cloned());
         }
-        if self
-            .minus
-            .iter()
-            .any(|minus| matches!(minus, Values::Texts(minus) if minus.contains(&Text::Any)))
-        {
+        if self.excluded.iter().any(
+            |excluded| matches!(excluded, Values::Texts(excluded) if excluded.contains(&Text::Any)),
+        ) {
             return Ok(None);
         }
         let sample_of_dimension = self
@@ -421,69 +434,79 @@ impl<'a> Remainder<'a> {
             .row()
             .samples
             .iter()
-            .find(|sample| left(sample) && self.base.has_text(sample));
+            .find(|sample| is_left(sample) && self.base.contains_text(sample));
         if let Some(sample) = sample_of_dimension {
             return Ok(Some((*sample).to_owned()));
         }
         let base = language(texts)?;
-        let mut minus = Vec::new();
-        for values in &self.minus {
+        let mut excluded = Vec::new();
+        for values in &self.excluded {
             if let Values::Texts(texts) = values {
-                minus.push(language(texts)?);
+                excluded.push(language(texts)?);
             }
         }
-        let minus: Vec<&Language> = minus.iter().collect();
+        let excluded: Vec<&Language> = excluded.iter().collect();
         if self.dimension.row().shape != Shape::Path {
-            // No name is empty.
-            return difference(&base, &[&Language::regex("(?s:.)+")?], &minus);
+            // No value of another dimension than a path is empty.
+            return difference(&base, &[&Language::regex("(?s:.)+")?], &excluded);
         }
-        match difference(&base, &[&Language::regex(PLAIN_PATHS)?], &minus)? {
+        match difference(&base, &[&Language::regex(PLAIN_PATHS)?], &excluded)? {
             Some(path) => Ok(Some(path)),
-            None => difference(&base, &[&Language::regex(REQUEST_PATHS)?], &minus),
+            None => difference(&base, &[&Language::regex(REQUEST_PATHS)?], &excluded),
         }
     }
 
-    fn address(
+    fn address_witness(
         &self,
         classes: &BTreeSet<AddressClass>,
         blocks: &BTreeSet<AddressBlock>,
     ) -> Result<Option<IpAddr>, TooComplex> {
-        let is_left =
-            |address: &IpAddr| !self.minus.iter().any(|minus| minus.has_address(*address));
-        // What is left of adjacent addresses begins where they begin, or behind a block that is
-        // taken away.
-        let edges =
-            || self.minus.iter().flat_map(|minus| minus.blocks()).filter_map(AddressBlock::next);
-        let is_whole = |class: &AddressClass| {
-            self.minus.iter().any(|minus| {
-                matches!(minus, Values::Addresses { classes, .. } if classes.contains(class))
+        let is_left = |address: &IpAddr| {
+            !self.excluded.iter().any(|excluded| excluded.contains_address(*address))
+        };
+        // The first address that is left is the first of the class or block, or the address after
+        // an excluded block.
+        let edges = || {
+            self.excluded
+                .iter()
+                .flat_map(|excluded| excluded.blocks())
+                .filter_map(AddressBlock::next)
+        };
+        let is_excluded_class = |class: &AddressClass| {
+            self.excluded.iter().any(|excluded| {
+                matches!(excluded, Values::Addresses { classes, .. } if classes.contains(class))
             })
         };
-        if let Some(class) = classes.iter().find(|class| !is_whole(class)) {
-            let in_class = edges().filter(|edge| AddressClass::of(*edge) == *class);
-            // A class has many parts: whether blocks cover all of them is not looked for.
-            let left = std::iter::once(class.example()).chain(in_class).find(is_left);
-            return left.map(Some).ok_or(TooComplex);
+        if let Some(class) = classes.iter().find(|class| !is_excluded_class(class)) {
+            let edges_in_class = edges().filter(|edge| AddressClass::of(*edge) == *class);
+            // Whether blocks cover all parts of a class is not computed.
+            let first_left = std::iter::once(class.example()).chain(edges_in_class).find(is_left);
+            return first_left.map(Some).ok_or(TooComplex);
         }
-        let of_block = |block: &AddressBlock| {
-            let starts = edges().filter_map(|edge| block.first_from(edge));
-            block.first().into_iter().chain(starts).find(is_left)
+        let first_in_block = |block: &AddressBlock| {
+            let later_addresses = edges().filter_map(|edge| block.first_from(edge));
+            block.first().into_iter().chain(later_addresses).find(is_left)
         };
-        Ok(blocks.iter().find_map(of_block))
+        Ok(blocks.iter().find_map(first_in_block))
     }
 
-    fn arguments(&self, lists: &[Vec<ArgumentPattern>]) -> Result<Option<Vec<String>>, TooComplex> {
-        let mut minus = Vec::new();
-        for values in &self.minus {
+    fn arguments_witness(
+        &self,
+        lists: &[Vec<ArgumentPattern>],
+    ) -> Result<Option<Vec<String>>, TooComplex> {
+        let mut excluded = Vec::new();
+        for values in &self.excluded {
             if let Values::Arguments(lists) = values {
                 for patterns in lists {
-                    minus.push(Language::arguments(patterns)?);
+                    excluded.push(Language::arguments(patterns)?);
                 }
             }
         }
-        let minus: Vec<&Language> = minus.iter().collect();
+        let excluded: Vec<&Language> = excluded.iter().collect();
         for patterns in lists {
-            if let Some(arguments) = argument_difference(&Language::arguments(patterns)?, &minus)? {
+            if let Some(arguments) =
+                argument_difference(&Language::arguments(patterns)?, &excluded)?
+            {
                 return Ok(Some(arguments));
             }
         }

@@ -2,17 +2,17 @@
 //! nothing of it, and can set none of its headers.
 
 use super::base_url::parse_base;
-use super::injected::{HeaderEncoding, Injected};
+use super::injected::{HeaderEncoding, InjectedHeader};
 use super::tls::{Encryption, read_tls};
 use super::{Folder, PathView, TlsKeys, secret_reference};
-use runbook_document::{Located, Reader, Span};
+use runbook_document::{Reader, Span, Spanned};
 use url::Url;
 
 /// How the requests of an `http` target are authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpAuth {
     /// `bearer` or `basic`: the same `Authorization` with each request.
-    Header(Injected),
+    Header(InjectedHeader),
     /// `aws-sigv4`: a signature of each request.
     AwsSigV4(AwsSigV4),
     /// `oauth2`: a token that the host fetches.
@@ -22,7 +22,7 @@ pub enum HttpAuth {
 /// A name that a server knows a client by: public, unless a secret holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientName {
-    /// As it is written.
+    /// The value with `secret:NAME` in place of a secret.
     Plain(String),
     /// The value of the secret of this name.
     Secret(String),
@@ -61,7 +61,7 @@ pub struct OAuth2Client {
 
 impl ClientName {
     /// As a review shows it: a secret is its name.
-    pub fn written(&self) -> String {
+    pub fn redacted(&self) -> String {
         match self {
             Self::Plain(name) => name.clone(),
             Self::Secret(name) => format!("secret:{name}"),
@@ -101,9 +101,9 @@ impl HttpAuth {
     }
 
     /// What stands in `Authorization`, in words: a secret is its name.
-    pub(crate) fn written(&self, view: PathView) -> String {
+    pub(crate) fn redacted(&self, view: PathView) -> String {
         match self {
-            Self::Header(header) => header.written(),
+            Self::Header(header) => header.redacted(),
             Self::AwsSigV4(aws) => {
                 let session = aws.session_token.iter();
                 let session: String =
@@ -113,11 +113,11 @@ impl HttpAuth {
                      secret:{}{session}",
                     aws.service,
                     aws.region,
-                    aws.access_key.written(),
+                    aws.access_key.redacted(),
                     aws.secret_key
                 )
             }
-            Self::OAuth2(client) => client.written(view),
+            Self::OAuth2(client) => client.redacted(view),
         }
     }
 
@@ -139,20 +139,20 @@ impl HttpAuth {
 }
 
 impl OAuth2Client {
-    fn written(&self, view: PathView) -> String {
+    fn redacted(&self, view: PathView) -> String {
         let scope = self.scope.iter().map(|scope| format!(", scope {scope}"));
         let tls = self.tls_keys.sentences(view).into_iter().map(|part| format!(", {part}"));
         format!(
             "Bearer with a token of {} for client {} with secret:{}{}",
             self.token_url,
-            self.client_id.written(),
+            self.client_id.redacted(),
             self.client_secret,
             scope.chain(tls).collect::<String>()
         )
     }
 }
 
-const WAYS: &str = "bearer, basic, aws-sigv4, oauth2";
+const FOR_EACH_SETTINGS: &str = "bearer, basic, aws-sigv4, oauth2";
 
 /// Reads `auth`, and where it stands.
 pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<(Span, HttpAuth)> {
@@ -172,7 +172,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<(Span,
             // What is wrong with it was said.
             (None, 1) => None,
             _ => {
-                let message = format!("`auth` must have exactly one of {WAYS}");
+                let message = format!("`auth` must have exactly one of {FOR_EACH_SETTINGS}");
                 let help = "such as `auth = { bearer = \"secret:token\" }`";
                 reader.error_with_help("E0108", span, message, "which of them?", help);
                 None
@@ -183,13 +183,13 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<(Span,
 }
 
 /// `bearer = "secret:NAME"`
-fn read_bearer(reader: &mut Reader<'_>) -> Option<Injected> {
+fn read_bearer(reader: &mut Reader<'_>) -> Option<InjectedHeader> {
     let secret = Some(read_secret(reader, "bearer", Presence::Optional)?);
-    Some(Injected { before: "Bearer ".to_owned(), secret, encoding: HeaderEncoding::Plain })
+    Some(InjectedHeader { prefix: "Bearer ".to_owned(), secret, encoding: HeaderEncoding::Plain })
 }
 
 /// `basic = { user = "…", password = "secret:NAME" }`
-fn read_basic(reader: &mut Reader<'_>) -> Option<Injected> {
+fn read_basic(reader: &mut Reader<'_>) -> Option<InjectedHeader> {
     reader.section("basic", "`basic`", |reader| {
         let user = reader.required::<String>("user");
         let secret = Some(read_secret(reader, "password", Presence::Required)?);
@@ -198,8 +198,8 @@ fn read_basic(reader: &mut Reader<'_>) -> Option<Injected> {
             reader.error("E0103", user.span, "a user of Basic has no colon", "this user");
             return None;
         }
-        let before = format!("{}:", user.value);
-        Some(Injected { before, secret, encoding: HeaderEncoding::Basic })
+        let prefix = format!("{}:", user.value);
+        Some(InjectedHeader { prefix, secret, encoding: HeaderEncoding::Basic })
     })?
 }
 
@@ -233,9 +233,9 @@ fn read_oauth2(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<OAuth2Clie
         let client_id = read_name(reader, "client_id");
         let client_secret = read_secret(reader, "client_secret", Presence::Required);
         let scope = read_scope(reader);
-        let is_open = token_url.as_ref().is_some_and(|url| url.scheme() == "http");
-        let encryption = if is_open {
-            Encryption::Open("`http` does not encrypt")
+        let is_unencrypted = token_url.as_ref().is_some_and(|url| url.scheme() == "http");
+        let encryption = if is_unencrypted {
+            Encryption::NotGuaranteed("`http` does not encrypt")
         } else {
             Encryption::Verified
         };
@@ -261,7 +261,7 @@ fn read_text(
     reader: &mut Reader<'_>,
     key: &'static str,
     presence: Presence,
-) -> Option<Located<String>> {
+) -> Option<Spanned<String>> {
     match presence {
         Presence::Required => reader.required::<String>(key),
         Presence::Optional => reader.optional::<String>(key),
@@ -326,8 +326,8 @@ fn read_scope(reader: &mut Reader<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::tests::effective;
-    use crate::targets::http::tests::said;
+    use crate::gate::tests::grants;
+    use crate::targets::http::tests::messages;
 
     #[test]
     fn a_key_of_auth_that_means_nothing_is_a_mistake_and_no_value_is_repeated() {
@@ -388,7 +388,7 @@ mod tests {
             ),
             ("basic = { user = \"a\", password = \"secret:k\" }".to_owned(), "E0204"),
         ] {
-            let said = said(&line);
+            let said = messages(&line);
             assert!(said.starts_with(code), "{line}: {said}");
             assert!(!said.contains("hunter2"), "{said}");
         }
@@ -409,12 +409,12 @@ mod tests {
                 "{ oauth2 = { token_url = \"https://a/t\", client_id = \"c\", client_secret = \
                  \"secret:k\", scope = \"read write\", ca = \"ca.pem\" } }",
                 "Bearer with a token of https://a/t for client c with secret:k, scope read write, \
-                 believing the authorities of /base/ca.pem alone",
+                 trusting only the authorities of /base/ca.pem",
             ),
         ] {
-            let effective = effective("http", &format!("http = \"https://h\"\nauth = {auth}"));
-            let http = effective.get("s").and_then(|grant| grant.target.http().cloned());
-            let lines: Vec<_> = http.expect("http").header_lines(PathView::Opened).collect();
+            let grants = grants("http", &format!("http = \"https://h\"\nauth = {auth}"));
+            let http = grants.get("s").and_then(|grant| grant.target.http().cloned());
+            let lines: Vec<_> = http.expect("http").header_lines(PathView::OnThisHost).collect();
             assert_eq!(lines, [format!("authorization: {written}")]);
         }
     }

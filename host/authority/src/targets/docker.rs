@@ -1,15 +1,15 @@
 //! A `docker` target: containers on one Docker engine.
 
-use super::variable::is_name;
+use super::variable::is_variable_name;
 use crate::pattern::ArgumentPattern;
-use runbook_document::{ByteSize, Located, Reader};
+use runbook_document::{ByteSize, Reader, Spanned};
 
-/// Which containers of the engine a target lets through.
+/// The filter for the containers of the engine that a target allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerFilter {
-    /// The one of this name.
+    /// The container of this name.
     Name(String),
-    /// Those whose name matches, `*` being any run of characters.
+    /// The containers whose name matches. `*` stands for any run of characters.
     Pattern(String),
     /// The containers that have this label.
     Label {
@@ -18,11 +18,12 @@ pub enum ContainerFilter {
         /// The value that the label must have.
         value: String,
     },
-    /// Those of this Compose project.
+    /// The containers of this Compose project.
     Project(String),
 }
 
-/// What the filter looks at. Taken from the inspected container, never from what was asked for.
+/// The name and labels of a container, which the filter checks. They come from the inspected
+/// container, not from the plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct ContainerFacts<'a> {
     /// Name without the leading slash.
@@ -32,21 +33,21 @@ pub struct ContainerFacts<'a> {
 }
 
 impl ContainerFilter {
-    /// Whether a container is let through.
+    /// Whether the filter matches a container.
     pub fn matches(&self, container: ContainerFacts<'_>) -> bool {
-        let has = |wanted_key: &str, wanted: &str| {
-            container.labels.iter().any(|(key, value)| key == wanted_key && value == wanted)
+        let has_label = |label_key: &str, label_value: &str| {
+            container.labels.iter().any(|(key, value)| key == label_key && value == label_value)
         };
         match self {
             Self::Name(name) => container.name == name,
             Self::Pattern(pattern) => crate::pattern_matches(pattern, container.name),
-            Self::Label { key, value } => has(key, value),
-            Self::Project(project) => has("com.docker.compose.project", project),
+            Self::Label { key, value } => has_label(key, value),
+            Self::Project(project) => has_label("com.docker.compose.project", project),
         }
     }
 
-    /// The one name that it lets through, if it names one.
-    pub fn single(&self) -> Option<&str> {
+    /// The name of the only container that it can match, if it filters by name.
+    pub fn single_name(&self) -> Option<&str> {
         match self {
             Self::Name(name) => Some(name),
             Self::Pattern(_) | Self::Label { .. } | Self::Project(_) => None,
@@ -59,20 +60,22 @@ impl ContainerFilter {
 pub struct DockerTarget {
     /// Path of the engine's Unix socket.
     pub socket: String,
-    /// Which containers the target lets through.
+    /// The filter for the allowed containers.
     pub filter: ContainerFilter,
-    /// Images that may be pulled, tagged or run, `*` being any run of characters; empty is none.
+    /// Images that may be pulled, tagged or run. `*` stands for any run of characters. Empty allows
+    /// none.
     pub images: Vec<String>,
-    /// What may be run inside a container, by position; empty is nothing.
+    /// Patterns of the program to run inside a container and its arguments, by position. Empty
+    /// allows none.
     pub command: Vec<ArgumentPattern>,
-    /// Variables that a plugin may set in a container that it creates: `NAME=value`, `*` in the
-    /// value being any run of characters; empty is none.
+    /// Variables that a plugin may set in a container that it creates: `NAME=value`. `*` in the
+    /// value stands for any run of characters. Empty allows none.
     pub environment: Vec<String>,
-    /// The network of containers that are created; `none` has no way out.
+    /// The network of containers that are created; `none` has no connection to anything.
     pub network: String,
-    /// How much memory one created container gets.
+    /// The memory limit of one created container.
     pub memory: ByteSize,
-    /// How many processes and threads it may have.
+    /// The largest number of processes and threads in one created container.
     pub pids: u32,
 }
 
@@ -117,7 +120,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
         reader.optional::<Vec<String>>("images").map(|list| list.value).unwrap_or_default();
     let command = super::process::read_arguments(reader, "command").unwrap_or_default();
     let environment = reader
-        .optional::<Vec<Located<String>>>("environment")
+        .optional::<Vec<Spanned<String>>>("environment")
         .map(|list| read_environment(reader, list.value))
         .unwrap_or_default();
     let network =
@@ -141,18 +144,18 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
 /// The socket of the engine of this host.
 pub(crate) const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
-/// The network of the engine that has nothing in it.
+/// The name of Docker's network without connections.
 pub const NO_NETWORK: &str = "none";
 const DEFAULT_MEMORY: ByteSize = ByteSize(512 << 20);
 const DEFAULT_PIDS: u32 = 256;
 
-/// A network of the engine by its name. That of the host, or of another container, is no network of
-/// a container's own.
-fn read_network(reader: &mut Reader<'_>, network: Located<String>) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    let named = network.value.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && network.value.chars().all(plain);
-    if named && network.value != "host" {
+/// Reads the name of a network. The network of the host and that of another container are refused,
+/// because they would not isolate the new container.
+fn read_network(reader: &mut Reader<'_>, network: Spanned<String>) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let is_name = network.value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && network.value.chars().all(is_plain);
+    if is_name && network.value != "host" {
         return Some(network.value);
     }
     let message = format!(
@@ -170,11 +173,11 @@ fn read_network(reader: &mut Reader<'_>, network: Located<String>) -> Option<Str
 }
 
 /// Reads variables: `NAME`, which allows that name with any value, or `NAME=value`.
-fn read_environment(reader: &mut Reader<'_>, written: Vec<Located<String>>) -> Vec<String> {
+fn read_environment(reader: &mut Reader<'_>, texts: Vec<Spanned<String>>) -> Vec<String> {
     let mut patterns = Vec::new();
-    for text in written {
+    for text in texts {
         let (name, value) = text.value.split_once('=').unwrap_or((&text.value, "*"));
-        if !is_name(name) {
+        if !is_variable_name(name) {
             let message = format!("`{}` is not the name of a variable", name.escape_debug());
             reader.error(
                 "E0103",
@@ -195,12 +198,12 @@ fn read_environment(reader: &mut Reader<'_>, written: Vec<Located<String>>) -> V
     patterns
 }
 
-fn read_label(reader: &mut Reader<'_>, label: &Located<String>) -> Option<ContainerFilter> {
-    let pair = label.value.split_once('=').map(|(key, value)| ContainerFilter::Label {
+fn read_label(reader: &mut Reader<'_>, label: &Spanned<String>) -> Option<ContainerFilter> {
+    let filter = label.value.split_once('=').map(|(key, value)| ContainerFilter::Label {
         key: key.to_owned(),
         value: value.to_owned(),
     });
-    if pair.is_none() {
+    if filter.is_none() {
         reader.error(
             "E0103",
             label.span.clone(),
@@ -208,5 +211,5 @@ fn read_label(reader: &mut Reader<'_>, label: &Located<String>) -> Option<Contai
             "such as \"role=worker\"",
         );
     }
-    pair
+    filter
 }

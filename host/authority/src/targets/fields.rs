@@ -1,13 +1,13 @@
-//! Every key of every target is enforced: by the gate, shown here, or by a capability, in the test
-//! that is named here.
+//! Tests that every key of every target is enforced: by the gate, which is shown here, or by a
+//! capability, which the named test shows.
 //!
-//! A key that is added to the format and not to this table fails the first test; a check that is
-//! dropped fails the second.
+//! The first test fails if a new key is not in the table. The second fails if the gate no longer
+//! checks a key.
 
 use crate::gate::Creation;
-use crate::gate::tests::effective;
-use crate::gate::{ConnectionState, GateDecision, HeaderValue, Mode, Operation, decide};
-use crate::grant::Effective;
+use crate::gate::tests::grants;
+use crate::gate::{ConnectionState, GateDecision, GateRequest, HeaderValue, Mode, decide};
+use crate::grant::EffectiveGrants;
 use crate::targets::{ContainerFacts, Folder, Targets};
 use crate::{Capability, Verb};
 use runbook_document::{Diagnostics, Source, Value};
@@ -16,10 +16,10 @@ use std::path::Path;
 
 /// How a key is enforced.
 enum Enforcement {
-    /// The gate: with this line, the operation is denied; with that one, it is allowed.
-    Gate(&'static str, &'static str, fn(&Effective) -> GateDecision),
-    /// A capability, the way into it, or granting: the test of this name, anywhere in the
-    /// repository.
+    /// By the gate: with the first line in the target, the request is denied; with the second line,
+    /// it is allowed.
+    Gate(&'static str, &'static str, fn(&EffectiveGrants) -> GateDecision),
+    /// By other code: the test of this name shows it, anywhere in the repository.
     Test(&'static str),
 }
 
@@ -34,23 +34,28 @@ pub(crate) const MINIMAL_TARGETS: &[(Capability, &str, &str)] = &[
     (Capability::Net, "net", "net = \"h\""),
 ];
 
-fn request(effective: &Effective, path: &str, headers: &[(&str, HeaderValue<'_>)]) -> GateDecision {
+/// The decision about an HTTP request. Each function below decides about a request of another kind.
+fn request(
+    grants: &EffectiveGrants,
+    path: &str,
+    headers: &[(&str, HeaderValue<'_>)],
+) -> GateDecision {
     decide(
-        effective,
+        grants,
         Mode::Effects,
-        &Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers, secrets: &[] },
+        &GateRequest::Http { slot: "s", verb: Verb::HttpGet, path, headers, secrets: &[] },
     )
 }
 
-fn header(effective: &Effective) -> GateDecision {
-    request(effective, "/", &[("x-trace", HeaderValue::Plain("a"))])
+fn header(grants: &EffectiveGrants) -> GateDecision {
+    request(grants, "/", &[("x-trace", HeaderValue::Plain("a"))])
 }
 
-fn statement(effective: &Effective) -> GateDecision {
+fn statement(grants: &EffectiveGrants) -> GateDecision {
     decide(
-        effective,
+        grants,
         Mode::Effects,
-        &Operation::Sql {
+        &GateRequest::Sql {
             slot: "s",
             verb: Verb::SqlQuery,
             statement: Some("select * from orders"),
@@ -58,69 +63,69 @@ fn statement(effective: &Effective) -> GateDecision {
     )
 }
 
-fn container(effective: &Effective) -> GateDecision {
+fn container(grants: &EffectiveGrants) -> GateDecision {
     let labels = [
         ("role".to_owned(), "api".to_owned()),
         ("com.docker.compose.project".to_owned(), "shop".to_owned()),
     ];
     let container = ContainerFacts { name: "orders-api", labels: &labels };
     decide(
-        effective,
+        grants,
         Mode::Effects,
-        &Operation::Container { slot: "s", verb: Verb::DockerStop, container },
+        &GateRequest::Container { slot: "s", verb: Verb::DockerStop, container },
     )
 }
 
-fn arguments(effective: &Effective) -> GateDecision {
+fn arguments(grants: &EffectiveGrants) -> GateDecision {
     decide(
-        effective,
+        grants,
         Mode::Effects,
-        &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &["-a".to_owned()] },
+        &GateRequest::Process { slot: "s", verb: Verb::ProcessRun, arguments: &["-a".to_owned()] },
     )
 }
 
-fn connect(effective: &Effective, verb: Verb) -> GateDecision {
+fn connect(grants: &EffectiveGrants, verb: Verb) -> GateDecision {
     let address = std::net::IpAddr::from([10, 0, 0, 1]);
-    let connect = Operation::Connect {
+    let connect = GateRequest::Connect {
         slot: "s",
         verb,
         host: "api.internal",
         address,
         connection: ConnectionState::New,
     };
-    decide(effective, Mode::Effects, &connect)
+    decide(grants, Mode::Effects, &connect)
 }
 
-fn server(effective: &Effective) -> GateDecision {
+fn server(grants: &EffectiveGrants) -> GateDecision {
     let says: &[&str] = &["PING"];
     let (slot, verb) = ("s", Verb::NetConnect);
     let (host, port) = (Some("h"), Some(443));
-    decide(effective, Mode::Effects, &Operation::Endpoint { slot, verb, host, port, says })
+    decide(grants, Mode::Effects, &GateRequest::Endpoint { slot, verb, host, port, says })
 }
 
-fn lookup(effective: &Effective) -> GateDecision {
+fn lookup(grants: &EffectiveGrants) -> GateDecision {
     let (slot, verb) = ("s", Verb::NetLookup);
     let name = Some("a.example.com");
-    decide(effective, Mode::Effects, &Operation::Lookup { slot, verb, name, kind: "A" })
+    decide(grants, Mode::Effects, &GateRequest::Lookup { slot, verb, name, kind: "A" })
 }
 
-fn resolver(effective: &Effective) -> GateDecision {
+fn resolver(grants: &EffectiveGrants) -> GateDecision {
     let (slot, verb) = ("s", Verb::NetLookup);
     let resolver = std::net::SocketAddr::from(([10, 0, 0, 53], 53));
-    decide(effective, Mode::Effects, &Operation::Resolver { slot, verb, resolver })
+    decide(grants, Mode::Effects, &GateRequest::Resolver { slot, verb, resolver })
 }
 
-fn redirect(effective: &Effective) -> GateDecision {
+fn redirect(grants: &EffectiveGrants) -> GateDecision {
     let base = url::Url::parse("http://api.internal").expect("a URL");
     let to = url::Url::parse("http://api.internal/b").expect("a URL");
     decide(
-        effective,
+        grants,
         Mode::Effects,
-        &Operation::Redirect { slot: "s", verb: Verb::HttpGet, base: &base, to: &to, hop: 1 },
+        &GateRequest::Redirect { slot: "s", verb: Verb::HttpGet, base: &base, to: &to, hop: 1 },
     )
 }
 
-const ENFORCED: &[(Capability, &str, Enforcement)] = &[
+const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
     (
         Capability::Http,
         "http",
@@ -129,7 +134,9 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     (
         Capability::Http,
         "paths",
-        Enforcement::Gate("paths = [\"/b\"]", "paths = [\"/a\"]", |e| request(e, "/a", &[])),
+        Enforcement::Gate("paths = [\"/b\"]", "paths = [\"/a\"]", |grants| {
+            request(grants, "/a", &[])
+        }),
     ),
     (
         Capability::Http,
@@ -151,14 +158,14 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
         Enforcement::Gate(
             "request_headers = [\"authorization\"]\nauth = { bearer = \"secret:t\" }",
             "request_headers = [\"authorization\"]",
-            |e| request(e, "/", &[("Authorization", HeaderValue::Plain("own"))]),
+            |grants| request(grants, "/", &[("Authorization", HeaderValue::Plain("own"))]),
         ),
     ),
     (
         Capability::Http,
         "addresses",
-        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
-            connect(e, Verb::HttpGet)
+        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |grants| {
+            connect(grants, Verb::HttpGet)
         }),
     ),
     (Capability::Http, "redirects", Enforcement::Gate("redirects = 0", "redirects = 1", redirect)),
@@ -180,14 +187,12 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     (
         Capability::Http,
         "client_cert",
-        Enforcement::Test(
-            "a_server_that_asks_who_its_client_is_gets_the_certificate_of_the_target",
-        ),
+        Enforcement::Test("a_server_that_requires_a_client_certificate_gets_the_one_of_the_target"),
     ),
     (
         Capability::Http,
         "client_key",
-        Enforcement::Test("a_certificate_or_a_key_that_cannot_be_used_is_said_to_be_and_why"),
+        Enforcement::Test("an_unusable_client_certificate_or_key_is_reported_with_the_reason"),
     ),
     (
         Capability::Http,
@@ -198,14 +203,14 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     (
         Capability::Sql,
         "addresses",
-        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
-            connect(e, Verb::SqlQuery)
+        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |grants| {
+            connect(grants, Verb::SqlQuery)
         }),
     ),
     (
         Capability::Sql,
         "ca",
-        Enforcement::Test("a_database_server_is_believed_by_the_authority_of_its_target_alone"),
+        Enforcement::Test("a_database_server_is_verified_by_the_authority_of_its_target_alone"),
     ),
     (
         Capability::Sql,
@@ -280,26 +285,30 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
             container,
         ),
     ),
-    (Capability::Docker, "socket", Enforcement::Test("an_engine_that_is_away_is_said_to_be")),
+    (Capability::Docker, "socket", Enforcement::Test("an_engine_that_does_not_answer_is_reported")),
     (
         Capability::Docker,
         "images",
-        Enforcement::Gate("images = [\"y\"]", "images = [\"x:*\"]", |e| {
+        Enforcement::Gate("images = [\"y\"]", "images = [\"x:*\"]", |grants| {
             decide(
-                e,
+                grants,
                 Mode::Effects,
-                &Operation::Image { slot: "s", verb: Verb::DockerPull, image: "x:1" },
+                &GateRequest::Image { slot: "s", verb: Verb::DockerPull, image: "x:1" },
             )
         }),
     ),
     (
         Capability::Docker,
         "command",
-        Enforcement::Gate("command = [\"ls\", \"/\"]", "command = [\"ls\"]", |e| {
+        Enforcement::Gate("command = [\"ls\", \"/\"]", "command = [\"ls\"]", |grants| {
             decide(
-                e,
+                grants,
                 Mode::Effects,
-                &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["ls".to_owned()] },
+                &GateRequest::Exec {
+                    slot: "s",
+                    verb: Verb::DockerExec,
+                    command: &["ls".to_owned()],
+                },
             )
         }),
     ),
@@ -309,16 +318,16 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
         Enforcement::Gate(
             "images = [\"x\"]\nenvironment = [\"A\", \"MODE=y*\"]",
             "images = [\"x\"]\nenvironment = [\"MODE=x*\"]",
-            |e| {
+            |grants| {
                 let environment = [("MODE".to_owned(), "xy".to_owned())];
                 let (image, command, container) =
                     ("x", &[][..], ContainerFacts { name: "a", labels: &[] });
                 let creation = Creation { container, image, command, environment: &environment };
-                let e = e.clone().with_every_verb();
+                let grants = grants.clone().with_every_verb();
                 decide(
-                    &e,
+                    &grants,
                     Mode::Effects,
-                    &Operation::Create { slot: "s", verb: Verb::DockerCreate, creation },
+                    &GateRequest::Create { slot: "s", verb: Verb::DockerCreate, creation },
                 )
             },
         ),
@@ -353,7 +362,7 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
         "access",
         Enforcement::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused"),
     ),
-    (Capability::Files, "max_bytes", Enforcement::Test("the_verbs_do_what_they_say")),
+    (Capability::Files, "max_bytes", Enforcement::Test("each_files_verb_works")),
     (
         Capability::Files,
         "verbs",
@@ -362,7 +371,7 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     (
         Capability::Process,
         "process",
-        Enforcement::Test("a_program_that_is_not_there_or_cannot_run_is_said_so"),
+        Enforcement::Test("a_missing_or_not_executable_program_is_reported"),
     ),
     (
         Capability::Process,
@@ -377,11 +386,11 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     (
         Capability::Process,
         "read_only",
-        Enforcement::Gate("arguments = []", "read_only = true", |e| {
+        Enforcement::Gate("arguments = []", "read_only = true", |grants| {
             decide(
-                e,
+                grants,
                 Mode::ReadOnly,
-                &Operation::Process { slot: "s", verb: Verb::ProcessInspect, arguments: &[] },
+                &GateRequest::Process { slot: "s", verb: Verb::ProcessInspect, arguments: &[] },
             )
         }),
     ),
@@ -485,7 +494,7 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
         Enforcement::Gate(
             "ports = [443]\naddresses = [\"public\"]",
             "ports = [443]\naddresses = [\"private\"]",
-            |e| connect(e, Verb::NetConnect),
+            |grants| connect(grants, Verb::NetConnect),
         ),
     ),
     (
@@ -544,10 +553,10 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
 
 /// The keys that the reader of a kind of target knows: it lists them for a key that it does not
 /// know.
-pub(crate) fn known_keys(least: &str) -> BTreeSet<String> {
+pub(crate) fn known_keys(minimal: &str) -> BTreeSet<String> {
     let source = Source::new(
         "r.toml",
-        format!("[targets.t]\n{least}\nquite_another_thing_altogether = 1\n"),
+        format!("[targets.t]\n{minimal}\nquite_another_thing_altogether = 1\n"),
     );
     let mut diagnostics = Diagnostics::default();
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
@@ -568,56 +577,58 @@ pub(crate) fn known_keys(least: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_key_of_every_target_is_in_the_table() {
-    for (capability, _, least) in MINIMAL_TARGETS {
-        let listed: BTreeSet<String> = ENFORCED
+    for (capability, _, minimal) in MINIMAL_TARGETS {
+        let listed: BTreeSet<String> = KEY_ENFORCEMENT
             .iter()
-            .filter(|(of, ..)| of == capability)
+            .filter(|(row_capability, ..)| row_capability == capability)
             .map(|(_, key, _)| (*key).to_owned())
             .collect();
-        assert_eq!(known_keys(least), listed, "{capability}");
+        assert_eq!(known_keys(minimal), listed, "{capability}");
     }
 }
 
 #[test]
-fn every_key_that_the_gate_enforces_makes_the_difference() {
-    for (capability, key, by) in ENFORCED {
-        let Enforcement::Gate(narrow, wide, operation) = by else { continue };
-        let (_, kind, least) =
-            MINIMAL_TARGETS.iter().find(|(of, ..)| of == capability).expect("listed");
-        let with = |line: &str| {
+fn each_key_that_the_gate_enforces_decides_the_request() {
+    for (capability, key, enforcement) in KEY_ENFORCEMENT {
+        let Enforcement::Gate(narrow, wide, decision) = enforcement else { continue };
+        let (_, kind, minimal) = MINIMAL_TARGETS
+            .iter()
+            .find(|(row_capability, ..)| row_capability == capability)
+            .expect("listed");
+        let grants_with = |line: &str| {
             if key == kind {
-                effective(capability.name(), line)
+                grants(capability.name(), line)
             } else {
-                effective(capability.name(), &format!("{least}\n{line}"))
+                grants(capability.name(), &format!("{minimal}\n{line}"))
             }
         };
         assert!(
-            matches!(operation(&with(narrow)), GateDecision::Deny(_)),
+            matches!(decision(&grants_with(narrow)), GateDecision::Deny(_)),
             "{capability} {key}: `{narrow}` does not deny"
         );
         assert_eq!(
-            operation(&with(wide)),
+            decision(&grants_with(wide)),
             GateDecision::Allow,
             "{capability} {key}: `{wide}` does not allow"
         );
     }
-    // The other ways to say which containers.
+    // The other keys of the container filter.
     for (narrow, wide) in [
         ("pattern = \"x*\"", "pattern = \"orders-*\""),
         ("label = \"role=db\"", "label = \"role=api\""),
         ("project = \"x\"", "project = \"shop\""),
     ] {
-        let with = |filter: &str| effective("docker", &format!("docker = {{ {filter} }}"));
+        let grants_with = |filter: &str| grants("docker", &format!("docker = {{ {filter} }}"));
         assert!(
-            matches!(container(&with(narrow)), GateDecision::Deny(_))
-                && container(&with(wide)) == GateDecision::Allow,
+            matches!(container(&grants_with(narrow)), GateDecision::Deny(_))
+                && container(&grants_with(wide)) == GateDecision::Allow,
             "{wide}"
         );
     }
 }
 
-/// Texts in every place that a key can have one.
-const PLACES: &[&str] = &[
+/// Values with a text in each position that a value can have one. `<>` stands for the text.
+const TEMPLATE_POSITIONS: &[&str] = &[
     "\"<>\"",
     "\"a <> b\"",
     "[\"<>\"]",
@@ -630,20 +641,25 @@ const PLACES: &[&str] = &[
 
 #[test]
 fn a_template_is_an_error_at_its_line_in_every_text_of_every_key_of_every_target() {
-    for (capability, key, _) in ENFORCED {
-        let (_, kind, least) =
-            MINIMAL_TARGETS.iter().find(|(of, ..)| of == capability).expect("listed");
-        let first = if key == kind { String::new() } else { format!("{least}\n") };
-        for (place, template) in PLACES.iter().flat_map(|place| {
+    for (capability, key, _) in KEY_ENFORCEMENT {
+        let (_, kind, minimal) = MINIMAL_TARGETS
+            .iter()
+            .find(|(row_capability, ..)| row_capability == capability)
+            .expect("listed");
+        let target_start = if key == kind { String::new() } else { format!("{minimal}\n") };
+        for (position, template) in TEMPLATE_POSITIONS.iter().flat_map(|position| {
             [
                 "{{ params.host }}",
                 "{{ secrets.token }}",
                 "{{steps.a.output.b}}",
                 "{% if params.a %}x{% endif %}",
             ]
-            .map(|template| (place, template))
+            .map(|template| (position, template))
         }) {
-            let text = format!("[targets.t]\n{first}{key} = {}\n", place.replace("<>", template));
+            let text = format!(
+                "[targets.t]\n{target_start}{key} = {}\n",
+                position.replace("<>", template)
+            );
             let source = Source::new("r.toml", text.clone());
             let mut diagnostics = Diagnostics::default();
             let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
@@ -665,8 +681,9 @@ fn a_template_is_an_error_at_its_line_in_every_text_of_every_key_of_every_target
                 ),
                 "{found:?}"
             );
-            let same = diagnostics.iter().filter(|other| other.span == found.span).count();
-            assert_eq!(same, 1, "one mistake, one finding: {text}: {diagnostics:?}");
+            let same_span_count =
+                diagnostics.iter().filter(|other| other.span == found.span).count();
+            assert_eq!(same_span_count, 1, "one mistake, one finding: {text}: {diagnostics:?}");
         }
     }
 }
@@ -686,8 +703,8 @@ fn every_other_key_has_the_test_that_is_named() {
             }
         }
     }
-    for (capability, key, by) in ENFORCED {
-        let Enforcement::Test(name) = by else { continue };
+    for (capability, key, enforcement) in KEY_ENFORCEMENT {
+        let Enforcement::Test(name) = enforcement else { continue };
         assert!(
             sources.contains(&format!("fn {name}(")),
             "{capability} {key}: there is no test `{name}`"

@@ -4,7 +4,7 @@ use super::{Folder, HostPath};
 use crate::capability::Verb;
 use runbook_document::{ByteSize, Reader};
 
-/// What may be done with the files of a directory.
+/// The access that a target gives to the files of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileAccess {
     /// Files may only be read; the default.
@@ -26,11 +26,12 @@ impl FileAccess {
 /// One directory, as a `files` target describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesTarget {
-    /// The directory below which all paths lie.
+    /// The directory that all paths are below.
     pub root: HostPath,
     /// What may be done with the files.
     pub access: FileAccess,
-    /// The largest file that is read into a plugin. Streams (dumps, digests) are not limited by it.
+    /// The largest file that a plugin can read at once. Streams (dumps, digests) have no such
+    /// limit.
     pub max_bytes: ByteSize,
 }
 

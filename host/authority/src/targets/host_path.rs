@@ -1,21 +1,21 @@
-//! Paths of this host in targets: what a file says, and where that leads.
+//! Paths of this host in targets: as written, and with symbolic links resolved.
 
 use super::pem_file::FileContent;
 use crate::digest::Digest;
 use std::path::{Component, Path, PathBuf};
 
-/// What tells the digest of a file's content; `None` of one that cannot be read.
-pub type ReadDigest = dyn Fn(&Path) -> Option<Digest>;
+/// A function that returns the digest of a file's content; `None` if the file cannot be read.
+pub type FileDigestFn = dyn Fn(&Path) -> Option<Digest>;
 
-/// The folder of a runbook, below which its relative paths lie, and how links are followed there.
+/// The absolute folder of a runbook. It resolves the paths that targets name: relative paths are
+/// below the folder, and symbolic links are followed.
 ///
-/// The folder is absolute. A path is joined with it only here; those who judge it and those who
-/// open it take the same result.
+/// Paths are resolved only here, so that the path that is judged is the path that is opened.
 #[derive(Clone, Copy)]
 pub struct Folder<'a> {
     path: &'a Path,
     follow: Option<&'a dyn Fn(&Path) -> PathBuf>,
-    digest: Option<&'a ReadDigest>,
+    digest: Option<&'a FileDigestFn>,
 }
 
 impl std::fmt::Debug for Folder<'_> {
@@ -25,107 +25,107 @@ impl std::fmt::Debug for Folder<'_> {
 }
 
 impl<'a> Folder<'a> {
-    /// A folder whose links are followed by `follow`, which answers with a path that has no link in
-    /// it (as far as it exists). `None` if `path` is not absolute.
+    /// A folder whose symbolic links are resolved by `follow`. Its result has no link, as far as
+    /// the path exists. `None` if `path` is not absolute.
     pub fn new(path: &'a Path, follow: &'a dyn Fn(&Path) -> PathBuf) -> Option<Self> {
         path.is_absolute().then_some(Self { path, follow: Some(follow), digest: None })
     }
 
-    /// A folder without links, for those who look at texts alone. `None` if `path` is not absolute.
+    /// A folder whose links are not resolved, for callers that only read the texts. `None` if
+    /// `path` is not absolute.
     pub fn without_links(path: &'a Path) -> Option<Self> {
         path.is_absolute().then_some(Self { path, follow: None, digest: None })
     }
 
-    /// The same folder, whose files `digest` reads: the digest of a file's content, or `None` of
-    /// one that cannot be read.
+    /// The same folder, with a function that returns the digests of its files.
     #[must_use]
-    pub fn with_digests(self, digest: &'a ReadDigest) -> Self {
+    pub fn with_digests(self, digest: &'a FileDigestFn) -> Self {
         Self { digest: Some(digest), ..self }
     }
 
-    /// What is in a file now.
+    /// The current content of a file, as its digest.
     pub(super) fn content_of(&self, path: &Path) -> FileContent {
         self.digest.map_or(FileContent::Unknown, |digest| {
-            digest(path).map_or(FileContent::Absent, FileContent::Is)
+            digest(path).map_or(FileContent::Absent, FileContent::Known)
         })
     }
 
-    /// The path that a target names.
+    /// Resolves a path that a target names.
     pub(super) fn locate(&self, written: &str) -> HostPath {
-        let named = self.path.join(written);
-        let real = self.follow.map_or_else(|| lexical(&named), |follow| follow(&named));
-        let belongs_to_folder =
-            Path::new(written).is_relative() || lexical(&named).starts_with(lexical(self.path));
+        let unresolved = self.path.join(written);
+        let real =
+            self.follow.map_or_else(|| normalize_path(&unresolved), |follow| follow(&unresolved));
+        let belongs_to_folder = Path::new(written).is_relative()
+            || normalize_path(&unresolved).starts_with(normalize_path(self.path));
         HostPath {
             owner: if belongs_to_folder { LinkOwner::Folder } else { LinkOwner::Host },
-            named,
+            unresolved,
             real,
         }
     }
 }
 
-/// Who made the links in a path.
+/// The owner of the links in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkOwner {
-    /// The owner of the runbook's folder made them, so they are a part of what is reviewed.
+    /// The owner of the runbook's folder. The links are reviewed with the runbook.
     Folder,
-    /// The administrator of the host. They differ from host to host.
+    /// The administrator of the host. The links differ from host to host.
     Host,
 }
 
 /// A path of this host that a target names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPath {
-    named: PathBuf,
+    unresolved: PathBuf,
     real: PathBuf,
     owner: LinkOwner,
 }
 
-/// For whom a path is described.
+/// The form in which a path is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathView {
-    /// For a boundary: the path that is opened on this host.
-    Opened,
-    /// For a lockfile, which holds on every host: links in the runbook's own folder are followed,
-    /// those of the host are not.
-    Reviewed,
+    /// The path that is opened on this host, for boundaries.
+    OnThisHost,
+    /// The path that is the same on every host, for lockfiles: links in the runbook's folder are
+    /// resolved, links of the host are not.
+    Portable,
 }
 
 impl HostPath {
-    /// The absolute path without following links: the name by which a program is started.
-    pub fn named(&self) -> &Path {
-        &self.named
+    /// The absolute path as written, with its links. A program is started by this path.
+    pub fn unresolved(&self) -> &Path {
+        &self.unresolved
     }
 
-    /// The absolute path that is judged and opened. No part of it was a link when the target was
-    /// read.
+    /// The absolute path with its links resolved, which is judged and opened.
     pub fn real(&self) -> &Path {
         &self.real
     }
 
-    /// Whether it lies in the folder of the runbook, or is named from there.
+    /// Whether it is in the folder of the runbook, or was written relative to it.
     pub(super) fn belongs_to_folder(&self) -> bool {
         self.owner == LinkOwner::Folder
     }
 
-    /// The text that is compared.
-    pub(crate) fn shown(&self, view: PathView) -> String {
+    /// The path as text, for comparisons.
+    pub(crate) fn render(&self, view: PathView) -> String {
         match (view, self.owner) {
-            (PathView::Opened, _) | (PathView::Reviewed, LinkOwner::Folder) => text(&self.real),
-            (PathView::Reviewed, LinkOwner::Host) => text(&lexical(&self.named)),
+            (PathView::OnThisHost, _) | (PathView::Portable, LinkOwner::Folder) => text(&self.real),
+            (PathView::Portable, LinkOwner::Host) => text(&normalize_path(&self.unresolved)),
         }
     }
 
-    /// The texts of a program. A program may look at the name by which it is started (`busybox`,
-    /// `pg_wrapper`), so its name counts as well as its file.
-    pub(crate) fn shown_as_program(&self, view: PathView) -> Vec<String> {
+    /// The paths of a program as texts: as written and resolved. Both count, because a program may
+    /// behave differently by the name by which it is started (`busybox`, `pg_wrapper`).
+    pub(crate) fn render_program(&self, view: PathView) -> Vec<String> {
         match (view, self.owner) {
-            (PathView::Opened, _) | (PathView::Reviewed, LinkOwner::Folder) => {
-                let mut both = vec![text(&lexical(&self.named)), text(&self.real)];
-                both.dedup();
-                both
+            (PathView::OnThisHost, _) | (PathView::Portable, LinkOwner::Folder) => {
+                let mut paths = vec![text(&normalize_path(&self.unresolved)), text(&self.real)];
+                paths.dedup();
+                paths
             }
-            (PathView::Reviewed, LinkOwner::Host) => vec![text(&lexical(&self.named))],
+            (PathView::Portable, LinkOwner::Host) => vec![text(&normalize_path(&self.unresolved))],
         }
     }
 }
@@ -140,45 +140,45 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// An absolute path without `.`, `..` and doubled slashes, by its text alone: no link is followed.
-pub fn lexical(path: &Path) -> PathBuf {
-    let mut found = PathBuf::from("/");
+/// An absolute path with `.`, `..` and double slashes removed. Symbolic links are not followed.
+pub fn normalize_path(path: &Path) -> PathBuf {
+    let mut normalized = PathBuf::from("/");
     for component in path.components() {
         match component {
-            Component::Normal(part) => found.push(part),
+            Component::Normal(part) => normalized.push(part),
             Component::ParentDir => {
-                found.pop();
+                normalized.pop();
             }
             Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
         }
     }
-    found
+    normalized
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `/base/link` leads to `/etc`, and `/host` to `/mnt`.
+    /// `/base/link` is a link to `/etc`, and `/host` one to `/mnt`.
     fn follow(path: &Path) -> PathBuf {
-        for (link, to) in [("/base/link", "/etc"), ("/host", "/mnt")] {
+        for (link, link_target) in [("/base/link", "/etc"), ("/host", "/mnt")] {
             if let Ok(rest) = path.strip_prefix(link) {
-                return lexical(&Path::new(to).join(rest));
+                return normalize_path(&Path::new(link_target).join(rest));
             }
         }
-        lexical(path)
+        normalize_path(path)
     }
 
     #[test]
-    fn a_folder_that_is_not_absolute_is_none() {
+    fn a_folder_must_be_absolute() {
         assert!(Folder::new(Path::new("checks"), &follow).is_none());
         assert!(Folder::without_links(Path::new(".")).is_none());
     }
 
     #[test]
-    fn a_lockfile_follows_the_links_of_the_checkout_and_a_boundary_all_links() {
+    fn a_lockfile_resolves_the_links_of_the_checkout_and_a_boundary_all_links() {
         let folder = Folder::new(Path::new("/base"), &follow).expect("absolute");
-        for (written, opened, reviewed) in [
+        for (written, real_path, portable_path) in [
             ("data", "/base/data", "/base/data"),
             ("./data/../data//x", "/base/data/x", "/base/data/x"),
             ("../other", "/other", "/other"),
@@ -188,20 +188,17 @@ mod tests {
             ("/var/x", "/var/x", "/var/x"),
         ] {
             let path = folder.locate(written);
-            assert_eq!(path.shown(PathView::Opened), opened, "{written}");
-            assert_eq!(path.shown(PathView::Reviewed), reviewed, "{written}");
-            assert_eq!(path.real(), Path::new(opened), "{written}");
+            assert_eq!(path.render(PathView::OnThisHost), real_path, "{written}");
+            assert_eq!(path.render(PathView::Portable), portable_path, "{written}");
+            assert_eq!(path.real(), Path::new(real_path), "{written}");
         }
         assert_eq!(
-            folder.locate("/host/tool").shown_as_program(PathView::Opened),
+            folder.locate("/host/tool").render_program(PathView::OnThisHost),
             ["/host/tool", "/mnt/tool"]
         );
+        assert_eq!(folder.locate("/host/tool").render_program(PathView::Portable), ["/host/tool"]);
         assert_eq!(
-            folder.locate("/host/tool").shown_as_program(PathView::Reviewed),
-            ["/host/tool"]
-        );
-        assert_eq!(
-            folder.locate("/base/link/sh").shown_as_program(PathView::Reviewed),
+            folder.locate("/base/link/sh").render_program(PathView::Portable),
             ["/base/link/sh", "/etc/sh"]
         );
     }

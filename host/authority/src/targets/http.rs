@@ -2,12 +2,12 @@
 
 use super::auth::{self, HttpAuth, OAuth2Client};
 use super::base_url::{HttpBase, parse_base};
-use super::injected::{HeaderEncoding, Injected};
+use super::injected::{HeaderEncoding, InjectedHeader};
 use super::network::read_addresses;
 use super::tls::{Encryption, read_tls};
 use super::{Folder, PathView, TlsKeys, secret_reference};
 use crate::pattern::{AddressPolicy, PathError, PathPattern, canonical_request_path};
-use runbook_document::{ByteSize, Located, Reader, Table, Value};
+use runbook_document::{ByteSize, Reader, Spanned, Table, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use url::Url;
@@ -19,13 +19,13 @@ pub struct HttpTarget {
     pub base: HttpBase,
     /// Paths (below the base) that may be requested; empty is every path.
     pub paths: Vec<PathPattern>,
-    /// Request headers that a plugin may set; `content-type` and `accept` always are.
+    /// Request headers that a plugin may set, in addition to a few that it may always set.
     pub request_headers: Vec<String>,
     /// Request headers that the host sets. A plugin can neither see nor replace them.
-    pub headers: BTreeMap<String, Injected>,
+    pub headers: BTreeMap<String, InjectedHeader>,
     /// How the host shows on whose behalf it asks.
     pub auth: Option<HttpAuth>,
-    /// Which addresses the host name, and that of a token server, may lead to.
+    /// The addresses that the host name, and that of a token server, may resolve to.
     pub addresses: AddressPolicy,
     /// How many redirects are followed; each hop must stay within the target.
     pub redirects: u32,
@@ -33,7 +33,7 @@ pub struct HttpTarget {
     pub max_body: ByteSize,
     /// For one request, all hops included.
     pub timeout: Duration,
-    /// Whom it believes instead of the system's authorities, and what it shows of itself.
+    /// The authorities to trust instead of the system's, and the client certificate.
     pub tls_keys: TlsKeys,
 }
 
@@ -41,9 +41,9 @@ impl HttpTarget {
     /// `name: value` of each header that the host sets, as a review shows it.
     pub(crate) fn header_lines(&self, view: PathView) -> impl Iterator<Item = String> {
         let auth = self.auth.iter();
-        let auth = auth.map(move |auth| format!("authorization: {}", auth.written(view)));
+        let auth = auth.map(move |auth| format!("authorization: {}", auth.redacted(view)));
         let of_headers =
-            self.headers.iter().map(|(name, value)| format!("{name}: {}", value.written()));
+            self.headers.iter().map(|(name, value)| format!("{name}: {}", value.redacted()));
         auth.chain(of_headers)
     }
 
@@ -58,7 +58,7 @@ impl HttpTarget {
         self.auth.as_ref()?.oauth2()
     }
 
-    /// The URL of a request path, when the base is known. The path `/` is the base address itself,
+    /// The URL of a request path below a base address. The path `/` is the base address itself,
     /// as written: many webhooks answer only there.
     ///
     /// # Errors
@@ -109,9 +109,12 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
     let timeout = reader
         .optional::<Duration>("timeout")
         .map_or(Duration::from_secs(30), |timeout| timeout.value);
-    let is_open = matches!(&base, Some(HttpBase::Url(base)) if base.scheme() == "http");
-    let encryption =
-        if is_open { Encryption::Open("`http` does not encrypt") } else { Encryption::Verified };
+    let is_unencrypted = matches!(&base, Some(HttpBase::Url(base)) if base.scheme() == "http");
+    let encryption = if is_unencrypted {
+        Encryption::NotGuaranteed("`http` does not encrypt")
+    } else {
+        Encryption::Verified
+    };
     let tls_keys = read_tls(reader, folder, encryption);
     Some(HttpTarget {
         base: base?,
@@ -127,7 +130,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
     })
 }
 
-fn read_base(reader: &mut Reader<'_>, text: &Located<String>) -> Option<HttpBase> {
+fn read_base(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<HttpBase> {
     if let Some(name) = secret_reference(&text.value) {
         return Some(HttpBase::Secret(name.to_owned()));
     }
@@ -148,10 +151,10 @@ fn read_base(reader: &mut Reader<'_>, text: &Located<String>) -> Option<HttpBase
 }
 
 fn read_patterns(reader: &mut Reader<'_>) -> Vec<PathPattern> {
-    let written =
-        reader.optional::<Vec<Located<String>>>("paths").map(|list| list.value).unwrap_or_default();
+    let texts =
+        reader.optional::<Vec<Spanned<String>>>("paths").map(|list| list.value).unwrap_or_default();
     let mut patterns = Vec::new();
-    for text in written {
+    for text in texts {
         match PathPattern::parse(&text.value).filter(|_| text.value.starts_with('/')) {
             Some(pattern) => patterns.push(pattern),
             None => reader.error(
@@ -169,7 +172,7 @@ fn read_patterns(reader: &mut Reader<'_>) -> Vec<PathPattern> {
 fn read_auth(
     reader: &mut Reader<'_>,
     folder: Folder<'_>,
-    headers: &BTreeMap<String, Injected>,
+    headers: &BTreeMap<String, InjectedHeader>,
 ) -> Option<HttpAuth> {
     let (span, auth) = auth::read(reader, folder)?;
     if let Some(twice) = auth.headers().iter().find(|name| headers.contains_key(**name)) {
@@ -204,36 +207,35 @@ const HOST_HEADERS: &[&str] = &[
     "x-envoy-original-path",
 ];
 
-/// How the names of further such headers begin.
-const HOST_HEADER_FAMILIES: &[&str] = &["proxy-", "x-forwarded-", "x-http-method", "x-override-"];
+/// Prefixes of the names of further such headers.
+const HOST_HEADER_PREFIXES: &[&str] = &["proxy-", "x-forwarded-", "x-http-method", "x-override-"];
 
-/// Why a header, in small letters, can be set neither by a plugin nor by a target; `None` if it
-/// can.
+/// The reason why neither a plugin nor a target can set a header; `None` if they can.
 pub(crate) fn unusable_header(name: &str) -> Option<&'static str> {
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || !name.chars().all(token) {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) {
         return Some("is not the name of a header");
     }
-    // Servers that read headers as variables take `_` for `-`.
+    // Servers that pass headers on as variables do not distinguish `_` from `-`.
     let name = name.to_ascii_lowercase().replace('_', "-");
-    let is_of_the_host = HOST_HEADERS.contains(&name.as_str())
-        || HOST_HEADER_FAMILIES.iter().any(|family| name.starts_with(family));
-    is_of_the_host.then_some("is set by the host alone")
+    let is_host_header = HOST_HEADERS.contains(&name.as_str())
+        || HOST_HEADER_PREFIXES.iter().any(|family| name.starts_with(family));
+    is_host_header.then_some("is set by the host alone")
 }
 
 fn read_request_headers(reader: &mut Reader<'_>) -> Vec<String> {
-    let written = reader
-        .optional::<Vec<Located<String>>>("request_headers")
+    let names_in_file = reader
+        .optional::<Vec<Spanned<String>>>("request_headers")
         .map(|list| list.value)
         .unwrap_or_default();
     let mut names = Vec::new();
-    for name in written {
+    for name in names_in_file {
         match unusable_header(&name.value) {
-            Some(why) => {
+            Some(reason) => {
                 reader.error(
                     "E0103",
                     name.span,
-                    format!("`{}` {why}", name.value),
+                    format!("`{}` {reason}", name.value),
                     "no plugin may set it",
                 );
             }
@@ -243,10 +245,10 @@ fn read_request_headers(reader: &mut Reader<'_>) -> Vec<String> {
     names
 }
 
-fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Injected> {
+fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, InjectedHeader> {
     let mut headers = BTreeMap::new();
     for (key, node) in &table.entries {
-        if let Some(why) = unusable_header(&key.name) {
+        if let Some(reason) = unusable_header(&key.name) {
             let help =
                 "what a request asks for is said by the address, `paths` and the operation of the \
                  plugin"
@@ -254,7 +256,7 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
             reader.error_with_help(
                 "E0103",
                 key.span.clone(),
-                format!("header `{}` {why}", key.name),
+                format!("header `{}` {reason}", key.name),
                 "in `headers`",
                 help,
             );
@@ -270,12 +272,14 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
             continue;
         };
         let injected = match text.split_once("secret:") {
-            None => {
-                Injected { before: text.clone(), secret: None, encoding: HeaderEncoding::Plain }
-            }
-            Some((before, _)) => match secret_reference(&text[before.len()..]) {
-                Some(name) => Injected {
-                    before: before.to_owned(),
+            None => InjectedHeader {
+                prefix: text.clone(),
+                secret: None,
+                encoding: HeaderEncoding::Plain,
+            },
+            Some((prefix, _)) => match secret_reference(&text[prefix.len()..]) {
+                Some(name) => InjectedHeader {
+                    prefix: prefix.to_owned(),
                     secret: Some(name.to_owned()),
                     encoding: HeaderEncoding::Plain,
                 },
@@ -291,7 +295,7 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
                 }
             },
         };
-        if injected.before.chars().any(|c| c.is_control() && c != '\t') {
+        if injected.prefix.chars().any(|c| c.is_control() && c != '\t') {
             let message = format!("the value of header `{}` has a control character", key.name);
             reader.error("E0103", node.span.clone(), message, "it would end the header");
             continue;
@@ -342,8 +346,8 @@ pub(super) mod tests {
         }
     }
 
-    /// What reading a target says.
-    pub(crate) fn said(line: &str) -> String {
+    /// The diagnostics of a target with this line, one a line.
+    pub(crate) fn messages(line: &str) -> String {
         let source = runbook_document::Source::new(
             "r.toml",
             format!("[targets.api]\nhttp = \"http://h\"\n{line}\n"),
@@ -359,10 +363,11 @@ pub(super) mod tests {
         diagnostics.iter().map(|found| format!("{} {}\n", found.code, found.message)).collect()
     }
 
-    /// Every header of the host × letters × who would set it.
+    /// Every header that only the host may set, in several spellings, set by the target and by the
+    /// plugin.
     #[test]
     fn no_target_sets_or_lets_a_plugin_set_a_header_of_the_host() {
-        let families = HOST_HEADER_FAMILIES
+        let families = HOST_HEADER_PREFIXES
             .iter()
             .flat_map(|family| ["x", "override", "-"].map(|rest| format!("{family}{rest}")));
         let names = HOST_HEADERS.iter().map(|name| (*name).to_owned()).chain(families);
@@ -373,15 +378,16 @@ pub(super) mod tests {
                     format!("headers = {{ \"{spelling}\" = \"Bearer secret:token\" }}"),
                     format!("request_headers = [\"{spelling}\"]"),
                 ] {
-                    let said = said(&line);
+                    let messages = messages(&line);
                     assert!(
-                        said.starts_with("E0103 ") && said.contains("is set by the host alone"),
-                        "{line}: {said}"
+                        messages.starts_with("E0103 ")
+                            && messages.contains("is set by the host alone"),
+                        "{line}: {messages}"
                     );
                 }
             }
         }
-        for wrong in [
+        for invalid_line in [
             "headers = { \"a b\" = \"1\" }",
             "headers = { \"\" = \"1\" }",
             "headers = { \"a:\" = \"1\" }",
@@ -389,19 +395,19 @@ pub(super) mod tests {
             "headers = { a = \"1\", A = \"2\" }",
             "request_headers = [\"a b\"]",
         ] {
-            assert!(said(wrong).starts_with("E0103 "), "{wrong}");
+            assert!(messages(invalid_line).starts_with("E0103 "), "{invalid_line}");
         }
-        for right in [
+        for valid_line in [
             "headers = \
              { X-Tenant = \"a\", Authorization = \"Bearer secret:t\", X-Original-Name = \"é\" }",
             "request_headers = [\"X-Trace\"]",
         ] {
-            assert_eq!(said(right), "", "{right}");
+            assert_eq!(messages(valid_line), "", "{valid_line}");
         }
     }
 
     #[test]
-    fn a_base_address_has_no_user_no_query_and_no_way_up() {
+    fn a_base_address_with_a_user_a_query_or_a_parent_path_is_refused() {
         for text in [
             "http://user@host/",
             "http://user:password@host/",

@@ -1,9 +1,10 @@
 //! Targets: the concrete things that a runbook binds slots to. A target, bound to a slot, is the
 //! grant.
 //!
-//! A target is literal. No template, no environment variable and no parameter can stand in one, so
-//! that a reviewer reads exactly what the run may reach.
+//! A target is literal: it has no template, environment variable or parameter, so that a reviewer
+//! reads exactly what the run may reach.
 
+mod accessors;
 mod auth;
 mod base_url;
 mod docker;
@@ -13,51 +14,50 @@ mod files;
 mod host_path;
 mod http;
 mod injected;
-mod literal;
 mod net;
 mod network;
 mod pem_file;
 mod process;
-mod questions;
 mod secret;
 mod sent;
 mod sql;
 mod stored_secret;
+mod template_check;
 mod tls;
 mod variable;
 
+pub use accessors::RequiredPath;
 pub use auth::{AwsSigV4, ClientName, HttpAuth, OAuth2Client};
 pub use base_url::{HttpBase, parse_base};
 pub(crate) use docker::DEFAULT_SOCKET;
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
 pub use files::{FileAccess, FilesTarget};
-pub use host_path::lexical;
-pub use host_path::{Folder, HostPath, PathView, ReadDigest};
+pub use host_path::normalize_path;
+pub use host_path::{FileDigestFn, Folder, HostPath, PathView};
 pub use http::HttpTarget;
 pub(crate) use http::unusable_header;
-pub use injected::{HeaderEncoding, Injected};
-pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
+pub use injected::{HeaderEncoding, InjectedHeader};
 pub(crate) use net::SYSTEM_RESOLVER;
 pub use net::{NetTarget, NotListed, dns_name};
 pub use network::{AddressVisibility, ServerName, addresses_for};
-pub(crate) use network::{reached_addresses, read_address_policy};
+pub(crate) use network::{reachable_addresses, read_address_policy};
 pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
-pub use questions::RequiredPath;
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub(crate) use sent::SecretForm;
-pub(crate) use sql::is_here;
+pub(crate) use sql::is_local_host;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
 pub use stored_secret::StoredSecret;
-pub(crate) use stored_secret::{is_source_pattern, with_path};
+pub(crate) use stored_secret::{is_source_pattern, map_path};
+pub use template_check::{TextLanguage, diagnostic as template_diagnostic, template_in};
 pub use tls::{Certificates, ClientCertificate, PrivateKey, TlsKeys};
-pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_name};
-pub use variable::{VariableEffect, steers};
+pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_variable_name};
+pub use variable::{VariableEffect, variable_effect};
 
 use crate::capability::{Capability, Verb};
 use crate::pattern::AddressPolicy;
-use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Span, Table, Value};
+use runbook_document::{Diagnostic, Diagnostics, Key, Reader, Source, Span, Spanned, Table, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,26 +67,26 @@ use std::time::Duration;
 pub struct Target {
     /// The `NAME` of `[targets.NAME]`.
     pub name: String,
-    /// The file it stands in.
+    /// The file that it is written in.
     pub source: Arc<Source>,
     /// The place of its name.
     pub span: Span,
     /// The verbs that it lists, if it lists any: the most that it grants.
-    pub verbs: Option<Located<Vec<Verb>>>,
-    /// The thing that the target stands for.
+    pub verbs: Option<Spanned<Vec<Verb>>>,
+    /// The kind of the target, with its settings.
     pub kind: TargetKind,
-    /// What the names of secrets stand for in its runbook.
-    pub stored: Arc<BTreeMap<String, StoredSecret>>,
+    /// The stored secrets of its runbook, by the names that the runbook gives them.
+    pub stored_secrets: Arc<BTreeMap<String, StoredSecret>>,
 }
 
-/// What a target is.
+/// The kind of a target, with its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TargetKind {
     /// One base address over HTTP.
     Http(HttpTarget),
     /// A database, on a server or in a SQLite file.
     Sql(SqlTarget),
-    /// The containers of one Docker engine that a filter lets through.
+    /// The containers of one Docker engine that a filter matches.
     Docker(DockerTarget),
     /// A directory with all that is below it.
     Files(FilesTarget),
@@ -112,7 +112,7 @@ impl Target {
         }
     }
 
-    /// What it is bound to, in a few words: `database orders on db.internal:5432`. Never a secret.
+    /// A short description of the target without secrets: `database orders on db.internal:5432`.
     pub fn describe(&self) -> String {
         match &self.kind {
             TargetKind::Http(http) => http.describe(),
@@ -120,14 +120,14 @@ impl Target {
             TargetKind::Docker(docker) => docker.describe(),
             TargetKind::Files(files) => format!("directory {}", files.root),
             TargetKind::Process(process) => {
-                format!("program {}", process.program.named().display())
+                format!("program {}", process.program.unresolved().display())
             }
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
             TargetKind::Net(net) => net.describe(),
         }
     }
 
-    /// How long one call of a plugin to it may take, if it limits that.
+    /// The time limit of one call of a plugin to the target, if there is one.
     pub fn timeout(&self) -> Option<Duration> {
         match &self.kind {
             TargetKind::Http(http) => Some(http.timeout),
@@ -138,8 +138,8 @@ impl Target {
         }
     }
 
-    /// Which addresses the name of its server may lead to; `None` for what is not reached over a
-    /// network.
+    /// The addresses that the name of its server may resolve to; `None` if the target is not
+    /// reached over a network.
     pub fn addresses(&self) -> Option<&AddressPolicy> {
         match &self.kind {
             TargetKind::Http(http) => Some(&http.addresses),
@@ -153,7 +153,7 @@ impl Target {
     }
 
     /// `file:line` of the target.
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         self.source.place(&self.span)
     }
 
@@ -171,7 +171,7 @@ impl Target {
         }
     }
 
-    /// Whom it believes over a network and what it shows of itself, if it is reached over one.
+    /// Its authorities and client certificate for TLS, if it is a `http`, `sql` or `net` target.
     pub fn tls_keys(&self) -> Option<&TlsKeys> {
         match &self.kind {
             TargetKind::Http(http) => Some(&http.tls_keys),
@@ -184,22 +184,20 @@ impl Target {
         }
     }
 
-    /// The sources of the secrets that the target names. A name that stands for nothing known is
-    /// its own source.
+    /// The sources of the secrets that the target names. For an unknown secret, its name.
     pub fn secret_sources(&self, view: PathView) -> Vec<String> {
         let source = |name: &str| self.source_of(name, view).unwrap_or_else(|| name.to_owned());
         self.secrets().into_iter().map(source).collect()
     }
 
-    /// The source that one name of a secret stands for:
-    /// `age:/srv/checks/secrets/prod.age#orders-db`.
+    /// The source of the secret of this name: `age:/srv/checks/secrets/prod.age#orders-db`.
     pub fn source_of(&self, name: &str, view: PathView) -> Option<String> {
-        self.stored.get(name).map(|stored| stored.shown(view))
+        self.stored_secrets.get(name).map(|secret| secret.render(view))
     }
 
-    /// A secret by the name that its runbook gives it, and which one that is.
+    /// A secret by its name, with its source.
     pub fn describe_secret(&self, name: &str) -> String {
-        match self.source_of(name, PathView::Opened) {
+        match self.source_of(name, PathView::OnThisHost) {
             Some(source) => format!("secret `{name}` ({source})"),
             None => format!("secret `{name}`"),
         }
@@ -211,9 +209,9 @@ impl Target {
 pub struct Targets(BTreeMap<String, Arc<Target>>);
 
 impl Targets {
-    /// Reads a `[targets]` table. Relative paths are below `folder`, the folder of the file. A name
-    /// that is there already is replaced: that is how the file of an environment overrides the
-    /// runbook.
+    /// Reads a `[targets]` table. Relative paths are below `folder`, the folder of the file. A
+    /// target replaces an earlier one of the same name, so that the file of an environment
+    /// overrides the runbook.
     pub fn read(
         &mut self,
         source: &Arc<Source>,
@@ -252,15 +250,16 @@ impl Targets {
         diagnostics: &mut Diagnostics,
     ) {
         let mut templates = Diagnostics::default();
-        literal::check(key, table, source, &mut templates);
-        let mut found = Diagnostics::default();
-        let mut reader = Reader::new(source, table, format!("target `{}`", key.name), &mut found);
+        template_check::check(key, table, source, &mut templates);
+        let mut other_diagnostics = Diagnostics::default();
+        let mut reader =
+            Reader::new(source, table, format!("target `{}`", key.name), &mut other_diagnostics);
         let target = read_target(key, &mut reader, folder);
         reader.finish();
-        // What else is wrong with a text follows from the template in it.
-        diagnostics.extend(
-            found.into_iter().filter(|other| !templates.iter().any(|one| one.span == other.span)),
-        );
+        // Other mistakes at the same position follow from the template there.
+        diagnostics.extend(other_diagnostics.into_iter().filter(|diagnostic| {
+            !templates.iter().any(|template| template.span == diagnostic.span)
+        }));
         diagnostics.append(templates);
         if let Some(target) = target {
             self.0.insert(target.name.clone(), Arc::new(target));
@@ -282,21 +281,20 @@ impl Targets {
         self.0.values()
     }
 
-    /// Says what the names of secrets stand for.
-    pub fn name_secrets(&mut self, stored: BTreeMap<String, StoredSecret>) {
-        let stored = Arc::new(stored);
+    /// Sets the stored secrets of every target, by name.
+    pub fn set_stored_secrets(&mut self, stored_secrets: BTreeMap<String, StoredSecret>) {
+        let stored_secrets = Arc::new(stored_secrets);
         for target in self.0.values_mut() {
-            Arc::make_mut(target).stored = Arc::clone(&stored);
+            Arc::make_mut(target).stored_secrets = Arc::clone(&stored_secrets);
         }
     }
 
-    /// Reports what one target says about another or about secrets that does not hold: unknown
-    /// secrets, unknown connections. Of a connection that is among `wrong`, the targets with
-    /// mistakes of their own, nothing more is said.
+    /// Reports unknown secrets and unknown connections. `invalid_targets` names the targets that have
+    /// mistakes already: a connection to one of them is not reported.
     pub fn check_references(
         &self,
         secrets: &[&str],
-        wrong: &BTreeSet<&str>,
+        invalid_targets: &BTreeSet<&str>,
         diagnostics: &mut Diagnostics,
     ) {
         for target in self.iter() {
@@ -319,7 +317,7 @@ impl Targets {
             }
             if let Some(connection) = target.connection() {
                 let is_sql = self.get(connection).is_some_and(|other| other.sql().is_some());
-                if !is_sql && !wrong.contains(connection) {
+                if !is_sql && !invalid_targets.contains(connection) {
                     let message = format!(
                         "target `{}` takes its connection from `{connection}`, which is not a sql \
                          target",
@@ -345,17 +343,17 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("secret", Capability::Secrets),
         ("net", Capability::Net),
     ];
-    let named: Vec<_> =
+    let kind_keys: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
-    let [(_, capability)] = named.as_slice() else {
+    let [(_, capability)] = kind_keys.as_slice() else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret, net",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
-        // The kind is unknown, so no key can be called unknown: one mistake, one report.
+        // The known keys depend on the kind. Without it, no key is reported as unknown.
         for key in KEYS {
-            reader.knows(key);
+            reader.mark_known(key);
         }
         return None;
     };
@@ -383,11 +381,11 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         span: key.span.clone(),
         verbs,
         kind,
-        stored: Arc::default(),
+        stored_secrets: Arc::default(),
     })
 }
 
-/// Keys of targets of any kind.
+/// Keys that are not reported as unknown if the kind of the target is unknown.
 const KEYS: &[&str] = &[
     "http",
     "sql",
@@ -405,9 +403,9 @@ const KEYS: &[&str] = &[
     "names",
 ];
 
-/// The optional `verbs = ["query"]`.
-fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Located<Vec<Verb>>> {
-    let names = reader.optional::<Vec<Located<String>>>("verbs")?;
+/// Reads the optional `verbs = ["query"]`.
+fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Spanned<Vec<Verb>>> {
+    let names = reader.optional::<Vec<Spanned<String>>>("verbs")?;
     let mut verbs = Vec::new();
     for name in &names.value {
         match Verb::find(capability, &name.value) {
@@ -420,24 +418,23 @@ fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Loc
             }
         }
     }
-    Some(Located { value: verbs, span: names.span })
+    Some(Spanned { value: verbs, span: names.span })
 }
 
-/// `access` of a directory and `read_only` of a program are the list of verbs in one word. A `net`
-/// target without ports connects to nothing.
-fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Located<Vec<Verb>>> {
+/// The verbs that `access` of a directory or `read_only` of a program stands for, and those of a
+/// `net` target without ports, which connects to nothing.
+fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Spanned<Vec<Verb>>> {
     match kind {
         TargetKind::Files(files) => {
-            Some(Located { value: files.access.verbs().to_vec(), span: key.span.clone() })
+            Some(Spanned { value: files.access.verbs().to_vec(), span: key.span.clone() })
         }
-        // A program that only reads is another thing than one that may do anything: a target is one
-        // or the other.
+        // A target is either a program that only reads, or one that may do anything.
         TargetKind::Process(process) => {
             let verb = if process.read_only { Verb::ProcessInspect } else { Verb::ProcessRun };
-            Some(Located { value: vec![verb], span: key.span.clone() })
+            Some(Spanned { value: vec![verb], span: key.span.clone() })
         }
         TargetKind::Net(net) => net::implied_verbs(net)
-            .map(|verbs| Located { value: verbs.to_vec(), span: key.span.clone() }),
+            .map(|verbs| Spanned { value: verbs.to_vec(), span: key.span.clone() }),
         TargetKind::Http(_)
         | TargetKind::Sql(_)
         | TargetKind::Docker(_)
@@ -445,7 +442,7 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Located<Vec<Verb>>> {
     }
 }
 
-/// `secret:NAME`, the one form in which a target refers to a secret.
+/// The name in `secret:NAME`, the form in which a target refers to a secret.
 pub(crate) fn secret_reference(text: &str) -> Option<&str> {
     text.strip_prefix("secret:").filter(|name| {
         !name.is_empty()

@@ -6,7 +6,7 @@ use super::{Folder, TlsKeys};
 use crate::capability::Verb;
 use crate::pattern::AddressPolicy;
 use crate::pattern_matches;
-use runbook_document::{ByteSize, Located, Node, Reader, Value};
+use runbook_document::{ByteSize, Node, Reader, Spanned, Value};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -168,7 +168,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<NetTar
     let encryption = if connects {
         Encryption::Verified
     } else {
-        Encryption::Open("without `ports` nothing is connected to")
+        Encryption::NotGuaranteed("without `ports` nothing is connected to")
     };
     let tls_keys = read_ca(reader, folder, encryption);
     let send = read_send(reader);
@@ -227,7 +227,7 @@ pub(super) fn implied_verbs(target: &NetTarget) -> Option<&'static [Verb]> {
 pub(super) fn refuse_verbs(
     reader: &mut Reader<'_>,
     target: &NetTarget,
-    verbs: &Located<Vec<Verb>>,
+    verbs: &Spanned<Vec<Verb>>,
 ) {
     let Some(possible) = implied_verbs(target) else { return };
     if let Some(verb) = verbs.value.iter().find(|verb| !possible.contains(verb)) {
@@ -304,7 +304,7 @@ fn read_ports(reader: &mut Reader<'_>) -> Vec<u16> {
 
 fn read_send(reader: &mut Reader<'_>) -> Vec<String> {
     let written =
-        reader.optional::<Vec<Located<String>>>("send").map(|list| list.value).unwrap_or_default();
+        reader.optional::<Vec<Spanned<String>>>("send").map(|list| list.value).unwrap_or_default();
     let mut patterns = Vec::new();
     for text in written {
         if is_line(&text.value) {
@@ -324,7 +324,7 @@ fn read_send(reader: &mut Reader<'_>) -> Vec<String> {
 
 /// The names that may be looked up: those of the hosts, if the target lists none.
 fn read_names(reader: &mut Reader<'_>, hosts: &[String]) -> Vec<String> {
-    let Some(written) = reader.optional::<Vec<Located<String>>>("names") else {
+    let Some(written) = reader.optional::<Vec<Spanned<String>>>("names") else {
         return hosts.iter().filter(|host| host.parse::<IpAddr>().is_err()).cloned().collect();
     };
     let mut names = Vec::new();

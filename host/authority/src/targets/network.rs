@@ -1,44 +1,47 @@
-//! What targets over a network have in common: the addresses that the name of a server may lead
-//! to. One rule for every kind of target.
+//! The addresses that the name of a server may resolve to, for every kind of target that is reached
+//! over a network.
 
 use crate::pattern::{AddressBlock, AddressBlockError, AddressClass, AddressPolicy};
-use runbook_document::{Located, Reader};
+use runbook_document::{Reader, Spanned};
 use std::net::IpAddr;
 
 /// A server, as a target or a URL names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerName<'a> {
-    /// An address that is written out. It is the only one that is ever connected to.
+    /// An IP address. The host connects to no other address.
     Address(IpAddr),
-    /// `localhost`, which says by itself that it is this machine.
+    /// `localhost`, which always means this machine.
     Localhost,
-    /// A name that a resolver must be asked about.
+    /// A name that must be resolved.
     Name(&'a str),
 }
 
-/// Whether a reviewer sees the address of a server.
+/// The visibility of a server's address to a reviewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressVisibility {
-    /// The target names it.
-    Written,
-    /// It is in a secret: an address there names itself only if it is no metadata service.
-    InASecret,
+    /// The target names the address.
+    Visible,
+    /// The address is in a secret. An IP address in a secret is allowed like one in the target,
+    /// except that of a metadata service.
+    Hidden,
 }
 
 impl<'a> ServerName<'a> {
-    /// What `host` is, with or without the brackets that a URL puts around an IPv6 address.
+    /// Parses a host name or address. An IPv6 address may have the brackets that a URL puts around
+    /// it.
     pub fn of(host: &'a str) -> Self {
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        match bare.parse() {
+        let without_brackets =
+            host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        match without_brackets.parse() {
             Ok(address) => Self::Address(address),
-            Err(_) if bare == "localhost" => Self::Localhost,
-            Err(_) => Self::Name(bare),
+            Err(_) if without_brackets == "localhost" => Self::Localhost,
+            Err(_) => Self::Name(without_brackets),
         }
     }
 }
 
-/// Which addresses a server may be connected to at: those of the policy, and the one that `host`
-/// names outright.
+/// The addresses that a connection to `host` may use: those of the policy, and `host` itself if it
+/// is an IP address or `localhost`.
 pub fn addresses_for(policy: &AddressPolicy, host: &str) -> AddressPolicy {
     let mut policy = policy.clone();
     match ServerName::of(host) {
@@ -49,9 +52,9 @@ pub fn addresses_for(policy: &AddressPolicy, host: &str) -> AddressPolicy {
     policy
 }
 
-/// The addresses at which a server is in fact reached, for comparisons of grants: of one that is
-/// written out, that one alone.
-pub(crate) fn reached_addresses(policy: &AddressPolicy, host: &str) -> AddressPolicy {
+/// The addresses that a connection to `host` can reach, for comparisons of grants: only `host`
+/// itself if it is an IP address; otherwise those of [`addresses_for`].
+pub(crate) fn reachable_addresses(policy: &AddressPolicy, host: &str) -> AddressPolicy {
     let mut policy = addresses_for(policy, host);
     if let ServerName::Address(address) = ServerName::of(host) {
         policy = AddressPolicy { classes: Vec::new(), blocks: vec![AddressBlock::single(address)] };
@@ -59,7 +62,8 @@ pub(crate) fn reached_addresses(policy: &AddressPolicy, host: &str) -> AddressPo
     policy
 }
 
-/// Reads `addresses = ["private", "10.20.0.0/16"]`; public ones if it is not there.
+/// Reads `addresses = ["private", "10.20.0.0/16"]`. Without the key, only public addresses are
+/// allowed.
 pub(super) fn read_addresses(reader: &mut Reader<'_>) -> AddressPolicy {
     read_address_policy(reader, "addresses", "E0103").unwrap_or_else(|| AddressPolicy {
         classes: vec![AddressClass::Public],
@@ -67,15 +71,16 @@ pub(super) fn read_addresses(reader: &mut Reader<'_>) -> AddressPolicy {
     })
 }
 
-/// Reads classes, blocks and single addresses under `key`, with an error `code` for what is none.
+/// Reads classes, blocks and single addresses under `key`. Any other text is an error with this
+/// `code`.
 pub(crate) fn read_address_policy(
     reader: &mut Reader<'_>,
     key: &'static str,
     code: &'static str,
 ) -> Option<AddressPolicy> {
-    let written = reader.optional::<Vec<Located<String>>>(key)?;
+    let texts = reader.optional::<Vec<Spanned<String>>>(key)?;
     let mut policy = AddressPolicy::default();
-    for text in written.value {
+    for text in texts.value {
         if let Some(class) = AddressClass::find(&text.value) {
             policy.classes.push(class);
             continue;
@@ -107,13 +112,13 @@ mod tests {
     #[test]
     fn a_server_is_an_address_or_this_machine_or_a_name() {
         let address = |text: &str| ServerName::Address(text.parse().expect("an address"));
-        for (host, found) in [
+        for (host, expected) in [
             ("10.0.0.1", address("10.0.0.1")),
             ("[::1]", address("::1")),
             ("::1", address("::1")),
             ("[::ffff:7f00:1]", address("::ffff:127.0.0.1")),
             ("localhost", ServerName::Localhost),
-            // Other spellings of an address are names: whoever reads the target sees no address.
+            // Other spellings of an address count as names, because a reviewer sees no address.
             ("127.1", ServerName::Name("127.1")),
             ("2130706433", ServerName::Name("2130706433")),
             ("0x7f000001", ServerName::Name("0x7f000001")),
@@ -122,7 +127,7 @@ mod tests {
             ("127.0.0.1.evil.example", ServerName::Name("127.0.0.1.evil.example")),
             ("db.internal", ServerName::Name("db.internal")),
         ] {
-            assert_eq!(ServerName::of(host), found, "{host}");
+            assert_eq!(ServerName::of(host), expected, "{host}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A file of certificates that a target names: the authorities that it believes instead of the
-//! system's, or the certificate that it shows.
+//! A file of certificates that a target names: the authorities to trust instead of the system's, or
+//! a client certificate.
 
 use super::{Folder, HostPath, PathView};
 use crate::digest::Digest;
@@ -8,27 +8,27 @@ use std::path::Path;
 /// A file of certificates in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PemFile {
-    written: String,
+    written_path: String,
     path: HostPath,
     content: FileContent,
 }
 
-/// What was in the file when the target was read. Only this text is trusted later.
+/// The content of the file when the target was read. Other content is refused later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileContent {
-    /// The file was not looked at, because the target is read as text alone.
+    /// The file was not read, because only the text of the target is checked.
     Unknown,
-    /// There was no file that could be read.
+    /// The file could not be read.
     Absent,
-    /// The text of this digest.
-    Is(Digest),
+    /// The content has this digest.
+    Known(Digest),
 }
 
 impl PemFile {
-    pub(super) fn locate(written: &str, folder: Folder<'_>) -> Self {
-        let path = folder.locate(written);
+    pub(super) fn locate(written_path: &str, folder: Folder<'_>) -> Self {
+        let path = folder.locate(written_path);
         let content = folder.content_of(path.real());
-        Self { written: written.to_owned(), path, content }
+        Self { written_path: written_path.to_owned(), path, content }
     }
 
     /// The path that is opened.
@@ -36,22 +36,22 @@ impl PemFile {
         self.path.real()
     }
 
-    /// What must be in it.
+    /// The content that the file must have.
     pub fn content(&self) -> &FileContent {
         &self.content
     }
 
-    /// The file and its digest, as a review shows it. A file of the host itself differs from host
-    /// to host: a lockfile names it only.
-    pub(crate) fn shown(&self, view: PathView) -> String {
+    /// The path and the digest as text. A lockfile has no digest of a file outside of the runbook's
+    /// folder, because that file differs from host to host.
+    pub(crate) fn render(&self, view: PathView) -> String {
         let path = match view {
-            PathView::Opened => self.path.shown(view),
-            PathView::Reviewed => self.written.clone(),
+            PathView::OnThisHost => self.path.render(view),
+            PathView::Portable => self.written_path.clone(),
         };
         match (&self.content, view) {
-            (FileContent::Is(_), PathView::Reviewed) if !self.path.belongs_to_folder() => path,
-            (FileContent::Is(digest), _) => format!("{path} {digest}"),
-            (FileContent::Absent, PathView::Opened) => format!("{path} (not there)"),
+            (FileContent::Known(_), PathView::Portable) if !self.path.belongs_to_folder() => path,
+            (FileContent::Known(digest), _) => format!("{path} {digest}"),
+            (FileContent::Absent, PathView::OnThisHost) => format!("{path} (not there)"),
             (FileContent::Absent | FileContent::Unknown, _) => path,
         }
     }

@@ -1,10 +1,10 @@
 //! A `process` target: one program.
 
-use super::variable::is_name;
+use super::variable::is_variable_name;
 use super::{Folder, HostPath, secret_reference};
 use crate::digest::Digest;
 use crate::pattern::ArgumentPattern;
-use runbook_document::{ByteSize, Located, Node, Reader, Table, Value};
+use runbook_document::{ByteSize, Node, Reader, Spanned, Table, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -19,8 +19,8 @@ pub enum EnvironmentValue {
 }
 
 impl EnvironmentValue {
-    /// As the target writes it: a secret is its name.
-    pub fn written(&self) -> String {
+    /// The value with `secret:NAME` in place of a secret.
+    pub fn redacted(&self) -> String {
         match self {
             Self::Plain(text) => text.clone(),
             Self::Secret(name) => format!("secret:{name}"),
@@ -54,7 +54,8 @@ pub struct ProcessTarget {
     pub sha256: Option<Digest>,
     /// The digest that its interpreter must have, if it is a pinned script.
     pub interpreter_sha256: Option<Digest>,
-    /// Whether it may only read: it is run where it can change nothing, by probes too.
+    /// Whether the program only reads. It then runs in a sandbox without write access, and probes
+    /// may run it.
     pub read_only: bool,
     /// The files and folders that it may read, with all that is below; all if absent. What every
     /// program needs to begin is not listed.
@@ -69,26 +70,25 @@ pub struct ProcessTarget {
     pub network: bool,
     /// Whether it may send signals to processes that it did not start.
     pub signals: bool,
-    /// What each argument may be, by position.
+    /// A pattern for each argument, by position.
     pub arguments: Vec<ArgumentPattern>,
-    /// The whole environment, but for `connection`.
+    /// All its environment variables, except those of `connection`.
     pub environment: BTreeMap<String, EnvironmentValue>,
     /// Working directory; the root directory if absent.
     pub directory: Option<HostPath>,
     /// A sql target, whose connection the program gets as PGHOST, PGPORT, PGUSER, PGDATABASE and
     /// PGPASSWORD.
     pub connection: Option<String>,
-    /// How much captured output a plugin is given, of each stream.
+    /// How much output of each stream a plugin gets.
     pub max_output: ByteSize,
-    /// For one run, after which the whole process group is killed.
+    /// For one run of the program. After that time the whole process group is killed.
     pub timeout: Option<Duration>,
 }
 
 impl ProcessTarget {
-    /// `NAME=value` of each variable that it sets, as a review shows it. The value of a secret is
-    /// its name, as the target writes it.
+    /// `NAME=value` of each variable that it sets, with `secret:NAME` in place of a secret.
     pub fn variables(&self) -> impl Iterator<Item = String> {
-        self.environment.iter().map(|(name, value)| format!("{name}={}", value.written()))
+        self.environment.iter().map(|(name, value)| format!("{name}={}", value.redacted()))
     }
 
     pub(super) fn secrets(&self) -> Vec<&str> {
@@ -146,7 +146,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
     let directory = reader.optional::<String>("directory").map(|path| folder.locate(&path.value));
     let connection = reader.optional::<String>("connection").map(|name| name.value);
     if connection.is_some() {
-        refuse_what_the_connection_sets(reader);
+        refuse_connection_variables(reader);
     }
     let max_output =
         reader.optional::<ByteSize>("max_output").map_or(ByteSize(1 << 20), |size| size.value);
@@ -198,21 +198,23 @@ fn refuse_what_changes_something(reader: &mut Reader<'_>) {
     }
 }
 
-/// A variable beside `connection` would lead the program, with the password of the target,
-/// elsewhere than the target says.
-fn refuse_what_the_connection_sets(reader: &mut Reader<'_>) {
+/// Refuses variables that `connection` sets already. Such a variable could send the password of the
+/// connection to another server.
+fn refuse_connection_variables(reader: &mut Reader<'_>) {
     let Some(Value::Table(table)) = reader.table().get("environment").map(|node| &node.value)
     else {
         return;
     };
-    let both: Vec<_> = table
+    let duplicate_entries: Vec<_> = table
         .entries
         .iter()
         .filter(|(key, _)| CONNECTION_VARIABLES.contains(&key.name.as_str()))
         .collect();
-    let found: Vec<_> =
-        both.into_iter().map(|(key, _)| (key.name.clone(), key.span.clone())).collect();
-    for (name, span) in found {
+    let duplicates: Vec<_> = duplicate_entries
+        .into_iter()
+        .map(|(key, _)| (key.name.clone(), key.span.clone()))
+        .collect();
+    for (name, span) in duplicates {
         let message = format!(
             "`connection` says where the program connects to, and so does the variable `{name}`"
         );
@@ -232,7 +234,7 @@ fn read_paths(
     folder: Folder<'_>,
     key: &'static str,
 ) -> Option<Vec<HostPath>> {
-    let written = reader.optional::<Vec<Located<String>>>(key)?.value;
+    let written = reader.optional::<Vec<Spanned<String>>>(key)?.value;
     let mut paths = Vec::new();
     for path in written {
         if path.value.is_empty() || path.value.contains('*') {
@@ -259,7 +261,7 @@ fn read_digest(reader: &mut Reader<'_>, key: &'static str) -> Option<Digest> {
 fn read_environment(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, EnvironmentValue> {
     let mut environment = BTreeMap::new();
     for (key, node) in &table.entries {
-        if !is_name(&key.name) {
+        if !is_variable_name(&key.name) {
             let message = format!("`{}` is not the name of a variable", key.name);
             reader.error(
                 "E0103",
@@ -295,7 +297,7 @@ fn read_environment(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, 
     environment
 }
 
-/// Reads a list of argument patterns. Absent is the empty list: no argument at all.
+/// Reads a list of argument patterns. Without the key, no argument is allowed.
 pub(super) fn read_arguments(
     reader: &mut Reader<'_>,
     key: &'static str,
@@ -306,7 +308,7 @@ pub(super) fn read_arguments(
     }
 }
 
-/// Reads argument patterns; `None` after reporting each that is none.
+/// Reads argument patterns. Returns `None` after it has reported every mistake.
 pub(crate) fn read_argument_patterns(
     reader: &mut Reader<'_>,
     nodes: &[Node],
@@ -323,12 +325,12 @@ pub(crate) fn read_argument_patterns(
                 );
             }
             Ok(pattern) => patterns.push(pattern),
-            Err(NoPattern::Regex(reason)) => {
+            Err(PatternError::Regex(reason)) => {
                 let message =
                     format!("this is not a regular expression for a whole argument: {reason}");
                 reader.error("E0103", node.span.clone(), message, "cannot be compiled");
             }
-            Err(NoPattern::Shape) => {
+            Err(PatternError::Shape) => {
                 let label =
                     "a string, { one_of = [\"a\", \"b\"] }, { regex = \"…\" } or { repeat = … }";
                 reader.error(
@@ -343,15 +345,15 @@ pub(crate) fn read_argument_patterns(
     (patterns.len() == nodes.len()).then_some(patterns)
 }
 
-/// Why something is no pattern.
-enum NoPattern {
-    /// The value has another form.
+/// Why a value is not an argument pattern.
+enum PatternError {
+    /// The value is neither a string nor a known table.
     Shape,
     /// Its regular expression cannot be compiled, and why.
     Regex(String),
 }
 
-fn read_pattern(node: &Node) -> Result<ArgumentPattern, NoPattern> {
+fn read_pattern(node: &Node) -> Result<ArgumentPattern, PatternError> {
     let table = match &node.value {
         Value::String(text) => return Ok(ArgumentPattern::Literal(text.clone())),
         Value::Table(table) => table,
@@ -360,26 +362,26 @@ fn read_pattern(node: &Node) -> Result<ArgumentPattern, NoPattern> {
         | Value::Boolean(_)
         | Value::Datetime(_)
         | Value::Array(_) => {
-            return Err(NoPattern::Shape);
+            return Err(PatternError::Shape);
         }
     };
-    let [(key, value)] = table.entries.as_slice() else { return Err(NoPattern::Shape) };
+    let [(key, value)] = table.entries.as_slice() else { return Err(PatternError::Shape) };
     match (key.name.as_str(), &value.value) {
         ("one_of", Value::Array(_)) => {
             let texts = <Vec<String> as runbook_document::FromNode>::from_node(value);
-            texts.map(ArgumentPattern::OneOf).ok_or(NoPattern::Shape)
+            texts.map(ArgumentPattern::OneOf).ok_or(PatternError::Shape)
         }
         ("regex", Value::String(text)) => ArgumentPattern::regex(text).map_err(|error| {
-            let said = error.to_string();
-            NoPattern::Regex(
-                said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            let message = error.to_string();
+            PatternError::Regex(
+                message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
             )
         }),
         ("repeat", _) => match read_pattern(value)? {
-            ArgumentPattern::Repeat(_) => Err(NoPattern::Shape),
+            ArgumentPattern::Repeat(_) => Err(PatternError::Shape),
             inner => Ok(ArgumentPattern::Repeat(Box::new(inner))),
         },
-        _ => Err(NoPattern::Shape),
+        _ => Err(PatternError::Shape),
     }
 }
 
@@ -402,8 +404,8 @@ mod tests {
                 .expect("the test's TOML is good");
             let mut reader = Reader::new(&source, &table, "the target", &mut diagnostics);
             assert!(read_arguments(&mut reader, "arguments").is_none(), "{pattern}");
-            let said = format!("{diagnostics:?}");
-            assert!(said.contains(reason), "{pattern}: {said}");
+            let messages = format!("{diagnostics:?}");
+            assert!(messages.contains(reason), "{pattern}: {messages}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! A `secret` target: a secret that a plugin may place, or see.
+//! A `secret` target: a secret that the host puts into requests of a plugin, or that a plugin may
+//! see.
 
-use runbook_document::{Located, Reader};
+use runbook_document::{Reader, Spanned};
 
-/// Where in a request a secret goes.
+/// The place in a request where the host puts a secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretPlace {
     /// The request header, in lower case.
@@ -23,7 +24,7 @@ impl std::fmt::Display for SecretPlace {
     }
 }
 
-/// What is made of a secret before it goes to its place.
+/// The text that is made of a secret before it is put into a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretFormat {
     /// This text, with the secret in the place of `{}`.
@@ -45,7 +46,8 @@ impl std::fmt::Display for SecretFormat {
     }
 }
 
-/// One place where a plugin may put the secret, unseen.
+/// An entry of `positions`: the host may put the secret into requests of this slot, at this place
+/// and in this format. The plugin does not see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPosition {
     /// The http slot of the plugin.
@@ -61,13 +63,13 @@ pub struct SecretPosition {
 pub struct SecretTarget {
     /// The name in `[secrets]`.
     pub secret: String,
-    /// Where it may be put.
+    /// Where the host may put the secret.
     pub positions: Vec<SecretPosition>,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<SecretTarget> {
     let secret = reader.required::<String>("secret");
-    let positions = reader.each("positions", "position", read_position);
+    let positions = reader.read_each("positions", "position", read_position);
     Some(SecretTarget { secret: secret?.value, positions })
 }
 
@@ -89,7 +91,7 @@ fn read_position(reader: &mut Reader<'_>) -> Option<SecretPosition> {
         let message = "a position must have exactly one of header, basic, json, form";
         let help = "`header = \"X-Key\"`; `basic = \"user\"` for `Authorization: Basic`; \
                     `json = \"/password\"` or `form = \"password\"` for a body";
-        reader.knows("format");
+        reader.mark_known("format");
         reader.error_with_help("E0108", span, message, "where does the secret go?", help);
         return None;
     };
@@ -128,7 +130,7 @@ fn read_format(reader: &mut Reader<'_>) -> Option<SecretFormat> {
 
 fn read_pointer(
     reader: &mut Reader<'_>,
-    pointer: Located<String>,
+    pointer: Spanned<String>,
 ) -> Option<(runbook_document::Span, SecretPlace)> {
     if is_pointer(&pointer.value) {
         return Some((pointer.span, SecretPlace::Json(pointer.value)));
@@ -140,6 +142,6 @@ fn read_pointer(
 
 /// A JSON pointer (RFC 6901) that is not the whole document.
 pub(crate) fn is_pointer(text: &str) -> bool {
-    let escapes = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
-    text.starts_with('/') && escapes
+    let has_valid_escapes = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    text.starts_with('/') && has_valid_escapes
 }

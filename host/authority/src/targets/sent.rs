@@ -1,6 +1,6 @@
 //! Which secrets a target sends away, in which form, and to whom.
 
-use super::{HttpAuth, HttpBase, HttpTarget, Injected, Target, TargetKind, is_here};
+use super::{HttpAuth, HttpBase, HttpTarget, InjectedHeader, Target, TargetKind, is_local_host};
 use url::Url;
 
 /// What of a secret leaves this machine.
@@ -40,14 +40,15 @@ impl SentSecret<'_> {
 
 /// By what a request to `url` goes to a server elsewhere without encryption.
 pub(super) fn open_transport(url: &Url) -> Option<&'static str> {
-    let is_open = url.scheme() == "http" && !is_here(url.host_str().unwrap_or_default());
-    is_open.then_some("http")
+    let is_unencrypted =
+        url.scheme() == "http" && !is_local_host(url.host_str().unwrap_or_default());
+    is_unencrypted.then_some("http")
 }
 
 impl Target {
     /// The secrets that reach the other side: not the private key by which the host shows who it
     /// is.
-    pub(crate) fn sent_secrets(&self) -> Vec<SentSecret<'_>> {
+    pub(crate) fn transmitted_secrets(&self) -> Vec<SentSecret<'_>> {
         match &self.kind {
             TargetKind::Http(http) => self.sent_by_http(http),
             TargetKind::Sql(sql) => self.sent_values(sql.password.as_deref()),
@@ -70,7 +71,7 @@ impl Target {
             HttpBase::Url(_) => None,
             HttpBase::Secret(name) => Some(name.as_str()),
         };
-        let of_header = |header: &'a Injected| header.secret.as_deref();
+        let of_header = |header: &'a InjectedHeader| header.secret.as_deref();
         let mut sent =
             self.sent_values(base.into_iter().chain(http.headers.values().filter_map(of_header)));
         match &http.auth {

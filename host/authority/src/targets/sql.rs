@@ -3,13 +3,13 @@
 use super::network::read_addresses;
 use super::tls::{Encryption, read_tls};
 use super::{Folder, HostPath, TlsKeys, secret_reference};
-use crate::pattern::{AddressPolicy, Dialect, StatementClass, relation_of};
-use runbook_document::{ByteSize, Located, Reader};
+use crate::pattern::{AddressPolicy, Dialect, StatementClass, canonical_relation};
+use runbook_document::{ByteSize, Reader, Spanned};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use url::Url;
 
-/// Where a database is. The password is never part of it.
+/// The address of a database. The password is never part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SqlAddress {
     /// A server of PostgreSQL, MySQL or MariaDB.
@@ -24,14 +24,14 @@ pub enum SqlAddress {
         user: String,
         /// The name of the database on the server.
         database: String,
-        /// Whether the connection is encrypted.
+        /// The encryption of the connection.
         tls: TlsMode,
     },
     /// The path of a SQLite file.
     File(HostPath),
 }
 
-/// Whether a connection to a database server is encrypted.
+/// The encryption of a connection to a database server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
     /// Encrypted if the server can; the default, as with `psql`.
@@ -52,7 +52,7 @@ const TLS_MODES: &[(TlsMode, &str)] = &[
 ];
 
 impl TlsMode {
-    /// Its name behind `sslmode=`.
+    /// Its name after `sslmode=`.
     pub fn name(self) -> &'static str {
         TLS_MODES.iter().find(|(mode, _)| *mode == self).map_or("", |(_, name)| *name)
     }
@@ -67,21 +67,21 @@ impl TlsMode {
 pub struct SqlTarget {
     /// Where the database is.
     pub address: SqlAddress,
-    /// Which addresses the name of its server may lead to.
+    /// The addresses that the name of its server may resolve to.
     pub addresses: AddressPolicy,
-    /// Whom it believes instead of the system's authorities, and what it shows of itself.
+    /// The authorities to trust instead of the system's, and the client certificate.
     pub tls_keys: TlsKeys,
     /// The name of the secret with the password.
     pub password: Option<String>,
-    /// Statement classes that may run; `None` is every class.
+    /// Statement classes that may run; `None` allows every class.
     pub statements: Option<Vec<StatementClass>>,
-    /// Tables and views that may be named; `None` is every one.
+    /// Tables and views that statements may name; `None` allows every one.
     pub relations: Option<Vec<String>>,
-    /// Whether a role that may do everything is accepted. Read-only cannot hold against a
-    /// superuser.
+    /// Whether a superuser is accepted as the role. PostgreSQL cannot restrict a superuser to
+    /// reading.
     pub superuser: bool,
-    /// Whether a SQLite file that is not there is made. Off by default: an empty database in the
-    /// place of a lost one would pass every check.
+    /// Whether a missing SQLite file is created. Off by default, because an empty database in place
+    /// of a lost one could pass the checks.
     pub create: bool,
     /// How many rows one result may have.
     pub max_rows: u32,
@@ -94,11 +94,11 @@ pub struct SqlTarget {
 }
 
 impl SqlAddress {
-    /// How the server proves who it is; `None` for a server on this machine, to which nobody can
-    /// stand in between.
-    pub fn tls_to_elsewhere(&self) -> Option<TlsMode> {
+    /// How the host verifies a remote server; `None` for a file and for a server on this machine,
+    /// where no attacker can be in between.
+    pub fn remote_tls_mode(&self) -> Option<TlsMode> {
         match self {
-            Self::Server { host, tls, .. } => (!is_here(host)).then_some(*tls),
+            Self::Server { host, tls, .. } => (!is_local_host(host)).then_some(*tls),
             Self::File(_) => None,
         }
     }
@@ -127,7 +127,7 @@ impl SqlTarget {
         }
     }
 
-    /// Whether it allows less than every statement on every relation.
+    /// Whether it limits statements or relations.
     pub fn is_narrowed(&self) -> bool {
         self.statements.is_some() || self.relations.is_some()
     }
@@ -203,23 +203,25 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
     })
 }
 
-/// What becomes of certificates on the way to a database.
+/// How a connection to a database is encrypted and verified.
 fn encryption_of(address: &SqlAddress) -> Encryption {
     match address {
-        SqlAddress::File(_) => Encryption::Open("a file is not reached over a network"),
+        SqlAddress::File(_) => Encryption::NotGuaranteed("a file is not reached over a network"),
         SqlAddress::Server { host, .. } if host.starts_with('/') => {
-            Encryption::Open("a socket is not encrypted")
+            Encryption::NotGuaranteed("a socket is not encrypted")
         }
         SqlAddress::Server { tls, .. } => match tls {
             TlsMode::VerifyFull => Encryption::Verified,
             TlsMode::Require => Encryption::Unverified,
-            TlsMode::Prefer => Encryption::Open("`sslmode=prefer` goes on without encryption"),
-            TlsMode::Disable => Encryption::Open("`sslmode=disable` does not encrypt"),
+            TlsMode::Prefer => {
+                Encryption::NotGuaranteed("`sslmode=prefer` goes on without encryption")
+            }
+            TlsMode::Disable => Encryption::NotGuaranteed("`sslmode=disable` does not encrypt"),
         },
     }
 }
 
-/// A file and a socket have no address, so that none can be allowed.
+/// Reads `addresses`, which is an error for a file or a socket, because these have no address.
 fn read_addresses_of(reader: &mut Reader<'_>, address: Option<&SqlAddress>) -> AddressPolicy {
     let is_local = match address {
         Some(SqlAddress::Server { host, .. }) => host.starts_with('/'),
@@ -239,11 +241,11 @@ fn read_addresses_of(reader: &mut Reader<'_>, address: Option<&SqlAddress>) -> A
 }
 
 fn read_relations(reader: &mut Reader<'_>, address: Option<&SqlAddress>) -> Option<Vec<String>> {
-    let written = reader.optional::<Vec<Located<String>>>("relations")?;
+    let texts = reader.optional::<Vec<Spanned<String>>>("relations")?;
     let dialect = address.map_or(Dialect::Postgres, SqlAddress::dialect);
     let mut relations = Vec::new();
-    for text in written.value {
-        match relation_of(dialect, &text.value) {
+    for text in texts.value {
+        match canonical_relation(dialect, &text.value) {
             Some(relation) => relations.push(relation),
             None => reader.error_with_help(
                 "E0103",
@@ -260,9 +262,9 @@ fn read_relations(reader: &mut Reader<'_>, address: Option<&SqlAddress>) -> Opti
 }
 
 fn read_statements(reader: &mut Reader<'_>) -> Option<Vec<StatementClass>> {
-    let written = reader.optional::<Vec<Located<String>>>("statements")?;
+    let texts = reader.optional::<Vec<Spanned<String>>>("statements")?;
     let mut classes = Vec::new();
-    for text in written.value {
+    for text in texts.value {
         match StatementClass::find(&text.value) {
             Some(class) => classes.push(class),
             None => {
@@ -282,7 +284,7 @@ fn read_statements(reader: &mut Reader<'_>) -> Option<Vec<StatementClass>> {
 
 fn read_address(
     reader: &mut Reader<'_>,
-    text: &Located<String>,
+    text: &Spanned<String>,
     folder: Folder<'_>,
 ) -> Option<SqlAddress> {
     let parsed = match text.value.strip_prefix("sqlite:") {
@@ -331,9 +333,9 @@ fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
         .ok_or("it names no database")?;
     let mut host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let mut tls = TlsMode::Prefer;
-    let mut seen = BTreeSet::new();
+    let mut seen_keys = BTreeSet::new();
     for (key, value) in url.query_pairs() {
-        if !seen.insert(key.clone()) {
+        if !seen_keys.insert(key.clone()) {
             return Err("it says one of `sslmode` and `host` twice");
         }
         match (key.as_ref(), value.as_ref()) {
@@ -363,13 +365,12 @@ fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
     })
 }
 
-/// Whether nothing leaves this machine on the way to a host: loopback, or the directory of a
-/// socket.
-pub(crate) fn is_here(host: &str) -> bool {
-    let bare = host.trim_matches(['[', ']']);
-    bare == "localhost"
-        || bare.starts_with('/')
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+/// Whether a host is this machine: a loopback address, or the directory of a socket.
+pub(crate) fn is_local_host(host: &str) -> bool {
+    let without_brackets = host.trim_matches(['[', ']']);
+    without_brackets == "localhost"
+        || without_brackets.starts_with('/')
+        || without_brackets.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn decode(text: &str) -> Option<String> {
@@ -386,7 +387,7 @@ mod tests {
     fn an_address_names_one_host_and_no_password() {
         assert!(parse_server("postgres://a@h:5433/d?sslmode=disable").is_ok());
         assert!(parse_server("postgres://a@localhost/d?host=/run/postgresql").is_ok());
-        for wrong in [
+        for invalid_address in [
             "postgres://a:pw@h/d",
             "postgres://h/d",
             "postgres://a@h/",
@@ -396,7 +397,7 @@ mod tests {
             "postgres://a@h1,h2/d",
             "ftp://a@h/d",
         ] {
-            assert!(parse_server(wrong).is_err(), "{wrong}");
+            assert!(parse_server(invalid_address).is_err(), "{invalid_address}");
         }
     }
 }

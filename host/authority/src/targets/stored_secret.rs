@@ -1,4 +1,4 @@
-//! The stored secret that a name of `[secrets]` refers to.
+//! A secret in a store, which `[secrets]` of a runbook names.
 
 use super::host_path::{Folder, HostPath, PathView};
 
@@ -9,24 +9,23 @@ pub struct StoredSecret {
     name: String,
 }
 
-/// What a source begins with.
+/// The beginning of a source.
 const SCHEME: &str = "age:";
 
 impl StoredSecret {
-    /// The secret `name` of the store at a path, as it is written; a relative one is below
-    /// `folder`.
+    /// The secret `name` of the store at a path. A relative path is below `folder`.
     pub fn locate(store: &str, name: &str, folder: Folder<'_>) -> Self {
         Self { store: folder.locate(store), name: name.to_owned() }
     }
 
-    /// `age:/srv/checks/secrets/prod.age#orders-db`: the text that is compared.
-    pub fn shown(&self, view: PathView) -> String {
-        format!("{SCHEME}{}#{}", self.store.shown(view), self.name)
+    /// The source as text, for comparisons: `age:/srv/checks/secrets/prod.age#orders-db`.
+    pub fn render(&self, view: PathView) -> String {
+        format!("{SCHEME}{}#{}", self.store.render(view), self.name)
     }
 }
 
-/// The same text with another path: of a source (`age:PATH#NAME`) that of its store.
-pub(crate) fn with_path(text: &str, change: impl Fn(&str) -> String) -> String {
+/// Applies `change` to a path, or to the path in a source (`age:PATH#NAME`).
+pub(crate) fn map_path(text: &str, change: impl Fn(&str) -> String) -> String {
     match text.strip_prefix(SCHEME) {
         Some(source) => {
             let (path, name) = source.split_at(source.rfind('#').unwrap_or(source.len()));
@@ -47,11 +46,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_source_the_path_of_its_store_is_changed_and_of_a_path_all_of_it() {
-        let below = |path: &str| format!("/x{path}");
-        assert_eq!(with_path("age:/s/a.age#b", below), "age:/x/s/a.age#b");
-        assert_eq!(with_path("age:/s/#1/a.age#b", below), "age:/x/s/#1/a.age#b");
-        assert_eq!(with_path("/s/a#b", below), "/x/s/a#b");
+    fn map_path_changes_a_path_or_the_path_of_the_store_in_a_source() {
+        let add_prefix = |path: &str| format!("/x{path}");
+        assert_eq!(map_path("age:/s/a.age#b", add_prefix), "age:/x/s/a.age#b");
+        assert_eq!(map_path("age:/s/#1/a.age#b", add_prefix), "age:/x/s/#1/a.age#b");
+        assert_eq!(map_path("/s/a#b", add_prefix), "/x/s/a#b");
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! How a target over a network encrypts: whom it believes, and as whom the host shows itself. One
-//! reading of these keys for every kind of target.
+//! The TLS keys of a target: the authorities to trust, and the client certificate. They are read in
+//! the same way for every kind of target.
 
 use super::{Folder, HostPath, PathView, PemFile, secret_reference};
-use runbook_document::{Located, Reader, Span};
+use runbook_document::{Reader, Span, Spanned};
 
-/// Certificates of a target.
+/// One or more certificates in PEM, in a file or a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificates {
     /// A file in PEM.
@@ -22,29 +22,29 @@ pub enum PrivateKey {
     Secret(String),
 }
 
-/// By what the host shows a server who it is.
+/// The client certificate with which the host identifies itself to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The certificate, and those of the authorities between it and the one that the server knows.
+    /// The certificate, followed by its intermediate certificates.
     pub certificates: Certificates,
     /// Its private key, which never leaves the host.
     pub key: PrivateKey,
 }
 
-/// Whom a target believes, and what it shows of itself.
+/// The `ca`, `client_cert` and `client_key` of a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsKeys {
-    /// The authorities that are believed instead of the system's.
+    /// The authorities to trust instead of the system's.
     pub ca: Option<Certificates>,
-    /// What is shown to a server that asks who its client is.
+    /// The certificate for a server that asks for one.
     pub client: Option<ClientCertificate>,
 }
 
 impl Certificates {
-    /// The file and its digest, or the name of the secret, as a review shows it.
-    pub(crate) fn shown(&self, view: PathView) -> String {
+    /// The path and digest of the file, or the name of the secret.
+    pub(crate) fn render(&self, view: PathView) -> String {
         match self {
-            Self::File(file) => file.shown(view),
+            Self::File(file) => file.render(view),
             Self::Secret(name) => format!("secret:{name}"),
         }
     }
@@ -66,54 +66,54 @@ impl Certificates {
 }
 
 impl ClientCertificate {
-    /// As a review shows it: `client.pem sha256:… with the key client.key`.
-    pub(crate) fn shown(&self, view: PathView) -> String {
+    /// The certificate and its key as text: `client.pem sha256:… with the key client.key`.
+    pub(crate) fn render(&self, view: PathView) -> String {
         let key = match &self.key {
-            PrivateKey::File(path) => path.shown(view),
+            PrivateKey::File(path) => path.render(view),
             PrivateKey::Secret(name) => format!("secret:{name}"),
         };
-        format!("{} with the key {key}", self.certificates.shown(view))
+        format!("{} with the key {key}", self.certificates.render(view))
     }
 }
 
 impl TlsKeys {
     /// The names of the secrets in it. None of them is sent to a server.
     pub(super) fn secrets(&self) -> Vec<&str> {
-        let of_client = self.client.iter().flat_map(|client| {
+        let client_secrets = self.client.iter().flat_map(|client| {
             let key = match &client.key {
                 PrivateKey::File(_) => None,
                 PrivateKey::Secret(name) => Some(name.as_str()),
             };
             client.certificates.secret().into_iter().chain(key)
         });
-        self.ca.iter().filter_map(Certificates::secret).chain(of_client).collect()
+        self.ca.iter().filter_map(Certificates::secret).chain(client_secrets).collect()
     }
 
-    /// The files of certificates in it, whose content decides what it means.
+    /// The files with its certificates.
     pub(super) fn files(&self) -> impl Iterator<Item = &PemFile> {
         let client = self.client.iter().map(|client| &client.certificates);
         self.ca.iter().chain(client).filter_map(Certificates::file)
     }
 
-    /// Whom it believes and what it shows, as parts of a sentence.
+    /// The trusted authorities and the client certificate, as parts of a sentence.
     pub(crate) fn sentences(&self, view: PathView) -> Vec<String> {
         let ca = self.ca.iter();
         let client = self.client.iter();
-        ca.map(|ca| format!("believing the authorities of {} alone", ca.shown(view)))
-            .chain(client.map(|client| format!("showing the certificate {}", client.shown(view))))
+        ca.map(|ca| format!("trusting only the authorities of {}", ca.render(view)))
+            .chain(client.map(|client| format!("showing the certificate {}", client.render(view))))
             .collect()
     }
 }
 
-/// Why keys of TLS can have no effect on a target.
+/// How the connections of a target are encrypted. It decides which TLS keys have an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encryption {
-    /// The connection is encrypted and the server verified.
+    /// The connection is encrypted and the server is verified.
     Verified,
-    /// It is encrypted, and nobody looks at the server's certificate.
+    /// The connection is encrypted, but the server's certificate is not verified.
     Unverified,
-    /// It may go without encryption, for this reason.
-    Open(&'static str),
+    /// The connection may be without encryption, for this reason.
+    NotGuaranteed(&'static str),
 }
 
 const CA: &str = "ca";
@@ -129,15 +129,19 @@ pub(super) fn read_tls(
     let ca = reader.optional::<String>(CA);
     let certificate = reader.optional::<String>(CLIENT_CERT);
     let key = reader.optional::<String>(CLIENT_KEY);
-    let of_client = [(CLIENT_CERT, certificate.as_ref()), (CLIENT_KEY, key.as_ref())]
+    let client_spans = [(CLIENT_CERT, certificate.as_ref()), (CLIENT_KEY, key.as_ref())]
         .map(|(name, text)| (name, text.map(|text| text.span.clone())));
-    let spans = [(CA, ca.as_ref().map(|text| text.span.clone()))].into_iter().chain(of_client);
+    let spans = [(CA, ca.as_ref().map(|text| text.span.clone()))].into_iter().chain(client_spans);
     for (name, span) in spans.filter_map(|(name, span)| Some((name, span?))) {
         refuse_without_effect(reader, name, span, encryption);
     }
     match (&certificate, &key) {
-        (Some(alone), None) => misses(reader, alone.span.clone(), CLIENT_CERT, CLIENT_KEY),
-        (None, Some(alone)) => misses(reader, alone.span.clone(), CLIENT_KEY, CLIENT_CERT),
+        (Some(certificate), None) => {
+            report_missing_key(reader, certificate.span.clone(), CLIENT_CERT, CLIENT_KEY);
+        }
+        (None, Some(key)) => {
+            report_missing_key(reader, key.span.clone(), CLIENT_KEY, CLIENT_CERT);
+        }
         (Some(_), Some(_)) | (None, None) => {}
     }
     let client = certificate.zip(key).and_then(|(certificate, key)| {
@@ -161,7 +165,7 @@ pub(super) fn read_ca(
     TlsKeys { ca: ca.and_then(|ca| certificates(reader, CA, &ca, folder)), client: None }
 }
 
-fn misses(reader: &mut Reader<'_>, span: Span, key: &str, other: &str) {
+fn report_missing_key(reader: &mut Reader<'_>, span: Span, key: &str, other: &str) {
     let message = format!("`{key}` needs `{other}` beside it");
     reader.error("E0108", span, message, "half of a pair");
 }
@@ -174,7 +178,9 @@ fn refuse_without_effect(reader: &mut Reader<'_>, key: &str, span: Span, encrypt
             "nobody looks at the certificate of the server",
             "write `?sslmode=verify-full` behind the address",
         ),
-        Encryption::Open(reason) => (reason, "remove it, or let the connection be encrypted"),
+        Encryption::NotGuaranteed(reason) => {
+            (reason, "remove it, or let the connection be encrypted")
+        }
     };
     let message = format!("`{key}` has no effect here: {reason}");
     reader.error_with_help("E0108", span, message, "never used", help);
@@ -183,7 +189,7 @@ fn refuse_without_effect(reader: &mut Reader<'_>, key: &str, span: Span, encrypt
 fn certificates(
     reader: &mut Reader<'_>,
     key: &str,
-    text: &Located<String>,
+    text: &Spanned<String>,
     folder: Folder<'_>,
 ) -> Option<Certificates> {
     match reference(reader, key, text)? {
@@ -194,7 +200,7 @@ fn certificates(
 
 fn private_key(
     reader: &mut Reader<'_>,
-    text: &Located<String>,
+    text: &Spanned<String>,
     folder: Folder<'_>,
 ) -> Option<PrivateKey> {
     match reference(reader, CLIENT_KEY, text)? {
@@ -203,13 +209,13 @@ fn private_key(
     }
 }
 
-/// What a text stands for.
+/// The meaning of the text of a TLS key.
 enum Reference {
     Secret(String),
     Path,
 }
 
-fn reference(reader: &mut Reader<'_>, key: &str, text: &Located<String>) -> Option<Reference> {
+fn reference(reader: &mut Reader<'_>, key: &str, text: &Spanned<String>) -> Option<Reference> {
     if let Some(name) = secret_reference(&text.value) {
         return Some(Reference::Secret(name.to_owned()));
     }

@@ -1,11 +1,11 @@
-//! Environment variables, by what they do to a program: those that are known to steer one, and
-//! those that are harmless.
+//! Environment variables by their effect on a program: those that can change what it runs, reads or
+//! connects to, and those that are harmless.
 //!
-//! What steers: what runs, or what is read, is then no longer what the target names and pins. That
-//! table is not, and cannot be, all variables that any program looks at, so a review reads it and a
-//! boundary does not: a boundary lets by itself only what is harmless.
+//! With a variable of the first kind, a program may run or read something else than its target
+//! names and pins. No table can list all such variables. So a review uses the table for findings,
+//! and a boundary does not: without a rule, a boundary allows only harmless variables.
 
-/// What a variable does to a program that gets it.
+/// The effect that a variable can have on a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VariableEffect {
     /// Other code is loaded or started.
@@ -17,7 +17,7 @@ pub enum VariableEffect {
 }
 
 impl VariableEffect {
-    /// For people: what the program does then.
+    /// The effect as the end of a sentence.
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Code => "can make the program run other code",
@@ -27,9 +27,9 @@ impl VariableEffect {
     }
 }
 
-/// Names, by what they steer. `*` is any run of characters. Names in small letters stand for both
-/// writings.
-const TABLE: &[(VariableEffect, &[&str])] = &[
+/// Names of variables, by their effect. `*` stands for any run of characters. Upper and lower case
+/// are not distinguished.
+const VARIABLE_EFFECTS: &[(VariableEffect, &[&str])] = &[
     (
         VariableEffect::Code,
         &["LD_*", "DYLD_*", "LIBPATH", "SHLIB_PATH", "GCONV_PATH", "GLIBC_TUNABLES", "MALLOC_*"],
@@ -343,9 +343,9 @@ const TABLE: &[(VariableEffect, &[&str])] = &[
     ),
 ];
 
-/// Names that a program may get with any plain value (see [`is_harmless`]): language, time, colour,
-/// and the names under which a client names itself to a database.
-const HARMLESS: &[&str] = &[
+/// Names that are harmless with any plain value (see [`is_harmless`]): language, time, color, and
+/// settings of a connection to PostgreSQL that cannot change the server.
+const HARMLESS_VARIABLES: &[&str] = &[
     "LANG",
     "LANGUAGE",
     "LC_*",
@@ -370,47 +370,48 @@ const HARMLESS: &[&str] = &[
     "RUST_BACKTRACE",
 ];
 
-/// Names whose value is always a password and nothing else.
-const PASSWORDS: &[&str] = &["PGPASSWORD", "MYSQL_PWD"];
+/// Names whose value is only ever used as a password.
+const PASSWORD_VARIABLES: &[&str] = &["PGPASSWORD", "MYSQL_PWD"];
 
-/// The harmless names, for people.
+/// The harmless variables, in words.
 pub(crate) const HARMLESS_IN_WORDS: &str =
     "harmless variables with plain values (LANG, LC_*, TZ, TERM, PGUSER, PGDATABASE, …)";
 
-/// Whether a variable can steer no program: its name is on the list of harmless ones, in just these
-/// letters, and its value is plain. A value that is a path or an address is none (`LANG=/tmp/x` is
-/// a file of locales, `PGDATABASE=host=…` a server), and of a secret nobody sees whether it is.
+/// Whether a variable `NAME=value` is harmless: its name is in `HARMLESS_VARIABLES`, in the same
+/// case, and its value is plain. A path or an address is not plain (`LANG=/tmp/x` names a file of
+/// locales, `PGDATABASE=host=…` a server). A secret is not plain, because a reviewer does not see
+/// it.
 pub(crate) fn is_harmless(variable: &str) -> bool {
     let Some((name, value)) = variable.split_once('=') else { return false };
     let is_listed = |pattern: &&str| {
         pattern.strip_suffix('*').map_or(name == *pattern, |start| name.starts_with(start))
     };
-    if PASSWORDS.contains(&name) {
+    if PASSWORD_VARIABLES.contains(&name) {
         return true;
     }
     let is_plain = |c: char| {
         c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '.' | ',' | '@' | '/' | ' ')
     };
-    let leads_elsewhere = value.starts_with('/') || value.contains("..") || value.contains("//");
-    HARMLESS.iter().any(is_listed) && value.chars().all(is_plain) && !leads_elsewhere
+    let is_path_or_address = value.starts_with('/') || value.contains("..") || value.contains("//");
+    HARMLESS_VARIABLES.iter().any(is_listed) && value.chars().all(is_plain) && !is_path_or_address
 }
 
-/// What a variable of this name steers, if it is in the table.
-pub fn steers(name: &str) -> Option<VariableEffect> {
-    let is_it = |pattern: &str| {
-        // A program of another system, or one that folds letters, reads it all the same.
+/// The effect of a variable of this name, if it is in the table.
+pub fn variable_effect(name: &str) -> Option<VariableEffect> {
+    let matches = |pattern: &str| {
+        // Some systems and programs ignore the case of names.
         let (pattern, name) = (pattern.to_ascii_uppercase(), name.to_ascii_uppercase());
         crate::pattern_matches(&pattern, &name)
     };
-    TABLE
+    VARIABLE_EFFECTS
         .iter()
-        .find(|(_, names)| names.iter().any(|pattern| is_it(pattern)))
-        .map(|(steers, _)| *steers)
+        .find(|(_, names)| names.iter().any(|pattern| matches(pattern)))
+        .map(|(effect, _)| *effect)
 }
 
-/// Whether a text is a name that every system takes for that of a variable: letters, digits and
-/// `_`. With another one (`A=B`) it would depend on the reader what the name is.
-pub(crate) fn is_name(text: &str) -> bool {
+/// Whether a text is the name of a variable on every system: letters, digits and `_`, not beginning
+/// with a digit. Systems and programs could split another name (`A=B`) differently.
+pub(crate) fn is_variable_name(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.chars().all(is_part) && text.chars().next().is_some_and(|c| !c.is_ascii_digit())
 }
@@ -420,22 +421,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_of_the_table_steers_in_any_letters_and_a_name_beside_it_does_not() {
-        for (steers_what, names) in TABLE {
+    fn each_name_of_the_table_has_its_effect_in_any_case_and_a_similar_name_has_none() {
+        for (effect, names) in VARIABLE_EFFECTS {
             for pattern in *names {
                 let name = pattern.replace('*', "X");
                 assert!(
-                    !HARMLESS.contains(pattern) && !PASSWORDS.contains(pattern),
+                    !HARMLESS_VARIABLES.contains(pattern) && !PASSWORD_VARIABLES.contains(pattern),
                     "{pattern} is in two tables"
                 );
                 assert_eq!(
-                    steers(&name).is_some(),
-                    steers(&name.to_ascii_lowercase()).is_some(),
+                    variable_effect(&name).is_some(),
+                    variable_effect(&name.to_ascii_lowercase()).is_some(),
                     "{name}"
                 );
-                assert!(steers(&name).is_some(), "{name} should be {steers_what:?}");
+                assert!(variable_effect(&name).is_some(), "{name} should be {effect:?}");
                 assert!(
-                    pattern.starts_with('*') || steers(&format!("APP_{name}")).is_none(),
+                    pattern.starts_with('*') || variable_effect(&format!("APP_{name}")).is_none(),
                     "{name}"
                 );
             }
@@ -452,23 +453,23 @@ mod tests {
             "LDAP",
             "LC_ALL",
         ] {
-            assert_eq!(steers(harmless), None, "{harmless}");
+            assert_eq!(variable_effect(harmless), None, "{harmless}");
         }
     }
 
-    /// Turned round for boundaries: whatever is not listed is outside, and no listed name takes a
-    /// value that leads elsewhere.
+    /// Every variable that is not listed is not harmless, and no listed name is harmless with a
+    /// path or an address as its value.
     #[test]
     fn a_variable_is_harmless_if_its_name_is_listed_and_its_value_is_plain() {
-        let names = || HARMLESS.iter().map(|pattern| pattern.replace('*', "ALL"));
+        let names = || HARMLESS_VARIABLES.iter().map(|pattern| pattern.replace('*', "ALL"));
         for name in names() {
-            assert_eq!(steers(&name), None, "{name}");
+            assert_eq!(variable_effect(&name), None, "{name}");
             for value in
                 ["", "C", "en_GB.UTF-8", "Europe/London", "de_DE@euro", "1", "a b", "orders-2"]
             {
                 assert!(is_harmless(&format!("{name}={value}")), "{name}={value}");
             }
-            let elsewhere = [
+            let values_not_plain = [
                 "/tmp/x",
                 "../../tmp/x",
                 ":/etc/x",
@@ -481,17 +482,17 @@ mod tests {
                 "~/x",
                 "\u{e4}",
             ];
-            for value in elsewhere {
+            for value in values_not_plain {
                 assert!(!is_harmless(&format!("{name}={value}")), "{name}={value}");
             }
-            let beside =
+            let similar_names =
                 [format!("X{name}"), format!("{name}:X"), name.to_lowercase(), format!("{name} ")];
-            for other in beside.iter().filter(|other| !other.starts_with("LC_")) {
+            for other in similar_names.iter().filter(|other| !other.starts_with("LC_")) {
                 assert!(!is_harmless(&format!("{other}=C")), "{other}");
             }
         }
-        for (_, steering) in TABLE {
-            for name in steering.iter().map(|pattern| pattern.replace('*', "X")) {
+        for (_, patterns) in VARIABLE_EFFECTS {
+            for name in patterns.iter().map(|pattern| pattern.replace('*', "X")) {
                 assert!(!is_harmless(&format!("{name}=C")), "{name}");
             }
         }
@@ -502,10 +503,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_readers_could_part_elsewhere_is_none() {
+    fn a_name_that_programs_could_split_differently_is_refused() {
         for name in ["", "1A", "A=B", "LD_PRELOAD=/x", "BASH_FUNC_a%%", "A B", "A\0", "Ä"] {
-            assert!(!is_name(name), "{name:?}");
+            assert!(!is_variable_name(name), "{name:?}");
         }
-        assert!(is_name("_A1"));
+        assert!(is_variable_name("_A1"));
     }
 }

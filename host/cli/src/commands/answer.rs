@@ -1,19 +1,19 @@
-//! `runbook answer`: a person has done a step, and says what they found.
+//! `runbook answer`: records the answer to a manual step.
 
-use super::record_decision::{self, WrittenDecision};
+use super::record_decision::{self, OperatorDecision};
 use super::resume::{load, rebuild};
 use crate::completion;
 use crate::context::Context;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::prepare::Scrutiny;
+use crate::prepare::Strictness;
 use crate::value_parsers::parameter;
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::model::Typed;
-use runbook_engine::{Changes, ManualEvent, PauseReason, StepId, fold};
+use runbook_engine::model::TypedAnswer;
+use runbook_engine::{ChangePolicy, ManualEvent, PauseReason, StepId, fold};
 
 /// The arguments of `runbook answer`.
 #[derive(Debug, ClapArgs)]
@@ -35,7 +35,7 @@ pub struct AnswerArgs {
     pub confirm: Option<String>,
 }
 
-/// Writes the answer into the journal of a run that waits for it.
+/// Records the answer in the journal of a run that waits for it.
 pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
@@ -65,20 +65,20 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
             };
             return Err(failure.hint(hint));
         }
-        let (_, plan) = rebuild(context, &stored, Changes::Refuse, Scrutiny::Reach)?;
+        let (_, plan) = rebuild(context, &stored, ChangePolicy::Refuse, Strictness::BoundaryOnly)?;
         let manual = plan.step(&step).and_then(|step| step.manual.clone());
         let manual =
             manual.ok_or_else(|| Failure::engine(format!("step `{step}` is no manual step")))?;
-        let typed = Typed {
+        let typed = TypedAnswer {
             values: &args.set,
             choice: args.choice.as_deref(),
             confirm: args.confirm.as_deref(),
         };
-        let values = manual.read(&typed).map_err(|wrong| {
+        let values = manual.parse_answer(&typed).map_err(|problems| {
             let failure = Failure::usage(format!(
                 "the answer of step `{step}` does not fit; nothing was written"
             ));
-            wrong.into_iter().fold(failure, Failure::hint)
+            problems.into_iter().fold(failure, Failure::hint)
         })?;
         let event = ManualEvent::Answered { by: context.operator.clone(), values }.of(step.clone());
         record_decision::write(
@@ -86,7 +86,7 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
             &journal,
             &plan,
             (run, state),
-            WrittenDecision { verb: "answered", event },
+            OperatorDecision { verb: "answered", event },
         )
         .await?;
         Ok(ExitStatus::Success)

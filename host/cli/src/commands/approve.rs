@@ -1,13 +1,12 @@
-//! `runbook approve` and `runbook reject`: approval by another person, as one more record in the
-//! journal of a waiting run.
+//! `runbook approve` and `runbook reject`: record the approval or rejection of a waiting step.
 
-use super::record_decision::{self, WrittenDecision};
+use super::record_decision::{self, OperatorDecision};
 use super::resume::{load, rebuild};
 use crate::completion;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::prepare::Scrutiny;
+use crate::prepare::Strictness;
 use crate::question;
 use crate::{execution, interactive, ui};
 use clap::Args as ClapArgs;
@@ -15,8 +14,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Approval, person_of};
 use runbook_engine::{
-    ApprovalEvent, ApprovalRecord, ApprovalRequest, ApprovalVerdict, Changes, PauseReason, Plan,
-    RunId, RunState, StepId, StoredRun, fold,
+    ApprovalEvent, ApprovalRecord, ApprovalRequest, ApprovalVerdict, ChangePolicy, PauseReason,
+    Plan, RunId, RunState, StepId, StoredRun, fold,
 };
 use runbook_journal::SqlJournal;
 use std::time::Duration;
@@ -49,51 +48,55 @@ pub struct RejectArgs {
     pub reason: String,
 }
 
-/// Approves what a step would do.
+/// Shows the plan of a waiting step, and records that the operator approves it.
 pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        let question = Question::find(context, &journal, &args.run, &args.step).await?;
-        if question.is_approved_by(&context.operator) {
+        let pending = PendingApproval::find(context, &journal, &args.run, &args.step).await?;
+        if pending.was_approved_by(&context.operator) {
             let how_to_continue =
-                record_decision::how_to_continue(&question.plan, question.run, &question.state);
-            ui::done(&format!(
+                record_decision::how_to_continue(&pending.plan, pending.run, &pending.state);
+            ui::report_done(&format!(
                 "step `{}` is approved by you already, and a person counts once; {how_to_continue}",
-                question.step
+                pending.step
             ));
             return Ok(ExitStatus::Success);
         }
-        ui::notice(&interactive::shown(&question.step, question.run, &question.asked));
-        let asked = format!("Approve this for step `{}`?", question.step);
-        if !question::confirm(context, &asked, question::Agreed::by_flag(args.yes))? {
+        ui::print_stderr(&interactive::describe_request(
+            &pending.step,
+            pending.run,
+            &pending.request,
+        ));
+        let question = format!("Approve this for step `{}`?", pending.step);
+        if !question::confirm(context, &question, question::Consent::by_flag(args.yes))? {
             return Err(Failure::usage("nothing was recorded, as you answered"));
         }
-        question.answer(context, &journal, ApprovalVerdict::Approved).await
+        pending.answer(context, &journal, ApprovalVerdict::Approved).await
     })
 }
 
-/// Records that the operator rejects what a step says it would do.
+/// Records that the operator rejects the plan of a waiting step.
 pub fn reject(context: &Context, args: &RejectArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        let question = Question::find(context, &journal, &args.run, &args.step).await?;
-        question
+        let pending = PendingApproval::find(context, &journal, &args.run, &args.step).await?;
+        pending
             .answer(context, &journal, ApprovalVerdict::Rejected { reason: args.reason.clone() })
             .await
     })
 }
 
-/// What a step asks to be approved, and the run and plan that it belongs to.
-struct Question {
+/// A step that waits for approval, with its run and plan.
+struct PendingApproval {
     run: RunId,
     step: StepId,
-    asked: ApprovalRequest,
+    request: ApprovalRequest,
     expires: Option<Duration>,
     state: RunState,
     plan: Plan,
 }
 
-impl Question {
+impl PendingApproval {
     async fn find(
         context: &Context,
         journal: &SqlJournal,
@@ -109,7 +112,7 @@ impl Question {
                 .hint(format!("see `runbook show {}`", run.short())));
         };
         let step = StepId::new(step);
-        let Some(asked) =
+        let Some(request) =
             steps.contains(&step).then(|| state.step(&step).approval.asked.clone()).flatten()
         else {
             let waiting: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
@@ -120,8 +123,12 @@ impl Question {
         };
         let (approval, plan) = may_answer(context, &stored, &step)?;
         let expires = approval.expires;
-        let mut given =
-            state.step(&step).approval.answers.iter().filter(|given| given.digest == asked.digest);
+        let mut given = state
+            .step(&step)
+            .approval
+            .answers
+            .iter()
+            .filter(|given| given.digest == request.digest);
         if let Some((by, reason)) = given.find_map(rejection) {
             let run = run.short();
             return Err(Failure::usage(format!(
@@ -132,14 +139,14 @@ impl Question {
                  `runbook cancel {run}` ends the run"
             )));
         }
-        Ok(Self { run, step, asked, expires, state, plan })
+        Ok(Self { run, step, request, expires, state, plan })
     }
 
-    /// Whether this person has approved it, and may still be counted.
-    fn is_approved_by(&self, operator: &str) -> bool {
+    /// Whether this person has approved it already, and the approval has not expired.
+    fn was_approved_by(&self, operator: &str) -> bool {
         let now = jiff::Timestamp::now();
         self.state.step(&self.step).approval.answers.iter().any(|given| {
-            given.digest == self.asked.digest
+            given.digest == self.request.digest
                 && given.verdict == ApprovalVerdict::Approved
                 && person_of(&given.by) == person_of(operator)
                 && self
@@ -154,25 +161,25 @@ impl Question {
         journal: &SqlJournal,
         verdict: ApprovalVerdict,
     ) -> Result<ExitStatus, Failure> {
-        let said = match &verdict {
+        let verb = match &verdict {
             ApprovalVerdict::Approved => "approved",
             ApprovalVerdict::Rejected { .. } => "rejected",
         };
-        let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
+        let (digest, by) = (self.request.digest.clone(), context.operator.clone());
         let event = ApprovalEvent::Given { digest, by, verdict }.of(self.step.clone());
         record_decision::write(
             context,
             journal,
             &self.plan,
             (self.run, self.state),
-            WrittenDecision { verb: said, event },
+            OperatorDecision { verb, event },
         )
         .await?;
         Ok(ExitStatus::Success)
     }
 }
 
-/// Who has rejected it, and why.
+/// Who has rejected the step, and why; `None` for an approval.
 fn rejection(given: &ApprovalRecord) -> Option<(&str, &str)> {
     match &given.verdict {
         ApprovalVerdict::Rejected { reason } => Some((&given.by, reason)),
@@ -180,21 +187,21 @@ fn rejection(given: &ApprovalRecord) -> Option<(&str, &str)> {
     }
 }
 
-/// What the runbook says about approval, if this operator may say anything about it.
+/// The step's `approval`, and the plan. Fails if this operator may neither approve nor reject.
 fn may_answer(
     context: &Context,
     stored: &StoredRun,
     step: &StepId,
 ) -> Result<(Approval, Plan), Failure> {
-    let (_, plan) = rebuild(context, stored, Changes::Refuse, Scrutiny::Reach)?;
+    let (_, plan) = rebuild(context, stored, ChangePolicy::Refuse, Strictness::BoundaryOnly)?;
     let Some(approval) = plan.approval(step).cloned() else {
         return Err(Failure::engine(format!("step `{step}` asks for no approval")));
     };
     let starter = &stored.header.operator;
     if !approval.counts(&context.operator, starter) {
-        let (own, person) = (&context.operator, person_of(starter));
+        let (operator, person) = (&context.operator, person_of(starter));
         return Err(Failure::refused(format!(
-            "you are {own}, {person} started the run, and `not_self` asks for somebody else"
+            "you are {operator}, {person} started the run, and `not_self` asks for somebody else"
         )));
     }
     if !approval.may_answer(&context.operator) {

@@ -1,4 +1,4 @@
-//! `runbook audit show` and `runbook audit verify`: the audit log of this host.
+//! `runbook audit show` and `runbook audit verify`: show and verify the audit log.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -9,8 +9,8 @@ use runbook_report::push_line;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// How many runs are named where an id means several.
-const SHOWN_IDS: usize = 5;
+/// How many ids are listed if the beginning of an id is ambiguous.
+const MAX_SHOWN_IDS: usize = 5;
 
 /// The commands under `runbook audit`.
 #[derive(Debug, clap::Subcommand)]
@@ -40,52 +40,54 @@ pub enum AuditCommand {
 pub fn run(context: &Context, command: &AuditCommand) -> Result<ExitStatus, Failure> {
     match command {
         AuditCommand::Show { run, json } => show(context, run.as_deref(), (*json).into()),
-        AuditCommand::Verify { head, strict } => {
-            verify(context, head.as_deref(), if *strict { Unsealed::Fail } else { Unsealed::Told })
-        }
+        AuditCommand::Verify { head, strict } => verify(
+            context,
+            head.as_deref(),
+            if *strict { UnsealedPolicy::Fail } else { UnsealedPolicy::Report },
+        ),
     }
 }
 
-/// In which form records are shown.
+/// The output format of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum AuditFormat {
     /// One line a record, for people.
     Lines,
     /// One JSON object a line.
     Json,
 }
 
-impl From<bool> for Form {
+impl From<bool> for AuditFormat {
     fn from(json: bool) -> Self {
         if json { Self::Json } else { Self::Lines }
     }
 }
 
-/// What follows from a chain that is not sealed although its process was killed.
+/// How a chain counts whose process was killed before it could seal the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unsealed {
-    /// It is reported, but not as damage.
-    Told,
-    /// The log is not complete.
+enum UnsealedPolicy {
+    /// It is reported, but the log counts as complete.
+    Report,
+    /// The log counts as incomplete.
     Fail,
 }
 
-/// Verifies the chains; status 1 if anything is wrong.
+/// Verifies all chains. The exit code is 1 if anything is wrong.
 fn verify(
     context: &Context,
     head: Option<&str>,
-    unsealed: Unsealed,
+    unsealed: UnsealedPolicy,
 ) -> Result<ExitStatus, Failure> {
-    let verified = audit::verify(&context.audit_log).map_err(Failure::usage)?;
+    let verification = audit::verify(&context.audit_log).map_err(Failure::usage)?;
     let mut text = String::new();
-    for problem in &verified.problems {
+    for problem in &verification.problems {
         let line = if problem.line == 0 { String::new() } else { format!(":{}", problem.line) };
         push_line(&mut text, format_args!("BROKEN  {}{line}: {}", problem.file, problem.what));
     }
-    for file in &verified.going_on {
+    for file in &verification.live_chains {
         push_line(&mut text, format_args!("open    {file}: the run goes on; what is there fits"));
     }
-    for file in &verified.open {
+    for file in &verification.unsealed {
         push_line(
             &mut text,
             format_args!(
@@ -94,7 +96,7 @@ fn verify(
             ),
         );
     }
-    let is_known = head.is_none_or(|head| knows(context, head));
+    let is_known = head.is_none_or(|head| has_record(context, head));
     if !is_known {
         let _ = writeln!(
             text,
@@ -102,42 +104,43 @@ fn verify(
              off or rewritten"
         );
     }
-    let is_sealed = unsealed == Unsealed::Told || verified.open.is_empty();
-    let is_whole = verified.problems.is_empty() && is_known && is_sealed;
+    let is_sealed = unsealed == UnsealedPolicy::Report || verification.unsealed.is_empty();
+    let is_whole = verification.problems.is_empty() && is_known && is_sealed;
     let verdict = if is_whole { "whole" } else { "NOT whole" };
     let (records, runs) = (
-        ui::counted(usize::try_from(verified.records).unwrap_or(usize::MAX), "record"),
-        verified.runs,
+        ui::pluralize(usize::try_from(verification.records).unwrap_or(usize::MAX), "record"),
+        verification.runs,
     );
-    let runs = ui::counted(usize::try_from(runs).unwrap_or(usize::MAX), "chain");
+    let runs = ui::pluralize(usize::try_from(runs).unwrap_or(usize::MAX), "chain");
     let _ = write!(
         text,
         "The audit log is {verdict}: {records}, {runs} of runs.\nhead {}",
-        verified.head
+        verification.head
     );
     ui::text(&text)?;
     Ok(if is_whole { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
 /// Whether the host's chain has a record with this hash.
-fn knows(context: &Context, head: &str) -> bool {
+fn has_record(context: &Context, head: &str) -> bool {
     audit::host_records(&context.audit_log)
         .is_ok_and(|records| records.iter().any(|record| record.hash == head))
 }
 
 /// Shows the records of one run.
-fn show(context: &Context, run: Option<&str>, form: Form) -> Result<ExitStatus, Failure> {
-    let all = audit::records_of(&context.audit_log).map_err(Failure::usage)?;
-    // Ids of runs begin with their time, so the greatest is the newest.
-    let newest = || all.iter().map(|(name, _)| id_of(name)).max().map(str::to_owned);
+fn show(context: &Context, run: Option<&str>, format: AuditFormat) -> Result<ExitStatus, Failure> {
+    let all = audit::run_records(&context.audit_log).map_err(Failure::usage)?;
+    // Ids of runs begin with a timestamp (UUID v7), so the greatest is the newest.
+    let newest = || all.iter().map(|(name, _)| run_id_of(name)).max().map(str::to_owned);
     let Some(wanted) = run.map(str::to_owned).or_else(newest) else {
         return Err(Failure::usage(format!(
             "the audit log `{}` has no run yet",
             context.audit_log.display()
         )));
     };
-    let found: Vec<_> = all.iter().filter(|(name, _)| id_of(name).starts_with(&wanted)).collect();
-    let ids: BTreeSet<&str> = found.iter().map(|(name, _)| id_of(name)).collect();
+    let found: Vec<_> =
+        all.iter().filter(|(name, _)| run_id_of(name).starts_with(&wanted)).collect();
+    let ids: BTreeSet<&str> = found.iter().map(|(name, _)| run_id_of(name)).collect();
     let place = context.audit_log.display();
     match ids.len() {
         0 => {
@@ -150,50 +153,50 @@ fn show(context: &Context, run: Option<&str>, form: Form) -> Result<ExitStatus, 
         }
         1 => {}
         count => {
-            let some: Vec<String> =
-                ids.iter().rev().take(SHOWN_IDS).map(|id| format!("`{id}`")).collect();
+            let shown_ids: Vec<String> =
+                ids.iter().rev().take(MAX_SHOWN_IDS).map(|id| format!("`{id}`")).collect();
             let message = format!("{count} runs of the audit log `{place}` begin with `{wanted}`");
             return Err(Failure::usage(message)
-                .hint(format!("write more of the id; the newest: {}", some.join(", "))));
+                .hint(format!("write more of the id; the newest: {}", shown_ids.join(", "))));
         }
     }
     let mut lines = Vec::new();
     for record in in_order_of_time(&found) {
-        match form {
-            Form::Lines => lines.push(line(record)),
-            Form::Json => ui::json(&serde_json::Value::Object(record.body.clone()))?,
+        match format {
+            AuditFormat::Lines => lines.push(columns(record)),
+            AuditFormat::Json => ui::json(&serde_json::Value::Object(record.body.clone()))?,
         }
     }
-    if form == Form::Lines {
+    if format == AuditFormat::Lines {
         ui::text(&runbook_report::table(&lines))?;
     }
     Ok(ExitStatus::Success)
 }
 
-/// Records of several chains. A run that was resumed has a chain for each process, and their names
-/// are in no order of time.
+/// The records of several chains in the order of time. A resumed run has a chain for each process,
+/// and the names of the chains are not ordered by time.
 fn in_order_of_time<'a>(chains: &[&'a (String, Vec<ChainRecord>)]) -> Vec<&'a ChainRecord> {
     let mut chains: Vec<(&str, Option<jiff::Timestamp>, &Vec<ChainRecord>)> = chains
         .iter()
         .map(|(name, records)| {
             (
-                id_of(name),
+                run_id_of(name),
                 records.first().and_then(|record| text(record, "at").parse().ok()),
                 records,
             )
         })
         .collect();
-    // One process ends before the next one begins, and within a chain the order is that of its
-    // hashes.
+    // Processes of one run do not overlap, and the records within a chain are in order.
     chains.sort_by_key(|(run, begun, _)| (*run, *begun));
     chains.into_iter().flat_map(|(.., records)| records).collect()
 }
 
-/// The run's id: a resumed run has a number behind it.
-pub fn id_of(name: &str) -> &str {
+/// The id of the run from the name of a chain: those of resumed runs have `-NUMBER` at the end.
+pub fn run_id_of(name: &str) -> &str {
     name.get(..36).unwrap_or(name)
 }
 
+/// The text at a key of a record; empty if there is none.
 pub fn text<'a>(record: &'a ChainRecord, key: &str) -> &'a str {
     record.body.get(key).and_then(|value| value.as_str()).unwrap_or_default()
 }
@@ -202,7 +205,7 @@ fn number(record: &ChainRecord, key: &str) -> u64 {
     record.body.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default()
 }
 
-fn line(record: &ChainRecord) -> Vec<String> {
+fn columns(record: &ChainRecord) -> Vec<String> {
     let kind = text(record, "kind");
     let time = text(record, "at")
         .split(['T', 'Z'])
@@ -228,7 +231,7 @@ fn line(record: &ChainRecord) -> Vec<String> {
                 "" => String::new(),
                 found => format!("{name}`{found}`"),
             };
-            let of = format!(
+            let target_note = format!(
                 "{}{}{}",
                 part(" of target ", "target"),
                 part(", key ", "key"),
@@ -237,7 +240,7 @@ fn line(record: &ChainRecord) -> Vec<String> {
             let denied = if rule.is_empty() {
                 String::new()
             } else {
-                format!("DENIED by rule `{rule}`{of}: ")
+                format!("DENIED by rule `{rule}`{target_note}: ")
             };
             (
                 format!("{} on `{}`", text(record, "function"), text(record, "slot")),
@@ -279,7 +282,8 @@ mod tests {
         };
         let run = "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f";
         let other = "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e10";
-        // As a folder lists them: the second and the tenth process before the first.
+        // The order in which a folder lists them: the tenth and the second process before the
+        // first.
         let chains = [
             chain(&format!("{run}-10"), &["2026-11-21T12:00:00.5Z"]),
             chain(&format!("{run}-2"), &["2026-11-21T11:00:00Z", "2026-11-21T11:00:00.001Z"]),

@@ -13,7 +13,7 @@ use crate::shared_arguments::RunArgs;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::{Changes, RunEnd};
+use runbook_engine::{ChangePolicy, RunEnd};
 use runbook_report::{RunProgress, Summary};
 
 /// The arguments of `runbook cancel`.
@@ -31,11 +31,11 @@ pub struct CancelArgs {
     pub yes: bool,
 }
 
-/// Cancels a run. If a process executes it, that one is asked to end it in order; else it is ended
-/// from here. Either way what was done is undone as the runbook says.
+/// Cancels a run. A process that executes it is asked to end it; otherwise this process ends it.
+/// The completed steps are undone as the runbook says.
 pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> {
     let decisions = decisions(&args.decide)?;
-    let (run, executor, reached) = execution::block_on(async {
+    let (run, executor, progress) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
         let (stored, executor) = executor::of_begun_run(context, &journal, stored).await?;
@@ -46,9 +46,9 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                 run.short(),
                 end.name()
             );
-            return Err(Failure::usage(message).hint(instead(end, &run.short())));
+            return Err(Failure::usage(message).hint(hint_for_ended_run(end, &run.short())));
         }
-        Ok((run, executor, summary.reached()))
+        Ok((run, executor, summary.progress()))
     })?;
     match &executor {
         Executor::Somebody { .. } if !decisions.is_empty() => {
@@ -59,9 +59,9 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             let journal = execution::open_journal(context).await?;
             cancel_request::send(context, &journal, run, holder, *left).await
         }),
-        Executor::StandsStill(_) | Executor::Beginning | Executor::Nobody => {
+        Executor::Stalled(_) | Executor::Starting | Executor::Nobody => {
             let who = match &executor {
-                Executor::StandsStill(holder) => {
+                Executor::Stalled(holder) => {
                     format!(
                         "Process {} on {} stands still, and begins nothing more of run {}",
                         holder.pid,
@@ -69,11 +69,11 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                         run.short()
                     )
                 }
-                Executor::Somebody { .. } | Executor::Beginning | Executor::Nobody => {
+                Executor::Somebody { .. } | Executor::Starting | Executor::Nobody => {
                     format!("Nobody executes run {} now", run.short())
                 }
             };
-            let question = match reached {
+            let question = match progress {
                 RunProgress::Steps => {
                     format!("{who}. End it, and undo what it did as its runbook says?")
                 }
@@ -87,21 +87,21 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                     )
                 }
             };
-            if !question::confirm(context, &question, question::Agreed::by_flag(args.yes))? {
+            if !question::confirm(context, &question, question::Consent::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
-            let ended_in_order = ResumeOptions {
+            let options = ResumeOptions {
                 decisions,
                 start_cancelled: true,
-                ..ResumeOptions::new(Changes::Refuse)
+                ..ResumeOptions::new(ChangePolicy::Refuse)
             };
-            resume::resume_run(context, &args.run, &ended_in_order)
+            resume::resume_run(context, &args.run, &options)
         }
     }
 }
 
-/// What can be done about a run that has ended.
-fn instead(end: RunEnd, run: &str) -> String {
+/// The hint for a run that has ended: what can be done instead of cancelling.
+fn hint_for_ended_run(end: RunEnd, run: &str) -> String {
     match end {
         RunEnd::Succeeded | RunEnd::SucceededWithWarnings | RunEnd::Dirty => {
             format!("`runbook undo {run}` undoes what it has done")

@@ -1,4 +1,4 @@
-//! Sends the request to end a run to the process that executes it.
+//! Requests the cancellation of a run from the process that executes it.
 
 use crate::context::Context;
 use crate::execution;
@@ -10,8 +10,8 @@ use runbook_journal::SqlJournal;
 use runbook_report::{RunProgress, Summary};
 use std::time::Duration;
 
-/// Asks through the journal, where the process that executes the run looks, on whatever machine it
-/// is. Other runs are not touched.
+/// Writes the request into the journal. The process that executes the run polls it there, also on
+/// another machine.
 pub async fn send(
     context: &Context,
     journal: &SqlJournal,
@@ -29,29 +29,31 @@ pub async fn send(
         ));
         return Ok(ExitStatus::Success);
     }
-    let asked = journal
+    let request = journal
         .request_cancel(run, holder.executor, &context.operator, jiff::Timestamp::now())
         .await;
-    asked.map_err(Failure::engine)?;
+    request.map_err(Failure::engine)?;
     let stored = journal.load(run).await.map_err(Failure::engine)?;
     let summary = Summary::of(&stored.header, &stored.records);
-    let say = match summary.reached() {
+    let print = match summary.progress() {
         RunProgress::Steps | RunProgress::Undo => ui::note,
-        // What was asked for does not happen.
-        RunProgress::Finally => ui::notice,
+        // Printed even with `-q`, because the request has no effect.
+        RunProgress::Finally => ui::print_stderr,
     };
-    say(&format!(
+    print(&format!(
         "process {pid} on {host} was asked to end run {id} in order{}; \
          `runbook show {id} --follow` shows how it goes",
-        match summary.reached() {
+        match summary.progress() {
             RunProgress::Steps => "",
             RunProgress::Undo => ", and undoes what it did already",
             RunProgress::Finally =>
                 ", and it is too late: its steps are over, and nothing of them is undone so",
         }
     ));
-    if summary.reached() == RunProgress::Finally && !summary.account().undoable.is_empty() {
-        say(&format!("to put back what it did: `runbook undo {id}`, when it has ended"));
+    if summary.progress() == RunProgress::Finally
+        && !summary.remaining_changes().undoable.is_empty()
+    {
+        print(&format!("to put back what it did: `runbook undo {id}`, when it has ended"));
     }
     let left = execution::in_seconds(left);
     ui::note(&format!(

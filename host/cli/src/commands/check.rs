@@ -5,15 +5,15 @@ use crate::atomic_write::{self, FileMode};
 use crate::audit_log::Purpose;
 use crate::completion;
 use crate::context::Context;
-use crate::events::Events;
+use crate::events::EventWriter;
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::parameters;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare;
-use crate::prepared::Prepared;
-use crate::session::{Session, SessionParts};
+use crate::prepared::PreparedRunbook;
+use crate::session::{Session, SessionConfig};
 use crate::shared_arguments::ParamArgs;
 use crate::signals::{CancelSignals, SignalMode};
 use crate::temporary_journal::TemporaryJournal;
@@ -25,7 +25,7 @@ use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Criticality, Step};
 use runbook_engine::{OutsideWindow, Plan, Record, RunId, Runbook, Section, StepId};
 use runbook_report::Summary;
-use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, Warnings};
+use runbook_report::checks::{CheckFormat, CheckResult, Checks, Health, WarningPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ pub struct CheckArgs {
     pub watch: Option<Duration>,
 }
 
-/// From which state on `runbook check` fails.
+/// The mildest result for which `runbook check` fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum FailOn {
     /// A warning, or anything worse
@@ -79,8 +79,8 @@ pub enum FailOn {
 
 /// Runs the checks. Every error gives the exit code of an unknown outcome.
 pub fn run(context: &Context, args: &CheckArgs) -> ExitStatus {
-    match watch(context, args) {
-        Ok(found) => ExitStatus::Checked(judged(found, args.fail_on)),
+    match run_rounds(context, args) {
+        Ok(found) => ExitStatus::Checked(with_fail_on(found, args.fail_on)),
         Err(failure) => {
             ui::failure(context.color_stderr.into(), &failure);
             ExitStatus::Checked(Health::Unknown)
@@ -88,23 +88,24 @@ pub fn run(context: &Context, args: &CheckArgs) -> ExitStatus {
     }
 }
 
-fn judged(found: Health, fail_on: FailOn) -> Health {
+/// The health that decides the exit code: with `--fail-on critical`, a warning counts as healthy.
+fn with_fail_on(found: Health, fail_on: FailOn) -> Health {
     match (found, fail_on) {
         (Health::Warning, FailOn::Critical) => Health::Healthy,
         (found, FailOn::Warning | FailOn::Critical) => found,
     }
 }
 
-fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
+fn run_rounds(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     execution::block_on(async {
-        let signals = CancelSignals::of(SignalMode::Checks)?;
+        let signals = CancelSignals::with_mode(SignalMode::Checks)?;
         let mut outputs =
             args.output.iter().chain(&args.events).filter(|path| *path != Path::new("-"));
-        outputs.try_for_each(|path| output_file::refuse_loss(context, path))?;
-        let events = args.events.as_deref().map(Events::open).transpose()?;
+        outputs.try_for_each(|path| output_file::refuse_overwriting_input(context, path))?;
+        let events = args.events.as_deref().map(EventWriter::open).transpose()?;
         let found = project::find_all(&context.project, &args.files)?;
         let files = other_files::runbooks_of(&found)?;
-        let mut earlier = WatchCache::default();
+        let mut cache = WatchCache::default();
         let mut last = None;
         if let Some(environment) = &args.env {
             // On stderr in every format: the environment may come from a variable, and the output
@@ -113,7 +114,7 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
         }
         loop {
             let checks =
-                make_all(context, args, &files, &signals, events.as_ref(), &mut earlier).await?;
+                run_suites(context, args, &files, &signals, events.as_ref(), &mut cache).await?;
             if let Some(last) = last.filter(|_| signals.is_cancelled()) {
                 // An interrupted round is discarded; the last complete round is reported.
                 return Ok(last);
@@ -122,26 +123,25 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
                 events.flush();
             }
             let written = write(context, args, &checks);
-            // A reader that reads only the first line has it.
+            // A closed pipe is not an error: its reader has read enough.
             if !matches!(written, Err(Failure::BrokenPipe)) {
                 written?;
             }
             last = Some(checks.worst());
             let Some(pause) = args.watch else { return Ok(checks.worst()) };
-            let is_wanted = || args.output.is_some() || ui::has_reader();
-            if !signals.sleep_while(earlier.until_next(pause), is_wanted).await {
+            let is_wanted = || args.output.is_some() || ui::stdout_has_reader();
+            if !signals.sleep_while(cache.until_next(pause), is_wanted).await {
                 return Ok(checks.worst());
             }
         }
     })
 }
 
-/// The results of earlier rounds with `--watch`: a check with its own `every` runs as often as
-/// that.
+/// The results of earlier rounds with `--watch`. A check with its own `every` runs only that often.
 #[derive(Debug, Default)]
 struct WatchCache(BTreeMap<(PathBuf, String), CachedCheck>);
 
-/// One check, and when it is made again.
+/// The last result of one check, and when it ran.
 #[derive(Debug)]
 struct CachedCheck {
     result: CheckResult,
@@ -150,54 +150,54 @@ struct CachedCheck {
 }
 
 impl WatchCache {
-    /// The checks of a suite that are not due, and that no due check depends on.
-    fn resting(
+    /// The checks of a suite that are not due and that no due check needs.
+    fn not_due(
         &self,
         file: &Path,
         suite: &Runbook,
         interval: Option<Duration>,
     ) -> BTreeSet<StepId> {
         let Some(interval) = interval else { return BTreeSet::new() };
-        let rests = |check: &&Step| {
+        let is_not_due = |check: &&Step| {
             let found = self.0.get(&(file.to_owned(), check.id.value.to_string()));
             found.is_some_and(|found| found.at.elapsed() < found.every.unwrap_or(interval))
         };
-        let mut resting: BTreeSet<StepId> = suite
+        let mut not_due: BTreeSet<StepId> = suite
             .section(Section::Check)
-            .filter(rests)
+            .filter(is_not_due)
             .map(|check| check.id.value.clone())
             .collect();
         loop {
             let due =
-                suite.section(Section::Check).filter(|check| !resting.contains(&check.id.value));
+                suite.section(Section::Check).filter(|check| !not_due.contains(&check.id.value));
             let needed: Vec<StepId> = due
                 .flat_map(|check| check.needs.iter().flatten())
                 .map(|need| need.value.clone())
                 .collect();
-            let before = resting.len();
-            resting.retain(|check| !needed.contains(check));
-            if resting.len() == before {
-                return resting;
+            let before = not_due.len();
+            not_due.retain(|check| !needed.contains(check));
+            if not_due.len() == before {
+                return not_due;
             }
         }
     }
 
-    /// How long until the next check is due.
+    /// The time until the next check is due.
     fn until_next(&self, interval: Duration) -> Duration {
-        let left = |found: &CachedCheck| {
+        let time_left = |found: &CachedCheck| {
             found.every.unwrap_or(interval).saturating_sub(found.at.elapsed())
         };
-        self.0.values().map(left).min().unwrap_or(interval)
+        self.0.values().map(time_left).min().unwrap_or(interval)
     }
 
     /// Stores the results of the checks that ran, and adds earlier results for those that did not.
-    fn complete(
+    fn store_and_merge(
         &mut self,
         file: &Path,
         suite: &Runbook,
-        made: Vec<CheckResult>,
+        new_results: Vec<CheckResult>,
     ) -> Vec<CheckResult> {
-        for result in made {
+        for result in new_results {
             let check =
                 suite.section(Section::Check).find(|check| check.id.value.as_str() == result.check);
             let every = check.and_then(|check| check.check.as_ref()?.every);
@@ -213,80 +213,86 @@ impl WatchCache {
     }
 }
 
-async fn make_all(
+async fn run_suites(
     context: &Context,
     args: &CheckArgs,
     files: &[&PathBuf],
     signals: &CancelSignals,
-    events: Option<&Events>,
-    earlier: &mut WatchCache,
+    events: Option<&EventWriter>,
+    cache: &mut WatchCache,
 ) -> Result<Checks, Failure> {
     let at = jiff::Timestamp::now();
     let mut results = Vec::new();
     for file in files {
-        results.extend(make(context, args, file, signals, events, earlier).await?);
+        results.extend(run_suite(context, args, file, signals, events, cache).await?);
     }
     let warnings = match args.fail_on {
-        FailOn::Warning => Warnings::Fail,
-        FailOn::Critical => Warnings::Pass,
+        FailOn::Warning => WarningPolicy::Fail,
+        FailOn::Critical => WarningPolicy::Pass,
     };
     Ok(Checks { at, results, warnings })
 }
 
-async fn make(
+async fn run_suite(
     context: &Context,
     args: &CheckArgs,
     file: &Path,
     signals: &CancelSignals,
-    events: Option<&Events>,
-    earlier: &mut WatchCache,
+    events: Option<&EventWriter>,
+    cache: &mut WatchCache,
 ) -> Result<Vec<CheckResult>, Failure> {
     let environment = args.env.as_deref();
-    let Prepared { runbook: suite, folder, waivers, sites, facts, .. } =
+    let PreparedRunbook { runbook: suite, folder, waivers, sites, facts, .. } =
         prepare::from_file(context, file, environment)?;
     if suite.section(Section::Check).next().is_none() {
         let message = format!("`{}` is a runbook, not a suite of checks", file.display());
         return Err(Failure::usage(message).hint(format!(
             "run it with `runbook exec {}`",
-            runbook_text::file(&file.display().to_string())
+            runbook_text::file_argument(&file.display().to_string())
         )));
     }
-    find_tags(&suite, &args.tag, file)?;
+    require_known_tags(&suite, &args.tag, file)?;
     let params = parameters::resolve(context, &suite, &args.params)?;
     let waivers = Waivers::read(waivers.as_ref(), &suite)?;
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    let resting = earlier.resting(file, &suite, args.watch);
+    let not_due = cache.not_due(file, &suite, args.watch);
     let is_left_out = |check: &StepId| {
-        resting.contains(check)
+        not_due.contains(check)
             || matches!(waivers.status_of(check.as_str(), &today), WaiverStatus::Waived(_))
     };
     let runbook = suite.as_run(&args.tag, args.timeout, is_left_out);
     let plan = Plan::build(&runbook, &params, &facts).map_err(Failure::findings)?;
     let environment_name = environment.map(str::to_owned);
-    let prepared =
-        Prepared { runbook, folder, environment: environment_name, waivers: None, sites, facts };
+    let prepared = PreparedRunbook {
+        runbook,
+        folder,
+        environment: environment_name,
+        waivers: None,
+        sites,
+        facts,
+    };
     let run = RunId::generate();
     let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
     let header = super::exec::header(context, run, &plan, environment);
     let mut summary = Summary::of(&header, &[]);
     let journal = TemporaryJournal::new(header);
-    let mut tell = |record: &Record| {
+    let mut on_record = |record: &Record| {
         summary.fold(record);
         if let Some(events) = events {
             events.write(run, record);
         }
     };
     let outside = OutsideWindow::AsWritten;
-    let opening = SessionParts { run, plan: &plan, caller, journal, environment, outside };
-    Session::with_signals(context, signals, opening)
-        .execute(&mut tell)
+    let config = SessionConfig { run, plan: &plan, caller, journal, environment, outside };
+    Session::with_signals(context, signals, config)
+        .execute(&mut on_record)
         .await
         .map_err(Failure::engine)?;
-    Ok(earlier.complete(file, &suite, results(&suite, &summary, &waivers, &today, &args.tag)))
+    Ok(cache.store_and_merge(file, &suite, results(&suite, &summary, &waivers, &today, &args.tag)))
 }
 
-/// Refuses tags that no check has: a selection without a check would always pass.
-fn find_tags(suite: &Runbook, wanted: &[String], file: &Path) -> Result<(), Failure> {
+/// Fails for a tag that no check has, because a selection without checks would always pass.
+fn require_known_tags(suite: &Runbook, wanted: &[String], file: &Path) -> Result<(), Failure> {
     let tags = suite
         .section(Section::Check)
         .filter_map(|check| check.check.as_ref())
@@ -305,7 +311,7 @@ fn find_tags(suite: &Runbook, wanted: &[String], file: &Path) -> Result<(), Fail
     })
 }
 
-/// In file order: what the checks found, and what is waived of those that were selected.
+/// The results in file order: of the checks that ran, and of selected checks that are waived.
 fn results(
     suite: &Runbook,
     summary: &Summary,
@@ -317,7 +323,7 @@ fn results(
     let result = |step: &Step| {
         let id = step.id.value.as_str();
         let check = step.check.as_ref();
-        let criticality = check.map_or(Criticality::Critical, |check| check.weight);
+        let criticality = check.map_or(Criticality::Critical, |check| check.criticality);
         let found = summary.step(&step.id.value);
         match (waivers.status_of(id, today), found) {
             (WaiverStatus::Waived(waiver), _) => {
@@ -331,17 +337,17 @@ fn results(
                     format!("{} (its waiver expired on {})", result.summary, waiver.expires);
                 Some(result)
             }
-            (WaiverStatus::Made, Some(found)) => {
+            (WaiverStatus::NotWaived, Some(found)) => {
                 Some(CheckResult::of(name, id, found, criticality))
             }
-            (WaiverStatus::Made | WaiverStatus::Expired(_), None) => None,
+            (WaiverStatus::NotWaived | WaiverStatus::Expired(_), None) => None,
         }
     };
     suite.section(Section::Check).filter_map(result).collect()
 }
 
-/// The colour of a row of the table, by the sign at its beginning; the heading is bold.
-fn row_code(row: &str) -> &'static str {
+/// The SGR code for a row of the table, by its first character. The heading is bold.
+fn row_color(row: &str) -> &'static str {
     match row.chars().next() {
         Some('✓') => "32",
         Some('!' | '?') => "33",
@@ -358,7 +364,7 @@ fn write(context: &Context, args: &CheckArgs, checks: &Checks) -> Result<(), Fai
         (Some(path), _) => atomic_write::replace(path, &text, FileMode::Everybody),
         (None, _) if args.events.as_deref() == Some(Path::new("-")) => Ok(()),
         (None, CheckFormat::Table) => {
-            ui::coloured_text(&text, context.color_stdout.into(), row_code)
+            ui::colored_text(&text, context.color_stdout.into(), row_color)
         }
         (
             None,

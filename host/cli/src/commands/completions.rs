@@ -16,7 +16,7 @@ pub enum CompletionShell {
     Fish,
 }
 
-/// Prints a script that asks this program for what a command line can be completed with.
+/// Prints a script that gets its completions from this program.
 pub fn run(shell: CompletionShell) -> Result<ExitStatus, Failure> {
     let shell: &dyn EnvCompleter = match shell {
         CompletionShell::Bash => &Bash,

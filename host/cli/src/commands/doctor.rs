@@ -17,15 +17,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the Docker engine may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit for an answer of the Docker engine.
+const DOCKER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the Docker engine of this host listens.
-const DOCKER: &str = "/var/run/docker.sock";
+/// The socket of the Docker engine.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
-/// Beginnings of variables whose last part is a name that other people choose: parameters, and what
-/// the tests of this program set.
-const OPEN_FAMILIES: &[&str] = &["RUNBOOK_PARAM_", "RUNBOOK_TEST_"];
+/// Prefixes of variables that are never unknown: those of parameters, and those that the tests of
+/// this program set.
+const OPEN_PREFIXES: &[&str] = &["RUNBOOK_PARAM_", "RUNBOOK_TEST_"];
 
 /// The arguments of `runbook doctor`.
 #[derive(Debug, ClapArgs)]
@@ -52,7 +52,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitStatus, Failure> 
     let mut text = format!(
         "runbook {}, {} bundled\n\nSettings\n",
         env!("CARGO_PKG_VERSION"),
-        ui::counted(BUNDLED.len(), "plugin")
+        ui::pluralize(BUNDLED.len(), "plugin")
     );
     text.push_str(&runbook_report::table(&settings(context)));
     text.push_str("\n\nChecks\n");
@@ -61,8 +61,8 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitStatus, Failure> 
     Ok(status)
 }
 
-/// Every option of every command, as it is now and where that comes from. A test compares it with
-/// the command line.
+/// Every global option with its present value and where that comes from. A test compares the list
+/// with the command line.
 fn settings(context: &Context) -> Vec<Vec<String>> {
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let file = |path: &Path| {
@@ -99,7 +99,7 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
         ),
         ("boundary", files(&context.boundaries)),
         ("audit-log", context.audit_log.display().to_string()),
-        ("trust", files(&context.trusts)),
+        ("trust", files(&context.trust_files)),
         ("locked", yes_no(context.lock_policy == LockPolicy::Required)),
         ("cache", context.cache.display().to_string()),
         ("log", context.log.clone().unwrap_or_else(|| "none".to_owned())),
@@ -141,9 +141,9 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
 /// Pings the Docker engine, because its socket exists even when it does not answer.
 fn ping_docker() -> Result<String, String> {
     let answer = || -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(DOCKER)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = UnixStream::connect(DOCKER_SOCKET)?;
+        stream.set_read_timeout(Some(DOCKER_TIMEOUT))?;
+        stream.set_write_timeout(Some(DOCKER_TIMEOUT))?;
         stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
         let mut answer = String::new();
         stream.take(4096).read_to_string(&mut answer)?;
@@ -151,21 +151,21 @@ fn ping_docker() -> Result<String, String> {
     };
     match answer() {
         Ok(answer) if answer.split_whitespace().nth(1) == Some("200") => {
-            Ok(format!("answers at {DOCKER}"))
+            Ok(format!("answers at {DOCKER_SOCKET}"))
         }
         Ok(answer) => {
-            Err(format!("{DOCKER} answers `{}`", answer.lines().next().unwrap_or_default()))
+            Err(format!("{DOCKER_SOCKET} answers `{}`", answer.lines().next().unwrap_or_default()))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(format!("none at {DOCKER}; needed only by docker targets"))
+            Err(format!("none at {DOCKER_SOCKET}; needed only by docker targets"))
         }
         Err(error) => {
-            Err(format!("{DOCKER} does not answer: {error}; needed only by docker targets"))
+            Err(format!("{DOCKER_SOCKET} does not answer: {error}; needed only by docker targets"))
         }
     }
 }
 
-/// Each check: its name, verdict, and what to do.
+/// The checks as rows of name, verdict and detail, and the exit status.
 fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     let journal = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
@@ -187,41 +187,46 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     row(
         "journal can be written",
         journal
-            .map(|runs| ui::counted(usize::try_from(runs).unwrap_or(usize::MAX), "run"))
-            .map_err(|failure| failure.in_one_line()),
+            .map(|runs| ui::pluralize(usize::try_from(runs).unwrap_or(usize::MAX), "run"))
+            .map_err(|failure| failure.to_single_line()),
         "name another with --journal",
     );
     let keys = identities.map(|count| {
         if count == 0 {
             "none yet: runbook secret keygen".to_owned()
         } else {
-            ui::counted(count, "key")
+            ui::pluralize(count, "key")
         }
     });
     row(
         "private keys",
-        keys.map_err(|failure| failure.in_one_line()),
+        keys.map_err(|failure| failure.to_single_line()),
         "see `runbook secret keygen`",
     );
     let boundaries = crate::boundary::load(context)
         .map(|found| counted_or_none(found.len(), "boundary", "boundaries"));
-    row("boundary", boundaries.map_err(|failure| failure.in_one_line()), "without it nothing runs");
+    row(
+        "boundary",
+        boundaries.map_err(|failure| failure.to_single_line()),
+        "without it nothing runs",
+    );
     let trust = crate::signatures::TrustFiles::load(context);
-    let trust = trust.map(|_| counted_or_none(context.trusts.len(), "trust file", "trust files"));
-    row("trust", trust.map_err(|failure| failure.in_one_line()), "without it nothing runs");
+    let trust =
+        trust.map(|_| counted_or_none(context.trust_files.len(), "trust file", "trust files"));
+    row("trust", trust.map_err(|failure| failure.to_single_line()), "without it nothing runs");
     row(
         "variables",
         variables(&unknown_variables(std::env::vars_os())),
         "what it should set is not set",
     );
-    // What is set for other programs is no failure of this one.
+    // Proxy variables are meant for other programs, so they are not a failure.
     let proxies = ignored_proxies(std::env::vars_os());
     let (word, detail) = match proxies.as_slice() {
         [] => ("ok", "none is named by the environment".to_owned()),
         names => {
             let (names, are) = (names.join(", "), if names.len() == 1 { "is" } else { "are" });
-            let says = format!("{names} {are} set and ignored: every connection is direct");
-            ("no", format!("{says}; a target names each host that a runbook reaches"))
+            let sentence = format!("{names} {are} set and ignored: every connection is direct");
+            ("no", format!("{sentence}; a target names each host that a runbook reaches"))
         }
     };
     rows.push(vec!["proxy".to_owned(), word.to_owned(), detail]);
@@ -236,13 +241,13 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
         }
     };
     rows.push(vec!["programs that only read".to_owned(), word.to_owned(), detail]);
-    rows.push(walls_of_programs());
+    rows.push(program_confinement_row());
     (rows, status)
 }
 
-/// Which walls around the programs of `process` targets this kernel lacks. The run says the same of
-/// each program; without the filter of system calls none is started.
-fn walls_of_programs() -> Vec<String> {
+/// The row about the confinement of programs: the parts that this kernel lacks. A run reports the
+/// same for each program. Without the filter of system calls, no program is started.
+fn program_confinement_row() -> Vec<String> {
     let lacks: Vec<_> = Protection::ALL
         .into_iter()
         .filter(|protection| !protection.is_available())
@@ -255,9 +260,10 @@ fn walls_of_programs() -> Vec<String> {
     } else {
         ("no", format!("this kernel lacks {}", lacks.join("; ")))
     };
-    vec!["walls around programs".to_owned(), word.to_owned(), detail]
+    vec!["sandbox of programs".to_owned(), word.to_owned(), detail]
 }
 
+/// `none`, or the number with its noun, such as `2 boundaries can be read`.
 fn counted_or_none(count: usize, one: &str, many: &str) -> String {
     match count {
         0 => "none".to_owned(),
@@ -266,35 +272,38 @@ fn counted_or_none(count: usize, one: &str, many: &str) -> String {
     }
 }
 
-/// Variables by which other programs are told of a proxy, in small letters.
+/// Environment variables for proxies, in lower case.
 const PROXY_VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "ftp_proxy"];
 
-/// The variables that name a proxy: no connection of this program obeys them, because a reviewer
-/// sees none of them. Their values stay unsaid, for they may hold a password.
+/// The proxy variables that are set. This program ignores them, because a reviewer cannot see them.
+/// Their values are not shown, because they may contain a password.
 fn ignored_proxies(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
-    let named = |name: &String| PROXY_VARIABLES.contains(&name.to_ascii_lowercase().as_str());
+    let is_proxy_variable =
+        |name: &String| PROXY_VARIABLES.contains(&name.to_ascii_lowercase().as_str());
     let mut found: Vec<_> = all
         .filter(|(_, value)| !value.is_empty())
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(named)
+        .filter(is_proxy_variable)
         .collect();
     found.sort();
     found
 }
 
-/// A variable that begins as those of this program do, and that no option and no parameter reads.
+/// A variable that begins with `RUNBOOK_` and that this program does not read.
 #[derive(Debug, PartialEq, Eq)]
 struct UnknownVariable {
     name: String,
-    /// The one that was probably meant.
+    /// The known variable with the most similar name.
     near: Option<String>,
 }
 
 fn unknown_variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<UnknownVariable> {
     let known = known_variables(&<crate::command_line::Args as clap::CommandFactory>::command());
     let names = all.filter_map(|(name, _)| name.into_string().ok());
-    let ours = names.filter(|name| name.starts_with("RUNBOOK_") && !known.contains(name.as_str()));
-    let unknown = ours.filter(|name| !OPEN_FAMILIES.iter().any(|family| name.starts_with(family)));
+    let with_our_prefix =
+        names.filter(|name| name.starts_with("RUNBOOK_") && !known.contains(name.as_str()));
+    let unknown =
+        with_our_prefix.filter(|name| !OPEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     let mut found: Vec<_> = unknown
         .map(|name| {
             let near = runbook_document::nearest(&name, known.iter().map(String::as_str))
@@ -306,17 +315,21 @@ fn unknown_variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<Unk
     found
 }
 
-/// Reports unknown variables. One that is nearly a setting is a failure, because what it should
-/// limit is not limited; another one may belong to a script.
+/// The verdict about unknown variables. A name similar to a setting is a failure, because it is
+/// probably a mistyped limit. Other names may belong to a script.
 fn variables(unknown: &[UnknownVariable]) -> Result<String, String> {
-    let meant = |one: &UnknownVariable| {
-        Some(format!("`{}`: no such setting; did you mean `{}`?", one.name, one.near.as_ref()?))
+    let suggestion = |variable: &UnknownVariable| {
+        Some(format!(
+            "`{}`: no such setting; did you mean `{}`?",
+            variable.name,
+            variable.near.as_ref()?
+        ))
     };
-    let mistyped: Vec<_> = unknown.iter().filter_map(meant).collect();
+    let mistyped: Vec<_> = unknown.iter().filter_map(suggestion).collect();
     if !mistyped.is_empty() {
         return Err(mistyped.join(" "));
     }
-    let others: Vec<_> = unknown.iter().map(|one| format!("`{}`", one.name)).collect();
+    let others: Vec<_> = unknown.iter().map(|variable| format!("`{}`", variable.name)).collect();
     Ok(if others.is_empty() {
         "each is a setting".to_owned()
     } else {
@@ -325,10 +338,10 @@ fn variables(unknown: &[UnknownVariable]) -> Result<String, String> {
 }
 
 fn known_variables(command: &clap::Command) -> BTreeSet<String> {
-    let own = command
+    let own_variables = command
         .get_arguments()
         .filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()));
-    own.chain(command.get_subcommands().flat_map(known_variables)).collect()
+    own_variables.chain(command.get_subcommands().flat_map(known_variables)).collect()
 }
 
 #[cfg(test)]
@@ -340,20 +353,20 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_that_names_a_proxy_is_told_without_its_value() {
-        let set = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+    fn every_proxy_variable_is_listed_without_its_value() {
+        let variable = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
         let found = |pairs: Vec<_>| ignored_proxies(pairs.into_iter());
         for name in PROXY_VARIABLES {
             for name in [name.to_owned(), name.to_uppercase()] {
-                assert_eq!(found(vec![set(&name, "http://u:p@proxy:3128")]), [name.as_str()]);
-                assert!(found(vec![set(&name, "")]).is_empty(), "{name}");
+                assert_eq!(found(vec![variable(&name, "http://u:p@proxy:3128")]), [name.as_str()]);
+                assert!(found(vec![variable(&name, "")]).is_empty(), "{name}");
             }
         }
-        assert!(found(vec![set("NO_PROXY", "localhost"), set("PROXY", "x")]).is_empty());
+        assert!(found(vec![variable("NO_PROXY", "localhost"), variable("PROXY", "x")]).is_empty());
     }
 
     #[test]
-    fn every_variable_of_every_option_with_a_letter_missing_is_told_with_the_one_that_was_meant() {
+    fn a_mistyped_variable_of_any_option_is_reported_with_a_suggestion() {
         let known =
             known_variables(&<crate::command_line::Args as clap::CommandFactory>::command());
         assert!(known.len() > 8, "{known:?}");
@@ -365,7 +378,7 @@ mod tests {
             }
             let found = variables(&unknown(&[&mistyped]));
             assert!(
-                found.as_ref().is_err_and(|told| told.contains("did you mean")),
+                found.as_ref().is_err_and(|message| message.contains("did you mean")),
                 "{mistyped}: {found:?}"
             );
         }

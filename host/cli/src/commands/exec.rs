@@ -1,6 +1,6 @@
 //! `runbook exec`: runs a runbook.
 
-use super::begun;
+use super::existing_run;
 use crate::audit_log::Purpose;
 use crate::completion;
 use crate::context::{Context, SettingOrigin};
@@ -10,15 +10,15 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::output_arguments::OutputArgs;
 use crate::parameters;
-use crate::plan_file::{PlanFile, PlanFileContent};
+use crate::plan_file::{PlanFile, PlannedRun};
 use crate::plugin_caller::PluginCaller;
 use crate::prepare;
-use crate::prepared::Prepared;
+use crate::prepared::PreparedRunbook;
 use crate::project;
-use crate::question::{self, Agreed};
+use crate::question::{self, Consent};
 use crate::runbook_file::RunbookFile;
-use crate::secrets_before;
-use crate::session::{Session, SessionParts};
+use crate::secret_availability;
+use crate::session::{Session, SessionConfig};
 use crate::shared_arguments::RunbookArgs;
 use crate::ui;
 use crate::value_parsers::run_id;
@@ -27,7 +27,7 @@ use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
 use runbook_engine::model::{DeclaredRisk, UndoDeclaration};
 use runbook_engine::{
-    AskedPlugins, Changes, DryRun, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader,
+    ChangePolicy, DryRun, DryRunScope, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader,
     RunId, RunState, Runbook,
 };
 use runbook_journal::JournalError;
@@ -73,7 +73,7 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         .map(|path| PlanFile::read(path).map(|planned| (path, planned)))
         .transpose()?;
     let file = match (&args.file, &planned) {
-        (Some(written), _) => project::find(&context.project, written)?,
+        (Some(typed), _) => project::find(&context.project, typed)?,
         (None, Some((_, planned))) => planned.runbook.clone(),
         (None, None) => return Err(Failure::usage("no runbook was named")),
     };
@@ -92,10 +92,10 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         });
     }
     if let Some((path, planned)) = &planned {
-        planned.refuse_another_journal(path, &context.journal)?;
+        planned.require_same_journal(path, &context.journal)?;
     }
-    let named = planned.as_ref().map(|(_, planned)| planned.run).or(args.run_id);
-    if let Some(status) = begun_before(context, args, named, environment, &plan)? {
+    let requested = planned.as_ref().map(|(_, planned)| planned.run).or(args.run_id);
+    if let Some(status) = report_existing_run(context, args, requested, environment, &plan)? {
         return Ok(status);
     }
     if let Some((path, planned)) = &planned {
@@ -103,54 +103,56 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     }
     confirm(context, &prepared.runbook, args.yes)?;
     let start = RunStart {
-        run: named,
+        run: requested,
         environment,
         outside: execution::outside_window(args.outside_window),
         output: &args.output,
         retry_of: None,
         earlier: BTreeMap::new(),
     };
-    begin(context, &prepared, &plan, start)
+    begin_run(context, &prepared, &plan, start)
 }
 
-/// The environment: that of the plan, if there is one; another one that was named or set is a
-/// mistake.
+/// The environment of the plan or of the command line. With a plan, another one on the command line
+/// is an error.
 fn environment<'a>(
     args: &'a ExecArgs,
     planned: Option<&'a PlanFile>,
 ) -> Result<Option<&'a str>, Failure> {
     let Some(planned) = planned else { return Ok(args.runbook.env.as_deref()) };
     match (args.runbook.env.as_deref(), planned.environment.as_deref()) {
-        (Some(named), of_plan) if Some(named) != of_plan => {
-            let of_plan =
-                of_plan.map_or("no environment".to_owned(), |name| format!("environment `{name}`"));
+        (Some(requested), plan_environment) if Some(requested) != plan_environment => {
+            let plan_environment = plan_environment
+                .map_or("no environment".to_owned(), |name| format!("environment `{name}`"));
             let message = format!(
-                "the plan was made with {of_plan}, and `--env` or `RUNBOOK_ENV` says `{named}`"
+                "the plan was made with {plan_environment}, and `--env` or `RUNBOOK_ENV` says `{requested}`"
             );
             Err(Failure::usage(message).hint("leave it out, or plan again with it"))
         }
-        (_, of_plan) => Ok(of_plan),
+        (_, plan_environment) => Ok(plan_environment),
     }
 }
 
-/// Asks the steps again what they would do, and refuses everything that was not planned so.
+/// Asks the steps again what they would do, and fails if anything differs from the plan.
 fn compare(
     context: &Context,
     (path, planned): (&Path, &PlanFile),
     file: &Path,
-    prepared: &Prepared,
+    prepared: &PreparedRunbook,
     plan: &Plan,
 ) -> Result<(), Failure> {
-    // Steps see the present operator, so that name is compared.
+    // Templates may contain the operator, who must be the present one.
     let (run, operator) = (planned.run, context.operator.as_str());
     let found = execution::block_on(async {
         let caller = PluginCaller::new(context, prepared, run, Purpose::Preview)?;
-        let (environment, audience) = (planned.environment.as_deref(), AskedPlugins::Steps);
-        Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
+        let (environment, dry_run_scope) = (planned.environment.as_deref(), DryRunScope::Steps);
+        Ok(DryRun { plan, operate: &caller, run, operator, environment, dry_run_scope }
+            .ask_all()
+            .await)
     })?;
     planned.compare(
         path,
-        &PlanFileContent {
+        &PlannedRun {
             run,
             operator,
             journal: &context.journal,
@@ -162,43 +164,44 @@ fn compare(
     )
 }
 
-/// Reports the state of the run that the caller names, if it was begun before. This comes before
-/// every question to a person.
-fn begun_before(
+/// Reports the state of the run with the id that the caller gave, if it exists. Must be called
+/// before any question to the operator.
+fn report_existing_run(
     context: &Context,
     args: &ExecArgs,
-    named: Option<RunId>,
+    requested: Option<RunId>,
     environment: Option<&str>,
     plan: &Plan,
 ) -> Result<Option<ExitStatus>, Failure> {
-    let Some(run) = named.filter(|_| context.has_journal()) else { return Ok(None) };
-    let asked = header(context, run, plan, environment);
+    let Some(run) = requested.filter(|_| context.has_journal()) else { return Ok(None) };
+    let new_header = header(context, run, plan, environment);
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        begun::tell(context, &journal, &asked, plan, &args.output).await
+        existing_run::report(context, &journal, &new_header, plan, &args.output).await
     })
 }
 
-/// The plan of a new run, with its warnings said.
+/// The plan of a new run. Prints its warnings.
 pub fn plan(
     context: &Context,
-    prepared: &Prepared,
+    prepared: &PreparedRunbook,
     params: &Params,
     file: &Path,
 ) -> Result<Plan, Failure> {
     let mut plan =
         Plan::build(&prepared.runbook, params, &prepared.facts).map_err(Failure::findings)?;
     ui::findings(&plan.warnings, context.color_stderr.into());
-    keep_names(&mut plan, file)?;
+    normalize_source_names(&mut plan, file)?;
     Ok(plan)
 }
 
-/// Names the texts of a plan as the journal keeps them. A run is resumed from any folder, so the
-/// runbook's own name is where it lies, and every other name is the path in its folder.
-pub fn keep_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
+/// Gives the texts of a plan the names under which the journal keeps them, so that a run can be
+/// resumed from any folder: the absolute path of the runbook, and paths relative to its folder for
+/// all others.
+pub fn normalize_source_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
     let file = RunbookFile::locate(file)?;
     for (name, _) in plan.sources.iter_mut().skip(1) {
-        *name = file.beside(name);
+        *name = file.relative_path(name);
     }
     if let Some((name, _)) = plan.sources.first_mut() {
         *name = file.real().display().to_string();
@@ -206,26 +209,26 @@ pub fn keep_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How a new run is begun.
+/// The options of a new run.
 pub struct RunStart<'a> {
-    /// The run that its caller or its plan names.
+    /// The id that the caller or the plan file gives.
     pub run: Option<RunId>,
     /// The environment that `--env` chose, if any.
     pub environment: Option<&'a str>,
-    /// Whether it may run outside its window.
+    /// Whether it may begin outside its window.
     pub outside: OutsideWindow,
     /// Events and reports to write.
     pub output: &'a OutputArgs,
-    /// The run that it tries again.
+    /// What it retries, if it is a retry.
     pub retry_of: Option<RetryOf>,
-    /// That run and those before it.
+    /// The states of the earlier runs that it relies on.
     pub earlier: BTreeMap<RunId, RunState>,
 }
 
-/// Begins a new run and stays with it until it ends or waits.
-pub fn begin(
+/// Begins a new run and executes it until it ends or waits.
+pub fn begin_run(
     context: &Context,
-    prepared: &Prepared,
+    prepared: &PreparedRunbook,
     plan: &Plan,
     start: RunStart<'_>,
 ) -> Result<ExitStatus, Failure> {
@@ -233,45 +236,47 @@ pub fn begin(
     execution::block_on(async {
         let run = start.run.unwrap_or_else(RunId::generate);
         let caller = PluginCaller::new(context, prepared, run, Purpose::Run)?;
-        secrets_before::of_new_run(&caller)?;
+        secret_availability::check_new_run(&caller)?;
         let journal = execution::open_journal(context).await?;
         let session = Session::open(
             context,
-            SessionParts { run, plan, caller, journal, environment, outside },
+            SessionConfig { run, plan, caller, journal, environment, outside },
         )?;
-        let session = session.trying_again(retry_of).knowing_usual().await?;
-        warn_of_own_journal(context, plan);
+        let session = session.with_retry_of(retry_of).with_usual_duration().await?;
+        warn_of_account_journal(context, plan);
         let header = header(context, run, plan, environment);
         let mut live = Live::new(context, &header, &[])
             .with_earlier_runs(&earlier)
             .with_output(context, output)?;
         let outcome = session.execute(&mut live).await;
-        if start.run.is_some() && outcome.as_ref().is_err_and(is_taken) {
-            // Somebody else began it after it was looked for.
-            let told = begun::tell(context, session.journal(), &header, plan, output).await?;
-            return told.ok_or_else(|| {
+        if start.run.is_some() && outcome.as_ref().is_err_and(is_run_id_taken) {
+            // Another process began it after this one looked for it.
+            let reported =
+                existing_run::report(context, session.journal(), &header, plan, output).await?;
+            return reported.ok_or_else(|| {
                 Failure::engine(format!("the journal has run {run} and does not show it"))
             });
         }
-        let outcome = session.with_person(outcome, Changes::Refuse, &mut live).await?;
+        let outcome =
+            session.resume_with_operator(outcome, ChangePolicy::Refuse, &mut live).await?;
         session.conclude(outcome, &live, output).await
     })
 }
 
 /// Whether there is a run with this id already.
-fn is_taken(error: &RunError) -> bool {
+fn is_run_id_taken(error: &RunError) -> bool {
     let RunError::Journal { source, .. } = error else { return false };
     matches!(source.downcast_ref(), Some(JournalError::RunExists { .. }))
 }
 
-/// Warns that locks live in the journal, so that they exclude only those who use the same one; by
-/// default each account of each machine has its own.
-fn warn_of_own_journal(context: &Context, plan: &Plan) {
+/// Warns if a runbook with locks uses the default journal. Locks exclude only runs in the same
+/// journal, and by default each account has its own.
+fn warn_of_account_journal(context: &Context, plan: &Plan) {
     if plan.locks.exclusive.is_empty() || context.journal_origin == SettingOrigin::Given {
         return;
     }
     let locks: Vec<String> = plan.locks.exclusive.iter().map(|name| format!("`{name}`")).collect();
-    ui::advice(&format!(
+    ui::minor_warning(&format!(
         "lock {} excludes only runs in the journal of this account, {}; whoever must be excluded \
          names one journal with `--journal`",
         locks.join(", "),
@@ -279,22 +284,23 @@ fn warn_of_own_journal(context: &Context, plan: &Plan) {
     ));
 }
 
-/// Asks before a run that changes something for good. Without a terminal only `--yes` starts it.
+/// Asks before a destructive run. Without a terminal, `--yes` is needed.
 pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Failure> {
     if runbook.risk.as_ref().is_none_or(|risk| risk.value != DeclaredRisk::Destructive) {
         return Ok(());
     }
-    let stays = runbook
+    let irreversible_steps = runbook
         .section(Section::Step)
         .filter(|step| matches!(step.undo, Some(UndoDeclaration::Irreversible { .. })));
-    let stays: Vec<_> = stays.map(|step| format!("`{}`", step.id.value)).collect();
-    let why = if stays.is_empty() {
+    let irreversible_steps: Vec<_> =
+        irreversible_steps.map(|step| format!("`{}`", step.id.value)).collect();
+    let why = if irreversible_steps.is_empty() {
         "is declared destructive; each of its steps has an undo".to_owned()
     } else {
-        format!("has steps that cannot be undone ({})", stays.join(", "))
+        format!("has steps that cannot be undone ({})", irreversible_steps.join(", "))
     };
     let question = format!("`{}` {why}. Run it?", runbook.title);
-    if question::confirm(context, &question, Agreed::by_flag(yes))? {
+    if question::confirm(context, &question, Consent::by_flag(yes))? {
         Ok(())
     } else {
         Err(Failure::usage("not started, as you answered"))

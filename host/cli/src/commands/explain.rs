@@ -1,11 +1,11 @@
-//! `runbook explain`: a key of a file, or the code of an error or finding.
+//! `runbook explain`: explains a key of a file, or the code of an error, finding or fault.
 
 use crate::completion;
 use crate::error_pages::PAGES;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::fault_codes;
-use crate::schemas::{Explained, FileKind, find, schema};
+use crate::schemas::{KeyExplanation, SchemaKind, find_key, schema};
 use crate::ui;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -22,19 +22,19 @@ pub struct ExplainArgs {
     /// The kind of file that has the key [default: a runbook, else the first kind that has such a
     /// key]
     #[arg(long, value_enum)]
-    pub file: Option<FileKind>,
+    pub file: Option<SchemaKind>,
 }
 
 /// Explains a key of a file, or a code.
 pub fn run(args: &ExplainArgs) -> Result<ExitStatus, Failure> {
     let key = args.key.as_deref().unwrap_or_default();
     if is_code(key) {
-        return page(key);
+        return print_page(key);
     }
     let (key, found) = match look_up(args.file, key) {
         Ok(found) => found,
         Err(unknown) => {
-            let Some(text) = fault_codes::explained(key) else { return Err(unknown) };
+            let Some(text) = fault_codes::explain(key) else { return Err(unknown) };
             ui::text(&text)?;
             return Ok(ExitStatus::Success);
         }
@@ -61,22 +61,22 @@ pub fn run(args: &ExplainArgs) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// The kinds of files that people write, other than runbooks, and what a person calls each before
-/// its keys.
-const OTHER_KINDS: &[(FileKind, &str)] = &[
-    (FileKind::Boundary, "boundary"),
-    (FileKind::Trust, "trust"),
-    (FileKind::Waivers, "waivers"),
-    (FileKind::Settings, "settings"),
-    (FileKind::Configuration, "configuration"),
-    (FileKind::Project, "project"),
-    (FileKind::Plugin, "plugin"),
-    (FileKind::Suite, "suite"),
+/// The kinds of files other than runbooks, and the word for each before a key, as in
+/// `boundary.allow`.
+const OTHER_KINDS: &[(SchemaKind, &str)] = &[
+    (SchemaKind::Boundary, "boundary"),
+    (SchemaKind::Trust, "trust"),
+    (SchemaKind::Waivers, "waivers"),
+    (SchemaKind::Settings, "settings"),
+    (SchemaKind::Configuration, "configuration"),
+    (SchemaKind::Project, "project"),
+    (SchemaKind::Plugin, "plugin"),
+    (SchemaKind::Suite, "suite"),
 ];
 
-/// What a key means, with the key as it is shown. Without a kind of file all are tried, and a key
-/// may begin with the name of one.
-fn look_up(file: Option<FileKind>, key: &str) -> Result<(String, Explained), Failure> {
+/// Explains a key, and returns it as it is shown. Without a kind of file, all kinds are tried, and
+/// the key may begin with the word for one.
+fn look_up(file: Option<SchemaKind>, key: &str) -> Result<(String, KeyExplanation), Failure> {
     let unknown = |(unknown, known): (String, Vec<String>)| {
         let help = nearest(&unknown, known.iter().map(String::as_str)).map_or_else(
             || format!("known there: {}", known.join(", ")),
@@ -84,36 +84,36 @@ fn look_up(file: Option<FileKind>, key: &str) -> Result<(String, Explained), Fai
         );
         Failure::usage(format!("there is no key `{unknown}` in `{key}`")).hint(help)
     };
-    let of_runbook = find(&schema(file.unwrap_or(FileKind::Runbook)), key);
-    if file.is_some() || of_runbook.is_ok() {
-        return of_runbook.map(|found| (key.to_owned(), found)).map_err(unknown);
+    let found_in_runbook = find_key(&schema(file.unwrap_or(SchemaKind::Runbook)), key);
+    if file.is_some() || found_in_runbook.is_ok() {
+        return found_in_runbook.map(|found| (key.to_owned(), found)).map_err(unknown);
     }
-    // `trust.key`: the kind of file is named first, so its mistakes are told of that kind.
-    if let Some((kind, below)) = OTHER_KINDS
+    // `trust.key` begins with a kind of file, so errors are about that kind.
+    if let Some((kind, rest)) = OTHER_KINDS
         .iter()
         .find_map(|(kind, name)| Some((*kind, key.strip_prefix(name)?.strip_prefix('.')?)))
     {
         let schema = schema(kind);
-        // `plugin.name` is a key of `plugin.toml` as it stands; `boundary.files` is one of each
-        // rule.
-        let top = find(&schema, "").map(|found| found.keys).unwrap_or_default();
-        let inside = top.iter().map(|(table, _)| format!("{table}.{below}"));
-        let ways = [below.to_owned(), key.to_owned()].into_iter().chain(inside);
-        let mut found = ways.filter_map(|way| Some((way.clone(), find(&schema, &way).ok()?)));
+        // `plugin.name` is itself a key of `plugin.toml`; `boundary.files` is short for
+        // `allow.files`.
+        let top = find_key(&schema, "").map(|found| found.keys).unwrap_or_default();
+        let inside = top.iter().map(|(table, _)| format!("{table}.{rest}"));
+        let candidates = [rest.to_owned(), key.to_owned()].into_iter().chain(inside);
+        let mut found =
+            candidates.filter_map(|path| Some((path.clone(), find_key(&schema, &path).ok()?)));
         return found.next().map_or_else(
-            || find(&schema, below).map(|found| (key.to_owned(), found)).map_err(unknown),
+            || find_key(&schema, rest).map(|found| (key.to_owned(), found)).map_err(unknown),
             Ok,
         );
     }
-    let elsewhere = OTHER_KINDS.iter().find_map(|(kind, _)| find(&schema(*kind), key).ok());
+    let elsewhere = OTHER_KINDS.iter().find_map(|(kind, _)| find_key(&schema(*kind), key).ok());
     match elsewhere {
         Some(found) => Ok((key.to_owned(), found)),
-        None => of_runbook.map(|found| (key.to_owned(), found)).map_err(unknown),
+        None => found_in_runbook.map(|found| (key.to_owned(), found)).map_err(unknown),
     }
 }
 
-/// Whether a word is written as a code is: `E` or `RB` and digits, perhaps one too few. No key of a
-/// file is.
+/// Whether a word has the form of a code: `E` or `RB` and digits. No key of a file has it.
 fn is_code(word: &str) -> bool {
     let word = word.to_ascii_uppercase();
     let digits = |prefix: &str| {
@@ -123,8 +123,8 @@ fn is_code(word: &str) -> bool {
     digits("E") || digits("RB")
 }
 
-/// Prints the page of a code, which may be typed in small letters.
-fn page(typed: &str) -> Result<ExitStatus, Failure> {
+/// Prints the page of a code, in upper or lower case.
+fn print_page(typed: &str) -> Result<ExitStatus, Failure> {
     let typed = typed.to_ascii_uppercase();
     let Some(page) = PAGES.iter().find(|page| page.code == typed) else {
         let near = nearest(&typed, PAGES.iter().map(|page| page.code));

@@ -21,9 +21,9 @@ pub struct FmtArgs {
     pub check: bool,
 }
 
-/// Formats files: comments and order stay, and so does every value.
+/// Formats files. Comments, order and values stay.
 pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
-    let mut others = 0;
+    let mut n_unformatted = 0;
     for file in &args.files {
         let text = crate::text_file::read(file).map_err(|error| {
             Failure::usage(format!("`{}` cannot be read: {error}", file.display()))
@@ -32,15 +32,15 @@ pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
         if formatted == text {
             continue;
         }
-        others += 1;
+        n_unformatted += 1;
         if args.check {
-            ui::notice(&format!("{} is not formatted", file.display()));
+            ui::print_stderr(&format!("{} is not formatted", file.display()));
         } else {
             atomic_write::replace(file, &formatted, FileMode::AsBefore)?;
             ui::note(&format!("formatted {}", file.display()));
         }
     }
-    Ok(if args.check && others > 0 { ExitStatus::Failed } else { ExitStatus::Success })
+    Ok(if args.check && n_unformatted > 0 { ExitStatus::Failed } else { ExitStatus::Success })
 }
 
 fn format(file: &Path, text: &str) -> Result<String, Failure> {
@@ -53,8 +53,7 @@ fn format(file: &Path, text: &str) -> Result<String, Failure> {
         ..taplo::formatter::Options::default()
     };
     let formatted = taplo::formatter::format(text, options);
-    // The formatter is third-party; if its result would change the meaning of a file, the file is
-    // left as it is.
+    // A bug of the formatter must not change the meaning of a file.
     if values(file, &formatted)? == before {
         return Ok(formatted);
     }
@@ -68,7 +67,7 @@ fn format(file: &Path, text: &str) -> Result<String, Failure> {
 fn values(file: &Path, text: &str) -> Result<serde_json::Value, Failure> {
     let mut diagnostics = Diagnostics::default();
     let table = runbook_document::parse(
-        &text_file::named(file, file.display().to_string(), text.to_owned()),
+        &text_file::named_source(file, file.display().to_string(), text.to_owned()),
         &mut diagnostics,
     );
     table.map(|table| table.to_json()).ok_or_else(|| Failure::findings(diagnostics))

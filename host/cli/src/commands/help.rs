@@ -18,7 +18,7 @@ pub fn run(words: &[String]) -> Result<ExitStatus, Failure> {
         return Ok(ExitStatus::Success);
     }
     let mut command = command_line::command();
-    // Only then do commands know the names of those above them.
+    // Needed for usage lines with the full name of a subcommand.
     command.build();
     let mut found = &mut command;
     for (index, word) in words.iter().enumerate() {

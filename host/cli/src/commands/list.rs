@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::kind_of_file::PROJECT_FILE;
-use crate::project::{self, Listed, ListedParameter};
+use crate::project::{self, ListedParameter, ListedRunbook};
 use crate::shared_arguments::ListFormat;
 use crate::ui;
 use clap::Args as ClapArgs;
@@ -18,24 +18,23 @@ pub struct ListArgs {
     pub format: ListFormat,
 }
 
-/// Lists the runbooks and suites of the project, by the names that commands take. It warns of a
-/// file that cannot be read, and lists the others.
+/// Lists the runbooks and suites of the project by name. Warns of files that cannot be read.
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitStatus, Failure> {
     let (listed, unreadable) = project::runbooks(&context.project)?;
-    for one in &unreadable {
-        let file = runbook_text::line(&one.file.display().to_string()).into_owned();
+    for entry in &unreadable {
+        let file = runbook_text::line(&entry.file.display().to_string()).into_owned();
         ui::warning(&format!(
             "`{file}` is not listed, because it cannot be read: {}",
-            runbook_text::line(&one.reason)
+            runbook_text::line(&entry.reason)
         ));
     }
     match args.format {
-        ListFormat::Json => listed.iter().try_for_each(|one| ui::json(&as_json(one)))?,
-        ListFormat::Text if listed.is_empty() => ui::note(&nothing(context)),
+        ListFormat::Json => listed.iter().try_for_each(|entry| ui::json(&as_json(entry)))?,
+        ListFormat::Text if listed.is_empty() => ui::note(&no_runbooks_note(context)),
         ListFormat::Text => {
             let headings =
                 ["name", "what it does", "parameters", "file"].map(str::to_owned).to_vec();
-            let rows: Vec<_> = ui::is_shown()
+            let rows: Vec<_> = ui::stdout_is_terminal()
                 .then_some(headings)
                 .into_iter()
                 .chain(listed.iter().map(row))
@@ -46,7 +45,7 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-fn nothing(context: &Context) -> String {
+fn no_runbooks_note(context: &Context) -> String {
     let folders: Vec<_> =
         context.project.folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
     format!(
@@ -56,27 +55,30 @@ fn nothing(context: &Context) -> String {
     )
 }
 
-fn row(one: &Listed) -> Vec<String> {
-    let title =
-        if one.is_suite && one.title.is_empty() { "checks".to_owned() } else { one.title.clone() };
-    vec![one.name.clone(), title, parameters(&one.parameters), one.file.display().to_string()]
+fn row(entry: &ListedRunbook) -> Vec<String> {
+    let title = if entry.is_suite && entry.title.is_empty() {
+        "checks".to_owned()
+    } else {
+        entry.title.clone()
+    };
+    vec![entry.name.clone(), title, parameters(&entry.parameters), entry.file.display().to_string()]
 }
 
-/// Those that have to be given as they are typed, then the others in brackets.
-fn parameters(of: &[ListedParameter]) -> String {
-    let required = of.iter().filter(|param| param.is_required).map(|param| param.name.clone());
+/// The names of required parameters, then those of optional ones in brackets.
+fn parameters(params: &[ListedParameter]) -> String {
+    let required = params.iter().filter(|param| param.is_required).map(|param| param.name.clone());
     let others =
-        of.iter().filter(|param| !param.is_required).map(|param| format!("[{}]", param.name));
+        params.iter().filter(|param| !param.is_required).map(|param| format!("[{}]", param.name));
     required.chain(others).collect::<Vec<_>>().join(" ")
 }
 
-fn as_json(one: &Listed) -> serde_json::Value {
+fn as_json(entry: &ListedRunbook) -> serde_json::Value {
     let parameter = |param: &ListedParameter| json!({ "name": param.name, "required": param.is_required, "help": param.help });
     json!({
-        "name": one.name,
-        "kind": if one.is_suite { "suite" } else { "runbook" },
-        "title": one.title,
-        "parameters": one.parameters.iter().map(parameter).collect::<Vec<_>>(),
-        "file": one.file.display().to_string(),
+        "name": entry.name,
+        "kind": if entry.is_suite { "suite" } else { "runbook" },
+        "title": entry.title,
+        "parameters": entry.parameters.iter().map(parameter).collect::<Vec<_>>(),
+        "file": entry.file.display().to_string(),
     })
 }

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::lockfile::{self, Difference};
-use crate::prepare::{self, Scrutiny};
+use crate::prepare::{self, Strictness};
 use crate::{other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -30,44 +30,43 @@ pub struct LockArgs {
     pub accept: bool,
 }
 
-/// Locks runbooks, each by itself. What is locked for the first time is written, and what only
-/// narrows while all texts stay is written too. Another text, a wider grant and changed code are
-/// shown and need `--accept`.
+/// Locks runbooks, one after the other. A new entry is written, and so is one that only narrows
+/// grants. Changed texts, wider grants and changed code are shown and need `--accept`.
 pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let mut status = ExitStatus::Success;
     let files = project::find_all(&context.project, &args.files)?;
     for file in other_files::runbooks_of(&files)? {
-        let ended = lock_one(context, file, args).unwrap_or_else(|failure| {
+        let file_status = lock_one(context, file, args).unwrap_or_else(|failure| {
             ui::failure(context.color_stderr.into(), &failure);
             failure.status()
         });
-        status = if status == ExitStatus::Success { ended } else { status };
+        status = if status == ExitStatus::Success { file_status } else { status };
     }
     Ok(status)
 }
 
 fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let environment = args.env.as_deref();
-    // A runbook that could not run is not locked.
-    let prepared = prepare::unlocked(context, file, environment, Scrutiny::Refuse)?;
-    let place = lockfile::place(file, environment)?;
-    let locked = lockfile::read(&place)?.unwrap_or_default();
-    let now = lockfile::snapshot(&prepared, file, &place.entry)?;
-    if !locked.runbooks.contains_key(&place.entry) {
-        let digest = lockfile::write(&place, &merged(locked, now))?;
-        ui::done_line(&format!(
+    // Fails for a runbook that could not run.
+    let prepared = prepare::without_lockfile(context, file, environment, Strictness::Refuse)?;
+    let location = lockfile::locate(file, environment)?;
+    let locked = lockfile::read(&location)?.unwrap_or_default();
+    let new_snapshot = lockfile::snapshot(&prepared, file, &location.entry)?;
+    if !locked.runbooks.contains_key(&location.entry) {
+        let digest = lockfile::write(&location, &merge(locked, new_snapshot))?;
+        ui::report_done_line(&format!(
             "{}: locked for the first time in {} ({})",
             file.display(),
-            place.file.display(),
+            location.file.display(),
             digest.short()
         ));
         return Ok(ExitStatus::Success);
     }
-    let difference = Difference::between(&locked, &place.entry, &now);
+    let difference = Difference::between(&locked, &location.entry, &new_snapshot);
     if difference.is_empty() && difference.lacks_text {
-        let digest = lockfile::write(&place, &merged(locked, now))?;
-        let (file, lockfile) = (file.display(), place.file.display());
-        ui::done_line(&format!(
+        let digest = lockfile::write(&location, &merge(locked, new_snapshot))?;
+        let (file, lockfile) = (file.display(), location.file.display());
+        ui::report_done_line(&format!(
             "{file}: its text is held from now on, too, in {lockfile} ({})",
             digest.short()
         ));
@@ -77,26 +76,31 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
         ui::line(&format!("{}: as locked", file.display()))?;
         return Ok(ExitStatus::Success);
     }
-    let shown = difference.render();
+    let changes_text = difference.render();
     let needs_acceptance = !difference.texts.is_empty()
-        || difference.reach.iter().any(|change| change.direction != Direction::Narrowed);
+        || difference.access.iter().any(|change| change.direction != Direction::Narrowed);
     if needs_acceptance && !args.accept {
-        ui::line(&format!("{}: differs from {}", file.display(), place.file.display()))?;
-        ui::text(&shown)?;
-        let again = lockfile::command_arguments(file, environment);
-        ui::note(&format!("not written; if this is right: `runbook lock --accept {again}`"));
+        ui::line(&format!("{}: differs from {}", file.display(), location.file.display()))?;
+        ui::text(&changes_text)?;
+        let arguments = lockfile::command_arguments(file, environment);
+        ui::note(&format!("not written; if this is right: `runbook lock --accept {arguments}`"));
         return Ok(ExitStatus::Refused);
     }
-    lockfile::write(&place, &merged(locked, now))?;
-    ui::done_line(&format!("{}: locked anew in {}", file.display(), place.file.display()));
-    ui::warn_if_unwritten(ui::text(&shown), "the difference, which is locked now");
+    lockfile::write(&location, &merge(locked, new_snapshot))?;
+    ui::report_done_line(&format!(
+        "{}: locked anew in {}",
+        file.display(),
+        location.file.display()
+    ));
+    ui::warn_if_unwritten(ui::text(&changes_text), "the difference, which is locked now");
     Ok(ExitStatus::Success)
 }
 
-/// The lockfile with new entries; plugins that no runbook of it uses any more are dropped.
-fn merged(mut locked: Snapshot, now: Snapshot) -> Snapshot {
-    locked.plugins.extend(now.plugins);
-    locked.runbooks.extend(now.runbooks);
+/// The lockfile with the entries of a new snapshot, without plugins that none of its runbooks uses
+/// any more.
+fn merge(mut locked: Snapshot, new_snapshot: Snapshot) -> Snapshot {
+    locked.plugins.extend(new_snapshot.plugins);
+    locked.runbooks.extend(new_snapshot.runbooks);
     let used: BTreeSet<String> =
         locked.runbooks.values().flat_map(|runbook| runbook.plugins.iter().cloned()).collect();
     locked.plugins.retain(|reference, _| used.contains(reference));

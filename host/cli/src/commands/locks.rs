@@ -1,4 +1,4 @@
-//! `runbook locks`: lists the locks that runs hold, and takes one away.
+//! `runbook locks`: lists the locks that runs hold, or breaks one.
 
 use crate::audit_log;
 use crate::context::Context;
@@ -11,7 +11,7 @@ use crate::ui;
 use clap::{Args as ClapArgs, Subcommand};
 use jiff::Timestamp;
 use runbook_document::format_duration;
-use runbook_journal::{LockOfRun, SqlJournal};
+use runbook_journal::{RunLock, SqlJournal};
 use serde_json::json;
 
 /// The arguments of `runbook locks`.
@@ -60,13 +60,13 @@ pub fn run(context: &Context, args: &LocksArgs) -> Result<ExitStatus, Failure> {
                     .iter()
                     .find(|lock| lock.name == *name)
                     .ok_or_else(|| not_held(name, &held))?;
-                break_lock(context, &journal, lock, reason, question::Agreed::by_flag(*yes)).await
+                break_lock(context, &journal, lock, reason, question::Consent::by_flag(*yes)).await
             }
         }
     })
 }
 
-fn list(context: &Context, format: ListFormat, held: &[LockOfRun]) -> Result<ExitStatus, Failure> {
+fn list(context: &Context, format: ListFormat, held: &[RunLock]) -> Result<ExitStatus, Failure> {
     match format {
         ListFormat::Json => held.iter().try_for_each(|lock| ui::json(&as_json(lock)))?,
         ListFormat::Text if held.is_empty() => {
@@ -76,7 +76,7 @@ fn list(context: &Context, format: ListFormat, held: &[LockOfRun]) -> Result<Exi
             let headings = ["lock", "run", "process", "host", "ends without a renewal"]
                 .map(str::to_owned)
                 .to_vec();
-            let rows: Vec<_> = ui::is_shown()
+            let rows: Vec<_> = ui::stdout_is_terminal()
                 .then_some(headings)
                 .into_iter()
                 .chain(held.iter().map(row))
@@ -87,7 +87,7 @@ fn list(context: &Context, format: ListFormat, held: &[LockOfRun]) -> Result<Exi
     Ok(ExitStatus::Success)
 }
 
-fn row(lock: &LockOfRun) -> Vec<String> {
+fn row(lock: &RunLock) -> Vec<String> {
     let left = if lock.left.is_zero() {
         "it has ended".to_owned()
     } else {
@@ -102,14 +102,14 @@ fn row(lock: &LockOfRun) -> Vec<String> {
     ]
 }
 
-fn as_json(lock: &LockOfRun) -> serde_json::Value {
+fn as_json(lock: &RunLock) -> serde_json::Value {
     let left_ms = u64::try_from(lock.left.as_millis()).unwrap_or(u64::MAX);
     json!({
         "name": lock.name, "token": lock.token, "run": lock.holder.run, "pid": lock.holder.pid, "host": lock.holder.host, "left_ms": left_ms
     })
 }
 
-fn not_held(name: &str, held: &[LockOfRun]) -> Failure {
+fn not_held(name: &str, held: &[RunLock]) -> Failure {
     let near = runbook_document::nearest(name, held.iter().map(|lock| lock.name.as_str()));
     let hint = match near {
         Some(near) => format!("did you mean `{near}`?"),
@@ -121,21 +121,21 @@ fn not_held(name: &str, held: &[LockOfRun]) -> Failure {
 async fn break_lock(
     context: &Context,
     journal: &SqlJournal,
-    lock: &LockOfRun,
+    lock: &RunLock,
     reason: &str,
-    agreed: question::Agreed,
+    consent: question::Consent,
 ) -> Result<ExitStatus, Failure> {
     let (name, holder, run) = (&lock.name, &lock.holder, lock.holder.run.short());
-    ui::notice(&format!("lock `{name}` is held by {holder}"));
-    ui::notice(
+    ui::print_stderr(&format!("lock `{name}` is held by {holder}"));
+    ui::print_stderr(
         "that run begins no effect any more, and pauses; what it has begun goes on to its end",
     );
     let question = format!("take the lock `{name}` from run {run}?");
-    if !question::confirm(context, &question, agreed)? {
+    if !question::confirm(context, &question, consent)? {
         ui::note("nothing was changed");
         return Ok(ExitStatus::Success);
     }
-    audit_log::lock_taken(context, lock, reason)?;
+    audit_log::record_lock_taken(context, lock, reason)?;
     let is_taken = journal
         .break_lock(lock, &context.operator, reason, Timestamp::now())
         .await

@@ -3,7 +3,6 @@
 pub mod answer;
 pub mod approve;
 pub mod audit;
-pub mod begun;
 pub mod cancel;
 pub mod cancel_request;
 pub mod check;
@@ -11,6 +10,7 @@ pub mod completions;
 pub mod doctor;
 pub mod dry_run;
 pub mod exec;
+pub mod existing_run;
 pub mod explain;
 pub mod fmt;
 pub mod help;

@@ -1,5 +1,5 @@
-//! `runbook plan`: what a runbook would do. Steps are asked for their plans, in which every effect
-//! is denied; probes are not asked.
+//! `runbook plan`: shows what a runbook would do. Steps are asked for their plans, with every
+//! effect denied. Probes are not called.
 
 use crate::audit_log::Purpose;
 use crate::completion;
@@ -9,11 +9,11 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output_file;
 use crate::parameters;
-use crate::plan_file::{PlanFile, PlanFileContent};
+use crate::plan_file::{PlanFile, PlannedRun};
 use crate::plan_form::PlanForm;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare;
-use crate::prepared::Prepared;
+use crate::prepared::PreparedRunbook;
 use crate::project;
 use crate::shared_arguments::{ListFormat, RunbookArgs};
 use crate::ui;
@@ -22,7 +22,7 @@ use clap_complete::ArgValueCompleter;
 use runbook_authority::Target;
 use runbook_engine::model::{OnBreach, OutsidePolicy, SecretEntry, Step};
 use runbook_engine::{
-    AskedPlugins, Call, CallReturn, DryFinding, DryRun, DryStep, ErrorClass, Fault, Json,
+    Call, CallReturn, DryRun, DryRunResult, DryRunScope, DryStep, ErrorClass, Fault, Json,
     LeaseWatch, Operate, Plan, PlannedGuard, PlannedItems, PlannedStep, PlannedUndo, RunId,
     Section, StepId,
 };
@@ -37,7 +37,7 @@ pub struct PlanArgs {
     /// The runbook: its file, or its name in this project (`runbook list`)
     #[arg(value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub file: PathBuf,
-    /// How it is filled in.
+    /// Its parameters and environment.
     #[command(flatten)]
     pub runbook: RunbookArgs,
     /// Contact nothing: show only what the file itself says
@@ -55,39 +55,42 @@ pub struct PlanArgs {
 /// Shows what a runbook would do, and writes the plan into a file if `--out` names one.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     args.out.iter().try_for_each(|path| {
-        PlanFile::refuse_another(path).and_then(|()| output_file::refuse_loss(context, path))
+        PlanFile::refuse_overwriting_other_file(path)
+            .and_then(|()| output_file::refuse_overwriting_input(context, path))
     })?;
     let file = project::find(&context.project, &args.file)?;
     let prepared = prepare::from_file(context, &file, args.runbook.env.as_deref())?;
     let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
     let plan = super::exec::plan(context, &prepared, &params, &file)?;
-    let audience = if args.offline { AskedPlugins::Nobody } else { AskedPlugins::Steps };
+    let dry_run_scope = if args.offline { DryRunScope::NoPlugins } else { DryRunScope::Steps };
     let run = RunId::generate();
     let found = execution::block_on(async {
         let (plan, operator, environment) = (&plan, &context.operator, args.runbook.env.as_deref());
-        if audience == AskedPlugins::Nobody {
+        if dry_run_scope == DryRunScope::NoPlugins {
             return Ok(DryRun {
                 plan,
                 operate: &OfflineOperate,
                 run,
                 operator,
                 environment,
-                audience,
+                dry_run_scope,
             }
             .ask_all()
             .await);
         }
         let caller = PluginCaller::new(context, &prepared, run, Purpose::Preview)?;
-        Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
+        Ok(DryRun { plan, operate: &caller, run, operator, environment, dry_run_scope }
+            .ask_all()
+            .await)
     })?;
     match args.format {
-        ListFormat::Text => ui::text(&render(&prepared, &plan, &found, audience))?,
+        ListFormat::Text => ui::text(&render(&prepared, &plan, &found, dry_run_scope))?,
         ListFormat::Json => {
-            ui::json(&PlanForm::of(&file, &prepared, &plan, &found, audience).json())?;
+            ui::json(&PlanForm::of(&file, &prepared, &plan, &found, dry_run_scope).json())?;
         }
     }
     if let Some(path) = &args.out {
-        let planned = PlanFileContent {
+        let planned = PlannedRun {
             run,
             operator: &context.operator,
             journal: &context.journal,
@@ -100,13 +103,13 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
         let shown = path.display().to_string();
         ui::note(&format!(
             "written; to run exactly this, once: `runbook exec --plan {}`",
-            runbook_text::file(&shown)
+            runbook_text::file_argument(&shown)
         ));
     }
     Ok(ExitStatus::Success)
 }
 
-/// A caller that asks no plugin.
+/// Calls no plugin, for `--offline`.
 struct OfflineOperate;
 
 impl Operate for OfflineOperate {
@@ -115,9 +118,14 @@ impl Operate for OfflineOperate {
     }
 }
 
-/// Title, parameters, locks; the steps in order with what each needs, does and how it is undone;
-/// the authority of each.
-fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: AskedPlugins) -> String {
+/// The plan as text: title, parameters and locks, then the steps in order, then the authority of
+/// each call.
+fn render(
+    prepared: &PreparedRunbook,
+    plan: &Plan,
+    found: &[DryStep],
+    dry_run_scope: DryRunScope,
+) -> String {
     let mut text = String::new();
     push_line(&mut text, format_args!("{} ({})", plan.title, plan.name));
     for (name, value) in &plan.params {
@@ -128,7 +136,7 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: AskedPl
             &mut text,
             format_args!(
                 "{}",
-                crate::environment_targets::described(&prepared.runbook, environment)
+                crate::environment_targets::describe(&prepared.runbook, environment)
             ),
         );
     }
@@ -153,52 +161,59 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: AskedPl
             continue;
         }
         let groups = groups(plan, *section);
-        let line = Line::of(&steps);
-        let above = std::iter::once(None).chain(steps.iter().map(|step| Some(*step)));
+        let step_order = StepOrder::of(&steps);
+        let previous = std::iter::once(None).chain(steps.iter().map(|step| Some(*step)));
         let rows: Vec<_> = steps
             .iter()
-            .zip(above)
-            .map(|(step, above)| row(step, order(step, above, line), groups.get(&step.id)))
+            .zip(previous)
+            .map(|(step, previous)| {
+                row(step, order(step, previous, step_order), groups.get(&step.id))
+            })
             .collect();
-        let together =
+        let heading_note =
             if groups.is_empty() { "" } else { " (those with one number run at the same time)" };
-        let _ = write!(text, "\n{heading}{together}\n{}\n", indent(&runbook_report::table(&rows)));
+        let _ =
+            write!(text, "\n{heading}{heading_note}\n{}\n", indent(&runbook_report::table(&rows)));
     }
     let inputs: Vec<_> = found.iter().flat_map(input_rows).collect();
     if !inputs.is_empty() {
         let _ = write!(text, "\nInputs\n{}\n", indent(&runbook_report::table(&inputs)));
     }
-    let says =
-        |step: &&DryStep| !matches!(step.finding, DryFinding::NotAsked | DryFinding::Opens { .. });
-    let said: Vec<_> = found.iter().filter(says).flat_map(super::dry_run::rows).collect();
-    if audience == AskedPlugins::Steps && !said.is_empty() {
-        let _ = write!(text, "\nWhat the steps say\n{}\n", indent(&runbook_report::table(&said)));
+    let has_answer = |step: &&DryStep| {
+        !matches!(step.result, DryRunResult::NotAsked | DryRunResult::NestedFile { .. })
+    };
+    let answers: Vec<_> = found.iter().filter(has_answer).flat_map(super::dry_run::rows).collect();
+    if dry_run_scope == DryRunScope::Steps && !answers.is_empty() {
+        let _ =
+            write!(text, "\nWhat the steps say\n{}\n", indent(&runbook_report::table(&answers)));
     }
     let secrets = secrets(prepared);
     if !secrets.is_empty() {
         let _ = write!(text, "\nSecrets, by name\n{}\n", indent(&runbook_report::table(&secrets)));
     }
     let _ = write!(text, "\nAuthority\n{}\n", indent(&authority(prepared)));
-    let times = times(prepared);
-    if !times.is_empty() {
+    let timeouts = timeouts(prepared);
+    if !timeouts.is_empty() {
         let _ = write!(
             text,
             "\nTime: the target's limit holds for each call, whatever the step says\n{}\n",
-            indent(&runbook_report::table(&times))
+            indent(&runbook_report::table(&timeouts))
         );
     }
-    let writing = prepared.sites.values().filter(|site| site.changes()).count();
-    let contacted = match audience {
-        AskedPlugins::Nobody => "Nothing was contacted.",
-        AskedPlugins::Steps | AskedPlugins::Everybody => {
+    let n_changing = prepared.sites.values().filter(|site| site.may_change()).count();
+    let contacted = match dry_run_scope {
+        DryRunScope::NoPlugins => "Nothing was contacted.",
+        DryRunScope::Steps | DryRunScope::ProbesAndSteps => {
             "Steps were asked, and could change nothing; `exec --dry-run` asks probes too."
         }
     };
-    let _ = write!(text, "\n{} may change something. {contacted}", ui::counted(writing, "call"));
+    let _ =
+        write!(text, "\n{} may change something. {contacted}", ui::pluralize(n_changing, "call"));
     text
 }
 
-/// What a step and its undo are given; templates that are filled in later stand as they are.
+/// Rows with the inputs of a step and of its undo. Templates that are filled in later are shown
+/// unchanged.
 fn input_rows(step: &DryStep) -> Vec<Vec<String>> {
     let entries = |input: &Json| {
         let entry = |(name, value): (&String, &Json)| {
@@ -222,47 +237,49 @@ fn guard_row(guard: &PlannedGuard) -> Vec<String> {
         .iter()
         .find(|(value, _)| *value == guard.on_breach)
         .map_or("", |(_, name)| *name);
-    let looks = match guard.in_a_row {
+    let condition = match guard.in_a_row {
         1 => "when it is breached".to_owned(),
-        looks => format!("when it is breached {looks} times in a row"),
+        times => format!("when it is breached {times} times in a row"),
     };
     let every = runbook_document::format_duration(guard.every);
     vec![
         guard.id().to_string(),
         guard.probe.uses.clone(),
         format!("every {every}"),
-        format!("{response} {looks}"),
+        format!("{response} {condition}"),
     ]
 }
 
-/// For each step of a section the number of its group: steps of one group run at the same time.
-/// Empty if no two steps do.
+/// The group number of each step in a section. Steps of one group run at the same time. Empty if no
+/// two steps do.
 fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
     let mut groups: BTreeMap<StepId, usize> = BTreeMap::new();
-    let mut ends: BTreeMap<StepId, usize> = BTreeMap::new();
-    // A step may be before the steps that it needs; there is no cycle, so the loop ends.
-    let mut settled = false;
-    while !settled {
-        settled = true;
+    let mut end_groups: BTreeMap<StepId, usize> = BTreeMap::new();
+    // A step may come before those that it needs, so this repeats until nothing changes. There is
+    // no cycle, so the loop ends.
+    let mut is_stable = false;
+    while !is_stable {
+        is_stable = true;
         for step in plan.section(section) {
-            // What stands for a nested file has ended when all steps of the file have.
+            // A nested file ends when all its steps have ended.
             let needed =
-                step.needs.iter().filter_map(|id| ends.get(id)).max().map(|group| group + 1);
-            let opened = step.group.as_ref().and_then(|around| groups.get(around)).copied();
-            let group = needed.max(opened).unwrap_or(1);
-            settled &= groups.insert(step.id.clone(), group) == Some(group);
-            let around = std::iter::successors(step.group.as_ref(), |around| {
-                plan.step(around)?.group.as_ref()
+                step.needs.iter().filter_map(|id| end_groups.get(id)).max().map(|group| group + 1);
+            let enclosing_group =
+                step.group.as_ref().and_then(|enclosing| groups.get(enclosing)).copied();
+            let group = needed.max(enclosing_group).unwrap_or(1);
+            is_stable &= groups.insert(step.id.clone(), group) == Some(group);
+            let enclosing = std::iter::successors(step.group.as_ref(), |enclosing| {
+                plan.step(enclosing)?.group.as_ref()
             });
-            for id in std::iter::once(&step.id).chain(around) {
-                let end = ends.entry(id.clone()).or_insert(group);
-                settled &= *end >= group;
+            for id in std::iter::once(&step.id).chain(enclosing) {
+                let end = end_groups.entry(id.clone()).or_insert(group);
+                is_stable &= *end >= group;
                 *end = group.max(*end);
             }
         }
     }
-    let different: BTreeSet<usize> = groups.values().copied().collect();
-    if different.len() == groups.len() { BTreeMap::new() } else { groups }
+    let numbers: BTreeSet<usize> = groups.values().copied().collect();
+    if numbers.len() == groups.len() { BTreeMap::new() } else { groups }
 }
 
 const SECTIONS: &[(Section, &str)] = &[
@@ -272,23 +289,23 @@ const SECTIONS: &[(Section, &str)] = &[
     (Section::Finally, "Finally"),
 ];
 
-/// Whether the steps of a section follow each other in one line, so that it need not be shown which
-/// waits for which.
+/// Whether each step of a section only waits for the one above, so that the order need not be
+/// shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
-    Straight,
+enum StepOrder {
+    Sequential,
     Branched,
 }
 
-impl Line {
+impl StepOrder {
     fn of(steps: &[&PlannedStep]) -> Self {
         let follows = |pair: &[&PlannedStep]| match pair[1].needs.as_slice() {
             [] => pair[1].group.as_ref() == Some(&pair[0].id),
-            // The last step of a nested file stands above what needs the file.
+            // The row above may be the last step of the nested file that this step needs.
             [only] => *only == pair[0].id || pair[0].id.as_str().starts_with(&format!("{only}.")),
             _ => false,
         };
-        if steps.windows(2).all(follows) { Self::Straight } else { Self::Branched }
+        if steps.windows(2).all(follows) { Self::Sequential } else { Self::Branched }
     }
 }
 
@@ -317,16 +334,16 @@ fn approval(step: &PlannedStep) -> String {
     } else {
         format!(" of {}", approval.approvers.join(", "))
     };
-    format!("waits for {}{who}", ui::counted(approval.quorum as usize, "approval"))
+    format!("waits for {}{who}", ui::pluralize(approval.quorum as usize, "approval"))
 }
 
-/// What it is repeated for, and how many at once.
+/// The items that a step is repeated for, and how many of them run at once.
 fn repetition(step: &PlannedStep) -> String {
     let Some(for_each) = &step.for_each else { return String::new() };
     let items = match &for_each.items {
         PlannedItems::Expression(text) => text.trim().to_owned(),
-        PlannedItems::Literal(Json::Array(items)) => ui::counted(items.len(), "item"),
-        PlannedItems::Literal(Json::Object(entries)) => ui::counted(entries.len(), "item"),
+        PlannedItems::Literal(Json::Array(items)) => ui::pluralize(items.len(), "item"),
+        PlannedItems::Literal(Json::Object(entries)) => ui::pluralize(entries.len(), "item"),
         PlannedItems::Literal(other) => other.to_string(),
     };
     let at_once = if for_each.max_parallel > 1 {
@@ -337,13 +354,13 @@ fn repetition(step: &PlannedStep) -> String {
     format!("for each of {items}{at_once}")
 }
 
-/// The steps that must be settled before; empty where each step just follows the one above.
-fn order(step: &PlannedStep, above: Option<&PlannedStep>, line: Line) -> String {
-    match (step.needs.as_slice(), above, line) {
-        (_, None, _) | (_, Some(_), Line::Straight) => String::new(),
-        ([], Some(_), Line::Branched) if step.group.is_some() => String::new(),
-        ([], Some(_), Line::Branched) => "at once".to_owned(),
-        (needs, Some(_), Line::Branched) => {
+/// The steps that a step waits for; empty if each step only waits for the one above.
+fn order(step: &PlannedStep, previous: Option<&PlannedStep>, step_order: StepOrder) -> String {
+    match (step.needs.as_slice(), previous, step_order) {
+        (_, None, _) | (_, Some(_), StepOrder::Sequential) => String::new(),
+        ([], Some(_), StepOrder::Branched) if step.group.is_some() => String::new(),
+        ([], Some(_), StepOrder::Branched) => "at once".to_owned(),
+        (needs, Some(_), StepOrder::Branched) => {
             let names =
                 needs.iter().map(runbook_engine::StepId::as_str).collect::<Vec<_>>().join(", ");
             format!("after {names}")
@@ -351,9 +368,9 @@ fn order(step: &PlannedStep, above: Option<&PlannedStep>, line: Line) -> String 
     }
 }
 
-/// What a slot is bound to; of a program with the variables that it gets, because they can decide
-/// what it runs.
-fn thing(target: &Target) -> String {
+/// The description of a target. For a program it includes its environment variables, because they
+/// can change what it does.
+fn target_text(target: &Target) -> String {
     let variables = target.variables();
     let with = if variables.is_empty() {
         String::new()
@@ -363,52 +380,53 @@ fn thing(target: &Target) -> String {
     target.describe() + &with
 }
 
-/// One line for each slot of each call: what it may do, to what, and where that is granted.
-fn authority(prepared: &Prepared) -> String {
+/// The grants as a table: one row for each slot of each call.
+fn authority(prepared: &PreparedRunbook) -> String {
     let mut rows = Vec::new();
     for (id, site) in prepared.calls() {
-        for grant in site.effective.iter() {
+        for grant in site.grants.iter() {
             let verbs: Vec<_> = grant.verbs.iter().map(|verb| verb.full_name()).collect();
             rows.push(vec![
                 id.to_string(),
                 grant.slot.clone(),
                 verbs.join(", "),
-                thing(&grant.target),
-                grant.target.place(),
+                target_text(&grant.target),
+                grant.target.location(),
             ]);
         }
     }
     runbook_report::table(&rows)
 }
 
-/// Steps that say how long they may take, where a target allows each call less: raising one without
-/// the other changes nothing.
-fn times(prepared: &Prepared) -> Vec<Vec<String>> {
+/// Rows for steps whose `timeout` is longer than that of a target. Then the shorter limit of the
+/// target applies to each call.
+fn timeouts(prepared: &PreparedRunbook) -> Vec<Vec<String>> {
     let row = |step: &Step| {
-        let own = step.timeout?;
+        let step_timeout = step.timeout?;
         let site = prepared.sites.get(&step.id.value)?;
         let shorter = site
-            .effective
+            .grants
             .iter()
-            .filter(|grant| grant.target.timeout().is_some_and(|limit| limit < own));
+            .filter(|grant| grant.target.timeout().is_some_and(|limit| limit < step_timeout));
         let limits: Vec<String> = shorter
             .filter_map(|grant| {
                 let limit = runbook_document::format_duration(grant.target.timeout()?);
                 Some(format!(
                     "each call to `{}` at most {limit} ({})",
                     grant.target.name,
-                    grant.target.place()
+                    grant.target.location()
                 ))
             })
             .collect();
-        let own = format!("at most {}", runbook_document::format_duration(own));
-        (!limits.is_empty()).then(|| vec![step.id.value.to_string(), own, limits.join(", ")])
+        let step_timeout = format!("at most {}", runbook_document::format_duration(step_timeout));
+        (!limits.is_empty())
+            .then(|| vec![step.id.value.to_string(), step_timeout, limits.join(", ")])
     };
     prepared.runbook.steps.iter().filter_map(row).collect()
 }
 
-/// Each secret that a call uses: its name, where it is kept, and which calls.
-fn secrets(prepared: &Prepared) -> Vec<Vec<String>> {
+/// Rows for the secrets that calls use: name, source and calls.
+fn secrets(prepared: &PreparedRunbook) -> Vec<Vec<String>> {
     let users = prepared.users_of_secrets();
     let row = |secret: &SecretEntry| {
         let users = users.get(secret.name.name.as_str())?.join(", ");

@@ -1,4 +1,4 @@
-//! `runbook plugin`: list, inspect and build. None of them runs a plugin.
+//! `runbook plugin`: lists, inspects, signs and builds plugins. None of its commands runs a plugin.
 
 mod usage;
 
@@ -16,7 +16,7 @@ use runbook_document::ByteSize;
 use runbook_pack::PackError;
 use runbook_pack::cargo::{BuildError, Profile, TargetDir};
 use runbook_report::push_line;
-use runbook_runtime::{Inspected, inspect, verify};
+use runbook_runtime::{InspectedComponent, inspect, verify};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -116,22 +116,22 @@ fn list(format: ListFormat) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// Parts what stands under `uses` into plugin and operation, or takes it as the plugin alone.
-fn parted(named: &str) -> (&str, Option<&str>) {
-    match named.rsplit_once(':') {
-        Some((reference, operation)) if !Path::new(named).exists() && !operation.contains('/') => {
+/// Splits `PLUGIN:OPERATION` as in `uses`; the operation may be missing.
+fn split_uses(typed: &str) -> (&str, Option<&str>) {
+    match typed.rsplit_once(':') {
+        Some((reference, operation)) if !Path::new(typed).exists() && !operation.contains('/') => {
             (reference, Some(operation))
         }
-        Some(_) | None => (named, None),
+        Some(_) | None => (typed, None),
     }
 }
 
-fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
-    let (plugin, operation) = parted(named);
+fn show(context: &Context, typed: &str) -> Result<ExitStatus, Failure> {
+    let (plugin, operation) = split_uses(typed);
     let bytes = load(plugin, Path::new("."))?;
     let size = bytes.len() as u64;
     let inspected = inspect(std::sync::Arc::clone(&bytes))
-        .map_err(|error| component_file::unusable(plugin, &error))?;
+        .map_err(|error| component_file::invalid_component(plugin, &error))?;
     let origin = Provenance::of(plugin, &inspected.manifest.name, &bytes);
     if let Some(name) = operation {
         return show_operation(&inspected.manifest, plugin, name);
@@ -139,7 +139,7 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     let mut text = render(&inspected, size, &origin_text(plugin, origin));
     if is_file(plugin) {
         let trust = signatures::TrustFiles::load(context)?;
-        let state = signatures::state(
+        let state = signatures::status(
             &trust,
             Path::new(plugin),
             &inspected.manifest.name,
@@ -155,7 +155,7 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     verify(inspected).map_err(Failure::refused)?;
     match origin {
         Provenance::Bundled | Provenance::Copy(_) | Provenance::File => Ok(ExitStatus::Success),
-        Provenance::Impostor(bundled) => Err(plugins::impostor(plugin, bundled)),
+        Provenance::NameConflict(bundled) => Err(plugins::name_conflict(plugin, bundled)),
     }
 }
 
@@ -166,7 +166,7 @@ fn origin_text(reference: &str, origin: Provenance) -> String {
             format!("file {reference}: the same code as the bundled `{bundled}`")
         }
         Provenance::File => format!("file {reference}"),
-        Provenance::Impostor(bundled) => {
+        Provenance::NameConflict(bundled) => {
             format!(
                 "file {reference}: NOT the bundled `{bundled}`, whose name it bears; it is \
                      never run"
@@ -190,7 +190,7 @@ fn show_operation(manifest: &Manifest, plugin: &str, name: &str) -> Result<ExitS
     Ok(ExitStatus::Success)
 }
 
-fn render(inspected: &Inspected, size: u64, origin: &str) -> String {
+fn render(inspected: &InspectedComponent, size: u64, origin: &str) -> String {
     let manifest = &inspected.manifest;
     let mut text = String::new();
     push_line(
@@ -242,17 +242,19 @@ fn operations(manifest: &Manifest) -> Vec<Vec<String>> {
 }
 
 fn slots(manifest: &Manifest) -> Vec<Vec<String>> {
-    let worst = |verbs: &[Verb]| verbs.iter().map(|verb| verb.row().risk).max();
+    let highest_risk = |verbs: &[Verb]| verbs.iter().map(|verb| verb.row().risk).max();
     let row = |(name, slot): (&String, &runbook_authority::manifest::Slot)| {
         let verbs: Vec<_> = slot.verbs.iter().map(|verb| verb.full_name()).collect();
-        let risk =
-            worst(&slot.verbs).map(runbook_authority::Risk::name).unwrap_or_default().to_owned();
+        let risk = highest_risk(&slot.verbs)
+            .map(runbook_authority::Risk::name)
+            .unwrap_or_default()
+            .to_owned();
         vec![name.clone(), risk, verbs.join(", "), slot.reason.clone()]
     };
     manifest.slots.iter().map(row).collect()
 }
 
-/// Writes the component of a bundled plugin to a file that is not there yet.
+/// Writes the component of a bundled plugin to a new file.
 fn export(name: &str, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
     if is_file(name) {
         return Err(Failure::usage(format!("`{name}` is a file already"))
@@ -276,7 +278,7 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
     ui::note(&format!("building `{}`", folder.display()));
     let packed = match runbook_pack::cargo::build(
         std::slice::from_ref(&folder),
-        &TargetDir::OfWorkspace,
+        &TargetDir::Workspace,
         Profile::Release,
     ) {
         Ok(mut built) => built.pop().ok_or_else(|| Failure::engine("nothing was built"))?,
@@ -284,7 +286,7 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
             return Err(Failure::findings(diagnostics));
         }
         Err(BuildError::Cargo { output, folder }) => {
-            ui::notice(&output);
+            ui::print_stderr(&output);
             return Err(Failure::usage(format!("cargo could not build `{}`", folder.display())));
         }
         Err(error) => return Err(Failure::usage(error)),
@@ -303,9 +305,9 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
     if let Some(bundled) =
         BUNDLED.iter().find(|bundled| bundled.name == *name && *bundled.component != *component)
     {
-        let said = "is the name of a bundled plugin, so this program never runs the file; give it \
+        let advice = "is the name of a bundled plugin, so this program never runs the file; give it \
                     another name in `plugin.toml`";
-        ui::warning(&format!("`{}` {said}", bundled.name));
+        ui::warning(&format!("`{}` {advice}", bundled.name));
     }
     for slot in &packed.unnamed_slots {
         ui::warning(&format!(
@@ -313,9 +315,9 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
         ));
     }
     for verb in verified.unused_verbs() {
-        let said = "is declared in `plugin.toml`, and the code imports no function that needs it; \
+        let advice = "is declared in `plugin.toml`, and the code imports no function that needs it; \
                     remove it (a review reports it as RB010)";
-        ui::warning(&format!("`{}` {said}", verb.full_name()));
+        ui::warning(&format!("`{}` {advice}", verb.full_name()));
     }
     ui::line(&format!(
         "{}  {}  {}",

@@ -48,17 +48,17 @@ async fn prune(
     journal: &SqlJournal,
     pruning: &Pruning,
 ) -> Result<ExitStatus, Failure> {
-    let found = journal.prunable(pruning).await.map_err(Failure::engine)?;
-    let kept = kept_dirty(journal, pruning, found).await?;
+    let n_prunable = journal.count_prunable(pruning).await.map_err(Failure::engine)?;
+    let kept = kept_dirty(journal, pruning, n_prunable).await?;
     let before = pruning.ended_before.strftime("%Y-%m-%d %H:%M UTC");
-    let runs = ui::counted(usize::try_from(found).unwrap_or(usize::MAX), "run");
+    let runs = ui::pluralize(usize::try_from(n_prunable).unwrap_or(usize::MAX), "run");
     if kept > 0 {
-        let kept = ui::counted(usize::try_from(kept).unwrap_or(usize::MAX), "dirty run");
+        let kept = ui::pluralize(usize::try_from(kept).unwrap_or(usize::MAX), "dirty run");
         ui::note(&format!(
             "{kept} from before then stay, for a person to look at; `--dirty` takes them too"
         ));
     }
-    if found == 0 {
+    if n_prunable == 0 {
         ui::note(&format!(
             "nothing to remove: no run of {} ended before {before}",
             context.journal
@@ -77,18 +77,19 @@ async fn prune(
         "remove {runs} that ended before {before} from {}, with all that they logged?",
         context.journal
     );
-    if !question::confirm(context, &question, question::Agreed::by_flag(args.yes))? {
+    if !question::confirm(context, &question, question::Consent::by_flag(args.yes))? {
         ui::note("nothing was removed");
         return Ok(ExitStatus::Success);
     }
     let removed = journal.prune(pruning).await.map_err(Failure::engine)?;
     ui::note(&format!(
         "removed {}",
-        ui::counted(usize::try_from(removed).unwrap_or(usize::MAX), "run")
+        ui::pluralize(usize::try_from(removed).unwrap_or(usize::MAX), "run")
     ));
     Ok(ExitStatus::Success)
 }
 
+/// The runs to remove, as the arguments describe them.
 fn pruning(args: &PruneArgs, now: Timestamp) -> Result<Pruning, Failure> {
     let ended_before = now.checked_sub(args.older_than).map_err(|_| {
         Failure::usage("`--older-than` reaches back before the beginning of time")
@@ -102,12 +103,20 @@ fn pruning(args: &PruneArgs, now: Timestamp) -> Result<Pruning, Failure> {
 }
 
 /// How many runs are kept only because they are dirty.
-async fn kept_dirty(journal: &SqlJournal, pruning: &Pruning, found: u64) -> Result<u64, Failure> {
+async fn kept_dirty(
+    journal: &SqlJournal,
+    pruning: &Pruning,
+    n_prunable: u64,
+) -> Result<u64, Failure> {
     match pruning.dirty {
         DirtyRuns::Remove => Ok(0),
         DirtyRuns::Keep => {
             let with_dirty = Pruning { dirty: DirtyRuns::Remove, ..pruning.clone() };
-            Ok(journal.prunable(&with_dirty).await.map_err(Failure::engine)?.saturating_sub(found))
+            Ok(journal
+                .count_prunable(&with_dirty)
+                .await
+                .map_err(Failure::engine)?
+                .saturating_sub(n_prunable))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Records the decision of a person about a waiting run in its journal.
+//! Records the decision of an operator about a waiting run in its journal.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -9,12 +9,12 @@ use runbook_engine::{
 };
 use runbook_journal::{JournalError, SqlJournal};
 
-/// Writes a decision into the journal, if it may follow the records there: a record that may not
-/// would end the run for good.
+/// Appends the event of a decision to the journal, if it is possible in the present state. An
+/// impossible record would make the run unreadable.
 ///
 /// # Errors
-/// The decision does not fit the run as it is now, or not any more, because of what somebody else
-/// has decided meanwhile; nothing was written.
+/// The decision is not possible, or somebody else has made it impossible meanwhile. Nothing was
+/// written.
 pub async fn append(
     journal: &SqlJournal,
     run: RunId,
@@ -31,15 +31,16 @@ pub async fn append(
         match journal.append(run, &record).await {
             Ok(()) => return Ok((new_state, record)),
             Err(JournalError::RecordExists { .. }) => {
-                state = read_again(journal, run, &state, &event).await?;
+                state = reread(journal, run, &state, &event).await?;
             }
             Err(error) => return Err(Failure::engine(error)),
         }
     }
 }
 
-/// Reads the run again after somebody else has written, if the decision is still asked for.
-async fn read_again(
+/// Reads the run again after somebody else has appended a record. Fails if the decision is not
+/// needed any more.
+async fn reread(
     journal: &SqlJournal,
     run: RunId,
     before: &RunState,
@@ -62,7 +63,7 @@ async fn read_again(
     }
 }
 
-/// What a decision that somebody else wrote at the same moment means for this one.
+/// How a decision that somebody else has recorded at the same time affects this one.
 #[derive(Debug, PartialEq, Eq)]
 enum ConcurrentDecision {
     /// It is about something else.
@@ -81,9 +82,9 @@ fn concurrent_decision(before: &RunState, now: &RunState, event: &RunEvent) -> C
         );
     }
     let RunEvent::Step { step, event } = event else { return ConcurrentDecision::Unrelated };
-    let (was, is) = (before.step(step), now.step(step));
+    let (old_state, new_state) = (before.step(step), now.step(step));
     if let (StepEvent::Manual(ManualEvent::Answered { .. }), Some(ManualAnswer { by, .. })) =
-        (event, is.manual_answer())
+        (event, new_state.manual_answer())
     {
         return ConcurrentDecision::Superseding(format!(
             "step `{step}` was answered by {by} a moment ago"
@@ -92,13 +93,13 @@ fn concurrent_decision(before: &RunState, now: &RunState, event: &RunEvent) -> C
     let StepEvent::Approval(ApprovalEvent::Given { digest, verdict, .. }) = event else {
         return ConcurrentDecision::Unrelated;
     };
-    let (was, is) = (&was.approval, &is.approval);
-    if is.asked.as_ref().is_none_or(|asked| asked.digest != *digest) {
+    let (old_state, new_state) = (&old_state.approval, &new_state.approval);
+    if new_state.asked.as_ref().is_none_or(|asked| asked.digest != *digest) {
         return ConcurrentDecision::Superseding(format!(
             "step `{step}` would do something else by now"
         ));
     }
-    let Some(other) = is.answers.get(was.answers.len()..).and_then(<[_]>::last) else {
+    let Some(other) = new_state.answers.get(old_state.answers.len()..).and_then(<[_]>::last) else {
         return ConcurrentDecision::Unrelated;
     };
     match (verdict, &other.verdict) {
@@ -112,29 +113,32 @@ fn concurrent_decision(before: &RunState, now: &RunState, event: &RunEvent) -> C
         | (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Rejected { .. }) => {
             ConcurrentDecision::Same(other.by.clone())
         }
-        // A rejection counts, whatever others say.
+        // A rejection counts even if others approve.
         (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Approved) => {
             ConcurrentDecision::Unrelated
         }
     }
 }
 
-/// Appends a decision and prints how the run continues.
+/// Records a decision and prints how the run continues.
 pub async fn write(
     context: &Context,
     journal: &SqlJournal,
     plan: &Plan,
     (run, state): (RunId, RunState),
-    decision: WrittenDecision,
+    decision: OperatorDecision,
 ) -> Result<(), Failure> {
-    let WrittenDecision { verb, event } = decision;
+    let OperatorDecision { verb, event } = decision;
     let (state, _) = append(journal, run, state, event).await?;
-    ui::done(&format!("{verb} by {}; {}", context.operator, how_to_continue(plan, run, &state)));
+    ui::report_done(&format!(
+        "{verb} by {}; {}",
+        context.operator,
+        how_to_continue(plan, run, &state)
+    ));
     Ok(())
 }
 
-/// How a waiting run continues: by a decision that another person must make, or by `resume` if all
-/// decisions were made.
+/// How a waiting run continues: by further decisions, or by `resume` if all were made.
 pub fn how_to_continue(plan: &Plan, run: RunId, state: &RunState) -> String {
     let run = run.short();
     let asked: &[StepId] = match &state.paused {
@@ -148,29 +152,31 @@ pub fn how_to_continue(plan: &Plan, run: RunId, state: &RunState) -> String {
         )
         | None => &[],
     };
-    let open: Vec<String> =
+    let open_questions: Vec<String> =
         asked.iter().filter_map(|step| open_question(plan, &run, state, step)).collect();
-    match open.len() {
+    match open_questions.len() {
         0 => format!("continue with `runbook resume {run}`"),
-        all if all == asked.len() => format!("the run waits for {}", open.join(", and for ")),
+        count if count == asked.len() => {
+            format!("the run waits for {}", open_questions.join(", and for "))
+        }
         _ => format!(
             "`runbook resume {run}` goes on with it; the run also waits for {}",
-            open.join(", and for ")
+            open_questions.join(", and for ")
         ),
     }
 }
 
 /// The decision that is still needed about a step, and the command for it.
 fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Option<String> {
-    let (of_state, name) = (state.step(step), runbook_text::argument(step.as_str()));
+    let (step_state, name) = (state.step(step), runbook_text::shell_argument(step.as_str()));
     let Some(approval) = plan.approval(step) else {
-        return of_state
+        return step_state
             .manual_answer()
             .is_none()
             .then(|| format!("an answer: `runbook answer {run} {name}`"));
     };
-    let missing = approval.missing(&of_state.approval);
-    (!approval.is_answered(&of_state.approval)).then(|| {
+    let missing = approval.missing(&step_state.approval);
+    (!approval.is_answered(&step_state.approval)).then(|| {
         let people = if missing == 1 { "1 more person" } else { &format!("{missing} more people") };
         let given = usize::try_from(approval.quorum).unwrap_or(usize::MAX).saturating_sub(missing);
         format!(
@@ -180,10 +186,10 @@ fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Opt
     })
 }
 
-/// A decision that was written, and the word that tells what was decided.
-pub struct WrittenDecision {
-    /// What the person did, as a participle: `approved`, `rejected` or `answered`.
+/// A decision of the operator.
+pub struct OperatorDecision {
+    /// The participle for messages: `approved`, `rejected` or `answered`.
     pub verb: &'static str,
-    /// The event that the record holds.
+    /// The event to record.
     pub event: RunEvent,
 }

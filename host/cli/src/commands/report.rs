@@ -35,9 +35,9 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
     let format = match (args.format, args.output.as_deref()) {
         (Some(format), _) => format,
         (None, None) => Format::Text,
-        (None, Some(path)) => by_name(path)?,
+        (None, Some(path)) => format_by_name(path)?,
     };
-    args.output.iter().try_for_each(|path| output_file::refuse_loss(context, path))?;
+    args.output.iter().try_for_each(|path| output_file::refuse_overwriting_input(context, path))?;
     let summary = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
     Ok(ExitStatus::Success)
 }
 
-fn by_name(path: &Path) -> Result<Format, Failure> {
+fn format_by_name(path: &Path) -> Result<Format, Failure> {
     Format::of_file(path).ok_or_else(|| {
         Failure::usage(format!("`{}` does not say which format it is to be in", path.display()))
             .hint("give `--format`, or end the name in .txt, .json, .xml (JUnit), .md or .html")

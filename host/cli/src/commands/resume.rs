@@ -8,11 +8,11 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
-use crate::prepare::{self, Scrutiny};
-use crate::prepared::Prepared;
+use crate::prepare::{self, Strictness};
+use crate::prepared::PreparedRunbook;
 use crate::runbook_file::RunbookFile;
-use crate::secrets_before;
-use crate::session::{Session, SessionParts};
+use crate::secret_availability;
+use crate::session::{Session, SessionConfig};
 use crate::shared_arguments::RunArgs;
 use crate::ui;
 use crate::value_parsers::decision;
@@ -20,8 +20,8 @@ use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::{
-    Cause, Changes, Decision, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record,
-    RunError, RunEvent, RunId, RunOutcome, StepId, Stopped, StoredRun, fold,
+    Cause, ChangePolicy, Decision, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan,
+    Record, RunError, RunEvent, RunId, RunOutcome, StepId, StopReason, StoredRun, fold,
 };
 use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::Summary;
@@ -50,19 +50,19 @@ pub struct ResumeArgs {
 
 /// How a run is continued.
 pub struct ResumeOptions {
-    /// What is decided about steps whose outcome is unknown.
+    /// The decisions about steps whose outcome is unknown.
     pub decisions: BTreeMap<StepId, Decision>,
-    /// Whether it may go on with another text or other plugins.
-    pub changes: Changes,
-    /// Whether it may go on outside its window.
+    /// Whether the run may continue with another text or other plugins.
+    pub changes: ChangePolicy,
+    /// Whether the run may continue outside its window.
     pub outside: OutsideWindow,
-    /// Whether it is only ended, in order, and not continued.
+    /// Whether the run is cancelled at once: it is ended in order, and no step begins.
     pub start_cancelled: bool,
 }
 
 impl ResumeOptions {
-    /// With nothing decided, inside the window.
-    pub fn new(changes: Changes) -> Self {
+    /// No decisions, only inside the window, and not cancelled.
+    pub fn new(changes: ChangePolicy) -> Self {
         Self {
             decisions: BTreeMap::new(),
             changes,
@@ -74,7 +74,7 @@ impl ResumeOptions {
 
 /// Continues a run that crashed, was interrupted or waits.
 pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> {
-    let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
+    let changes = if args.accept_changes { ChangePolicy::Accept } else { ChangePolicy::Refuse };
     let (decisions, outside) =
         (decisions(&args.decide)?, execution::outside_window(args.outside_window));
     resume_run(
@@ -84,68 +84,72 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> 
     )
 }
 
-/// Continues a run in some way.
+/// Continues a run with these options.
 pub fn resume_run(
     context: &Context,
     args: &RunArgs,
-    asked: &ResumeOptions,
+    options: &ResumeOptions,
 ) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        let lost_cancel = if asked.start_cancelled {
+        let unfulfilled_cancel = if options.start_cancelled {
             None
         } else {
-            lost_cancel(&journal, run, &stored.records).await?
+            unfulfilled_cancel(&journal, run, &stored.records).await?
         };
-        let before = Summary::of(&stored.header, &stored.records);
-        let earlier = crate::earlier_runs::of_runs(&journal, before.runs_relied_on()).await?;
+        let summary = Summary::of(&stored.header, &stored.records);
+        let earlier = crate::earlier_runs::of_runs(&journal, summary.earlier_run_ids()).await?;
         // A run that is only ended, or is being undone already, begins no new step.
-        let goes_on = !asked.start_cancelled
-            && !stored.records.iter().any(|record| ends_the_run(&record.event));
-        let scrutiny = if goes_on { Scrutiny::Refuse } else { Scrutiny::Reach };
-        let (prepared, plan) = rebuild(context, &stored, asked.changes, scrutiny)?;
+        let begins_new_steps = !options.start_cancelled
+            && !stored.records.iter().any(|record| stops_new_steps(&record.event));
+        let strictness =
+            if begins_new_steps { Strictness::Refuse } else { Strictness::BoundaryOnly };
+        let (prepared, plan) = rebuild(context, &stored, options.changes, strictness)?;
         let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         let state = fold(&stored.records).map_err(Failure::engine)?;
         match &state {
-            Some(state) if asked.start_cancelled => secrets_before::of_undo(&caller, state),
-            Some(state) => secrets_before::of_resumed_run(&caller, state)?,
+            Some(state) if options.start_cancelled => {
+                secret_availability::warn_before_undo(&caller, state);
+            }
+            Some(state) => secret_availability::check_resumed_run(&caller, state)?,
             None => {}
         }
         let (changes, environment, outside) =
-            (asked.changes, stored.header.environment.as_deref(), asked.outside);
+            (options.changes, stored.header.environment.as_deref(), options.outside);
         let session = Session::open(
             context,
-            SessionParts { run, plan: &plan, caller, journal, environment, outside },
+            SessionConfig { run, plan: &plan, caller, journal, environment, outside },
         )?;
         let mut live = Live::new(context, &stored.header, &stored.records)
             .with_earlier_runs(&earlier)
             .with_output(context, &args.output)?;
-        live.warn_when_resumed(lost_cancel);
-        if asked.start_cancelled {
+        live.warn_when_resumed(unfulfilled_cancel);
+        if options.start_cancelled {
             session.cancel().await?;
         }
-        let outcome = session.resume(&asked.decisions, changes, &mut live).await;
-        if let (true, Err(RunError::Busy { holder, left, .. })) = (asked.start_cancelled, &outcome)
+        let outcome = session.resume(&options.decisions, changes, &mut live).await;
+        if let (true, Err(RunError::Busy { holder, left, .. })) =
+            (options.start_cancelled, &outcome)
         {
             return super::cancel_request::send(context, session.journal(), run, holder, *left)
                 .await;
         }
-        let outcome = session.with_person(outcome, changes, &mut live).await?;
+        let outcome = session.resume_with_operator(outcome, changes, &mut live).await?;
         let is_cancelled = matches!(
             &outcome,
-            Ok(RunOutcome { stopped: Stopped::Ended { cause: Some(Cause::Cancel), .. }, .. })
+            Ok(RunOutcome { stopped: StopReason::Ended { cause: Some(Cause::Cancel), .. }, .. })
         );
         let status = session.conclude(outcome, &live, &args.output).await?;
-        // It ended as requested and not by Ctrl-C. A run that was stopped half-way has not ended.
-        let is_as_asked = asked.start_cancelled && is_cancelled && status == ExitStatus::Failed;
+        // `runbook cancel` has succeeded if the run was cancelled by its request, not by Ctrl-C.
+        let is_as_asked = options.start_cancelled && is_cancelled && status == ExitStatus::Failed;
         Ok(if is_as_asked { ExitStatus::Success } else { status })
     })
 }
 
-/// Tells that the last execution of the run was asked to end it, and died before it could. It is
-/// told once the run is taken: a process that lives heeds the request itself.
-async fn lost_cancel(
+/// The warning that the last process of the run was asked to cancel it and died before it did. It
+/// is shown only after this process has taken the run, because a living process obeys the request.
+async fn unfulfilled_cancel(
     journal: &SqlJournal,
     run: RunId,
     records: &[Record],
@@ -154,14 +158,15 @@ async fn lost_cancel(
     else {
         return Ok(None);
     };
-    let begins = |record: &&Record| {
+    let is_process_start = |record: &&Record| {
         matches!(
             record.event,
             RunEvent::Run(LifecycleEvent::RunStarted { .. } | LifecycleEvent::Resumed { .. })
         )
     };
-    let begun = records.iter().rev().find(begins).map(|record| record.at);
-    let is_lost = begun.is_none_or(|begun| begun < at) && !was_heeded(records, at);
+    let process_start = records.iter().rev().find(is_process_start).map(|record| record.at);
+    let is_lost =
+        process_start.is_none_or(|process_start| process_start < at) && !was_fulfilled(records, at);
     Ok(is_lost.then(|| {
         format!(
             "{operator} asked that this run be ended, and nobody has ended it: its process died \
@@ -171,28 +176,29 @@ async fn lost_cancel(
     }))
 }
 
-/// Whether what was asked for was begun: the run has ended since, or is being ended.
-fn was_heeded(records: &[Record], asked: jiff::Timestamp) -> bool {
-    // A run that had ended or was being undone before it was asked is ended too.
+/// Whether a cancel request was fulfilled: the run has ended, or has begun to end since.
+fn was_fulfilled(records: &[Record], requested_at: jiff::Timestamp) -> bool {
+    // A run that had ended before the request counts, too.
     let ended = records
         .iter()
-        .any(|record| matches!(record.event.phase(), Some(runbook_engine::RunPhase::Ended(_))));
-    ended || records.iter().any(|record| record.at >= asked && ends_the_run(&record.event))
+        .any(|record| matches!(record.event.status(), Some(runbook_engine::RunStatus::Ended(_))));
+    ended
+        || records.iter().any(|record| record.at >= requested_at && stops_new_steps(&record.event))
 }
 
-/// Whether no further step is begun after this.
-fn ends_the_run(event: &RunEvent) -> bool {
+/// Whether no further step begins after this event.
+fn stops_new_steps(event: &RunEvent) -> bool {
     match event {
         RunEvent::Run(
             LifecycleEvent::Stopping { .. }
             | LifecycleEvent::UndoBegan { .. }
             | LifecycleEvent::FinallyBegan { .. },
         ) => true,
-        other => matches!(other.phase(), Some(runbook_engine::RunPhase::Ended(_))),
+        other => matches!(other.status(), Some(runbook_engine::RunStatus::Ended(_))),
     }
 }
 
-/// The run that an id, or a part of one, names.
+/// Finds a run by its id or the beginning of it, and loads it.
 pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), Failure> {
     let run = journal.find(id).await.map_err(|error| {
         let is_absent = matches!(error, JournalError::NoRun { .. });
@@ -209,16 +215,16 @@ pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), 
     Ok((run, journal.load(run).await.map_err(Failure::engine)?))
 }
 
-/// The plan of a run, made again from what the journal kept; with accepted changes, from the files
-/// as they are now.
+/// Builds the plan of a run again: from the texts in the journal, or, if changes are accepted, from
+/// the present files.
 pub fn rebuild(
     context: &Context,
     stored: &StoredRun,
-    changes: Changes,
-    scrutiny: Scrutiny,
-) -> Result<(Prepared, Plan), Failure> {
+    changes: ChangePolicy,
+    strictness: Strictness,
+) -> Result<(PreparedRunbook, Plan), Failure> {
     let header = &stored.header;
-    let corrected = corrected_sources(&stored.records).filter(|_| changes == Changes::Refuse);
+    let corrected = corrected_sources(&stored.records).filter(|_| changes == ChangePolicy::Refuse);
     let sources = corrected.unwrap_or(&header.sources);
     let (name, text) = sources
         .first()
@@ -226,12 +232,14 @@ pub fn rebuild(
     let file = RunbookFile::locate(Path::new(name))?;
     let environment = header.environment.as_deref();
     let prepared = match changes {
-        Changes::Accept => prepare::as_locked(context, Path::new(name), environment, scrutiny)?,
-        Changes::Refuse => {
-            let mut load = |wanted: &str| kept(sources, wanted);
+        ChangePolicy::Accept => {
+            prepare::with_lockfile(context, Path::new(name), environment, strictness)?
+        }
+        ChangePolicy::Refuse => {
+            let mut load = |wanted: &str| recorded_source(sources, wanted);
             let source = Source::new(name.as_str(), text.as_str());
-            prepare::prepare_with(
-                (context, scrutiny),
+            prepare::from_journaled_texts(
+                (context, strictness),
                 &source,
                 file.folder(),
                 environment,
@@ -245,10 +253,13 @@ pub fn rebuild(
         &prepared.facts,
     )
     .map_err(Failure::findings)?;
-    if changes == Changes::Refuse {
-        // The digest is over the names as they were typed; the texts are compared themselves.
+    if changes == ChangePolicy::Refuse {
+        // The digests may differ, because they include the names as they were typed. So the texts
+        // are compared.
         let is_same = |(name, text): &(String, String)| {
-            sources.iter().any(|kept| kept.0 == *name && kept.1 == *text)
+            sources
+                .iter()
+                .any(|recorded_source| recorded_source.0 == *name && recorded_source.1 == *text)
         };
         if plan.sources.len() != sources.len() || !plan.sources.iter().all(is_same) {
             return Err(Failure::engine(
@@ -256,13 +267,13 @@ pub fn rebuild(
             ));
         }
         plan.digest.clone_from(&header.digest);
-        crate::lockfile::check_reach(file.real(), environment, &prepared)?;
+        crate::lockfile::check_access(file.real(), environment, &prepared)?;
     }
     Ok((prepared, plan))
 }
 
-/// The text by which a run is being undone, if it is not its own: an undo that was cut off goes on
-/// as it began.
+/// The texts of the corrected runbook by which the run is being undone, if there is one. An
+/// interrupted undo continues with the same texts.
 fn corrected_sources(records: &[Record]) -> Option<&Vec<(String, String)>> {
     let requests = records.iter().rev().filter_map(|record| match &record.event {
         RunEvent::Run(LifecycleEvent::UndoRequested { corrected, .. }) => {
@@ -273,19 +284,24 @@ fn corrected_sources(records: &[Record]) -> Option<&Vec<(String, String)>> {
     requests.take(1).find_map(|sources| sources)
 }
 
-/// The text that the journal keeps of a file beside the runbook. Names are compared whole: another
-/// file may end in the same.
-fn kept(sources: &[(String, String)], wanted: &str) -> std::io::Result<std::sync::Arc<Source>> {
-    let parts = |name: &str| -> PathBuf {
+/// The recorded text of a file that the runbook includes. Whole paths are compared.
+fn recorded_source(
+    sources: &[(String, String)],
+    wanted: &str,
+) -> std::io::Result<std::sync::Arc<Source>> {
+    let without_current_dir = |name: &str| -> PathBuf {
         Path::new(name).components().filter(|part| *part != Component::CurDir).collect()
     };
-    let found = sources.iter().skip(1).find(|(name, _)| parts(name) == parts(wanted));
+    let found = sources
+        .iter()
+        .skip(1)
+        .find(|(name, _)| without_current_dir(name) == without_current_dir(wanted));
     found
         .map(|(name, text)| Source::new(name.as_str(), text.as_str()))
         .ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 
-/// The decisions that `--decide STEP=DECISION` gives, by step.
+/// Parses the values of `--decide STEP=DECISION`.
 pub fn decisions(typed: &[(String, String)]) -> Result<BTreeMap<StepId, Decision>, Failure> {
     typed
         .iter()

@@ -42,15 +42,15 @@ pub struct RetryArgs {
     pub outside_window: bool,
 }
 
-/// Begins a new run at a step of one that has ended, with the runbook as it is now and the
-/// parameters of then.
+/// Begins a new run at a step of one that has ended. It has the present runbook and the parameters
+/// of the ended run.
 pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     let (run, stored, state, mut earlier) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
-        // What that later run has done is not known to this one: it would be done twice.
-        match journal.tried_again_by(run).await.map_err(Failure::engine)? {
-            Some(later) => Err(tried_again(run, later, &args.from)),
+        // A second retry would not know what the first one has done, and would do it again.
+        match journal.retried_by(run).await.map_err(Failure::engine)? {
+            Some(later_run) => Err(already_retried(run, later_run, &args.from)),
             None => {
                 let state = fold(&stored.records).map_err(Failure::engine)?;
                 let state = state
@@ -80,7 +80,7 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
         ))
         .hint(format!(
             "begin anew: `runbook exec {}`",
-            runbook_text::file(&file.display().to_string())
+            runbook_text::file_argument(&file.display().to_string())
         )));
     }
     let plan = exec::plan(context, &prepared, &Params::from_journal(header.params.clone()), file)?;
@@ -90,7 +90,7 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     exec::confirm(context, &prepared.runbook, args.yes)?;
     let outside = execution::outside_window(args.outside_window);
     let output = &args.run.output;
-    exec::begin(
+    exec::begin_run(
         context,
         &prepared,
         &plan,
@@ -98,15 +98,15 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     )
 }
 
-fn tried_again(run: RunId, later: RunId, from: &str) -> Failure {
-    let (run, later) = (run.short(), later.short());
+fn already_retried(run: RunId, later_run: RunId, from: &str) -> Failure {
+    let (run, later_run) = (run.short(), later_run.short());
     Failure::usage(format!(
-        "run {run} was tried again by run {later}, which knows what both have done"
+        "run {run} was tried again by run {later_run}, which knows what both have done"
     ))
-    .hint(format!("`runbook show {later}` says how it ended"))
+    .hint(format!("`runbook show {later_run}` says how it ended"))
     .hint(format!(
-        "to go on from there: `runbook retry {later} --from {}`",
-        runbook_text::argument(from)
+        "to go on from there: `runbook retry {later_run} --from {}`",
+        runbook_text::shell_argument(from)
     ))
 }
 
@@ -121,53 +121,55 @@ fn retry(
     retry_of(plan, run, state, earlier, from, decisions).map_err(|error| {
         let hint = match &error {
             RetryError::NotEnded => format!("`runbook resume {}`", run.short()),
-            RetryError::NoStep { .. } => {
+            RetryError::UnknownStep { .. } => {
                 "name one of them, or an item of one: `STEP[KEY]`".to_owned()
             }
-            RetryError::NotDone { needed, .. } => {
-                format!("begin with it: `--from {}`", runbook_text::argument(needed.as_str()))
+            RetryError::NeededStepNotDone { needed, .. } => {
+                format!("begin with it: `--from {}`", runbook_text::shell_argument(needed.as_str()))
             }
-            RetryError::Done { open, .. } if open.is_empty() => {
+            RetryError::AlreadyDone { open, .. } if open.is_empty() => {
                 "all its steps are done; name a `[[verify]]` to look again, or begin anew with \
                  `runbook exec`"
                     .to_owned()
             }
-            RetryError::Done { open, done_in, .. } => {
-                let undo = undos(run, state, earlier, *done_in);
+            RetryError::AlreadyDone { open, done_in, .. } => {
+                let undo = undo_hint(run, state, earlier, *done_in);
                 format!("begin with what is not done: {}{undo}", open.join(", "))
             }
-            RetryError::Doubtful { steps } => {
+            RetryError::OutcomeUnknown { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
-                let (done, retry) = (decided(step, "done"), decided(step, "retry"));
+                let (done, retry) = (decide_option(step, "done"), decide_option(step, "retry"));
                 format!(
                     "find out whether it did, then say so: `{done}` (it happened) or `{retry}` (it \
                      did not; do it again)"
                 )
             }
-            RetryError::PerhapsUndone { steps } => {
+            RetryError::UndoUnknown { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
-                let (done, retry) = (decided(step, "done"), decided(step, "retry"));
+                let (done, retry) = (decide_option(step, "done"), decide_option(step, "retry"));
                 format!(
                     "find out how it is now, then say so: `{done}` (it is still done) or `{retry}` \
                      (it is undone; do it again)"
                 )
             }
-            RetryError::NotAsked { step } => format!("leave out `{}`", decided(step.as_str(), "…")),
-            RetryError::NoWay { step } => {
+            RetryError::NoDecisionNeeded { step } => {
+                format!("leave out `{}`", decide_option(step.as_str(), "…"))
+            }
+            RetryError::FailNotPossible { step } => {
                 format!(
                     "`{}` or `{}`",
-                    decided(step.as_str(), "done"),
-                    decided(step.as_str(), "retry")
+                    decide_option(step.as_str(), "done"),
+                    decide_option(step.as_str(), "retry")
                 )
             }
-            RetryError::Other { .. } => "begin anew with `runbook exec`".to_owned(),
+            RetryError::OperationChanged { .. } => "begin anew with `runbook exec`".to_owned(),
         };
         Failure::usage(error).hint(hint)
     })
 }
 
-/// How to undo a run when later runs rely on it: the last one first.
-fn undos(
+/// A hint with the commands that undo a run and the later runs that rely on it, the last one first.
+fn undo_hint(
     run: RunId,
     state: &RunState,
     earlier: &BTreeMap<RunId, RunState>,
@@ -176,7 +178,9 @@ fn undos(
     let since = earlier.get(&done_in).unwrap_or(state).started;
     let chain = earlier.iter().map(|(run, state)| (*run, state)).chain([(run, state)]);
     let mut chain: Vec<_> = chain
-        .filter(|(_, state)| state.started >= since && !state.account().undoable.is_empty())
+        .filter(|(_, state)| {
+            state.started >= since && !state.remaining_changes().undoable.is_empty()
+        })
         .collect();
     chain.sort_by_key(|(_, state)| std::cmp::Reverse(state.started));
     let commands: Vec<String> =
@@ -189,6 +193,6 @@ fn undos(
 }
 
 /// `--decide STEP=DECISION`, for a shell.
-fn decided(step: &str, decision: &str) -> String {
-    format!("--decide {}", runbook_text::argument(&format!("{step}={decision}")))
+fn decide_option(step: &str, decision: &str) -> String {
+    format!("--decide {}", runbook_text::shell_argument(&format!("{step}={decision}")))
 }

@@ -11,7 +11,7 @@ use crate::value_parsers::duration;
 use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use runbook_document::format_duration;
-use runbook_engine::{Journal as _, RunPhase, RunSummary};
+use runbook_engine::{Journal as _, RunStatus, RunSummary};
 use runbook_journal::SqlJournal;
 use std::time::Duration;
 
@@ -36,22 +36,22 @@ pub struct RunsArgs {
     pub format: ListFormat,
 }
 
-/// How many runs are read first where not all of them are wanted.
-const FIRST_LIST: usize = 200;
+/// How many runs are read first if the list is filtered.
+const FIRST_PAGE: usize = 200;
 
 /// The state that a run is listed with if its process died.
 const INTERRUPTED: &str = "interrupted";
 
 /// The word for runs whose process is alive but stopped.
-const STANDING_STILL: &str = "standing-still";
+const STALLED: &str = "standing-still";
 
 impl RunsArgs {
     fn is_filtered(&self) -> bool {
         !self.state.is_empty() || self.runbook.is_some() || self.since.is_some()
     }
 
-    /// What the list alone can tell of a run.
-    fn wants(&self, run: &RunSummary, now: Timestamp) -> bool {
+    /// Whether a run matches `--runbook` and `--since`.
+    fn matches(&self, run: &RunSummary, now: Timestamp) -> bool {
         let is_named = self.runbook.as_ref().is_none_or(|name| *name == run.name);
         is_named
             && self.since.is_none_or(|since| {
@@ -59,25 +59,25 @@ impl RunsArgs {
             })
     }
 
-    fn wants_state(&self, run: &RunSummary, liveness: Liveness) -> bool {
-        // Who looks for what waits wants all that waits.
-        let is_paused =
-            run.phase == RunPhase::PausedUndoing && self.state.contains(&RunPhase::Paused.name());
+    fn matches_state(&self, run: &RunSummary, liveness: Liveness) -> bool {
+        // `--state paused` includes runs that are paused while they are undone.
+        let is_paused = run.status == RunStatus::PausedUndoing
+            && self.state.contains(&RunStatus::Paused.name());
         self.state.is_empty() || is_paused || self.state.contains(&state_of(run, liveness))
     }
 }
 
 fn state_of(run: &RunSummary, liveness: Liveness) -> &'static str {
     match liveness {
-        Liveness::AsRecorded => run.phase.name(),
-        Liveness::StandsStill => STANDING_STILL,
+        Liveness::AsRecorded => run.status.name(),
+        Liveness::Stalled => STALLED,
         Liveness::Interrupted => INTERRUPTED,
     }
 }
 
 fn state(text: &str) -> Result<&'static str, String> {
-    let phases = RunPhase::ALL.iter().map(|phase| phase.name());
-    let known: Vec<_> = phases.chain([INTERRUPTED, STANDING_STILL]).collect();
+    let statuses = RunStatus::ALL.iter().map(|status| status.name());
+    let known: Vec<_> = statuses.chain([INTERRUPTED, STALLED]).collect();
     let found = known.iter().find(|known| **known == text).copied();
     found.ok_or_else(|| format!("no run stands so; known: {}", known.join(", ")))
 }
@@ -91,27 +91,26 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     let runs = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let mut listed = Vec::new();
-        let (mut known, now) = (0, Timestamp::now());
-        // From the newest on, in longer and longer lists: what is looked for is mostly new.
-        let mut length = if args.is_filtered() { args.limit.max(FIRST_LIST) } else { args.limit };
+        let (mut n_seen, now) = (0, Timestamp::now());
+        // The lists get longer and longer, because mostly new runs are looked for.
+        let mut length = if args.is_filtered() { args.limit.max(FIRST_PAGE) } else { args.limit };
         loop {
             let runs = journal.list(length).await.map_err(Failure::engine)?;
             let n_runs = runs.len();
-            for run in runs.into_iter().skip(known).filter(|run| args.wants(run, now)) {
+            for run in runs.into_iter().skip(n_seen).filter(|run| args.matches(run, now)) {
                 if listed.len() == args.limit {
                     break;
                 }
-                // Who executes it is asked of the journal and the system, for each run that has not
-                // ended.
+                // For each run that has not ended, this reads the journal and `/proc`.
                 let (run, liveness) = with_liveness(context, &journal, run).await?;
-                if args.wants_state(&run, liveness) {
+                if args.matches_state(&run, liveness) {
                     listed.push((run, liveness));
                 }
             }
             if listed.len() == args.limit || n_runs < length {
                 return Ok(listed);
             }
-            (known, length) = (n_runs, length.saturating_mul(8));
+            (n_seen, length) = (n_runs, length.saturating_mul(8));
         }
     })?;
     if runs.is_empty() {
@@ -123,16 +122,19 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
         for (run, liveness) in &runs {
             let mut run = serde_json::to_value(run).expect("a run has string keys only");
             run["interrupted"] = (*liveness == Liveness::Interrupted).into();
-            run["stands_still"] = (*liveness == Liveness::StandsStill).into();
+            run["stands_still"] = (*liveness == Liveness::Stalled).into();
             ui::json(&run)?;
         }
         return Ok(ExitStatus::Success);
     }
     let headings =
         ["run", "started", "state", "took", "operator", "runbook"].map(str::to_owned).to_vec();
-    // Where a program reads them, each line is a run.
-    let rows: Vec<_> =
-        ui::is_shown().then_some(headings).into_iter().chain(runs.iter().map(row)).collect();
+    // Without headings in a pipe, so that each line is a run.
+    let rows: Vec<_> = ui::stdout_is_terminal()
+        .then_some(headings)
+        .into_iter()
+        .chain(runs.iter().map(row))
+        .collect();
     ui::text(&runbook_report::table(&rows))?;
     for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::Interrupted) {
         let id = run.run.short();
@@ -141,7 +143,7 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
              `runbook cancel {id}` ends it"
         ));
     }
-    for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::StandsStill) {
+    for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::Stalled) {
         let id = run.run.short();
         ui::note(&format!(
             "the process of run {id} is alive but stands still: `runbook show {id}` says which \
@@ -151,39 +153,38 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// Where a run stands, by its journal and its lease.
+/// Whether the process of a run is alive, by the lease of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Liveness {
-    /// As its last record says.
+    /// The state is that of the last record.
     AsRecorded,
-    /// Its process lives, and was stopped for longer than its lease.
-    StandsStill,
-    /// It would go on, and nobody executes it: its process died.
+    /// Its process is alive, but has not renewed its lease in time.
+    Stalled,
+    /// Its process died.
     Interrupted,
 }
 
-/// The run as it stands, by its record and its lease. Only one that would go on needs somebody who
-/// executes it.
+/// Adds the liveness to a run. The lease is read only if the run needs an executor.
 async fn with_liveness(
     context: &Context,
     journal: &SqlJournal,
     listed: RunSummary,
 ) -> Result<(RunSummary, Liveness), Failure> {
-    if !executor::is_needed(listed.phase) {
+    if !executor::needs_executor(listed.status) {
         return Ok((listed, Liveness::AsRecorded));
     }
     let (run, executor) = executor::of_listed_run(context, journal, listed).await?;
-    let liveness = liveness(run.phase, &executor);
+    let liveness = liveness(run.status, &executor);
     Ok((run, liveness))
 }
 
-fn liveness(phase: RunPhase, executor: &Executor) -> Liveness {
+fn liveness(status: RunStatus, executor: &Executor) -> Liveness {
     match executor {
-        Executor::Somebody { .. } | Executor::Beginning => Liveness::AsRecorded,
-        Executor::StandsStill(_) | Executor::Nobody if !executor::is_needed(phase) => {
+        Executor::Somebody { .. } | Executor::Starting => Liveness::AsRecorded,
+        Executor::Stalled(_) | Executor::Nobody if !executor::needs_executor(status) => {
             Liveness::AsRecorded
         }
-        Executor::StandsStill(_) => Liveness::StandsStill,
+        Executor::Stalled(_) => Liveness::Stalled,
         Executor::Nobody => Liveness::Interrupted,
     }
 }

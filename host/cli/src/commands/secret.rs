@@ -1,4 +1,4 @@
-//! `runbook secret`: the age-encrypted store.
+//! `runbook secret`: manages age-encrypted stores of secrets.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -94,7 +94,7 @@ pub fn run(context: &Context, command: SecretCommand) -> Result<ExitStatus, Fail
     }
 }
 
-/// `age:PATH#NAME`; the `age:` may be left out.
+/// Parses `age:PATH#NAME`; `age:` may be left out.
 fn source(text: &str) -> Result<SecretReference, Failure> {
     let full = if text.starts_with("age:") { text.to_owned() } else { format!("age:{text}") };
     full.parse().map_err(|error| Failure::usage(error).hint("write `secrets/prod.age#name`"))
@@ -130,7 +130,7 @@ fn set(
         std::fs::create_dir_all(folder)?;
     }
     let value = read_value(context, source.name())?;
-    let _hold = files::hold(path).map_err(Failure::usage)?;
+    let _store_lock = files::lock_store(path).map_err(Failure::usage)?;
     let existing = secret_store::open(context, path)?;
     let is_new = existing.is_none();
     let mut store = existing.unwrap_or_default();
@@ -151,7 +151,7 @@ fn set(
     Ok(ExitStatus::Success)
 }
 
-/// The value from the terminal, unseen, or from stdin, without the newline at its end.
+/// Reads a value from the terminal without echo, or from stdin without the final newline.
 fn read_value(context: &Context, name: &str) -> Result<Secret, Failure> {
     use runbook_secrets::ExposeSecret as _;
     let bytes = match question::ask_secret(context, &format!("value of `{name}`")) {
@@ -174,7 +174,7 @@ fn read_value(context: &Context, name: &str) -> Result<Secret, Failure> {
 
 fn get(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     let source = source(secret)?;
-    let store = existing(context, source.path())?;
+    let store = require_store(context, source.path())?;
     let Some(value) = store.get(source.name()) else {
         let failure = Failure::usage(format!(
             "`{}` has no secret `{}`",
@@ -185,7 +185,7 @@ fn get(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
             None => failure.hint(format!(
                 "see `runbook secret list {}`",
-                runbook_text::file(&source.path().display().to_string())
+                runbook_text::file_argument(&source.path().display().to_string())
             )),
         });
     };
@@ -196,8 +196,8 @@ fn get(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
 fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     let source = source(secret)?;
     let path = source.path();
-    let _hold = files::hold(path).map_err(Failure::usage)?;
-    let mut store = existing(context, path)?;
+    let _store_lock = files::lock_store(path).map_err(Failure::usage)?;
+    let mut store = require_store(context, path)?;
     let (Some(old), Some(changed)) = (store.get(source.name()), store.changed(source.name()))
     else {
         return Err(Failure::usage(format!(
@@ -205,7 +205,10 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
             path.display(),
             source.name()
         ))
-        .hint(format!("make it with `runbook secret set {}`", runbook_text::file(secret))));
+        .hint(format!(
+            "make it with `runbook secret set {}`",
+            runbook_text::file_argument(secret)
+        )));
     };
     let value = read_value(context, source.name())?;
     if old.expose() == value.expose() {
@@ -215,7 +218,7 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     let now = Timestamp::now();
     store.set(source.name(), value, now, None).map_err(Failure::usage)?;
     secret_store::write(context, path, &store, &recipients)?;
-    let age = ui::counted(days(now, changed), "day");
+    let age = ui::pluralize(days(now, changed), "day");
     ui::note(&format!(
         "secret `{}` rotated in `{}`; the old value was {age} old",
         source.name(),
@@ -225,13 +228,13 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
 }
 
 fn rekey(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
-    let _hold = files::hold(path).map_err(Failure::usage)?;
-    let store = existing(context, path)?;
+    let _store_lock = files::lock_store(path).map_err(Failure::usage)?;
+    let store = require_store(context, path)?;
     let recipients = secret_store::recipients(context, path, &store)?;
     secret_store::write(context, path, &store, &recipients)?;
     let count = recipients.keys().count();
     let whom =
-        if count == 0 { "its passphrase".to_owned() } else { ui::counted(count, "recipient") };
+        if count == 0 { "its passphrase".to_owned() } else { ui::pluralize(count, "recipient") };
     ui::note(&format!("`{}` encrypted again, for {whom}", path.display()));
     Ok(ExitStatus::Success)
 }
@@ -242,16 +245,16 @@ fn recipients(
     add: &[String],
     remove: &[String],
 ) -> Result<ExitStatus, Failure> {
-    let _hold = files::hold(path).map_err(Failure::usage)?;
-    let store = existing(context, path)?;
-    let now = secret_store::recipients(context, path, &store)?;
-    if now.keys().next().is_none() {
+    let _store_lock = files::lock_store(path).map_err(Failure::usage)?;
+    let store = require_store(context, path)?;
+    let current = secret_store::recipients(context, path, &store)?;
+    if current.keys().next().is_none() {
         return Err(Failure::usage(format!(
             "`{}` is encrypted with a passphrase, so it has no recipients",
             path.display()
         )));
     }
-    let mut keys: Vec<String> = now.keys().map(str::to_owned).collect();
+    let mut keys: Vec<String> = current.keys().map(str::to_owned).collect();
     for key in remove {
         let before = keys.len();
         keys.retain(|known| known != key && !known.starts_with(&format!("{key} ")));
@@ -261,20 +264,21 @@ fn recipients(
             ))
             .hint(format!(
                 "see `runbook secret recipients {}`",
-                runbook_text::file(&path.display().to_string())
+                runbook_text::file_argument(&path.display().to_string())
             )));
         }
     }
     keys.extend(add.iter().map(|key| key.trim().to_owned()));
-    let beside = files::recipients_path(path);
+    let recipients_file = files::recipients_path(path);
     let text = keys.join("\n") + "\n";
-    let wanted = Recipients::parse(&text, &beside.display().to_string()).map_err(Failure::usage)?;
+    let new_recipients =
+        Recipients::parse(&text, &recipients_file.display().to_string()).map_err(Failure::usage)?;
     if !add.is_empty() || !remove.is_empty() {
-        // The store first: if this is cut short, the file beside it is corrected by saying the same
-        // again.
-        secret_store::write(context, path, &store, &wanted)?;
-        let listed: String = wanted.keys().flat_map(|key| [key, "\n"]).collect();
-        files::write_public(&beside, listed.as_bytes()).map_err(Failure::usage)?;
+        // The store is written first: if this is interrupted, the same command again corrects the
+        // recipients file.
+        secret_store::write(context, path, &store, &new_recipients)?;
+        let listed: String = new_recipients.keys().flat_map(|key| [key, "\n"]).collect();
+        files::write_public(&recipients_file, listed.as_bytes()).map_err(Failure::usage)?;
     }
     if !remove.is_empty() {
         ui::note(
@@ -282,12 +286,12 @@ fn recipients(
                   that matter",
         );
     }
-    ui::data(&wanted.keys().collect::<Vec<_>>().join("\n"))?;
+    ui::data(&new_recipients.keys().collect::<Vec<_>>().join("\n"))?;
     Ok(ExitStatus::Success)
 }
 
-fn days(now: Timestamp, then: Timestamp) -> usize {
-    usize::try_from(now.duration_since(then).as_secs() / 86_400).unwrap_or(0)
+fn days(now: Timestamp, earlier: Timestamp) -> usize {
+    usize::try_from(now.duration_since(earlier).as_secs() / 86_400).unwrap_or(0)
 }
 
 fn list(
@@ -296,7 +300,7 @@ fn list(
     max_age: Option<std::time::Duration>,
     format: ListFormat,
 ) -> Result<ExitStatus, Failure> {
-    let store = existing(context, path)?;
+    let store = require_store(context, path)?;
     let now = Timestamp::now();
     let mut status = ExitStatus::Success;
     let mut rows = Vec::new();
@@ -314,7 +318,7 @@ fn list(
             )?;
             continue;
         }
-        let age = ui::counted(days(now, changed), "day");
+        let age = ui::pluralize(days(now, changed), "day");
         let verdict = if is_old { "TOO OLD: rotate it" } else { "" };
         let note = store.note(name).unwrap_or_default().to_owned();
         rows.push(vec![
@@ -331,11 +335,11 @@ fn list(
     Ok(status)
 }
 
-fn existing(context: &Context, path: &Path) -> Result<runbook_secrets::Store, Failure> {
+fn require_store(context: &Context, path: &Path) -> Result<runbook_secrets::Store, Failure> {
     secret_store::open(context, path)?.ok_or_else(|| {
         Failure::usage(format!("there is no secret store `{}`", path.display())).hint(format!(
             "make it with `runbook secret set {}`",
-            runbook_text::file(&format!("{}#NAME", path.display()))
+            runbook_text::file_argument(&format!("{}#NAME", path.display()))
         ))
     })
 }

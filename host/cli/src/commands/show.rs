@@ -14,9 +14,9 @@ use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
-use runbook_engine::{Record, RunId, RunPhase, StoredRun};
+use runbook_engine::{Record, RunId, RunStatus, StoredRun};
 use runbook_journal::SqlJournal;
-use runbook_report::{Execution, Summary};
+use runbook_report::{ExecutionStatus, Summary};
 use std::time::Duration;
 
 /// The arguments of `runbook show`.
@@ -27,7 +27,7 @@ pub struct ShowArgs {
     pub run: String,
     /// text, json, junit, markdown, html, or jsonl: each event as a line of JSON
     /// (`runbook schema events`)
-    #[arg(long, default_value = "text", value_parser = shown)]
+    #[arg(long, default_value = "text", value_parser = parse_format)]
     pub format: ShowFormat,
     /// Follow the run: print what happens, from the start, until it ends or waits for somebody
     #[arg(long)]
@@ -37,13 +37,13 @@ pub struct ShowArgs {
 /// What `runbook show` writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShowFormat {
-    /// How the run stands.
+    /// A report of the run.
     Report(runbook_report::Format),
-    /// All that happened in it.
+    /// The events of the run, as JSON lines.
     Events,
 }
 
-fn shown(text: &str) -> Result<ShowFormat, String> {
+fn parse_format(text: &str) -> Result<ShowFormat, String> {
     let known: Vec<_> =
         runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).chain(["jsonl"]).collect();
     let found = if text == "jsonl" {
@@ -55,11 +55,11 @@ fn shown(text: &str) -> Result<ShowFormat, String> {
 }
 
 /// How often the journal is read while a run is followed.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// After so many looks at the journal without news, `show --follow` asks whether anybody executes
-/// the run.
-const QUIET_LOOKS: u32 = 5;
+/// After so many polls without new records, `show --follow` checks whether a process executes the
+/// run.
+const POLLS_BEFORE_EXECUTOR_CHECK: u32 = 5;
 
 /// Shows a run from its journal.
 pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
@@ -68,7 +68,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
         let (run, stored) = load(&journal, &args.run).await?;
         let (stored, executor) = executor::of_run(context, &journal, stored).await?;
         let stored_at = stored.header.started;
-        let mut teller = match args.format {
+        let mut printer = match args.format {
             ShowFormat::Events => EventPrinter::Events(run),
             ShowFormat::Report(_) if args.follow => {
                 EventPrinter::Live(Box::new(Live::new(context, &stored.header, &[])))
@@ -78,68 +78,68 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
             }
         };
         let executor = if args.follow {
-            follow(context, &journal, stored, &mut teller).await?
+            follow(context, &journal, stored, &mut printer).await?
         } else {
-            stored.records.iter().try_for_each(|record| teller.tell(record))?;
+            stored.records.iter().try_for_each(|record| printer.print(record))?;
             executor
         };
-        let (ShowFormat::Report(format), Some(mut summary)) = (args.format, teller.into_summary())
+        let (ShowFormat::Report(format), Some(mut summary)) = (args.format, printer.into_summary())
         else {
             return Ok(());
         };
-        stand(&executor, &journal, run, stored_at, &mut summary).await?;
+        add_execution_facts(&executor, &journal, run, stored_at, &mut summary).await?;
         ui::report(format, &summary)
     })?;
     Ok(ExitStatus::Success)
 }
 
-/// Adds to what the records say what only the journal and this machine know: who executes the run,
-/// which run tries it again. Says who took a lock from it.
-pub async fn stand(
+/// Adds to a summary what the records do not contain: who executes the run, and which run retries
+/// it. Prints who has taken a lock from it.
+pub async fn add_execution_facts(
     executor: &Executor,
     journal: &SqlJournal,
     run: RunId,
     started: Timestamp,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    let seen = executor::last_seen(journal, run, executor).await?.unwrap_or(started);
+    let last_seen = executor::last_seen(journal, run, executor).await?.unwrap_or(started);
     let execution = match executor {
         Executor::Somebody { holder, .. } => {
-            Execution::By(format!("process {} on {}", holder.pid, holder.host))
+            ExecutionStatus::Somebody(format!("process {} on {}", holder.pid, holder.host))
         }
-        Executor::StandsStill(holder) => {
-            Execution::StandsStill { pid: holder.pid, host: holder.host.clone() }
+        Executor::Stalled(holder) => {
+            ExecutionStatus::Stalled { pid: holder.pid, host: holder.host.clone() }
         }
-        Executor::Beginning => Execution::Unknown,
-        Executor::Nobody => Execution::Nobody,
+        Executor::Starting => ExecutionStatus::Unknown,
+        Executor::Nobody => ExecutionStatus::Nobody,
     };
-    summary.is_executed(execution, seen);
+    summary.set_execution(execution, last_seen);
     crate::earlier_runs::add_to_summary(journal, run, summary).await?;
     for lock in journal.locks_taken_from(run).await.map_err(Failure::engine)? {
         let at = lock.at.strftime("%Y-%m-%d %H:%M:%S UTC");
-        let told = format!(
+        let message = format!(
             "{} took the lock `{}` from this run at {at}: {}",
             lock.operator, lock.name, lock.reason
         );
-        ui::notice(&runbook_text::line(&told));
+        ui::print_stderr(&runbook_text::line(&message));
     }
     Ok(())
 }
 
-/// The reader of each record.
+/// How records are printed.
 enum EventPrinter {
-    /// A person, line by line.
+    /// As lines for people.
     Live(Box<Live>),
-    /// Nobody is told before the report at the end.
+    /// Not at all: only the report is printed at the end.
     Silent(Box<Summary>),
-    /// A program, which is written each event as a line of JSON.
+    /// Each as a line of JSON.
     Events(RunId),
 }
 
 impl EventPrinter {
-    fn tell(&mut self, record: &Record) -> Result<(), Failure> {
+    fn print(&mut self, record: &Record) -> Result<(), Failure> {
         match self {
-            Self::Live(live) => live.tell(record),
+            Self::Live(live) => live.show(record),
             Self::Silent(summary) => summary.fold(record),
             Self::Events(run) => return ui::data(&runbook_report::event_line(*run, record, None)),
         }
@@ -155,49 +155,49 @@ impl EventPrinter {
     }
 }
 
-/// Tells everything from the first record on, until the run ends, pauses, or is executed by nobody
-/// any more. It only reads; a run does not notice it. Returns who executes it then.
+/// Prints all records from the first one on, until the run ends, pauses, or has no living process
+/// any more. Returns the executor at that time.
 async fn follow(
     context: &Context,
     journal: &SqlJournal,
     stored: StoredRun,
-    teller: &mut EventPrinter,
+    printer: &mut EventPrinter,
 ) -> Result<Executor, Failure> {
     let run = stored.header.run;
-    let mut news = stored.records;
+    let mut new_records = stored.records;
     let mut next = 0;
-    let mut phase = RunPhase::Waiting;
-    let mut quiet = 0;
+    let mut status = RunStatus::Waiting;
+    let mut idle_polls = 0;
     loop {
-        quiet = if news.is_empty() { quiet + 1 } else { 0 };
-        for record in &news {
-            teller.tell(record)?;
+        idle_polls = if new_records.is_empty() { idle_polls + 1 } else { 0 };
+        for record in &new_records {
+            printer.print(record)?;
             next = record.seq + 1;
-            phase = record.event.phase().unwrap_or(phase);
+            status = record.event.status().unwrap_or(status);
         }
-        if !executor::is_needed(phase) {
+        if !executor::needs_executor(status) {
             return Ok(Executor::Nobody);
         }
-        let left = if quiet < QUIET_LOOKS {
+        let missing_executor = if idle_polls < POLLS_BEFORE_EXECUTOR_CHECK {
             None
         } else {
-            quiet = 0;
-            left_by(context, journal, run).await?
+            idle_polls = 0;
+            find_missing_executor(context, journal, run).await?
         };
-        if left.is_none() {
-            tokio::time::sleep(LOOK).await;
+        if missing_executor.is_none() {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-        news = journal.records_from(run, next).await.map_err(Failure::engine)?;
-        // What was written before it was left is told first.
-        if let (Some(executor), true) = (left, news.is_empty()) {
-            note_left(&executor);
+        new_records = journal.records_from(run, next).await.map_err(Failure::engine)?;
+        // Records that were written before the process died are printed first.
+        if let (Some(executor), true) = (missing_executor, new_records.is_empty()) {
+            print_missing_executor(&executor);
             return Ok(executor);
         }
     }
 }
 
-/// Who does not go on with a run, though it has not ended.
-async fn left_by(
+/// [`Executor::Stalled`] or [`Executor::Nobody`] if the run needs an executor and has none.
+async fn find_missing_executor(
     context: &Context,
     journal: &SqlJournal,
     run: RunId,
@@ -205,21 +205,21 @@ async fn left_by(
     let listed = journal.summary(run).await.map_err(Failure::engine)?;
     let (listed, executor) = executor::of_listed_run(context, journal, listed).await?;
     Ok(match executor {
-        Executor::Somebody { .. } | Executor::Beginning => None,
-        Executor::StandsStill(_) | Executor::Nobody => {
-            executor::is_needed(listed.phase).then_some(executor)
+        Executor::Somebody { .. } | Executor::Starting => None,
+        Executor::Stalled(_) | Executor::Nobody => {
+            executor::needs_executor(listed.status).then_some(executor)
         }
     })
 }
 
-fn note_left(executor: &Executor) {
+fn print_missing_executor(executor: &Executor) {
     match executor {
-        Executor::StandsStill(holder) => ui::notice(&format!(
+        Executor::Stalled(holder) => ui::print_stderr(&format!(
             "process {} on {} stands still; it was stopped, or its machine slept",
             holder.pid, holder.host
         )),
-        Executor::Somebody { .. } | Executor::Beginning | Executor::Nobody => {
-            ui::notice("nobody executes this run any more");
+        Executor::Somebody { .. } | Executor::Starting | Executor::Nobody => {
+            ui::print_stderr("nobody executes this run any more");
         }
     }
 }

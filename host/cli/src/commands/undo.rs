@@ -10,18 +10,19 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::plugin_caller::PluginCaller;
-use crate::prepare::{self, Scrutiny};
-use crate::prepared::Prepared;
-use crate::question::{self, Agreed};
-use crate::secrets_before;
-use crate::session::{Session, SessionParts};
+use crate::prepare::{self, Strictness};
+use crate::prepared::PreparedRunbook;
+use crate::question::{self, Consent};
+use crate::secret_availability;
+use crate::session::{Session, SessionConfig};
 use crate::shared_arguments::RunArgs;
 use crate::ui;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::{
-    Changes, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText, fold,
+    ChangePolicy, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText,
+    fold,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::Summary;
@@ -53,57 +54,58 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
         let mut summary = Summary::of(&stored.header, &stored.records);
-        let earlier = earlier_runs::of_runs(&journal, summary.runs_relied_on()).await?;
+        let earlier = earlier_runs::of_runs(&journal, summary.earlier_run_ids()).await?;
         if let Some(RunEnd::Undone) = summary.end {
-            // Already undone: nothing to do is no error.
+            // Not an error: there is nothing left to undo.
             ui::note(&format!(
                 "run {} is undone already; nothing of it is left to undo",
                 run.short()
             ));
-            summary.note_earlier_runs(&earlier);
-            if let Some(next) = &summary.to_continue {
+            summary.set_earlier_run_states(&earlier);
+            if let Some(next) = &summary.next_action {
                 ui::note(&format!("next: {next}"));
             }
             return Ok(ExitStatus::Success);
         }
         refuse_if_later_run_relies_on(&journal, run).await?;
-        let decided = decisions(&args.decide)?;
+        let decisions = decisions(&args.decide)?;
         let (prepared, plan, text) = match &args.with {
             Some(file) => {
-                let (prepared, plan) = corrected(context, &stored, file)?;
+                let (prepared, plan) = prepare_corrected(context, &stored, file)?;
                 (prepared, plan, UndoText::Corrected)
             }
             None => {
-                let (prepared, plan) = rebuild(context, &stored, Changes::Refuse, Scrutiny::Reach)?;
-                (prepared, plan, UndoText::OfTheRun)
+                let (prepared, plan) =
+                    rebuild(context, &stored, ChangePolicy::Refuse, Strictness::BoundaryOnly)?;
+                (prepared, plan, UndoText::Recorded)
             }
         };
         let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         if let Some(state) = fold(&stored.records).map_err(Failure::engine)? {
-            secrets_before::of_undo(&caller, &state);
+            secret_availability::warn_before_undo(&caller, &state);
         }
         let question = format!("Undo run {} of `{}`?", run.short(), plan.title);
-        if !question::confirm(context, &question, Agreed::by_flag(args.yes))? {
+        if !question::confirm(context, &question, Consent::by_flag(args.yes))? {
             return Err(Failure::usage("not undone, as you answered"));
         }
         let (header, output) = (&stored.header, &args.run.output);
         let (environment, outside) = (header.environment.as_deref(), OutsideWindow::AsWritten);
         let session = Session::open(
             context,
-            SessionParts { run, plan: &plan, caller, journal, environment, outside },
+            SessionConfig { run, plan: &plan, caller, journal, environment, outside },
         )?;
         let mut live = Live::new(context, header, &stored.records)
             .with_earlier_runs(&earlier)
             .with_output(context, output)?;
-        let outcome = session.undo(text, &decided, &mut live).await;
+        let outcome = session.undo(text, &decisions, &mut live).await;
         session.conclude(outcome, &live, output).await
     })
 }
 
-/// Refuses if a later run that retried this one, directly or through another retry, still has
+/// Fails if a later run that retried this one, directly or through another retry, still has
 /// effects. It relies on the effects of this run, so it must be undone first.
 async fn refuse_if_later_run_relies_on(journal: &SqlJournal, run: RunId) -> Result<(), Failure> {
-    for later in earlier_runs::later(journal, run).await?.into_iter().rev() {
+    for later in earlier_runs::later_runs(journal, run).await?.into_iter().rev() {
         let stored = journal.load(later).await.map_err(Failure::engine)?;
         let summary = Summary::of(&stored.header, &stored.records);
         let (run, later) = (run.short(), later.short());
@@ -116,7 +118,7 @@ async fn refuse_if_later_run_relies_on(journal: &SqlJournal, run: RunId) -> Resu
                 Failure::usage(message).hint(format!("end it first: `runbook cancel {later}`"))
             );
         }
-        let undoable = summary.account().undoable;
+        let undoable = summary.remaining_changes().undoable;
         if !undoable.is_empty() {
             let names: Vec<String> = undoable.iter().map(|step| format!("`{step}`")).collect();
             let message = format!(
@@ -134,13 +136,17 @@ async fn refuse_if_later_run_relies_on(journal: &SqlJournal, run: RunId) -> Resu
 
 /// The plan of a corrected runbook, with the parameters of the run. Its grants, lockfile entry and
 /// boundary are checked as for a new run.
-fn corrected(
+fn prepare_corrected(
     context: &Context,
     stored: &StoredRun,
     file: &Path,
-) -> Result<(Prepared, Plan), Failure> {
-    let prepared =
-        prepare::as_locked(context, file, stored.header.environment.as_deref(), Scrutiny::Reach)?;
+) -> Result<(PreparedRunbook, Plan), Failure> {
+    let prepared = prepare::with_lockfile(
+        context,
+        file,
+        stored.header.environment.as_deref(),
+        Strictness::BoundaryOnly,
+    )?;
     let plan = super::exec::plan(
         context,
         &prepared,

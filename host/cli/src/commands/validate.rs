@@ -6,12 +6,12 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::kind_of_file::KindOfFile;
 use crate::prepare;
-use crate::prepared::{Prepared, Site};
+use crate::prepared::{GrantedSite, PreparedRunbook};
 use crate::runbook_file::RunbookFile;
 use crate::secret_source::secret_stores;
 use crate::shared_arguments::ListFormat;
 use crate::validation::Validation;
-use crate::{lockfile, missing_things, other_files, project, ui};
+use crate::{lockfile, missing_paths, other_files, project, ui};
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_document::Diagnostics;
@@ -37,31 +37,31 @@ pub struct ValidateArgs {
 
 /// A file that can be used.
 struct ValidFile {
-    /// What it holds: `3 steps`.
+    /// What the file contains, such as `3 steps`.
     holds: String,
-    /// What somebody should look at.
+    /// Warnings about the file.
     warnings: Diagnostics,
-    /// What its targets name and this machine does not have.
+    /// Paths that its targets name and that do not exist on this machine.
     missing: BTreeSet<String>,
 }
 
-/// Checks runbooks, and files of other kinds as what they are. Each is checked by itself.
+/// Checks each file, according to its kind. The status is that of the first file that fails.
 pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure> {
-    let mut worst = ExitStatus::Success;
+    let mut status = ExitStatus::Success;
     for file in &project::find_all(&context.project, &args.files)? {
         let checked = check(context, file, args.env.as_deref());
         if let Err(failure) = &checked {
-            worst = if worst == ExitStatus::Success { failure.status() } else { worst };
+            status = if status == ExitStatus::Success { failure.status() } else { status };
         }
         match args.format {
-            ListFormat::Text => tell(context, file, &checked)?,
+            ListFormat::Text => print_result(context, file, &checked)?,
             ListFormat::Json => ui::json(&validation(file, checked).json())?,
         }
     }
-    Ok(worst)
+    Ok(status)
 }
 
-fn tell(
+fn print_result(
     context: &Context,
     file: &Path,
     checked: &Result<ValidFile, Failure>,
@@ -69,7 +69,7 @@ fn tell(
     match checked {
         Ok(ValidFile { holds, warnings, missing }) => {
             ui::findings(warnings, context.color_stderr.into());
-            missing.iter().for_each(|missing| ui::advice(missing));
+            missing.iter().for_each(|missing| ui::minor_warning(missing));
             if ui::is_quiet() {
                 return Ok(());
             }
@@ -94,7 +94,7 @@ fn validation(file: &Path, checked: Result<ValidFile, Failure>) -> Validation {
 
 fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<ValidFile, Failure> {
     let kind = other_files::kind(file);
-    if let Some(noun) = kind.other_than_a_runbook() {
+    if let Some(noun) = kind.non_runbook_noun() {
         other_files::validate(file, kind)?;
         if kind == KindOfFile::Targets && context.lock_policy == LockPolicy::Required {
             check_environment(context, file)?;
@@ -106,51 +106,55 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Va
         });
     }
     let prepared = prepare::from_file(context, file, environment)?;
-    // A mistake was refused there, as it is when the runbook runs.
+    // `from_file` has failed for errors, so these are warnings.
     let mut warnings = prepared.runbook.warnings.clone();
     warnings.append(runbook_engine::check_facts(&prepared.runbook, &prepared.facts));
-    let missing = missing_here(&prepared)?;
-    let counted = |section, noun| ui::counted(prepared.runbook.section(section).count(), noun);
+    let missing = missing_on_this_machine(&prepared)?;
+    let pluralize = |section, noun| ui::pluralize(prepared.runbook.section(section).count(), noun);
     let is_suite = prepared.runbook.section(Section::Check).next().is_some();
-    let holds =
-        if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") };
+    let holds = if is_suite {
+        pluralize(Section::Check, "check")
+    } else {
+        pluralize(Section::Step, "step")
+    };
     Ok(ValidFile { holds, warnings, missing })
 }
 
-/// Compares each runbook that is locked in this environment with its lock entry. If none is locked
-/// in it, that is told, because no runbook would run there.
+/// Compares each runbook that is locked in the environment of a targets file with its lock entry.
+/// Warns if no runbook is locked in it, because then none can run in it.
 fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
     let file = RunbookFile::locate(targets)?;
     let name = file.name();
     let Some(environment) = prepare::environment_of(&name) else { return Ok(()) };
-    let locked = lockfile::read(&lockfile::place(targets, None)?)?.unwrap_or_default();
+    let locked = lockfile::read(&lockfile::locate(targets, None)?)?.unwrap_or_default();
     let suffix = format!("@{environment}");
     let runbooks: Vec<&str> =
         locked.runbooks.keys().filter_map(|entry| entry.strip_suffix(suffix.as_str())).collect();
     if runbooks.is_empty() {
-        let (shown, argument) =
-            (file.shown(&name).display().to_string(), runbook_text::argument(environment));
+        let (shown, argument) = (
+            file.display_path(&name).display().to_string(),
+            runbook_text::shell_argument(environment),
+        );
         ui::warning(&format!(
             "`{shown}`: no runbook is locked in environment `{environment}`, so none runs in it; \
              after a review: `runbook lock --env {argument} FILE`"
         ));
     }
     for runbook in runbooks {
-        prepare::from_file(context, &file.shown(runbook), Some(environment))?;
+        prepare::from_file(context, &file.display_path(runbook), Some(environment))?;
     }
     Ok(())
 }
 
-/// What targets name and this machine does not have. It may be there on the one where the runbook
-/// runs, so it is no mistake.
-fn missing_here(prepared: &Prepared) -> Result<BTreeSet<String>, Failure> {
+/// Paths that targets name and that do not exist on this machine. That is not an error, because
+/// they may exist on the machine where the runbook runs.
+fn missing_on_this_machine(prepared: &PreparedRunbook) -> Result<BTreeSet<String>, Failure> {
     let stores = secret_stores(&prepared.runbook, &prepared.folder)?;
-    let of = |site: &Site| {
-        let things = missing_things::of(&site.effective);
-        things
+    let missing_of = |site: &GrantedSite| {
+        missing_paths::of(&site.grants)
             .into_iter()
-            .chain(missing_things::stores(&site.effective, &stores))
+            .chain(missing_paths::stores(&site.grants, &stores))
             .collect::<Vec<_>>()
     };
-    Ok(prepared.sites.values().flat_map(of).map(|missing| missing.to_string()).collect())
+    Ok(prepared.sites.values().flat_map(missing_of).map(|missing| missing.to_string()).collect())
 }

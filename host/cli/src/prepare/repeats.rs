@@ -1,37 +1,36 @@
-//! Findings that only repeat another are left out.
+//! Removes findings that only repeat another.
 
 use runbook_document::{Diagnostic, Diagnostics, Severity};
 use std::collections::BTreeSet;
 
-/// Whether a finding is about a text in which a mistake was reported already: a name that is
-/// unknown there has no output either.
-pub fn holds_a_mistake(found: &Diagnostic, told: &Diagnostics) -> bool {
+/// Whether an error inside the text of this finding was reported already. An unknown name, for
+/// example, has no output either.
+pub fn contains_reported_error(found: &Diagnostic, reported: &Diagnostics) -> bool {
     let is_inside = |inner: &Diagnostic| {
         found.span.start <= inner.span.start && inner.span.end <= found.span.end
     };
-    told.iter().any(|told| {
-        told.severity == Severity::Error
-            && told.source.name() == found.source.name()
-            && is_inside(told)
+    reported.iter().any(|reported| {
+        reported.severity == Severity::Error
+            && reported.source.name() == found.source.name()
+            && is_inside(reported)
     })
 }
 
-/// What a later stage has found, without findings at the place of a mistake that was reported
-/// already.
-pub fn new_findings(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
-    let place =
+/// The findings of a later stage, without those at the place of an error that was reported already.
+pub fn new_findings(reported: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
+    let location_of =
         |found: &Diagnostic| (found.source.name().to_owned(), found.span.start, found.span.end);
-    let errors = told.iter().filter(|found| found.severity == Severity::Error);
-    let mut places: BTreeSet<_> = errors.map(place).collect();
-    let mut fresh = Vec::new();
+    let errors = reported.iter().filter(|found| found.severity == Severity::Error);
+    let mut places: BTreeSet<_> = errors.map(location_of).collect();
+    let mut kept = Vec::new();
     for found in later {
-        let is_new = !places.contains(&place(&found));
+        let is_new = !places.contains(&location_of(&found));
         if found.severity == Severity::Error {
-            places.insert(place(&found));
+            places.insert(location_of(&found));
         }
         if is_new {
-            fresh.push(found);
+            kept.push(found);
         }
     }
-    fresh
+    kept
 }

@@ -1,4 +1,4 @@
-//! The targets of a runbook or of a file of targets, read with what is wrong with them.
+//! Reads the targets of a runbook or of a file of targets, with diagnostics.
 
 use crate::failure::Failure;
 use crate::runbook_file::RunbookFile;
@@ -6,7 +6,7 @@ use runbook_authority::Targets;
 use runbook_authority::targets::{Folder, StoredSecret};
 use runbook_document::Diagnostics;
 use runbook_engine::model::{SecretEntry, TargetEntry};
-use runbook_engine::{Runbook, Shared};
+use runbook_engine::{Runbook, TargetsAndSecrets};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -16,53 +16,53 @@ pub fn read<'a>(
     folder: Folder<'_>,
     diagnostics: &mut Diagnostics,
 ) -> (Targets, BTreeSet<&'a str>) {
-    let (mut targets, wrong) = read_each(&runbook.targets, folder, diagnostics);
-    // A source with a mistake is told elsewhere.
-    let stored = |secret: &SecretEntry| {
+    let (mut targets, wrong_targets) = read_entries(&runbook.targets, folder, diagnostics);
+    // A mistake in a source is reported elsewhere.
+    let stored_secret = |secret: &SecretEntry| {
         let source = crate::secret_source::source_of(secret).ok()?;
         Some((
             secret.name.name.clone(),
             StoredSecret::locate(&source.path().to_string_lossy(), source.name(), folder),
         ))
     };
-    targets.name_secrets(runbook.secrets.iter().filter_map(stored).collect());
+    targets.set_stored_secrets(runbook.secrets.iter().filter_map(stored_secret).collect());
     let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
-    targets.check_references(&secrets, &wrong, diagnostics);
-    (targets, wrong)
+    targets.check_references(&secrets, &wrong_targets, diagnostics);
+    (targets, wrong_targets)
 }
 
-/// Reports what is wrong with a file of targets and secrets by itself. Which secrets its targets
-/// may name depends on the runbook.
+/// Checks a file of targets and secrets by itself. Which secrets its targets may name depends on
+/// the runbook, so that is not checked.
 pub fn check_shared(
     file: &Path,
-    shared: &Shared,
+    shared: &TargetsAndSecrets,
     diagnostics: &mut Diagnostics,
 ) -> Result<(), Failure> {
     let file = RunbookFile::locate(file)?;
-    let Some(folder) = Folder::new(file.folder(), &runbook_runtime::follow_links) else {
+    let Some(folder) = Folder::new(file.folder(), &runbook_runtime::resolve_symlinks) else {
         return Ok(());
     };
-    read_each(&shared.targets, folder, diagnostics);
+    read_entries(&shared.targets, folder, diagnostics);
     diagnostics.extend(
         shared.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()),
     );
     Ok(())
 }
 
-fn read_each<'a>(
+fn read_entries<'a>(
     entries: &'a [TargetEntry],
     folder: Folder<'_>,
     diagnostics: &mut Diagnostics,
 ) -> (Targets, BTreeSet<&'a str>) {
     let mut targets = Targets::default();
-    let mut wrong = BTreeSet::new();
+    let mut wrong_targets = BTreeSet::new();
     for entry in entries {
         let mut found = Diagnostics::default();
         targets.add(&entry.name, &entry.source, &entry.table, folder, &mut found);
         if found.has_errors() {
-            wrong.insert(entry.name.name.as_str());
+            wrong_targets.insert(entry.name.name.as_str());
         }
         diagnostics.extend(found);
     }
-    (targets, wrong)
+    (targets, wrong_targets)
 }

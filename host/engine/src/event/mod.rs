@@ -1,13 +1,13 @@
-//! What happened in a run. The state of a run is the fold of its records; live view, resume, replay
-//! and report fold the same.
+//! The events of a run. The state of a run is the fold of its records; live view, resume, replay
+//! and report fold the same records.
 
-mod parts;
-mod run_parts;
+mod run_types;
 mod step;
+mod step_types;
 
-pub use parts::*;
-pub use run_parts::*;
+pub use run_types::*;
 pub use step::*;
+pub use step_types::*;
 
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, StepId};
@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Record {
-    /// Counted from 0 without gaps. The journal refuses a number that exists already, which reveals
-    /// a second executor of the same run.
+    /// The number of the record, counted from 0 without gaps. The journal refuses a number that it
+    /// has already, so that two processes cannot both execute a run.
     pub seq: u64,
     /// The time of the record, by the wall clock.
     pub at: Timestamp,
@@ -25,7 +25,7 @@ pub struct Record {
     pub event: RunEvent,
 }
 
-/// What happened, by subject.
+/// An event, grouped by what it is about.
 ///
 /// The order around every effect is: the `…Started` event is durable, then the effect, then the
 /// `…Ended` event.
@@ -66,19 +66,18 @@ pub enum RunEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum LifecycleEvent {
-    /// The run exists. Always record 0.
+    /// The run has started. Always record 0.
     RunStarted {
         /// `name` of the runbook.
         runbook: String,
         /// `title` of the runbook.
         title: String,
-        /// Every call site that can ever have a state, in file order, with the digest of its
-        /// component.
+        /// Every step and guard of the runbook, in file order, with the digest of its component.
         steps: Vec<StepListing>,
         /// Parameters as typed JSON.
         params: serde_json::Map<String, Json>,
-        /// The run that this one retries. It is part of this record, because the steps that count
-        /// as done must be known before anything is done.
+        /// The run that this one retries. It is part of the first record, because the steps that
+        /// are assumed to be done must be known before the first attempt.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_of: Option<RetryOf>,
     },
@@ -92,10 +91,10 @@ pub enum LifecycleEvent {
     /// The window of the runbook was checked: before the first preflight, when the locks are held,
     /// and when a run that may still have an effect is resumed.
     WindowChecked {
-        /// What follows for the run.
+        /// The result of the check.
         verdict: WindowVerdict,
     },
-    /// Preflights have passed and locks are held: the first effect may happen.
+    /// Preflights have passed and the locks are held: the first effect may happen.
     StepsBegan {
         /// The locks that the run holds, with their fencing tokens.
         locks: Vec<HeldLock>,
@@ -105,15 +104,15 @@ pub enum LifecycleEvent {
         /// The locks that the run holds now.
         locks: Vec<HeldLock>,
     },
-    /// Somebody asked that the run be ended in order. What follows depends on how far it is: what
-    /// was done is undone as the runbook says, is being undone already, or stays, because all steps
-    /// are over.
+    /// Somebody asked to cancel the run. If steps still run, they are stopped, and completed steps
+    /// are undone as the runbook says. If the run is being undone already, or all steps are over,
+    /// nothing changes.
     CancelRequested {
         /// The name of the person, for people.
         by: String,
     },
-    /// Running steps are stopped now, and the run will end: its time is over, or a guard was
-    /// breached.
+    /// The run will end, because its time is over or a guard was breached: running steps are
+    /// stopped now.
     Stopping {
         /// Why the run stops.
         cause: Cause,
@@ -122,9 +121,9 @@ pub enum LifecycleEvent {
     VerifyBegan,
     /// A failure, or a request of the operator: the completed steps are undone now, in this order.
     UndoBegan {
-        /// Why what was done is undone.
+        /// Why the run is undone.
         cause: Cause,
-        /// The steps to undo, first to be undone first.
+        /// The steps to undo, in this order.
         order: Vec<StepId>,
     },
     /// The `finally` steps begin; the result of the run is known except for warnings.
@@ -134,29 +133,29 @@ pub enum LifecycleEvent {
         /// Why, if it is not success.
         cause: Option<Cause>,
     },
-    /// The run stopped without an end; `resume` continues it.
+    /// The run was paused; `resume` continues it.
     Paused {
-        /// Why the run stopped.
+        /// Why the run was paused.
         reason: PauseReason,
         /// The total time of execution until now, without pauses, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         took_ms: Option<u64>,
-        /// How far it was.
+        /// The stage in which it was paused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stage: Option<Stage>,
     },
-    /// The run goes on.
+    /// The run was resumed.
     Resumed {
         /// The person and machine that resumed it, for people.
         by: String,
-        /// The state in which it continues.
+        /// The stage in which it continues.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stage: Option<Stage>,
-        /// When the previous execution was last seen alive, if it did not end in order.
+        /// When the previous execution last renewed its lease, if it did not end in order.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_seen: Option<Timestamp>,
     },
-    /// The operator asks that a finished run be undone.
+    /// The operator asked to undo a run that had ended.
     UndoRequested {
         /// The person and machine that asked for it, for people.
         by: String,
@@ -208,23 +207,23 @@ impl From<LifecycleEvent> for RunEvent {
 }
 
 impl GuardEvent {
-    /// As what happened to this guard.
+    /// The event of this guard.
     pub fn of(self, guard: StepId) -> RunEvent {
         RunEvent::Guard { guard, event: self }
     }
 }
 
 impl RunEvent {
-    /// The run's phase after this event, if the event changes it. A journal keeps it in a column,
-    /// so that `runs` needs no fold.
-    pub fn phase(&self) -> Option<RunPhase> {
+    /// The run's status after this event, if the event changes it. A journal keeps it in a column,
+    /// so that `runbook runs` does not have to fold all records.
+    pub fn status(&self) -> Option<RunStatus> {
         match self {
-            Self::Run(event) => event.phase(),
+            Self::Run(event) => event.status(),
             Self::Step { .. } | Self::Guard { .. } | Self::Notify { .. } => None,
         }
     }
 
-    /// Whether an effect follows this record: of a plugin, or of a person who is asked for it.
+    /// Whether an effect follows this record: by a plugin, or by a person who is asked for it.
     pub fn begins_effect(&self) -> bool {
         match self {
             Self::Step { event, .. } => event.begins_effect(),
@@ -235,19 +234,19 @@ impl RunEvent {
 }
 
 impl LifecycleEvent {
-    fn phase(&self) -> Option<RunPhase> {
+    fn status(&self) -> Option<RunStatus> {
         match self {
-            Self::LockWaiting { .. } => Some(RunPhase::Waiting),
+            Self::LockWaiting { .. } => Some(RunStatus::Waiting),
             Self::UndoBegan { .. } | Self::Resumed { stage: Some(Stage::Undo), .. } => {
-                Some(RunPhase::Undoing)
+                Some(RunStatus::Undoing)
             }
             Self::RunStarted { .. }
             | Self::StepsBegan { .. }
             | Self::Resumed { .. }
-            | Self::FinallyBegan { .. } => Some(RunPhase::Running),
-            Self::Paused { stage: Some(Stage::Undo), .. } => Some(RunPhase::PausedUndoing),
-            Self::Paused { .. } => Some(RunPhase::Paused),
-            Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
+            | Self::FinallyBegan { .. } => Some(RunStatus::Running),
+            Self::Paused { stage: Some(Stage::Undo), .. } => Some(RunStatus::PausedUndoing),
+            Self::Paused { .. } => Some(RunStatus::Paused),
+            Self::RunEnded { end, .. } => Some(RunStatus::Ended(*end)),
             Self::LocksRetaken { .. }
             | Self::WindowChecked { .. }
             | Self::CancelRequested { .. }

@@ -1,4 +1,4 @@
-//! What happened to a step, by what it is about.
+//! The events of a step.
 
 use super::{
     AfterAttempt, AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Item, Recovery, RunEvent,
@@ -9,8 +9,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
-/// What happened to a step. It is written as the event alone: the `type` says which it is, and so
-/// what it is about.
+/// An event of a step, grouped by what it is about. The group is not serialized: `type` alone
+/// identifies the event.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum StepEvent {
@@ -30,11 +30,11 @@ pub enum StepEvent {
     Undo(UndoEvent),
 }
 
-/// A step is passed over.
+/// A step is skipped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum SkipEvent {
-    /// A step will not run.
+    /// The step will not run.
     #[serde(rename = "step-skipped")]
     Skipped {
         /// Why it will not run.
@@ -42,7 +42,7 @@ pub enum SkipEvent {
     },
 }
 
-/// What happened to what a step is made of: items of a list, or steps of a nested file.
+/// An event about the items of a step, or the steps of its nested file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum ItemsEvent {
@@ -50,21 +50,22 @@ pub enum ItemsEvent {
     /// `STEP[KEY]` of its own.
     #[serde(rename = "items-listed")]
     Listed {
-        /// In the order in which they are done. May be empty.
+        /// The items, in the order in which they are done. May be empty.
         items: Vec<Item>,
     },
     /// The steps of a nested file begin; each is journaled as a step `STEP.ID` of its own.
     GroupBegan {
-        /// What the steps of the file see as `params`.
+        /// The `params` of the steps of the file.
         params: serde_json::Map<String, Json>,
-        /// The parameters that come from an output which was cut off, with the name of that output.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        cut: BTreeMap<String, String>,
+        /// The parameters whose value comes from a truncated output, each with the name of that
+        /// output.
+        #[serde(default, rename = "cut", skip_serializing_if = "BTreeMap::is_empty")]
+        truncated_params: BTreeMap<String, String>,
     },
-    /// All items of a step, or all steps of its nested file, are done, or no more will be.
+    /// All items of a step, or all steps of its nested file, have ended, or no more will begin.
     #[serde(rename = "items-ended")]
     Ended {
-        /// The combined result; the output is a map of the items' outputs by key.
+        /// The combined result; its output is a map of the outputs of the items by key.
         result: AttemptResult,
         /// What the run does next with the step.
         then: AfterAttempt,
@@ -75,10 +76,10 @@ pub enum ItemsEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum ApprovalEvent {
-    /// A step has shown its plan and waits for approval by other people.
+    /// A step waits until other people approve what it would do.
     #[serde(rename = "approval-asked")]
     Asked {
-        /// `sha256:…` of the plan: the approval is for exactly this plan.
+        /// The digest of what would be done, `sha256:…`; an approval is for exactly this digest.
         digest: String,
         /// The input of the step, with all templates filled in.
         input: Json,
@@ -141,7 +142,7 @@ pub enum AttemptEvent {
         input_digest: String,
         /// The proposal of the plugin: the effects, and the state before; `None` for checks.
         proposal: Option<Proposal>,
-        /// What undoes it, registered before the effect.
+        /// What undoes the step; recorded before the effect.
         undo: UndoPlan,
     },
     /// An attempt failed before it could have any effect: its input could not be rendered, or
@@ -179,17 +180,18 @@ pub enum AttemptEvent {
     },
 }
 
-/// Something is waited for.
+/// A run waits for a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum WaitEvent {
-    /// A call without a record of its own takes long, or a pausing run still waits for a call.
+    /// A call without a record of its own takes long, or a run that is about to pause still waits
+    /// for a call.
     StillWaiting {
         /// What the call was made for.
         call: CallPurpose,
-        /// How long it has been under way, by the monotonic clock, in milliseconds.
+        /// How long the call has been under way, by the monotonic clock, in milliseconds.
         waited_ms: u64,
-        /// How long it may take, in milliseconds.
+        /// How long the call may take, in milliseconds.
         at_most_ms: u64,
         /// What the run does when the call has ended.
         then: AfterWait,
@@ -218,7 +220,7 @@ pub enum UndoEvent {
         /// Time from intent to result, in milliseconds.
         duration_ms: u64,
     },
-    /// It was observed again after an undo.
+    /// The step was observed after its undo.
     #[serde(rename = "undo-checked")]
     Checked {
         /// How the observed state compares with the state before the step.
@@ -249,13 +251,14 @@ enum EventType {
 }
 
 impl<'de> Deserialize<'de> for StepEvent {
-    /// By its `type`, so that an event which cannot be read is told by what is wrong with it.
+    /// Chooses the group by `type`, because the error of an untagged enum would not say what is
+    /// wrong.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let event = serde_json::Map::deserialize(deserializer)?;
-        let of_type = event.get("type").ok_or_else(|| D::Error::missing_field("type"))?;
-        let of_type = EventType::deserialize(of_type).map_err(D::Error::custom)?;
+        let event_type = event.get("type").ok_or_else(|| D::Error::missing_field("type"))?;
+        let event_type = EventType::deserialize(event_type).map_err(D::Error::custom)?;
         let event = Json::Object(event);
-        let event = match of_type {
+        let event = match event_type {
             EventType::StepSkipped => SkipEvent::deserialize(event).map(Self::Skip),
             EventType::ItemsListed | EventType::GroupBegan | EventType::ItemsEnded => {
                 ItemsEvent::deserialize(event).map(Self::Items)
@@ -280,7 +283,7 @@ impl<'de> Deserialize<'de> for StepEvent {
 }
 
 impl StepEvent {
-    /// As what happened to this step.
+    /// This event as an event of `step`.
     pub fn of(self, step: StepId) -> RunEvent {
         RunEvent::Step { step, event: self }
     }
@@ -295,16 +298,16 @@ impl StepEvent {
     }
 }
 
-macro_rules! events_of_steps {
-    ($($about:ident($event:ident)),* $(,)?) => {$(
+macro_rules! step_events {
+    ($($group:ident($event:ident)),* $(,)?) => {$(
         impl From<$event> for StepEvent {
             fn from(event: $event) -> Self {
-                Self::$about(event)
+                Self::$group(event)
             }
         }
 
         impl $event {
-            /// As what happened to this step.
+            /// The event of this step.
             pub fn of(self, step: StepId) -> RunEvent {
                 StepEvent::from(self).of(step)
             }
@@ -312,7 +315,7 @@ macro_rules! events_of_steps {
     )*};
 }
 
-events_of_steps! {
+step_events! {
     Skip(SkipEvent),
     Items(ItemsEvent),
     Approval(ApprovalEvent),
@@ -327,23 +330,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_that_cannot_be_read_is_told_by_what_is_wrong_with_it() {
+    fn the_error_about_an_unreadable_event_says_what_is_wrong_with_it() {
         let error = |event: serde_json::Value| {
             serde_json::from_value::<RunEvent>(event).expect_err("it is wrong").to_string()
         };
-        let of_step = |mut event: serde_json::Value| {
+        let step_event_error = |mut event: serde_json::Value| {
             event["of"] = Json::from("step");
             event["step"] = Json::from("a");
             error(event)
         };
-        let unknown = of_step(serde_json::json!({ "type": "step-vanished" }));
+        let unknown = step_event_error(serde_json::json!({ "type": "step-vanished" }));
         assert!(
             unknown.starts_with("unknown variant `step-vanished`, expected one of "),
             "{unknown}"
         );
         assert!(unknown.contains("`undo-checked`"), "{unknown}");
-        assert_eq!(of_step(serde_json::json!({ "attempt": 1 })), "missing field `type`");
+        assert_eq!(step_event_error(serde_json::json!({ "attempt": 1 })), "missing field `type`");
         let started = serde_json::json!({ "type": "undo-started" });
-        assert_eq!(of_step(started), "missing field `attempt`");
+        assert_eq!(step_event_error(started), "missing field `attempt`");
     }
 }

@@ -1,7 +1,7 @@
 //! The calls of plugins: those under way, and their results.
 
 use super::Runner;
-use super::waiting::TELL_AFTER;
+use super::waiting::SLOW_CALL_AFTER;
 use crate::call_stop::CallStop;
 use crate::clock::Clock;
 use crate::event::{AfterWait, CallPurpose, Trigger};
@@ -13,28 +13,30 @@ use crate::{evaluate, event::Section};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use runbook_contract::{
-    Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Mode, Phase, Proposal,
-    Response, RunId, StepId,
+    Call, CallReturn, DriftPolicy, ErrorClass, Fault, FaultEffect, Json, Kind, Mode, Phase,
+    Proposal, Response, RunId, StepId,
 };
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 use tracing::Instrument as _;
 
-/// The engine drops a call that the host itself has not ended by then.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long after its timeout, or after a request to stop, a call may go on. Then the engine drops
+/// it.
+const STOP_GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// A call that will complete.
-type CallFuture<'a> = Pin<Box<dyn Future<Output = CallCompleted> + Send + 'a>>;
+/// The future of a call under way.
+type CallFuture<'a> = Pin<Box<dyn Future<Output = CompletedCall> + Send + 'a>>;
 
-/// The purpose of a call.
+/// Why a call is made, with what its completion needs. [`CallPurpose`] is the part of it that the
+/// journal shows.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Purpose {
     /// `plan` before an attempt, with the rendered input.
     Plan { input: Json },
     /// `check` or `apply`: the attempt itself.
     Attempt,
-    /// `observe`, to learn whether an attempt without result took effect.
+    /// `observe`, to find out whether an attempt without a result took effect.
     Recover,
     /// An attempt to undo a step.
     Undo,
@@ -69,12 +71,12 @@ pub(super) struct PendingCall {
     began: Duration,
     /// How long it may take.
     timeout: Duration,
-    /// What the journal already records about waiting for it.
-    told: Option<AfterWait>,
+    /// What was last recorded about waiting for this call; `None` if nothing was.
+    reported: Option<AfterWait>,
 }
 
 impl PendingCall {
-    /// Whether it belongs to a guard, for which nothing ever waits.
+    /// Whether it is a probe of a guard. Nothing waits for such a call.
     pub(super) fn is_guard(&self) -> bool {
         match self.purpose {
             Purpose::ObserveGuard => true,
@@ -101,7 +103,7 @@ impl PendingCall {
     }
 
     /// Whether it is an attempt of a step, or its plan.
-    fn is_forward(&self) -> bool {
+    fn is_attempt_or_plan(&self) -> bool {
         match self.purpose {
             Purpose::Plan { .. } | Purpose::Attempt => true,
             Purpose::Recover
@@ -122,9 +124,9 @@ impl PendingCall {
         self.timeout
     }
 
-    /// The purpose, if it is a step that the run waits for, and whether the journal has a record of
-    /// the call itself.
-    fn call(&self) -> Option<(CallPurpose, Journaled)> {
+    /// The purpose as the journal shows it, and whether the journal has a record of the call
+    /// itself; `None` for calls that no step waits for.
+    fn journaled_purpose(&self) -> Option<(CallPurpose, Journaled)> {
         match self.purpose {
             Purpose::Plan { .. } => Some((CallPurpose::Plan, Journaled::No)),
             Purpose::Attempt => Some((CallPurpose::Attempt, Journaled::Yes)),
@@ -136,28 +138,30 @@ impl PendingCall {
         }
     }
 
-    /// When to record that it takes long; `None` if that is recorded already.
+    /// When to record that the call takes long; `None` if that is recorded already.
     pub(super) fn slow_report_time(&self) -> Option<Duration> {
-        let (_, journaled) = self.call()?;
-        (self.told.is_none() && journaled == Journaled::No).then_some(self.began + TELL_AFTER)
+        let (_, journaled) = self.journaled_purpose()?;
+        (self.reported.is_none() && journaled == Journaled::No)
+            .then_some(self.began + SLOW_CALL_AFTER)
     }
 
-    /// Whether to record it now; it then counts as recorded.
-    pub(super) fn tell(&mut self, then: AfterWait, now: Duration) -> Option<CallPurpose> {
-        let (call, _) = self.call()?;
-        let is_news = match then {
-            AfterWait::Pauses => self.told != Some(AfterWait::Pauses),
+    /// The purpose, if a record about waiting for this call is due now. The caller records it: it
+    /// counts as recorded from now on.
+    pub(super) fn report_waiting(&mut self, then: AfterWait, now: Duration) -> Option<CallPurpose> {
+        let (purpose, _) = self.journaled_purpose()?;
+        let is_new = match then {
+            AfterWait::Pauses => self.reported != Some(AfterWait::Pauses),
             AfterWait::GoesOn => self.slow_report_time().is_some_and(|at| at <= now),
         };
-        is_news.then(|| {
-            self.told = Some(then);
-            call
+        is_new.then(|| {
+            self.reported = Some(then);
+            purpose
         })
     }
 
-    /// Stops the call. It has a short time to report what it has done.
+    /// Stops the call, which has [`STOP_GRACE_PERIOD`] to report what it has done.
     pub(super) fn abort(&self) {
-        self.stop.ask();
+        self.stop.request();
     }
 }
 
@@ -169,23 +173,23 @@ enum Journaled {
 }
 
 /// A call that has ended.
-pub(super) struct CallCompleted {
+pub(super) struct CompletedCall {
     pub(super) step: StepId,
     pub(super) purpose: Purpose,
     pub(super) answer: Result<CallReturn, Fault>,
     pub(super) duration: Duration,
 }
 
-/// One call to make: a step operation is asked for its plan first, unless it was asked already.
-pub(super) struct Launch {
+/// One call to make.
+pub(super) struct CallRequest {
     /// The step that the call is made for.
     pub(super) step: StepId,
     /// The call site that is called: the step as written, `STEP/undo`, `notify/N`.
     pub(super) site: StepId,
-    /// The identity that the plugin sees: the call site, and the item.
+    /// The id that the plugin sees: the call site, with the item.
     pub(super) caller: StepId,
     pub(super) purpose: Purpose,
-    pub(super) phase: LaunchPhase,
+    pub(super) phase: CallSequence,
     pub(super) attempt: u32,
     pub(super) input: Json,
     pub(super) timeout: Duration,
@@ -193,18 +197,18 @@ pub(super) struct Launch {
     pub(super) unanswered: Option<Duration>,
 }
 
-/// Which calls of a plugin are made, one after the other.
-pub(super) enum LaunchPhase {
-    /// One call of this phase.
+/// Which phases of an operation are called, one after the other.
+pub(super) enum CallSequence {
+    /// This phase only.
     One(Phase),
     /// `plan`, then `apply` with its proposal: for undos and notifications, whose intent is in the
     /// journal already.
     PlanAndApply,
 }
 
-impl LaunchPhase {
-    /// All phases of an operation that has no attempt of its own in the journal.
-    pub(super) fn whole(kind: Kind) -> Self {
+impl CallSequence {
+    /// The phases for an operation of this kind that has no attempt of its own in the journal.
+    pub(super) fn for_kind(kind: Kind) -> Self {
         match kind {
             Kind::Step => Self::PlanAndApply,
             Kind::Probe | Kind::SmokeTest => Self::One(Phase::Check),
@@ -216,12 +220,11 @@ impl LaunchPhase {
 pub(super) struct CallBounds {
     /// The leases under which it is made.
     pub(super) leases: LeaseWatch,
-    /// What it can have done when it is stopped: a call that only reads has no effect that could be
-    /// unknown.
+    /// The effect that it may have had when it is stopped: `None` for a call that only reads.
     pub(super) effect: FaultEffect,
 }
 
-/// The calls under way, one a step at most.
+/// The calls under way, at most one for each step.
 pub(super) struct Calls<'a, O, C> {
     operate: &'a O,
     clock: &'a C,
@@ -231,37 +234,42 @@ pub(super) struct Calls<'a, O, C> {
 }
 
 impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
-    /// The calls of a run that has made none yet.
+    /// No calls yet.
     pub(super) fn new(run: RunId, operate: &'a O, clock: &'a C) -> Self {
         Self { operate, clock, run, futures: FuturesUnordered::new(), pending: BTreeMap::new() }
     }
 
     /// Starts a call; [`Self::next`] returns its result.
-    pub(super) fn launch(&mut self, launch: Launch, heed: CallBounds) {
+    pub(super) fn launch(&mut self, request: CallRequest, bounds: CallBounds) {
         let (clock, began) = (self.clock, self.clock.monotonic());
         let (step, purpose, timeout) =
-            (launch.step.clone(), launch.purpose.clone(), launch.timeout);
-        let halt = CallStop::default();
-        let (key, aim, stopped, effect) =
-            (step.clone(), purpose.clone(), halt.clone(), heed.effect);
-        let work = self.work(launch, heed.leases.of_call(halt.clone()));
+            (request.step.clone(), request.purpose.clone(), request.timeout);
+        let call_stop = CallStop::default();
+        let (key, completed_purpose, stop_handle, effect) =
+            (step.clone(), purpose.clone(), call_stop.clone(), bounds.effect);
+        let sequence = self.call_in_sequence(request, bounds.leases.for_call(call_stop.clone()));
         self.futures.push(Box::pin(async move {
-            if stopped.is_asked() {
+            if stop_handle.is_requested() {
                 let message = "the call was stopped before it began, so it did not happen";
                 let fault = Fault::new(ErrorClass::Cancelled, "engine.cancelled", message);
                 let answer = Err(Fault { effect: FaultEffect::None, ..fault });
-                return CallCompleted { step: key, purpose: aim, answer, duration: Duration::ZERO };
+                return CompletedCall {
+                    step: key,
+                    purpose: completed_purpose,
+                    answer,
+                    duration: Duration::ZERO,
+                };
             }
-            let over = pin!(async {
-                stopped.asked().await;
+            let stop_timer = pin!(async {
+                stop_handle.requested().await;
                 match effect {
                     FaultEffect::None => {}
-                    // The host knows whether what was begun was made final.
-                    FaultEffect::Possible => clock.sleep(GRACE).await,
+                    // The host has time to report whether the effect became final.
+                    FaultEffect::Possible => clock.sleep(STOP_GRACE_PERIOD).await,
                 }
             });
-            let answer = match select(pin!(work), over).await {
-                Either::Left((answer, _)) if stopped.is_asked() => {
+            let answer = match select(pin!(sequence), stop_timer).await {
+                Either::Left((answer, _)) if stop_handle.is_requested() => {
                     answer.map_err(|fault| stopped_fault(fault, effect))
                 }
                 Either::Left((answer, _)) => answer,
@@ -274,28 +282,29 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
                     Err(stopped_fault(fault, effect))
                 }
             };
-            CallCompleted {
+            CompletedCall {
                 step: key,
-                purpose: aim,
+                purpose: completed_purpose,
                 answer,
                 duration: clock.monotonic().saturating_sub(began),
             }
         }));
-        self.pending.insert(step, PendingCall { stop: halt, purpose, began, timeout, told: None });
+        self.pending
+            .insert(step, PendingCall { stop: call_stop, purpose, began, timeout, reported: None });
     }
 
-    /// The calls of one launch, one after another.
-    fn work(
+    /// The calls of one request, one after another.
+    fn call_in_sequence(
         &self,
-        launch: Launch,
+        request: CallRequest,
         leases: LeaseWatch,
     ) -> impl Future<Output = Result<CallReturn, Fault>> + Send + use<'a, O, C> {
         let (operate, clock, run) = (self.operate, self.clock, self.run);
-        let Launch { step, site, caller, purpose, phase, attempt, input, timeout, unanswered } =
-            launch;
+        let CallRequest { step, site, caller, purpose, phase, attempt, input, timeout, unanswered } =
+            request;
         let span = tracing::info_span!("call", step = %step, purpose = purpose.name(), attempt);
         let call = move |phase: Phase| {
-            // Only these phases have a reason to change something.
+            // Only these phases may change something.
             let mode = match phase {
                 Phase::Apply { .. } | Phase::Undo { .. } | Phase::Check => Mode::Effects,
                 Phase::Plan | Phase::Observe => Mode::ReadOnly,
@@ -303,45 +312,48 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
             let (site, step, input) = (site.clone(), caller.clone(), input.clone());
             Call { run, site, step, phase, attempt, input, mode, timeout, unanswered }
         };
-        let work = async move {
+        let sequence = async move {
             match phase {
-                LaunchPhase::One(phase) => bounded(operate, clock, call(phase), leases).await,
-                LaunchPhase::PlanAndApply => {
-                    let planned = bounded(operate, clock, call(Phase::Plan), leases.clone()).await;
-                    // It only looks, and nothing else was called.
+                CallSequence::One(phase) => {
+                    call_with_timeout(operate, clock, call(phase), leases).await
+                }
+                CallSequence::PlanAndApply => {
+                    let planned =
+                        call_with_timeout(operate, clock, call(Phase::Plan), leases.clone()).await;
+                    // `plan` only reads, and nothing else was called.
                     let proposal = proposal_of(planned)
                         .map_err(|fault| Fault { effect: FaultEffect::None, ..fault })?;
-                    bounded(
+                    call_with_timeout(
                         operate,
                         clock,
-                        call(Phase::Apply { proposal, drift: Drift::Told }),
+                        call(Phase::Apply { proposal, drift: DriftPolicy::Warn }),
                         leases,
                     )
                     .await
                 }
             }
         };
-        work.instrument(span)
+        sequence.instrument(span)
     }
 
     /// The next call that ends; `None` if none is under way.
-    pub(super) async fn next(&mut self) -> Option<CallCompleted> {
+    pub(super) async fn next(&mut self) -> Option<CompletedCall> {
         let completed = self.futures.next().await?;
         self.pending.remove(&completed.step);
         Some(completed)
     }
 
-    /// Whether none is under way.
+    /// Whether no call is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.futures.is_empty()
     }
 
-    /// All calls under way, with their owners.
+    /// All calls under way, with the ids of their steps.
     pub(super) fn pending(&self) -> impl Iterator<Item = (&StepId, &PendingCall)> {
         self.pending.iter()
     }
 
-    /// The same, mutable, to note that something was recorded.
+    /// As [`Self::pending`], mutable, for [`PendingCall::report_waiting`].
     pub(super) fn pending_mut(&mut self) -> impl Iterator<Item = (&StepId, &mut PendingCall)> {
         self.pending.iter_mut()
     }
@@ -360,9 +372,9 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Starts a call under the leases of the run; it completes in [`Runner::wait`].
-    pub(super) fn launch(&mut self, launch: Launch) {
-        let writes = || self.plan.step(&launch.step).is_none_or(|step| step.facts.writes);
-        let effect = match &launch.purpose {
+    pub(super) fn launch(&mut self, request: CallRequest) {
+        let writes = || self.plan.step(&request.step).is_none_or(|step| step.facts.writes);
+        let effect = match &request.purpose {
             Purpose::Plan { .. }
             | Purpose::Recover
             | Purpose::ObserveAfterUndo
@@ -370,26 +382,26 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::Attempt if !writes() => FaultEffect::None,
             Purpose::Attempt | Purpose::Undo | Purpose::Notify { .. } => FaultEffect::Possible,
         };
-        self.calls.launch(launch, CallBounds { leases: self.leases.watch(), effect });
+        self.calls.launch(request, CallBounds { leases: self.leases.watch(), effect });
     }
 
-    /// Stops what the operator's first cancel stops: attempts, unless their step says
-    /// `on_cancel = "finish"`. Undo, finally and notifications go on.
+    /// Stops attempts and plans, except for those of steps with `on_cancel = "finish"`, as the
+    /// operator's first cancel does. Undo, finally and notifications go on.
     pub(super) fn abort_steps(&self) {
         for (id, pending_call) in self.calls.pending() {
             let step = self.plan.step(id);
-            let abort = step.is_some_and(|step| {
+            let may_abort = step.is_some_and(|step| {
                 step.on_cancel == OnCancel::Abort && step.section != Section::Finally
             });
-            if pending_call.is_forward() && abort {
+            if pending_call.is_attempt_or_plan() && may_abort {
                 pending_call.abort();
             }
         }
     }
 }
 
-/// The fault of a call that was stopped. A call that only reads has no unknown effect; for one that
-/// acts, the host says whether it let anything become final.
+/// The fault of a call that was stopped, with a message about its effect. For a call that acts, the
+/// fault of the host says whether anything became final.
 fn stopped_fault(fault: Fault, effect: FaultEffect) -> Fault {
     if fault.class != ErrorClass::Cancelled {
         return fault;
@@ -417,17 +429,17 @@ pub(super) fn proposal_of(answer: Result<CallReturn, Fault>) -> Result<Proposal,
     }
 }
 
-/// Makes a call, and abandons it shortly after its timeout if the host does not end it.
-async fn bounded<O: Operate, C: Clock>(
+/// Makes a call, and drops it [`STOP_GRACE_PERIOD`] after its timeout if the host does not end it.
+async fn call_with_timeout<O: Operate, C: Clock>(
     operate: &O,
     clock: &C,
     call: Call,
     leases: LeaseWatch,
 ) -> Result<CallReturn, Fault> {
     let (timeout, phase) = (call.timeout, call.phase.name());
-    let work = pin!(operate.call(call, leases));
-    let timer = pin!(clock.sleep(timeout + GRACE));
-    match select(work, timer).await {
+    let call = pin!(operate.call(call, leases));
+    let timer = pin!(clock.sleep(timeout + STOP_GRACE_PERIOD));
+    match select(call, timer).await {
         Either::Left((answer, _)) => answer,
         Either::Right(_) => {
             let message = format!(

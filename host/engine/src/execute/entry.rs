@@ -17,15 +17,15 @@ use crate::frontier::Frontier;
 use crate::journal::{Journal, RunHeader};
 use crate::operate::Operate;
 use crate::plan::Plan;
-use crate::state::{Account, EffectState, RunState, Stage, StepPhase, StepState};
+use crate::state::{EffectState, RemainingChanges, RunState, Stage, StepPhase, StepState};
 use runbook_contract::{ErrorClass, Fault, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tracing::Instrument as _;
 
-/// How the loop stopped.
+/// Why the loop stopped: the run has ended, or it is paused.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Stopped {
+pub enum StopReason {
     /// The run has ended.
     Ended {
         /// How the run ended.
@@ -33,9 +33,9 @@ pub enum Stopped {
         /// Why, if it is not success.
         cause: Option<Cause>,
     },
-    /// It waits; `resume` continues it.
+    /// The run is paused; `resume` continues it.
     Paused {
-        /// Why the run waits.
+        /// Why the run is paused.
         reason: PauseReason,
     },
 }
@@ -44,26 +44,27 @@ pub enum Stopped {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOutcome {
     /// How the execution of the run stopped.
-    pub stopped: Stopped,
+    pub stopped: StopReason,
     /// The state of the run.
     pub state: RunState,
 }
 
-/// Whether a run may go on although its definition or a plugin has changed.
+/// What happens if the runbook or a plugin has changed since the run started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Changes {
-    /// It may not, and is refused.
+pub enum ChangePolicy {
+    /// The run is refused.
     Refuse,
-    /// The operator has seen the difference. The steps must still have the same ids.
+    /// The run continues, because the operator has accepted the difference. The steps must still
+    /// have the same ids.
     Accept,
 }
 
-/// The text of the runbook by which a run is undone.
+/// Which text of the runbook is used to undo a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UndoText {
     /// The text with which the run was executed.
-    OfTheRun,
-    /// Another text, of which the plan was made, with a corrected undo. Its steps must be those of
+    Recorded,
+    /// Another text with a corrected undo, from which the plan was made. Its steps must be those of
     /// the run.
     Corrected,
 }
@@ -72,13 +73,13 @@ pub enum UndoText {
 pub struct Run<'a, O, J, C> {
     /// The plan that the run carries out.
     pub plan: &'a Plan,
-    /// What calls the operations of plugins.
+    /// Calls the operations of plugins.
     pub operate: &'a O,
-    /// Where everything is written down.
+    /// The journal in which all events are recorded.
     pub journal: &'a J,
-    /// The clock by which the run decides.
+    /// The source of time.
     pub clock: &'a C,
-    /// Who runs it, and how it is stopped.
+    /// The options of this execution.
     pub options: &'a Options,
 }
 
@@ -121,21 +122,22 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
     pub async fn resume(
         &self,
         decisions: &BTreeMap<StepId, Decision>,
-        changes: Changes,
+        changes: ChangePolicy,
         reporter: &mut dyn Reporter,
     ) -> Result<RunOutcome, RunError> {
         let mut runner = Runner::new(self, reporter);
         runner.leases.take_run().await?;
         let ready = match runner.load(changes).await {
-            Ok(()) => runner.continue_with(decisions).await,
+            Ok(()) => runner.begin_resumed(decisions).await,
             Err(error) => Err(error),
         };
         runner.finish(ready).await
     }
 
-    /// Undoes a run that has ended, from its journal. `decisions` says of undos that may have
-    /// happened whether they did ([`Decision::Done`]), did not ([`Decision::Retry`];
-    /// [`Decision::NotDone`] leaves it so), or stay in doubt ([`Decision::Fail`]).
+    /// Undoes a run that has ended, from its journal. `decisions` are about undos that may have
+    /// happened: [`Decision::Done`] (it happened), [`Decision::Retry`] (it did not; try it),
+    /// [`Decision::NotDone`] (it did not; leave the step as it is), [`Decision::Fail`] (it stays
+    /// unknown).
     ///
     /// # Errors
     /// Every [`RunError`] but [`RunError::AlreadyEnded`].
@@ -148,10 +150,10 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
         let mut runner = Runner::new(self, reporter);
         runner.leases.take_run().await?;
         let (changes, corrected) = match text {
-            UndoText::OfTheRun => (Changes::Refuse, None),
+            UndoText::Recorded => (ChangePolicy::Refuse, None),
             UndoText::Corrected => {
                 let (sources, digest) = (self.plan.sources.clone(), self.plan.digest.clone());
-                (Changes::Accept, Some(CorrectedText { sources, digest }))
+                (ChangePolicy::Accept, Some(CorrectedText { sources, digest }))
             }
         };
         let ready = match runner.load(changes).await {
@@ -168,25 +170,26 @@ fn check_decisions(
     state: &RunState,
     decisions: &BTreeMap<StepId, Decision>,
 ) -> Result<(), RunError> {
-    let is_asked = |step: &StepState| step.question.is_some() || step.phase == StepPhase::Running;
+    let awaits_decision =
+        |step: &StepState| step.question.is_some() || step.phase == StepPhase::Running;
     for (step, decision) in decisions {
-        let found = state.steps.get(step);
-        if !found.is_some_and(is_asked) {
+        let step_state = state.steps.get(step);
+        if !step_state.is_some_and(awaits_decision) {
             let asked = state
                 .steps
                 .iter()
-                .filter(|(_, step)| is_asked(step))
+                .filter(|(_, step)| awaits_decision(step))
                 .map(|(id, _)| id.clone())
                 .collect();
             let step = step.clone();
-            return Err(if found.is_some() {
-                RunError::NothingAsked { step, asked }
+            return Err(if step_state.is_some() {
+                RunError::NoOpenDecision { step, asked }
             } else {
                 RunError::NoStep { step, asked }
             });
         }
         if *decision == Decision::Retry && state.stage == Stage::Undo {
-            return Err(RunError::NotAgain { step: step.clone() });
+            return Err(RunError::RetryWhileUndoing { step: step.clone() });
         }
     }
     Ok(())
@@ -204,10 +207,10 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             starter: options.operator.clone(),
             recorder: Recorder::new(options.run, journal, clock, reporter),
             leases,
-            timers: Timers::new(&plan, options.usual, clock.monotonic()),
+            timers: Timers::new(&plan, options.usual_duration, clock.monotonic()),
             calls: Calls::new(options.run, operate, clock),
             frontier: Frontier::default(),
-            waiting: None,
+            lock_wait: None,
             seen_cancel: CancelLevel::None,
             decisions: BTreeMap::new(),
             plan,
@@ -217,65 +220,72 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     /// Reads the state from the journal again, after a record that was not written.
     pub(super) async fn reload(&mut self) -> Result<(), RunError> {
         let (_, state) = self.recorder.read().await?;
-        self.recorder.go_on_from(state);
+        self.recorder.set_state(state);
         self.rebuild_frontier();
         Ok(())
     }
 
     /// Loads and folds the records, and checks that the plan is what the run started with.
-    async fn load(&mut self, changes: Changes) -> Result<(), RunError> {
+    async fn load(&mut self, changes: ChangePolicy) -> Result<(), RunError> {
         let (stored, state) = self.recorder.read().await?;
-        let what = self.differences(&state, &stored.header, changes);
-        if !what.is_empty() {
-            return Err(RunError::Changed { what });
+        let differences = self.differences(&state, &stored.header, changes);
+        if !differences.is_empty() {
+            return Err(RunError::Changed { differences });
         }
         for (step, items) in &state.items {
             self.extend_plan(step, items)?;
         }
         self.timers.restore(&state, self.clock.monotonic(), self.clock.now());
         self.starter = stored.header.operator;
-        self.recorder.go_on_from(state);
+        self.recorder.set_state(state);
         self.rebuild_frontier();
         Ok(())
     }
 
-    fn differences(&self, state: &RunState, header: &RunHeader, changes: Changes) -> Vec<String> {
+    fn differences(
+        &self,
+        state: &RunState,
+        header: &RunHeader,
+        changes: ChangePolicy,
+    ) -> Vec<String> {
         let listing = self.plan.listing();
-        let known: BTreeMap<&StepId, &StepListing> = state
+        let recorded_steps: BTreeMap<&StepId, &StepListing> = state
             .order
             .iter()
             .chain(state.guards.values().map(|guard| &guard.listing))
-            .map(|was| (&was.id, was))
+            .map(|recorded| (&recorded.id, recorded))
             .collect();
-        let now: BTreeSet<&StepId> = listing.iter().map(|step| &step.id).collect();
-        let gone =
-            known.keys().filter(|id| !now.contains(*id)).map(|id| format!("step `{id}` is gone"));
+        let present_ids: BTreeSet<&StepId> = listing.iter().map(|step| &step.id).collect();
+        let gone = recorded_steps
+            .keys()
+            .filter(|id| !present_ids.contains(*id))
+            .map(|id| format!("step `{id}` is gone"));
         let new = listing
             .iter()
-            .filter(|step| !known.contains_key(&step.id))
+            .filter(|step| !recorded_steps.contains_key(&step.id))
             .map(|step| format!("step `{}` is new", step.id));
-        let mut what: Vec<String> = gone.chain(new).collect();
-        if changes == Changes::Accept {
-            return what;
+        let mut differences: Vec<String> = gone.chain(new).collect();
+        if changes == ChangePolicy::Accept {
+            return differences;
         }
         if self.plan.digest != header.digest {
-            what.push("the text of the runbook".to_owned());
+            differences.push("the text of the runbook".to_owned());
         }
         let differs = |step: &&StepListing| {
-            known
-                .get(&step.id)
-                .is_some_and(|was| was.digest != step.digest || was.uses != step.uses)
+            recorded_steps.get(&step.id).is_some_and(|recorded| {
+                recorded.digest != step.digest || recorded.uses != step.uses
+            })
         };
-        what.extend(
+        differences.extend(
             listing
                 .iter()
                 .filter(differs)
                 .map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)),
         );
-        what
+        differences
     }
 
-    async fn continue_with(
+    async fn begin_resumed(
         &mut self,
         decisions: &BTreeMap<StepId, Decision>,
     ) -> Result<(), RunError> {
@@ -287,7 +297,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         let needs_locks = matches!(state.stage, Stage::Steps | Stage::Verify | Stage::Undo);
         let locks = if needs_locks { Some(self.retake_locks().await?) } else { None };
         self.decisions.clone_from(decisions);
-        let (by, last_seen) = (self.who(), self.leases.last_seen());
+        let (by, last_seen) = (self.operator_and_process(), self.leases.last_seen());
         let resumed = LifecycleEvent::Resumed { by, stage: Some(self.state().stage), last_seen };
         self.record(resumed).await?;
         if let Some(locks) = locks.filter(|locks| !locks.is_empty()) {
@@ -307,11 +317,12 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         if self.state().stage != Stage::Ended {
             return Err(RunError::NotEnded { run: self.options.run });
         }
-        let account = self.state().account();
-        self.check_undo(&account, decisions)?;
+        let remaining_changes = self.state().remaining_changes();
+        self.check_undo(&remaining_changes, decisions)?;
         let locks = self.retake_locks().await?;
         self.timers.begin_undo();
-        self.record(LifecycleEvent::UndoRequested { by: self.who(), corrected }).await?;
+        self.record(LifecycleEvent::UndoRequested { by: self.operator_and_process(), corrected })
+            .await?;
         if !locks.is_empty() {
             self.record(LifecycleEvent::LocksRetaken { locks }).await?;
         }
@@ -321,46 +332,55 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         Ok(())
     }
 
-    /// Whether there is something to undo, and it is known of each undo whether it happened.
+    /// Checks that there is something to undo, and that each undo with an unknown outcome has a
+    /// decision.
     fn check_undo(
         &self,
-        account: &Account,
+        remaining_changes: &RemainingChanges,
         decisions: &BTreeMap<StepId, Decision>,
     ) -> Result<(), RunError> {
         let state = self.state();
-        let is_ambiguous =
-            account.perhaps.iter().any(|id| state.step(id).effect == EffectState::Ambiguous);
-        if account.undoable.is_empty() && !is_ambiguous {
-            let stays: Vec<_> = account
+        let is_ambiguous = remaining_changes
+            .possibly_changed
+            .iter()
+            .any(|id| state.step(id).effect == EffectState::Ambiguous);
+        if remaining_changes.undoable.is_empty() && !is_ambiguous {
+            let remaining: Vec<_> = remaining_changes
                 .changed
                 .iter()
-                .chain(&account.perhaps)
+                .chain(&remaining_changes.possibly_changed)
                 .map(|step| format!("`{step}`"))
                 .collect();
             let why = match (
-                stays.is_empty(),
+                remaining.is_empty(),
                 state.steps.values().any(|step| step.phase == StepPhase::Undone),
             ) {
                 (false, _) => {
-                    format!("{} stays, and has no undo that could be tried", stays.join(", "))
+                    format!("{} stays, and has no undo that could be tried", remaining.join(", "))
                 }
                 (true, true) => "all that can be undone is undone".to_owned(),
                 (true, false) => "no step has changed anything".to_owned(),
             };
             return Err(RunError::NothingToUndo { run: self.options.run, why });
         }
-        if let Some(step) = decisions.keys().find(|step| !account.unclear.contains(step)) {
-            let asked = account.unclear.clone();
+        if let Some(step) =
+            decisions.keys().find(|step| !remaining_changes.undo_unclear.contains(step))
+        {
+            let asked = remaining_changes.undo_unclear.clone();
             let is_known = state.steps.contains_key(step);
             let step = step.clone();
             return Err(if is_known {
-                RunError::NotAsked { step }
+                RunError::NoUndoDecisionNeeded { step }
             } else {
                 RunError::NoStep { step, asked }
             });
         }
-        let steps: Vec<StepId> =
-            account.unclear.iter().filter(|step| !decisions.contains_key(*step)).cloned().collect();
+        let steps: Vec<StepId> = remaining_changes
+            .undo_unclear
+            .iter()
+            .filter(|step| !decisions.contains_key(*step))
+            .cloned()
+            .collect();
         if steps.is_empty() { Ok(()) } else { Err(RunError::UndoUnclear { steps }) }
     }
 
@@ -376,7 +396,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
                     fault: not_begun(Fault::new(ErrorClass::Conflict, "engine.operator", message)),
                 }
             }
-            // Nobody has said whether it happened, so it is asked again.
+            // The outcome stays unknown, so it is asked for again.
             Decision::Fail => {
                 let message = "the operator says that it is left as it is; nobody has said whether it is \
                      undone";
@@ -392,7 +412,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.record(ended).await
     }
 
-    fn who(&self) -> String {
+    fn operator_and_process(&self) -> String {
         format!("{} (process {} on {})", self.options.operator, self.options.pid, self.options.host)
     }
 
@@ -404,7 +424,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             Err(error) => Err(error),
         };
         let stopped = match stopped {
-            Err(error) => Err(self.with_unwritten(error).await),
+            Err(error) => Err(self.with_unrecorded(error).await),
             stopped => stopped,
         };
         self.calls.clear();

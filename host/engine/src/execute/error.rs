@@ -1,6 +1,6 @@
 //! Why a run cannot be executed.
 
-use super::unwritten::UnrecordedOutcome;
+use super::unrecorded::UnrecordedOutcome;
 use crate::event::RunEnd;
 use crate::journal::Holder;
 use crate::state::IllegalEvent;
@@ -8,7 +8,7 @@ use runbook_contract::{RunId, StepId};
 use std::error::Error;
 use std::time::Duration;
 
-/// Why the engine could not go on. A failed step is no error: it is an outcome.
+/// Why the engine could not continue. A failed step is an outcome and not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The journal could not be read or written; the run stopped before its next effect.
@@ -17,8 +17,8 @@ pub enum RunError {
         /// The error of the journal.
         #[source]
         source: Box<dyn Error + Send + Sync>,
-        /// What is known of attempts whose end it does not have.
-        unwritten: Vec<(StepId, UnrecordedOutcome)>,
+        /// The outcomes of attempts whose end could not be recorded.
+        unrecorded: Vec<(StepId, UnrecordedOutcome)>,
     },
     /// The records make no sense.
     #[error("the journal of the run contradicts itself")]
@@ -27,8 +27,8 @@ pub enum RunError {
         #[from]
         source: IllegalEvent,
     },
-    /// Another process executes the run, or did a moment ago: it is not always known that a dead
-    /// process is dead.
+    /// Another process executes the run, or executed it until a moment ago and its lease still
+    /// lives.
     #[error("run {} is executed by process {} on {}, as far as the journal knows", run.short(), holder.pid, holder.host)]
     Busy {
         /// The run that was to be executed.
@@ -38,18 +38,18 @@ pub enum RunError {
         /// How long the other process's lease lives, unless it is renewed.
         left: Duration,
     },
-    /// A lock is needed to go on with the run, and another run holds it.
+    /// The run needs a lock that another run holds.
     #[error("lock `{name}` is held by {holder}")]
     LockBusy {
         /// The name of the lock.
         name: String,
         /// The process that holds the lock.
         holder: Box<Holder>,
-        /// When it is free, unless they renew their lease before.
+        /// How long until it is free, unless the holder renews its lease.
         left: Duration,
     },
-    /// The lock belongs to another run by now; no effect was begun. It stays inside the loop: the
-    /// run pauses.
+    /// Another run holds the lock by now; no effect was begun. The loop handles this error by a
+    /// pause, so callers never see it.
     #[error("the lease on lock `{name}` was lost")]
     LockLost {
         /// The name of the lock.
@@ -63,11 +63,11 @@ pub enum RunError {
         /// The run that somebody else took.
         run: RunId,
     },
-    /// The definition or a plugin is not what the run started with.
-    #[error("the run cannot go on with changed parts: {}", what.join(", "))]
+    /// The runbook or a plugin is not the one with which the run started.
+    #[error("the run cannot go on with changed parts: {}", differences.join(", "))]
     Changed {
         /// Each difference, as a clause for the message.
-        what: Vec<String>,
+        differences: Vec<String>,
     },
     /// The run has ended; there is nothing to resume.
     #[error("run {run} has ended: {}", end.name())]
@@ -83,33 +83,33 @@ pub enum RunError {
         /// The run that has not ended.
         run: RunId,
     },
-    /// An undo would do nothing.
+    /// No change of the run can be undone.
     #[error("nothing of run {} can be undone: {why}", run.short())]
     NothingToUndo {
         /// The run that was to be undone.
         run: RunId,
-        /// What is left of it.
+        /// Why nothing can be undone.
         why: String,
     },
     /// An undo may have happened, and must not happen twice.
     #[error(
         "it is unknown whether {} undone already, and an undo must not happen twice",
-        are_undone(steps)
+        steps_with_verb(steps)
     )]
     UndoUnclear {
         /// The steps whose undo may have happened.
         steps: Vec<StepId>,
     },
     /// The operator decided about a step that waits for no decision.
-    #[error("no decision about `{step}` is open{}", asked_instead(asked))]
-    NothingAsked {
+    #[error("no decision about `{step}` is open{}", open_decisions_text(asked))]
+    NoOpenDecision {
         /// The step that was decided about.
         step: StepId,
         /// The steps that wait for a decision.
         asked: Vec<StepId>,
     },
     /// The operator decided about a step that does not exist.
-    #[error("the run has no step `{step}`{}", asked_instead(asked))]
+    #[error("the run has no step `{step}`{}", open_decisions_text(asked))]
     NoStep {
         /// The step that was named, as it was typed.
         step: StepId,
@@ -118,13 +118,13 @@ pub enum RunError {
     },
     /// The operator wants a step done again by a run that only undoes.
     #[error("`{step}=retry` cannot be done: the run is being undone, and does nothing again")]
-    NotAgain {
+    RetryWhileUndoing {
         /// The step that was to be done again.
         step: StepId,
     },
-    /// The operator decided about the undo of a step, and it is known what came of that undo.
+    /// The operator decided about an undo whose outcome is known.
     #[error("no decision about the undo of `{step}` is needed: its outcome is known")]
-    NotAsked {
+    NoUndoDecisionNeeded {
         /// The step that was decided about.
         step: StepId,
     },
@@ -136,7 +136,7 @@ pub enum RunError {
     },
 }
 
-fn asked_instead(asked: &[StepId]) -> String {
+fn open_decisions_text(asked: &[StepId]) -> String {
     let names: Vec<_> = asked.iter().map(|step| format!("`{step}`")).collect();
     if names.is_empty() {
         "; no decision about any step is open".to_owned()
@@ -145,13 +145,13 @@ fn asked_instead(asked: &[StepId]) -> String {
     }
 }
 
-fn are_undone(steps: &[StepId]) -> String {
+fn steps_with_verb(steps: &[StepId]) -> String {
     let names: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
     format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
 }
 
 impl RunError {
     pub(super) fn journal<E: Error + Send + Sync + 'static>(error: E) -> Self {
-        Self::Journal { source: Box::new(error), unwritten: Vec::new() }
+        Self::Journal { source: Box::new(error), unrecorded: Vec::new() }
     }
 }

@@ -1,12 +1,12 @@
 //! Guards: probes that are repeated while steps run.
 
-use super::calls::{Launch, LaunchPhase, Purpose};
+use super::calls::{CallRequest, CallSequence, Purpose};
 use super::scope;
 use super::start::template_fault;
 use super::{RunError, Runner};
-use crate::advance::{breach, is_held_back, is_watching};
+use crate::advance::{breach, is_any_guard_blocking, is_watching};
 use crate::clock::Clock;
-use crate::evaluate::{self, Finding};
+use crate::evaluate::{self, EvaluatedResponse};
 use crate::event::{AttemptResult, Cause, GuardEvent, GuardObservation, GuardVerdict};
 use crate::journal::Journal;
 use crate::operate::Operate;
@@ -20,16 +20,16 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn start_guard_probe(&mut self, id: &StepId) -> Result<(), RunError> {
         let guard = self.guard(id);
         let probe = &guard.probe;
-        match self.with_scope_of(Some(probe), scope::RUNNING, |scope| {
+        match self.with_step_scope(Some(probe), scope::RUNNING, |scope| {
             template::render(&probe.with, scope)
         }) {
             Ok(input) => {
-                self.launch(Launch {
+                self.launch(CallRequest {
                     step: id.clone(),
                     site: id.clone(),
                     caller: id.clone(),
                     purpose: Purpose::ObserveGuard,
-                    phase: LaunchPhase::One(Phase::Check),
+                    phase: CallSequence::One(Phase::Check),
                     attempt: 1,
                     input,
                     timeout: probe.timeout,
@@ -43,7 +43,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Records what the probe showed. If the condition holds as before, nothing is recorded.
+    /// Records the result of a probe. If the condition holds as before, nothing is recorded.
     pub(super) async fn on_guard_probe_completed(
         &mut self,
         id: &StepId,
@@ -56,12 +56,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if !is_watching(&guard, self.state()) {
             return Ok(());
         }
-        self.timers.rest(id, self.clock.monotonic() + guard.every);
+        self.timers.set_due(id, self.clock.monotonic() + guard.every);
         let observation = self.evaluate_guard_probe(&guard, answer);
-        let known = self.state().guards.get(id).and_then(|found| found.last.as_ref());
-        let is_news = observation.verdict != GuardVerdict::Holds
-            || known.is_none_or(|last| last.verdict != GuardVerdict::Holds);
-        if is_news {
+        let last_recorded = self.state().guards.get(id).and_then(|guard| guard.last.as_ref());
+        let is_new = observation.verdict != GuardVerdict::Holds
+            || last_recorded.is_none_or(|last| last.verdict != GuardVerdict::Holds);
+        if is_new {
             self.record(GuardEvent::GuardObserved { observation }.of(id.clone())).await
         } else {
             Ok(())
@@ -73,22 +73,25 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         guard: &PlannedGuard,
         answer: Result<CallReturn, Fault>,
     ) -> GuardObservation {
-        let expected = self.with_scope_of(Some(&guard.probe), scope::RUNNING, |scope| {
+        let expected = self.with_step_scope(Some(&guard.probe), scope::RUNNING, |scope| {
             scope::expectations(&guard.probe.expect, scope)
         });
-        let finding = answer.and_then(|answered| {
+        let evaluated = answer.and_then(|answered| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
-            evaluate::read(answered.response, &expected)
+            evaluate::evaluate_response(answered.response, &expected)
         });
-        match finding.map(|finding| (finding.outcome, Finding::into_result(finding))) {
+        match evaluated
+            .map(|evaluated| (evaluated.outcome, EvaluatedResponse::into_result(evaluated)))
+        {
             Ok((Outcome::Pass | Outcome::Warn, AttemptResult::Succeeded { summary, .. })) => {
                 GuardObservation { verdict: GuardVerdict::Holds, summary }
             }
-            Ok((Outcome::Fail, result)) => {
-                GuardObservation { verdict: GuardVerdict::Breached, summary: said(result) }
-            }
+            Ok((Outcome::Fail, result)) => GuardObservation {
+                verdict: GuardVerdict::Breached,
+                summary: result_summary(result),
+            },
             Ok((Outcome::Pass | Outcome::Warn | Outcome::Unknown, result)) => {
-                GuardObservation { verdict: GuardVerdict::Blind, summary: said(result) }
+                GuardObservation { verdict: GuardVerdict::Blind, summary: result_summary(result) }
             }
             Err(fault) => {
                 let verdict = match fault.class.verdict() {
@@ -102,18 +105,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// The guard that ends the run now.
+    /// The cause if a breached guard ends the run now.
     pub(super) fn guard_cause(&self) -> Option<Cause> {
         let state = self
             .recorder
-            .known_state()
+            .state_if_loaded()
             .filter(|state| matches!(state.stage, Stage::Steps | Stage::Verify))?;
         breach(&self.plan, state)?.cause()
     }
 
-    /// Whether a guard keeps new effects from beginning.
-    pub(super) fn is_held_back(&self) -> bool {
-        self.state().stage == Stage::Steps && is_held_back(&self.plan, self.state())
+    /// Whether no new effect may begin because of a guard.
+    pub(super) fn is_any_guard_blocking(&self) -> bool {
+        self.state().stage == Stage::Steps && is_any_guard_blocking(&self.plan, self.state())
     }
 
     fn guard(&self, id: &StepId) -> PlannedGuard {
@@ -126,7 +129,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 }
 
-fn said(result: AttemptResult) -> String {
+fn result_summary(result: AttemptResult) -> String {
     match result {
         AttemptResult::Succeeded { summary, .. } => summary,
         AttemptResult::Failed { fault, .. } => fault.message,

@@ -1,4 +1,5 @@
-//! Steps that run once for each item: a step of the plan for each, and what came of all of them.
+//! Steps that run once for each item: adds a step to the plan for each item, and combines the
+//! results of all items, or of all steps of a nested file.
 
 use super::{RunError, Runner};
 use crate::clock::Clock;
@@ -12,7 +13,7 @@ use runbook_contract::{ErrorClass, Fault, Json, Outcome, StepId};
 use std::sync::Arc;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Writes down the items of a step: a resumed run goes through the same ones.
+    /// Records the items of a step, so that a resumed run has the same items.
     pub(super) async fn list_items(
         &mut self,
         step: &PlannedStep,
@@ -22,31 +23,32 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.add_items(&step.id, &items)
     }
 
-    /// Adds a step for each item to the plan.
+    /// Adds a step for each item to the plan, and rebuilds the frontier.
     fn add_items(&mut self, step: &StepId, items: &[Item]) -> Result<(), RunError> {
         self.extend_plan(step, items)?;
         self.rebuild_frontier();
         Ok(())
     }
 
-    /// The same where all steps are looked at afterwards.
+    /// Adds a step for each item to the plan. The caller rebuilds the frontier afterwards.
     pub(super) fn extend_plan(&mut self, step: &StepId, items: &[Item]) -> Result<(), RunError> {
         let plan = self.plan.with_items(step, items).ok_or_else(|| {
-            let what = vec![format!(
+            let differences = vec![format!(
                 "step `{step}` has no `for_each` any more, and its items are in the journal"
             )];
-            RunError::Changed { what }
+            RunError::Changed { differences }
         })?;
         self.plan = Arc::new(plan);
         Ok(())
     }
 
+    /// Records the combined result of the items of a step, or of the steps of its nested file.
     pub(super) async fn end_items(&mut self, id: &StepId) -> Result<(), RunError> {
         let result = match self.plan.groups.get(id) {
             Some(group) => group_result(self.state(), &self.plan, group.kind, id),
-            None => result(self.state(), id),
+            None => items_result(self.state(), id),
         };
-        let then = match (&result, self.planned(id).on_failure) {
+        let then = match (&result, self.planned_step(id).on_failure) {
             (AttemptResult::Failed { .. }, OnFailure::Continue) => AfterAttempt::Continue,
             (AttemptResult::Failed { .. }, OnFailure::Undo | OnFailure::Stop)
             | (AttemptResult::Succeeded { .. }, _) => AfterAttempt::Final,
@@ -55,48 +57,50 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 }
 
-/// What came of all items of a step.
-fn result(state: &RunState, id: &StepId) -> AttemptResult {
+/// The combined result of all items of a step.
+fn items_result(state: &RunState, id: &StepId) -> AttemptResult {
     let items = state.items.get(id).map(Vec::as_slice).unwrap_or_default();
-    let parts: Vec<Part<'_>> = items
+    let parts: Vec<GroupPart<'_>> = items
         .iter()
-        .map(|item| Part {
+        .map(|item| GroupPart {
             key: &item.key,
             state: state.step(&id.item(&item.key)),
-            failure: FailureMeans::Failure,
+            failure: FailureSeverity::Failure,
         })
         .collect();
     if parts.is_empty() {
-        return succeeded(
+        return succeeded_result(
             Outcome::Pass,
             "the list is empty: nothing to do".to_owned(),
             serde_json::Map::new(),
             &parts,
         );
     }
-    joined(&parts, "item")
+    combined_result(&parts, "item")
 }
 
-/// What came of all steps of the file that a step stands for.
+/// The combined result of all steps of the nested file that a step stands for.
 fn group_result(state: &RunState, plan: &Plan, kind: NestedKind, id: &StepId) -> AttemptResult {
-    let own = plan
+    let written_in_file = plan
         .steps
         .iter()
         .filter(|step| step.section == Section::Step && step.group.as_ref() == Some(id));
-    // Items are parts of the step that they are items of.
-    let own = own.filter(|step| step.item.is_none());
+    // The items of a step count as that one step.
+    let members = written_in_file.filter(|step| step.item.is_none());
     let part = |step: &'_ Arc<PlannedStep>| {
-        let found = state.step(&step.id);
-        let failure = match (step.weight, found.tolerated) {
-            (Some(Criticality::Minor), _) | (None, true) => FailureMeans::Warning,
-            (Some(Criticality::Critical), _) | (None, false) => FailureMeans::Failure,
+        let step_state = state.step(&step.id);
+        let failure = match (step.criticality, step_state.tolerated) {
+            (Some(Criticality::Minor), _) | (None, true) => FailureSeverity::Warning,
+            (Some(Criticality::Critical), _) | (None, false) => FailureSeverity::Failure,
         };
-        (step.id.as_str().rsplit('.').next().unwrap_or_default().to_owned(), found, failure)
+        (step.id.as_str().rsplit('.').next().unwrap_or_default().to_owned(), step_state, failure)
     };
-    let found: Vec<_> = own.map(part).collect();
-    let parts: Vec<Part<'_>> =
-        found.iter().map(|(key, state, failure)| Part { key, state, failure: *failure }).collect();
-    joined(
+    let part_states: Vec<_> = members.map(part).collect();
+    let parts: Vec<GroupPart<'_>> = part_states
+        .iter()
+        .map(|(key, state, failure)| GroupPart { key, state, failure: *failure })
+        .collect();
+    combined_result(
         &parts,
         match kind {
             NestedKind::Runbook => "step",
@@ -105,36 +109,37 @@ fn group_result(state: &RunState, plan: &Plan, kind: NestedKind, id: &StepId) ->
     )
 }
 
-/// One of several that are judged together.
-struct Part<'a> {
+/// One item of a step, or one step of a nested file, with its state.
+struct GroupPart<'a> {
     key: &'a str,
     state: &'a StepState,
-    failure: FailureMeans,
+    failure: FailureSeverity,
 }
 
-/// What the failure of a part means for the whole.
+/// How the failure of one part counts in the combined result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FailureMeans {
+enum FailureSeverity {
     Failure,
     Warning,
 }
 
-fn joined(parts: &[Part<'_>], noun: &str) -> AttemptResult {
+/// `noun` is what a part is called: item, step or check.
+fn combined_result(parts: &[GroupPart<'_>], noun: &str) -> AttemptResult {
     let mut output = serde_json::Map::new();
     let (mut failed, mut class, mut open, mut skipped, mut done) = (Vec::new(), None, 0, 0, 0);
     let mut outcome = Outcome::Pass;
     for part in parts {
         match part.state.phase {
-            // Done by the run that this one tries again, it is done.
+            // `Assumed`: the retried run has done it.
             StepPhase::Succeeded | StepPhase::Skipped(SkipReason::Assumed) => {
                 done += 1;
                 output.insert(part.key.to_owned(), part.state.output.clone().unwrap_or_default());
                 outcome = outcome.max(part.state.outcome.unwrap_or(Outcome::Pass));
             }
-            StepPhase::Failed(why) => {
+            StepPhase::Failed(error_class) => {
                 match part.failure {
-                    FailureMeans::Failure => drop(class.get_or_insert(why)),
-                    FailureMeans::Warning => outcome = outcome.max(Outcome::Warn),
+                    FailureSeverity::Failure => drop(class.get_or_insert(error_class)),
+                    FailureSeverity::Warning => outcome = outcome.max(Outcome::Warn),
                 }
                 failed.push(format!("`{}`", part.key));
             }
@@ -153,7 +158,7 @@ fn joined(parts: &[Part<'_>], noun: &str) -> AttemptResult {
     }
     let text = summary(noun, parts.len(), done, skipped, &failed, open);
     match (class, open) {
-        (None, 0) => succeeded(outcome, text, output, parts),
+        (None, 0) => succeeded_result(outcome, text, output, parts),
         (class, _) => AttemptResult::Failed {
             fault: Fault::new(class.unwrap_or(ErrorClass::Cancelled), "engine.items", text),
             outcome: None,
@@ -165,11 +170,11 @@ fn joined(parts: &[Part<'_>], noun: &str) -> AttemptResult {
     }
 }
 
-fn succeeded(
+fn succeeded_result(
     outcome: Outcome,
     summary: String,
     output: serde_json::Map<String, Json>,
-    parts: &[Part<'_>],
+    parts: &[GroupPart<'_>],
 ) -> AttemptResult {
     AttemptResult::Succeeded {
         outcome,

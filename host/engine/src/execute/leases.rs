@@ -1,12 +1,12 @@
-//! The leases of a run: the right to execute it, and its locks. Taken before the first effect, kept
-//! alive while the run goes on, released at every end.
+//! The leases of a run: the right to execute it, and its locks. They are taken before the first
+//! effect, renewed while the run goes on, and released when the execution ends.
 
 use super::Options;
 use super::error::RunError;
 use crate::clock::Clock;
 use crate::event::{HeldLock, Record, TakenBy};
 use crate::journal::{
-    Acquired, Fence, FencedAppend, Holder, Journal, Lease, LeaseRequest, Renewed,
+    AcquireResult, Fence, FencedAppend, Holder, Journal, Lease, LeaseRequest, RenewResult,
 };
 use crate::lease_watch::LeaseWatch;
 use jiff::Timestamp;
@@ -15,20 +15,22 @@ use std::time::Duration;
 /// How long a lease lives without a heartbeat. A dead process blocks others for no longer than
 /// this.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
-/// How many times leases are renewed while they live: two may be missed.
-const BEATS: u32 = 3;
+/// How often leases are renewed within their TTL, so that two renewals may fail.
+const RENEWALS_PER_TTL: u32 = 3;
 /// How often leases are renewed.
-pub const HEARTBEAT: Duration = Duration::from_secs(LEASE_TTL.as_secs() / BEATS as u64);
+pub const HEARTBEAT_INTERVAL: Duration =
+    Duration::from_secs(LEASE_TTL.as_secs() / RENEWALS_PER_TTL as u64);
 
 /// The leases of a run.
 pub(super) struct Leases<'a, J, C> {
     journal: &'a J,
     clock: &'a C,
     options: &'a Options,
-    /// The right to execute the run first.
+    /// The leases that are held. The first is the right to execute the run.
     held: Vec<Lease>,
+    /// The name of the first lock that was lost.
     lost: Option<String>,
-    /// Until when all of them certainly live.
+    /// Until when all leases certainly live, by the monotonic clock.
     until: Option<Duration>,
     watch: LeaseWatch,
     next_beat: Option<Duration>,
@@ -41,18 +43,20 @@ pub(super) struct Leases<'a, J, C> {
 enum RequiredLeases {
     /// All leases of the run, because an effect follows.
     All,
-    /// The right to execute the run: it tells what has happened.
+    /// The right to execute the run, because the record only says what has happened.
     Run,
 }
 
-/// What came of trying to take several locks.
+/// The result of taking several locks.
 pub(super) enum LocksResult {
+    /// This run holds all of them now.
     All(Vec<HeldLock>),
+    /// Another run holds one of them, so none was taken. Its lease expires after `left`.
     Busy { name: String, holder: Holder, left: Duration },
 }
 
 impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
-    /// The leases of a run that holds none yet.
+    /// No leases yet.
     pub(super) fn new(journal: &'a J, clock: &'a C, options: &'a Options) -> Self {
         let watch = LeaseWatch::unlimited();
         Self {
@@ -68,17 +72,17 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         }
     }
 
-    /// What calls under way look at.
+    /// The watch that calls get, so that they begin no effect after a lease has expired.
     pub(super) fn watch(&self) -> LeaseWatch {
         self.watch.clone()
     }
 
-    /// The lock that is lost, so that nothing may begin any more.
+    /// The lock that is lost; if there is one, nothing may begin any more.
     pub(super) fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
 
-    /// The person who took a lock by hand. That the lock is lost is known without this.
+    /// The person who took a lock by hand; `None` also if the journal cannot be read.
     pub(super) async fn taken_by(&self, lock: &str) -> Option<TakenBy> {
         self.journal.taken_by(self.options.run, lock).await.ok().flatten()
     }
@@ -97,18 +101,18 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
     pub(super) async fn take_run(&mut self) -> Result<(), RunError> {
         let name = format!("run:{}", self.options.run);
         match self.take(&name).await? {
-            (Acquired::Held(lease), until) => {
+            (AcquireResult::Held(lease), until) => {
                 self.last_seen = lease.last_seen;
                 self.hold(lease, until);
                 Ok(())
             }
-            (Acquired::Busy { holder, left, .. }, _) => {
+            (AcquireResult::Busy { holder, left, .. }, _) => {
                 Err(RunError::Busy { run: self.options.run, holder: Box::new(holder), left })
             }
         }
     }
 
-    /// Takes all these locks or none, in the order in which they stand.
+    /// Takes all these locks in this order, or none.
     pub(super) async fn take_locks<'n>(
         &mut self,
         names: impl IntoIterator<Item = &'n String>,
@@ -116,8 +120,8 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         let mut taken: Vec<(Lease, Duration)> = Vec::new();
         for name in names {
             match self.take(&format!("lock:{name}")).await? {
-                (Acquired::Held(lease), until) => taken.push((lease, until)),
-                (Acquired::Busy { holder, left, .. }, _) => {
+                (AcquireResult::Held(lease), until) => taken.push((lease, until)),
+                (AcquireResult::Busy { holder, left, .. }, _) => {
                     for (lease, _) in &taken {
                         self.journal.release(lease).await.map_err(RunError::journal)?;
                     }
@@ -142,23 +146,30 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         Ok(LocksResult::All(locks))
     }
 
-    /// Names who held each lock since `own` held it last. If the journal cannot tell, the run still
-    /// continues.
-    pub(super) async fn name_holders(&self, locks: &mut [HeldLock], own: &[HeldLock]) {
+    /// Fills in which runs held each lock since the run itself held it last, as `own` says. If the
+    /// journal cannot tell, the list stays empty.
+    pub(super) async fn fill_in_held_between(
+        &self,
+        locks: &mut [HeldLock],
+        own_locks: &[HeldLock],
+    ) {
         for lock in locks {
-            let before = own.iter().find(|own| own.name == lock.name && own.token + 1 < lock.token);
+            let before = own_locks
+                .iter()
+                .find(|own_locks| own_locks.name == lock.name && own_locks.token + 1 < lock.token);
             let Some(before) = before else { continue };
-            let found = self
+            let earlier_runs = self
                 .journal
                 .held_between(&lock.name, (before.token, lock.token))
                 .await
                 .unwrap_or_default();
-            lock.held_between = found.into_iter().filter(|run| *run != self.options.run).collect();
+            lock.held_between =
+                earlier_runs.into_iter().filter(|run| *run != self.options.run).collect();
         }
     }
 
-    /// The lease, if it can be had, and until when it certainly lives.
-    async fn take(&self, name: &str) -> Result<(Acquired, Duration), RunError> {
+    /// Requests a lease. Returns the result, and until when the lease certainly lives.
+    async fn take(&self, name: &str) -> Result<(AcquireResult, Duration), RunError> {
         let Options { run, executor, host, pid, process, lease_ttl: ttl, is_dead, .. } =
             self.options;
         let holder = Holder {
@@ -175,27 +186,28 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
             ttl: *ttl,
             steal: None,
         };
-        let asked = self.clock.monotonic();
+        let asked_at = self.clock.monotonic();
         let acquired = self.journal.acquire(&request).await.map_err(RunError::journal)?;
         let acquired = match acquired {
-            Acquired::Busy { ref holder, token, .. } if is_dead(process.as_ref(), holder) => {
+            AcquireResult::Busy { ref holder, token, .. } if is_dead(process.as_ref(), holder) => {
                 request.steal = Some(token);
                 self.journal.acquire(&request).await.map_err(RunError::journal)?
             }
             other => other,
         };
-        Ok((acquired, asked + *ttl))
+        Ok((acquired, asked_at + *ttl))
     }
 
     fn hold(&mut self, lease: Lease, until: Duration) {
-        let until = self.until.map_or(until, |others| others.min(until));
-        self.renewed(until);
+        let until = self.until.map_or(until, |other_leases| other_leases.min(until));
+        self.extend_until(until);
         self.held.push(lease);
-        self.next_beat.get_or_insert(self.clock.monotonic() + self.options.lease_ttl / BEATS);
+        self.next_beat
+            .get_or_insert(self.clock.monotonic() + self.options.lease_ttl / RENEWALS_PER_TTL);
     }
 
-    /// All of them live until then.
-    fn renewed(&mut self, until: Duration) {
+    /// Notes that all leases live until then.
+    fn extend_until(&mut self, until: Duration) {
         if self.lost.is_none() {
             self.until = Some(until);
             self.watch.set(until);
@@ -212,7 +224,7 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
             RequiredLeases::Run => self.held.iter().take(1).collect(),
         };
         let ttl = self.options.lease_ttl;
-        let (fence, asked) =
+        let (fence, asked_at) =
             (Fence { leases: &leases, now: self.clock.now(), ttl }, self.clock.monotonic());
         let appended = self
             .journal
@@ -220,9 +232,9 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
             .await
             .map_err(RunError::journal)?;
         match appended {
-            FencedAppend::Kept => {
+            FencedAppend::Written => {
                 if needs == RequiredLeases::All {
-                    self.renewed(asked + ttl);
+                    self.extend_until(asked_at + ttl);
                 }
                 Ok(())
             }
@@ -230,10 +242,10 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         }
     }
 
-    /// One is lost, so nothing may begin any more.
+    /// Notes that a lease is lost, so that nothing may begin any more. Returns the error.
     fn lose(&mut self, lease: &str) -> RunError {
         let name = lease.trim_start_matches("lock:");
-        self.watch.end();
+        self.watch.mark_lost();
         self.lost.get_or_insert_with(|| name.to_owned());
         if lease.starts_with("run:") {
             RunError::TakenOver { run: self.options.run }
@@ -242,35 +254,35 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         }
     }
 
-    /// Whether the effect whose intent was just written down may begin. Between the two the process
-    /// may have been stopped, or its machine have slept, for longer than the leases live.
-    pub(super) async fn may_begin(&mut self) -> Result<bool, RunError> {
+    /// Whether the effect whose intent was just recorded may begin. Since that record, the process
+    /// may have been stopped, or its machine may have slept, for longer than the leases live.
+    pub(super) async fn check_leases_before_effect(&mut self) -> Result<bool, RunError> {
         if !self.watch.holds(self.clock.monotonic()) {
             self.renew().await?;
         }
         Ok(self.lost.is_none())
     }
 
-    /// Renews all leases when it is time.
+    /// Renews all leases if the next renewal is due.
     pub(super) async fn heartbeat(&mut self) -> Result<(), RunError> {
         let now = self.clock.monotonic();
         if self.next_beat.is_none_or(|beat| beat > now) { Ok(()) } else { self.renew().await }
     }
 
-    /// Renews all leases. A lock that is lost stops the run before its next effect; the lost right
-    /// to execute it, at once.
+    /// Renews all leases. A lost lock stops the run before its next effect; a lost right to execute
+    /// the run is an error.
     async fn renew(&mut self) -> Result<(), RunError> {
-        let (asked, ttl) = (self.clock.monotonic(), self.options.lease_ttl);
+        let (asked_at, ttl) = (self.clock.monotonic(), self.options.lease_ttl);
         let at: Timestamp = self.clock.now();
         let mut lost = Vec::new();
         for lease in &self.held {
             match self.journal.renew(lease, at, ttl).await.map_err(RunError::journal)? {
-                Renewed::Held => {}
-                Renewed::Lost => lost.push(lease.name.clone()),
+                RenewResult::Held => {}
+                RenewResult::Lost => lost.push(lease.name.clone()),
             }
         }
-        self.renewed(asked + ttl);
-        self.next_beat = Some(asked + ttl / BEATS);
+        self.extend_until(asked_at + ttl);
+        self.next_beat = Some(asked_at + ttl / RENEWALS_PER_TTL);
         for lease in lost {
             if let error @ RunError::TakenOver { .. } = self.lose(&lease) {
                 return Err(error);
@@ -279,8 +291,8 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         Ok(())
     }
 
-    /// Releases everything, the right to execute the run last. All are tried. One that could not be
-    /// released expires by itself, and is no reason to hide what came of the run.
+    /// Releases all leases, the right to execute the run last. Errors are ignored: a lease that
+    /// could not be released expires by itself.
     pub(super) async fn release(&mut self) {
         while let Some(lease) = self.held.pop() {
             drop(self.journal.release(&lease).await);

@@ -1,8 +1,8 @@
-//! The locks of the runbook: taken before the first effect, waited for, or the reason why the run
-//! ends.
+//! The locks of the runbook: takes them before the first effect, waits for a busy lock, or ends the
+//! run.
 
 use super::leases::LocksResult;
-use super::window::Entry;
+use super::window::WindowState;
 use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::event::{Cause, HeldLock, LifecycleEvent, RunEnd};
@@ -12,46 +12,53 @@ use crate::operate::Operate;
 use std::time::Duration;
 
 /// How often a busy lock is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A lock that is waited for. The times are of the monotonic clock.
-pub(super) struct LockWaiting {
+/// The wait for a busy lock. The times are of the monotonic clock.
+pub(super) struct LockWait {
     since: Duration,
-    /// When it is tried again.
+    /// When the run tries again to take its locks.
     pub(super) next_try: Duration,
+    /// The name of the busy lock.
     name: String,
 }
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Takes the locks, or waits for them, or ends the run; whether anything was done.
-    pub(super) async fn begin_locks(&mut self) -> Result<bool, RunError> {
+    /// Takes the locks, waits for them, or ends the run. Returns whether anything was done.
+    pub(super) async fn take_or_await_locks(&mut self) -> Result<bool, RunError> {
         let now = self.clock.monotonic();
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.next_try > now) {
+        if self.lock_wait.as_ref().is_some_and(|wait| wait.next_try > now) {
             return Ok(false);
         }
         match self.leases.take_locks(&self.plan.locks.exclusive).await? {
             LocksResult::All(mut locks) => {
-                self.leases.name_holders(&mut locks, &self.state().locks).await;
-                self.waiting = None;
-                // Preflights and a busy lock may have taken hours.
-                if self.check_window().await? == Entry::Open {
+                self.leases.fill_in_held_between(&mut locks, &self.state().locks).await;
+                self.lock_wait = None;
+                // Preflights and a busy lock may have taken hours, so the window may be closed by
+                // now.
+                if self.check_window().await? == WindowState::Open {
                     self.record(LifecycleEvent::StepsBegan { locks }).await?;
                 }
             }
-            LocksResult::Busy { name, holder, .. } => self.busy(name, &holder, now).await?,
+            LocksResult::Busy { name, holder, .. } => self.on_lock_busy(name, &holder, now).await?,
         }
         Ok(true)
     }
 
-    async fn busy(&mut self, name: String, holder: &Holder, now: Duration) -> Result<(), RunError> {
-        let before = self.waiting.take();
-        let since = before.as_ref().map_or(now, |waiting| waiting.since);
+    async fn on_lock_busy(
+        &mut self,
+        name: String,
+        holder: &Holder,
+        now: Duration,
+    ) -> Result<(), RunError> {
+        let before = self.lock_wait.take();
+        let since = before.as_ref().map_or(now, |wait| wait.since);
         let locks = &self.plan.locks;
         if locks.on_busy == OnBusy::Queue || now.saturating_sub(since) < locks.wait {
-            let known = before.is_some_and(|waiting| waiting.name == name);
-            self.waiting =
-                Some(LockWaiting { since, next_try: now + TRY_AGAIN, name: name.clone() });
-            if !known {
+            let is_recorded = before.is_some_and(|wait| wait.name == name);
+            self.lock_wait =
+                Some(LockWait { since, next_try: now + LOCK_RETRY_INTERVAL, name: name.clone() });
+            if !is_recorded {
                 self.record(LifecycleEvent::LockWaiting { name, holder: holder.to_string() })
                     .await?;
             }
@@ -65,11 +72,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(LifecycleEvent::FinallyBegan { end, cause: Some(cause) }).await
     }
 
-    /// Takes the locks again, of a run that goes on or is undone.
+    /// Takes the locks again for a run that is resumed or undone.
     pub(super) async fn retake_locks(&mut self) -> Result<Vec<HeldLock>, RunError> {
         match self.leases.take_locks(&self.plan.locks.exclusive).await? {
             LocksResult::All(mut locks) => {
-                self.leases.name_holders(&mut locks, &self.state().locks).await;
+                self.leases.fill_in_held_between(&mut locks, &self.state().locks).await;
                 Ok(locks)
             }
             LocksResult::Busy { name, holder, left } => {

@@ -19,19 +19,23 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         manual: &Manual,
         attempt: u32,
     ) -> Result<(), RunError> {
-        let found = self.state().step(&step.id);
-        if let Some(ManualAnswer { by, values }) = found.manual_answer().cloned() {
+        let step_state = self.state().step(&step.id);
+        if let Some(ManualAnswer { by, values }) = step_state.manual_answer().cloned() {
             return self.end_manual(step, attempt, &by, values).await;
         }
         if let Some(timeout) = manual.timeout.filter(|_| self.is_overdue(step)) {
             let message =
                 format!("nobody answered within {}", runbook_document::format_duration(timeout));
             return self
-                .refuse(step, attempt, Fault::new(ErrorClass::Timeout, "engine.manual", message))
+                .record_refused_attempt(
+                    step,
+                    attempt,
+                    Fault::new(ErrorClass::Timeout, "engine.manual", message),
+                )
                 .await;
         }
         let instructions = Json::from(manual.instructions.value.as_str());
-        match self.with_scope_of(Some(step), scope::RUNNING, |scope| {
+        match self.with_step_scope(Some(step), scope::RUNNING, |scope| {
             template::render(&instructions, scope)
         }) {
             Ok(text) => {
@@ -43,7 +47,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 .await
             }
             Err(error) => {
-                self.refuse(
+                self.record_refused_attempt(
                     step,
                     attempt,
                     super::start::template_fault("manual.instructions", &error),
@@ -62,8 +66,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         })
     }
 
-    /// Nothing is called between the two records: if only the first is there, the second is written
-    /// by `resume`.
+    /// Records the start and the end of the attempt. If a crash leaves only the first record,
+    /// `resume` writes the second.
     async fn end_manual(
         &mut self,
         step: &PlannedStep,
@@ -72,7 +76,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         values: Json,
     ) -> Result<(), RunError> {
         let input = Json::Object(serde_json::Map::new());
-        let input_digest = digest::of_json(&input);
+        let input_digest = digest::json_digest(&input);
         let undo = UndoPlan::NotNeeded;
         let id = || step.id.clone();
         self.record(

@@ -17,19 +17,19 @@ mod recorder;
 pub(crate) mod scope;
 mod start;
 mod timers;
-mod unwritten;
+mod unrecorded;
 mod waiting;
 mod window;
 
-pub use entry::{Changes, Run, RunOutcome, Stopped, UndoText};
+pub use entry::{ChangePolicy, Run, RunOutcome, StopReason, UndoText};
 pub use error::RunError;
-pub use leases::{HEARTBEAT, LEASE_TTL};
-pub use scope::{describe_cause, describe_closed};
+pub use leases::{HEARTBEAT_INTERVAL, LEASE_TTL};
+pub use scope::{describe_cause, describe_closed_window};
 pub use start::Decision;
-pub use unwritten::UnrecordedOutcome;
+pub use unrecorded::UnrecordedOutcome;
 pub use window::OutsideWindow;
 
-use crate::advance::{Action, Observed, advance};
+use crate::advance::{Action, OutsideFacts, advance};
 use crate::cancel::{CancelLevel, CancelToken};
 use crate::clock::Clock;
 use crate::event::{Cause, LifecycleEvent, PauseReason, Record, RetryOf, RunEnd, RunEvent};
@@ -41,7 +41,7 @@ use crate::state::{RunState, Stage};
 use calls::{Calls, PendingCall};
 use futures_util::future::{Either, select};
 use leases::Leases;
-use locks::LockWaiting;
+use locks::LockWait;
 use recorder::Recorder;
 use runbook_contract::{RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,15 +77,16 @@ pub struct Options {
     pub host: String,
     /// The id of this process, as it sees it itself.
     pub pid: u32,
-    /// What tells this process from every other one, if the system says.
+    /// The identity of this process; `None` if the system does not tell.
     pub process: Option<ProcessIdentity>,
     /// How long a lease lives without a renewal: [`LEASE_TTL`], but for tests.
     pub lease_ttl: Duration,
     /// The token by which the operator cancels the run.
     pub cancel: CancelToken,
-    /// How long runs of this runbook take as a rule, if that is known: twice that is slow.
-    pub usual: Option<Duration>,
-    /// The run that a new run tries again, from one of its steps on.
+    /// The usual duration of runs of this runbook, if it is known; a run is slow from twice that
+    /// on.
+    pub usual_duration: Option<Duration>,
+    /// The run that a new run retries, from one of its steps on.
     pub retry_of: Option<RetryOf>,
     /// Whether a closed window stops the run.
     pub outside_window: OutsideWindow,
@@ -96,7 +97,7 @@ pub struct Options {
 
 /// A run under way.
 struct Runner<'a, O, J, C> {
-    /// With a step for each item that is known so far.
+    /// The plan, with a step for each item that is known so far.
     plan: Arc<Plan>,
     operate: &'a O,
     clock: &'a C,
@@ -109,8 +110,8 @@ struct Runner<'a, O, J, C> {
     calls: Calls<'a, O, C>,
     /// Derived from plan and state.
     frontier: Frontier,
-    /// The lock that the run waits for.
-    waiting: Option<LockWaiting>,
+    /// The wait for a busy lock, if there is one.
+    lock_wait: Option<LockWait>,
     /// The highest level of cancel that was acted on.
     seen_cancel: CancelLevel,
     /// What the operator decided about attempts with an unknown outcome.
@@ -120,7 +121,7 @@ struct Runner<'a, O, J, C> {
 /// Whether the loop goes on.
 enum Flow {
     Continue,
-    Stop(Stopped),
+    Stop(StopReason),
 }
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
@@ -129,14 +130,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// Runs until the end, or until it must stop without one.
-    async fn drive(&mut self) -> Result<Stopped, RunError> {
+    async fn drive(&mut self) -> Result<StopReason, RunError> {
         self.rebuild_frontier();
         loop {
             match self.iterate().await {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Stop(stopped)) => return Ok(stopped),
-                // Nothing was written and nothing begun; from here on nothing begins, and the run
-                // pauses.
+                // No record was written and no effect began. No effect begins from here on, and the
+                // run pauses.
                 Err(RunError::LockLost { .. }) => self.reload().await?,
                 Err(error) => return Err(error),
             }
@@ -149,7 +150,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.frontier = Frontier::new(&self.plan, self.state());
     }
 
-    /// One turn of the loop.
+    /// One iteration of the loop.
     async fn iterate(&mut self) -> Result<Flow, RunError> {
         self.leases.heartbeat().await?;
         self.decide_to_stop().await?;
@@ -157,7 +158,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if let Flow::Stop(stopped) = self.apply_cancel_and_pause().await? {
             return Ok(Flow::Stop(stopped));
         }
-        if !self.act().await? {
+        if !self.carry_out_actions().await? {
             self.notify_waiting().await?;
             if let Some(end) = self.ended() {
                 return Ok(Flow::Stop(end));
@@ -167,16 +168,16 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         Ok(Flow::Continue)
     }
 
-    fn ended(&self) -> Option<Stopped> {
+    fn ended(&self) -> Option<StopReason> {
         let state = self.state();
-        state.ended.map(|_| Stopped::Ended {
+        state.ended.map(|_| StopReason::Ended {
             end: state.end.unwrap_or(RunEnd::Dirty),
             cause: state.cause.clone(),
         })
     }
 
-    /// Does what `advance` says; whether there was anything.
-    async fn act(&mut self) -> Result<bool, RunError> {
+    /// Carries out what `advance` decided. Returns whether there was anything to do.
+    async fn carry_out_actions(&mut self) -> Result<bool, RunError> {
         let mut acted = false;
         for action in self.decide() {
             acted |= self.begin(action).await?;
@@ -193,9 +194,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Vec::new();
         }
         let state = self.state();
-        let of_guards = |(id, call): (&StepId, &PendingCall)| (id.clone(), call.is_guard());
+        let with_is_guard = |(id, call): (&StepId, &PendingCall)| (id.clone(), call.is_guard());
         let (probing, pending): (Vec<_>, Vec<_>) =
-            self.calls.pending().map(of_guards).partition(|(_, is_guard)| *is_guard);
+            self.calls.pending().map(with_is_guard).partition(|(_, is_guard)| *is_guard);
         let ids = |calls: Vec<(StepId, bool)>| {
             calls.into_iter().map(|(id, _)| id).collect::<BTreeSet<StepId>>()
         };
@@ -203,51 +204,53 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let now = self.clock.monotonic();
         let is_due = |step: &StepId| self.timers.is_due(step, now);
         let is_overdue = |step: &PlannedStep| self.is_overdue(step);
-        let observed = Observed {
+        let facts = OutsideFacts {
             pending: &pending,
             probing_guards: &probing,
             is_due: &is_due,
             is_overdue: &is_overdue,
             stop: self.stop_cause(now),
-            cleanup_expired: self.timers.is_cleanup_over(now),
+            cleanup_timed_out: self.timers.is_cleanup_timed_out(now),
             is_slow: self.timers.is_slow(now),
-            waiting_for_lock: self.waiting.is_some(),
+            waiting_for_lock: self.lock_wait.is_some(),
         };
         debug_assert!(
             self.plan.steps.len() > 64 || self.frontier == Frontier::new(&self.plan, state),
             "plan and state agree on what can continue"
         );
-        advance(&self.plan, state, &self.frontier, &observed)
+        advance(&self.plan, state, &self.frontier, &facts)
     }
 
     /// How long the run has been executed until now, in milliseconds: before this execution by its
     /// records, in it by the monotonic clock.
     pub(super) fn took_ms(&self) -> u64 {
-        let here = u64::try_from(self.timers.executed(self.clock.monotonic()).as_millis())
-            .unwrap_or(u64::MAX);
+        let this_execution_ms =
+            u64::try_from(self.timers.execution_time(self.clock.monotonic()).as_millis())
+                .unwrap_or(u64::MAX);
         self.recorder
-            .known_state()
-            .map_or(0, |state| state.executed.before_ms())
-            .saturating_add(here)
+            .state_if_loaded()
+            .map_or(0, |state| state.execution_time.before_ms())
+            .saturating_add(this_execution_ms)
     }
 
     fn stop_cause(&self, now: Duration) -> Option<Cause> {
-        let decided = self.recorder.known_state().and_then(|state| state.stopping.clone());
+        let recorded_cause =
+            self.recorder.state_if_loaded().and_then(|state| state.stopping.clone());
         if self.seen_cancel > CancelLevel::None {
             Some(Cause::Cancel)
-        } else if decided.is_some() {
-            decided
+        } else if recorded_cause.is_some() {
+            recorded_cause
         } else if let Some(cause) = self.guard_cause() {
             Some(cause)
-        } else if self.timers.is_over(now) || self.is_group_over(now) {
+        } else if self.timers.is_timed_out(now) || self.is_group_timed_out(now) {
             Some(Cause::Timeout)
         } else {
             None
         }
     }
 
-    /// Records that the run will end before anything is stopped for it. Whoever resumes it must not
-    /// take a stopped step for one that an operator cancelled.
+    /// Records that the run will end, before any call is stopped for that reason. Whoever resumes
+    /// the run must not take a stopped step for one that an operator cancelled.
     async fn decide_to_stop(&mut self) -> Result<(), RunError> {
         let state = self.state();
         if state.stage > Stage::Verify || state.stopping.is_some() {
@@ -267,8 +270,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if self.stop_cause(now).is_some() {
             self.abort_steps();
         }
-        if self.timers.is_cleanup_over(now) {
-            // People are told whatever else took long; that has a limit of its own.
+        if self.timers.is_cleanup_timed_out(now) {
+            // Notifications are sent even then: they have a timeout of their own.
             self.calls
                 .pending()
                 .filter(|(_, call)| !call.is_notification())
@@ -301,22 +304,22 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
         }
         let paused = self.state().paused.clone();
-        Ok(paused.map_or(Flow::Continue, |reason| Flow::Stop(Stopped::Paused { reason })))
+        Ok(paused.map_or(Flow::Continue, |reason| Flow::Stop(StopReason::Paused { reason })))
     }
 
-    /// Whether no call is under way but probes of guards, for which nothing waits.
+    /// Whether no call is under way, except for probes of guards, for which nothing waits.
     fn is_idle(&self) -> bool {
         self.calls.pending().all(|(_, call)| call.is_guard())
     }
 
-    /// Stops every call under way. What is known of it by then is written down; the other attempts
+    /// Stops every call under way, and records the outcomes that are certain. All other attempts
     /// that had started have an unknown outcome, which `resume` clears up.
-    async fn stop_now(&mut self, reason: PauseReason) -> Result<Stopped, RunError> {
+    async fn stop_now(&mut self, reason: PauseReason) -> Result<StopReason, RunError> {
         if reason == PauseReason::Interrupted {
             self.calls.abort_all();
-            // A call that was stopped is over within a moment, whatever it does.
+            // A stopped call ends within the grace period, whatever it does.
             while let Some(completed) = self.calls.next().await {
-                self.settle_stopped(completed).await?;
+                self.record_stopped_call(completed).await?;
             }
         }
         self.calls.clear();
@@ -327,7 +330,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             stage: Some(self.state().stage),
         })
         .await?;
-        Ok(Stopped::Paused { reason })
+        Ok(StopReason::Paused { reason })
     }
 
     /// Makes one record durable, folds it, and tells the reporter.
@@ -336,23 +339,23 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     async fn record_event(&mut self, event: RunEvent) -> Result<(), RunError> {
-        let record = self.recorder.dated(event);
+        let record = self.recorder.next_record(event);
         if let Err(error) = self.recorder.write(&record, &mut self.leases).await {
-            self.note_unwritten(&record.event);
+            self.note_unrecorded(&record.event);
             return Err(error);
         }
-        self.follow(&record.event);
+        self.update_frontier(&record.event);
         self.timers.note(&record.event, self.clock.monotonic());
         self.recorder.report(&record);
         Ok(())
     }
 
-    /// Keeps up with what a record changed.
-    fn follow(&mut self, event: &RunEvent) {
+    /// Updates the frontier after a record.
+    fn update_frontier(&mut self, event: &RunEvent) {
         let (state, plan) = (self.recorder.state(), &self.plan);
         match event {
             RunEvent::Step { step, .. } => self.frontier.update(plan, state, step),
-            // The order in which steps are undone.
+            // The order of the undo has changed.
             RunEvent::Run(
                 LifecycleEvent::UndoBegan { .. } | LifecycleEvent::UndoRequested { .. },
             ) => {
@@ -362,14 +365,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Waits for the first of: a call that completes, a delay that is over, a heartbeat, a
-    /// deadline, a cancel.
+    /// Waits for the first of: a call that ends, a delay, a heartbeat, a deadline, a cancel.
     async fn wait(&mut self) -> Result<(), RunError> {
         let now = self.clock.monotonic();
-        let pause = self.next_moment(now).saturating_sub(now);
+        let pause = self.next_wakeup(now).saturating_sub(now);
         let completed = {
             let timer = pin!(self.clock.sleep(pause));
-            let cancel = pin!(self.options.cancel.above(self.seen_cancel));
+            let cancel = pin!(self.options.cancel.raised_above(self.seen_cancel));
             let interrupt = select(timer, cancel);
             if self.calls.is_empty() {
                 interrupt.await;
@@ -387,14 +389,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// The next moment at which something is due by itself.
-    fn next_moment(&self, now: Duration) -> Duration {
-        let leases =
-            [self.leases.next_beat(), self.waiting.as_ref().map(|waiting| waiting.next_try)];
-        let calls = self.calls.pending().filter_map(|(_, call)| call.slow_report_time());
-        let moments =
-            self.timers.moments(&self.plan).chain(leases.into_iter().flatten()).chain(calls);
-        // With nothing due, an hour is as good as any: what else can happen wakes the loop.
-        moments.filter(|moment| *moment > now).min().unwrap_or(now + Duration::from_hours(1))
+    /// When the loop must wake up although no call has ended: a delay, a heartbeat or a deadline is
+    /// over.
+    fn next_wakeup(&self, now: Duration) -> Duration {
+        let lease_times =
+            [self.leases.next_beat(), self.lock_wait.as_ref().map(|wait| wait.next_try)];
+        let call_times = self.calls.pending().filter_map(|(_, call)| call.slow_report_time());
+        let wakeup_times = self
+            .timers
+            .wakeup_times(&self.plan)
+            .chain(lease_times.into_iter().flatten())
+            .chain(call_times);
+        // An hour if nothing is due: calls and cancels wake the loop by themselves.
+        wakeup_times.filter(|moment| *moment > now).min().unwrap_or(now + Duration::from_hours(1))
     }
 }

@@ -3,7 +3,7 @@
 use super::Reporter;
 use super::error::RunError;
 use super::leases::Leases;
-use super::unwritten::UnrecordedOutcome;
+use super::unrecorded::UnrecordedOutcome;
 use crate::clock::Clock;
 use crate::event::{Record, RunEvent};
 use crate::journal::{Journal, StoredRun};
@@ -18,8 +18,8 @@ pub(super) struct Recorder<'a, J, C> {
     reporter: &'a mut dyn Reporter,
     /// `None` before the first record, and after one that could not be written.
     state: Option<RunState>,
-    /// What is known of attempts whose end could not be written down.
-    unwritten: Vec<(StepId, UnrecordedOutcome)>,
+    /// The outcomes of attempts whose end could not be recorded.
+    unrecorded: Vec<(StepId, UnrecordedOutcome)>,
 }
 
 impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
@@ -29,16 +29,16 @@ impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
         clock: &'a C,
         reporter: &'a mut dyn Reporter,
     ) -> Self {
-        Self { run, journal, clock, reporter, state: None, unwritten: Vec::new() }
+        Self { run, journal, clock, reporter, state: None, unrecorded: Vec::new() }
     }
 
-    /// The state, once there is a record.
+    /// The state after the first record.
     pub(super) fn state(&self) -> &RunState {
         self.state.as_ref().expect("the first record is written before anything else")
     }
 
-    /// The same where there may be none.
-    pub(super) fn known_state(&self) -> Option<&RunState> {
+    /// The state; `None` before the first record, and after one that could not be written.
+    pub(super) fn state_if_loaded(&self) -> Option<&RunState> {
         self.state.as_ref()
     }
 
@@ -47,8 +47,8 @@ impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
         self.state.expect("a run that stopped in order has a state")
     }
 
-    /// Reads what the journal has of the run, with the state that it makes. Nothing is taken over
-    /// yet.
+    /// Reads the run from the journal, and folds its records. The state of this recorder is not
+    /// changed.
     pub(super) async fn read(&self) -> Result<(StoredRun, RunState), RunError> {
         let run = self.run;
         let stored = self.journal.load(run).await.map_err(RunError::journal)?;
@@ -56,42 +56,43 @@ impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
         Ok((stored, state))
     }
 
-    /// Goes on from this state.
-    pub(super) fn go_on_from(&mut self, state: RunState) {
+    /// Replaces the state.
+    pub(super) fn set_state(&mut self, state: RunState) {
         self.state = Some(state);
     }
 
-    /// The next record, which is written nowhere yet.
-    pub(super) fn dated(&self, event: RunEvent) -> Record {
+    /// The next record with this event, its number and the time. It is not written.
+    pub(super) fn next_record(&self, event: RunEvent) -> Record {
         let seq = self.state.as_ref().map_or(0, |state| state.next_seq);
         Record { seq, at: self.clock.now(), event }
     }
 
-    /// Makes a record durable and folds it into the state. Reporters are told by [`Self::report`].
+    /// Makes a record durable and folds it into the state. [`Self::report`] passes it to the
+    /// reporter.
     pub(super) async fn write(
         &mut self,
         record: &Record,
         leases: &mut Leases<'_, J, C>,
     ) -> Result<(), RunError> {
-        // Folding first shows an illegal event before it is in the journal for ever.
+        // Folded first, so that an illegal event never gets into the journal.
         let state = next(self.state.take(), record)?;
         leases.append(record).await?;
         self.state = Some(state);
         Ok(())
     }
 
-    /// Tells a record that is durable.
+    /// Passes a durable record to the reporter.
     pub(super) fn report(&mut self, record: &Record) {
         self.reporter.report(record);
     }
 
-    /// Remembers what is known of an attempt whose end cannot be written down.
-    pub(super) fn keep_unwritten(&mut self, step: StepId, known: UnrecordedOutcome) {
-        self.unwritten.push((step, known));
+    /// Remembers the outcome of an attempt whose end cannot be recorded.
+    pub(super) fn add_unrecorded(&mut self, step: StepId, known: UnrecordedOutcome) {
+        self.unrecorded.push((step, known));
     }
 
-    /// All that is known and not written.
-    pub(super) fn take_unwritten(&mut self) -> Vec<(StepId, UnrecordedOutcome)> {
-        std::mem::take(&mut self.unwritten)
+    /// Takes all unrecorded outcomes.
+    pub(super) fn take_unrecorded(&mut self) -> Vec<(StepId, UnrecordedOutcome)> {
+        std::mem::take(&mut self.unrecorded)
     }
 }

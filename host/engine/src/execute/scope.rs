@@ -1,4 +1,4 @@
-//! What templates see of a run.
+//! The values of a run that templates can use.
 
 use crate::event::SkipReason;
 use crate::plan::{Plan, PlannedExpectation, PlannedStep};
@@ -9,43 +9,50 @@ use runbook_contract::{Json, Outcome, StepId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What the texts of a step see.
+/// The values that the templates of a step can use.
 pub(crate) struct StepScope<'a> {
-    /// `None` for texts that are no step's.
+    /// The step; `None` for the templates of notifications.
     pub step: Option<&'a PlannedStep>,
     /// What is known of a step, by its key in the whole runbook.
     pub views: &'a dyn Fn(&str) -> Option<(StepId, StepView)>,
     /// The parameters of the file in which the step stands.
     pub params: serde_json::Map<String, Json>,
-    /// The parameters that come from an output which was cut off.
-    pub cut: BTreeMap<String, String>,
+    /// The parameters whose value comes from a truncated output, each with the name of that output.
+    pub truncated_params: BTreeMap<String, String>,
     /// What templates see as `run`.
     pub run: serde_json::Map<String, Json>,
 }
 
 impl StepScope<'_> {
-    /// Calls `read` with it. An item sees itself; a step of a nested file sees that file: its
-    /// parameters, its steps.
+    /// Calls `read` with this scope. An item sees its own value; a step of a nested file sees the
+    /// parameters and steps of that file.
     pub(crate) fn read<T>(self, read: impl FnOnce(&Scope<'_>) -> T) -> T {
-        let Self { step, views, params, cut, run } = self;
+        let Self { step, views, params, truncated_params, run } = self;
         let group = step.and_then(|step| step.group.as_ref());
         let item = step.and_then(|step| step.item.as_ref());
         let locals = item.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
-        let of_file = |key: &str| match group {
+        let view_in_file = |key: &str| match group {
             Some(group) => views(&template::inner_key(group, key)),
             None => views(key),
         };
-        read(&Scope { params, steps: &of_file, run, locals, cut, ..Scope::default() })
+        read(&Scope {
+            params,
+            steps: &view_in_file,
+            run,
+            locals,
+            truncated_params,
+            ..Scope::default()
+        })
     }
 }
 
-/// What a template can know of a step.
+/// What a template can use of the step with this key.
 pub(crate) fn view(plan: &Plan, state: &RunState, key: &str) -> Option<(StepId, StepView)> {
     let id = plan.by_template_key(key)?;
     Some((id.clone(), view_of(state, id)))
 }
 
-/// What a template can know of the step with this id.
+/// What a template can use of the step with this id.
 pub(crate) fn view_of(state: &RunState, id: &StepId) -> StepView {
     let step = state.step(id);
     let absent = |reason: &str| StepView::Absent(reason.to_owned());
@@ -76,24 +83,26 @@ pub(crate) struct RunFacts<'a> {
     pub id: String,
     pub operator: &'a str,
     pub environment: Option<&'a str>,
-    /// How long it has been executed.
+    /// How long the run has been executed.
     pub took: Duration,
 }
 
-/// What `run.outcome` is while steps run.
+/// `run.outcome` while steps run.
 pub(crate) const RUNNING: &str = "running";
 
-/// `run.…`, with the result once it is known.
+/// The values of `run.…`. `outcome_until_end` is the value of `run.outcome` until the end of the
+/// run is known.
 pub(crate) fn run_values(
     state: &RunState,
     facts: &RunFacts<'_>,
-    moment: &str,
+    outcome_until_end: &str,
 ) -> serde_json::Map<String, Json> {
-    // Known only at the end; a run of a thousand steps is not searched for each of them.
+    // Searched only at the end, because a search for each step would be quadratic.
     let is_failed = |step: &&crate::event::StepListing| {
         matches!(state.step(&step.id).phase, StepPhase::Failed(_))
     };
-    let failed = (moment != RUNNING).then(|| state.order.iter().find(is_failed)).flatten();
+    let failed =
+        (outcome_until_end != RUNNING).then(|| state.order.iter().find(is_failed)).flatten();
     let cause = state.cause.as_ref().map(describe_cause).unwrap_or_default();
     let values = serde_json::json!({
         "id": facts.id,
@@ -102,7 +111,7 @@ pub(crate) fn run_values(
         "started": state.started.to_string(),
         "environment": facts.environment.unwrap_or_default(),
         "operator": facts.operator,
-        "outcome": state.end.map_or_else(|| moment.to_owned(), |end| end.name().to_owned()),
+        "outcome": state.end.map_or_else(|| outcome_until_end.to_owned(), |end| end.name().to_owned()),
         "duration": runbook_document::format_duration(facts.took),
         "cause": cause,
         "failed_step": failed.map(|step| step.id.as_str()).unwrap_or_default(),
@@ -115,7 +124,7 @@ pub fn describe_cause(cause: &crate::event::Cause) -> String {
     use crate::event::Cause;
     match cause {
         Cause::Preflight { step } => format!("preflight `{step}` failed"),
-        Cause::OutsideWindow { opens } => describe_closed(*opens),
+        Cause::OutsideWindow { opens_at } => describe_closed_window(*opens_at),
         Cause::LockBusy { name, holder } => format!("lock `{name}` is held by {holder}"),
         Cause::Step { step } => format!("step `{step}` failed"),
         Cause::Verify { step } => format!("verify `{step}` failed"),
@@ -126,12 +135,12 @@ pub fn describe_cause(cause: &crate::event::Cause) -> String {
     }
 }
 
-/// That a window is closed, in one line.
-pub fn describe_closed(opens: Option<Timestamp>) -> String {
-    match opens {
-        Some(opens) => format!(
+/// The message that a window is closed, in one line.
+pub fn describe_closed_window(opens_at: Option<Timestamp>) -> String {
+    match opens_at {
+        Some(opens_at) => format!(
             "the maintenance window is closed, and opens at {}",
-            opens.strftime("%Y-%m-%d %H:%M UTC")
+            opens_at.strftime("%Y-%m-%d %H:%M UTC")
         ),
         None => "the maintenance window is closed".to_owned(),
     }

@@ -1,7 +1,7 @@
-//! Carries out the actions that `advance` decided, each up to its call. `completion` handles the
-//! result.
+//! Carries out the actions that `advance` decided: records the intent and starts the call.
+//! `completion` handles the result of the call.
 
-use super::calls::{Launch, LaunchPhase, Purpose};
+use super::calls::{CallRequest, CallSequence, Purpose};
 use super::scope::{self, RunFacts, StepScope};
 use super::{RunError, Runner};
 use crate::advance::Action;
@@ -12,16 +12,17 @@ use crate::event::{
     NotifyEvent, Recovery, RunEvent, Section, SkipEvent, SkipReason, Trigger, UndoEvent,
     UndoFinding, UndoPlan, UndoResult,
 };
-use crate::intent::{Intent, NoIntent, intent};
+use crate::intent::{Intent, IntentError, intent};
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{DEFAULT_TIMEOUT, Plan, PlannedStep, PlannedUndo, RetrySafety};
-use crate::retry::{self, Failure, PossibleEffect};
+use crate::retry::{self, AttemptEffect, Failure};
 use crate::state::{ApprovalState, StepPhase, count_effects};
 use crate::template::{self, Scope, TemplateError};
 use crate::undo;
 use runbook_contract::{
-    Drift, ErrorClass, Fault, FaultEffect, Json, Kind, OperationFacts, Phase, Proposal, StepId,
+    DriftPolicy, ErrorClass, Fault, FaultEffect, Json, Kind, OperationFacts, Phase, Proposal,
+    StepId,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Every decision, with the word that is typed for it and what it means for a step.
+    /// Every decision, with its word on the command line and what it means for a step.
     pub const ALL: [(Self, &'static str, &'static str); 4] = [
         (Self::Done, "done", "it happened"),
         (Self::Retry, "retry", "it did not; do it again"),
@@ -64,7 +65,7 @@ impl Decision {
 }
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Carries out one action; whether anything was done.
+    /// Carries out one action. Returns whether anything was done.
     pub(super) async fn begin(&mut self, action: Action) -> Result<bool, RunError> {
         let event = match action {
             Action::Attempt { step } => return self.start_attempt(&step).await.map(|()| true),
@@ -73,9 +74,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 return self.start_guard_probe(&guard).await.map(|()| true);
             }
             Action::CheckWindow => return self.check_window().await.map(|_| true),
-            Action::TakeLocks => return self.begin_locks().await,
+            Action::TakeLocks => return self.take_or_await_locks().await,
             Action::Undo { step } => return self.start_undo(&step).await.map(|()| true),
-            Action::CheckUndo { step } => return self.start_check(&step).await.map(|()| true),
+            Action::CheckUndo { step } => return self.start_undo_check(&step).await.map(|()| true),
             Action::Notify { notify, on } => {
                 return self.start_notify(&notify, on).await.map(|()| true);
             }
@@ -99,27 +100,31 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.record(event).await.map(|()| true)
     }
 
-    pub(super) fn planned(&self, id: &StepId) -> Arc<PlannedStep> {
+    pub(super) fn planned_step(&self, id: &StepId) -> Arc<PlannedStep> {
         self.plan.shared(id).expect("`advance` names steps of the plan only")
     }
 
-    /// Calls `read` with what templates see now.
-    pub(super) fn with_scope<T>(&self, moment: &str, read: impl FnOnce(&Scope<'_>) -> T) -> T {
-        self.with_scope_of(None, moment, read)
+    /// Calls `read` with the present values of templates.
+    pub(super) fn with_scope<T>(
+        &self,
+        outcome_until_end: &str,
+        read: impl FnOnce(&Scope<'_>) -> T,
+    ) -> T {
+        self.with_step_scope(None, outcome_until_end, read)
     }
 
-    /// The same for the texts of a step: an item sees itself, and its own output instead of the
-    /// output of all items.
-    pub(super) fn with_scope_of<T>(
+    /// The same for the templates of a step: an item sees its own value, and its own output instead
+    /// of the outputs of all items.
+    pub(super) fn with_step_scope<T>(
         &self,
         step: Option<&PlannedStep>,
-        moment: &str,
+        outcome_until_end: &str,
         read: impl FnOnce(&Scope<'_>) -> T,
     ) -> T {
         let (plan, state): (&Plan, _) = (&self.plan, self.state());
         let group = step.and_then(|step| step.group.as_ref());
         let views = |key: &str| match step.and_then(|step| Some((step, step.item.as_ref()?))) {
-            Some((step, item)) if template::template_key(&item.of) == key => {
+            Some((step, item)) if template::template_key(&item.parent) == key => {
                 Some((step.id.clone(), scope::view_of(state, &step.id)))
             }
             Some(_) | None => scope::view(plan, state, key),
@@ -128,7 +133,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             .map_or(Some(&state.params), |group| state.groups.get(group))
             .cloned()
             .unwrap_or_default();
-        let cut = group.and_then(|group| state.cut.get(group)).cloned().unwrap_or_default();
+        let truncated_params =
+            group.and_then(|group| state.truncated_params.get(group)).cloned().unwrap_or_default();
         let facts = RunFacts {
             id: self.options.run.to_string(),
             operator: &self.options.operator,
@@ -139,17 +145,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             step,
             views: &views,
             params,
-            cut,
-            run: scope::run_values(state, &facts, moment),
+            truncated_params,
+            run: scope::run_values(state, &facts, outcome_until_end),
         }
         .read(read)
     }
 
     async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {
-        let step = &*self.planned(id);
+        let step = &*self.planned_step(id);
         let attempt = self.state().step(id).attempts + 1;
         let refusal = rejection(&self.state().step(id).approval);
-        let intent = self.with_scope_of(Some(step), scope::RUNNING, |scope| {
+        let intent = self.with_step_scope(Some(step), scope::RUNNING, |scope| {
             intent(&self.plan, step, attempt, refusal, scope)
         });
         match intent {
@@ -159,9 +165,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             Ok(Intent::Ask(manual)) => self.start_manual(step, manual, attempt).await,
             Ok(Intent::List(items)) => self.list_items(step, items).await,
-            Ok(Intent::Open { params, cut }) => {
-                self.timers.open(id, self.clock.monotonic());
-                self.record(ItemsEvent::GroupBegan { params, cut }.of(id.clone())).await
+            Ok(Intent::Open { params, truncated_params }) => {
+                self.timers.start_group(id, self.clock.monotonic());
+                self.record(ItemsEvent::GroupBegan { params, truncated_params }.of(id.clone()))
+                    .await
             }
             Ok(Intent::Call { input }) if step.facts.kind == Kind::Step => {
                 let timeout = self.attempt_timeout(step);
@@ -176,15 +183,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 Ok(())
             }
             Ok(Intent::Call { input }) => self.start_effect(step, attempt, input, None).await,
-            Err(NoIntent::Refused(fault)) => {
+            Err(IntentError::Refused(fault)) => {
                 let then = self.after_rejection(step);
                 self.record(AttemptEvent::Refused { attempt, fault, then }.of(id.clone())).await
             }
-            Err(error) => self.refuse(step, attempt, error.into_fault()).await,
+            Err(error) => self.record_refused_attempt(step, attempt, error.into_fault()).await,
         }
     }
 
-    /// Writes the intent, then makes the call that it announces.
+    /// Records the intent, then makes the call.
     pub(super) async fn start_effect(
         &mut self,
         step: &PlannedStep,
@@ -192,7 +199,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         input: Json,
         proposal: Option<Proposal>,
     ) -> Result<(), RunError> {
-        let drift = if step.approval.is_some() { Drift::Refused } else { Drift::Told };
+        let drift = if step.approval.is_some() { DriftPolicy::Deny } else { DriftPolicy::Warn };
         let phase =
             proposal.clone().map_or(Phase::Check, |proposal| Phase::Apply { proposal, drift });
         let undo = match step.undo {
@@ -202,12 +209,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             PlannedUndo::Explicit { idempotent: RetrySafety::Yes, .. } => UndoPlan::Idempotent,
             PlannedUndo::Irreversible { .. } => UndoPlan::Irreversible,
         };
-        let input_digest = digest::of_json(&input);
+        let input_digest = digest::json_digest(&input);
         let intent =
             AttemptEvent::Started { attempt, input: input.clone(), input_digest, proposal, undo }
                 .of(step.id.clone());
         self.record(intent).await?;
-        if !self.leases.may_begin().await? {
+        if !self.leases.check_leases_before_effect().await? {
             let (step, decision) = (step.id.clone(), Recovery::DidNotHappen);
             return self.record(AttemptEvent::Recovered { attempt, decision }.of(step)).await;
         }
@@ -230,8 +237,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Phase::Plan => self.unanswered_of_plugin(step),
             Phase::Check | Phase::Apply { .. } | Phase::Undo { .. } => None,
         };
-        let (id, site, phase) = (step.id.clone(), step.site.clone(), LaunchPhase::One(phase));
-        self.launch(Launch {
+        let (id, site, phase) = (step.id.clone(), step.site.clone(), CallSequence::One(phase));
+        self.launch(CallRequest {
             step: id.clone(),
             site,
             caller: id,
@@ -244,15 +251,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         });
     }
 
-    /// How long ago the last attempt of a step began, if it got no answer: what it asked for may
-    /// still go on outside.
+    /// How long ago the last attempt of a step began, if it got no answer: its operation may still
+    /// go on outside of the host.
     fn unanswered(&self, step: &StepId) -> Option<Duration> {
         self.state().step(step).unanswered?;
         Some(self.timers.since_last(step, self.clock.monotonic()))
     }
 
-    /// The same of any step of the plugin that is over: what a step plans may be about what still
-    /// goes on.
+    /// The same for all steps of the plugin of a step that are not running: the plan of a step may
+    /// depend on an operation that still goes on.
     fn unanswered_of_plugin(&self, step: &PlannedStep) -> Option<Duration> {
         let plugin = |uses: &str| uses.split_once(':').map(|(plugin, _)| plugin.to_owned());
         let is_over = |id: &StepId| {
@@ -266,13 +273,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         others.filter_map(|other| self.unanswered(&other.id)).min()
     }
 
-    /// How long an undo, or a look at what a step has left, may take: as long as the step, and
-    /// after an attempt without an answer long enough to wait for what may still go on. `None` if
-    /// the time of the clean-up is over.
+    /// How long an undo or an observation of a step may take: the timeout of the step, and after an
+    /// attempt without an answer at least [`DEFAULT_TIMEOUT`], because the operation may still go
+    /// on. `None` if no time is left for the clean-up.
     fn cleanup_time(&self, step: &PlannedStep) -> Option<Duration> {
         let is_answered = self.state().step(&step.id).unanswered.is_none();
-        let wanted = if is_answered { step.timeout } else { step.timeout.max(DEFAULT_TIMEOUT) };
-        self.timers.cleanup_left(wanted, self.clock.monotonic())
+        let timeout = if is_answered { step.timeout } else { step.timeout.max(DEFAULT_TIMEOUT) };
+        self.timers.limit_to_cleanup(timeout, self.clock.monotonic())
     }
 
     /// How long an attempt that begins now may take.
@@ -280,13 +287,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.timers.attempt_timeout(step, self.clock.monotonic())
     }
 
-    /// Since the first attempt of a step.
+    /// The time since the first attempt of a step.
     pub(super) fn elapsed(&self, step: &StepId) -> Duration {
         self.timers.elapsed(step, self.clock.monotonic())
     }
 
-    /// Whether a step must not begin yet, because what it would do now is not approved.
-    pub(super) fn must_ask(&self, step: &PlannedStep, input: &Json, proposal: &Proposal) -> bool {
+    /// Whether a step must wait, because this input and proposal are not approved.
+    pub(super) fn needs_approval(
+        &self,
+        step: &PlannedStep,
+        input: &Json,
+        proposal: &Proposal,
+    ) -> bool {
         let Some(approval) = &step.approval else { return false };
         let digest = approval_digest(step, input, proposal);
         !approval.is_approved(
@@ -297,7 +309,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         )
     }
 
-    /// Writes down what a step would do, for others to look at.
+    /// Records what a step would do, so that other people can approve it.
     pub(super) async fn ask_approval(
         &mut self,
         step: &PlannedStep,
@@ -318,9 +330,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         .await
     }
 
-    /// A rejection is never tried again.
+    /// What follows a rejection: never another attempt.
     fn after_rejection(&self, step: &PlannedStep) -> AfterAttempt {
-        match self.after_failure(step, ErrorClass::Denied, PossibleEffect::Refused) {
+        match self.after_failure(step, ErrorClass::Denied, AttemptEffect::None) {
             AfterAttempt::Continue => AfterAttempt::Continue,
             AfterAttempt::Final | AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. } => {
                 AfterAttempt::Final
@@ -329,13 +341,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// Records an attempt that ends before any effect.
-    pub(super) async fn refuse(
+    pub(super) async fn record_refused_attempt(
         &mut self,
         step: &PlannedStep,
         attempt: u32,
         fault: Fault,
     ) -> Result<(), RunError> {
-        let then = self.after_failure(step, fault.class, PossibleEffect::Refused);
+        let then = self.after_failure(step, fault.class, AttemptEffect::None);
         self.record(AttemptEvent::Refused { attempt, fault, then }.of(step.id.clone())).await
     }
 
@@ -343,35 +355,39 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         &self,
         step: &PlannedStep,
         class: ErrorClass,
-        reach: PossibleEffect,
+        effect: AttemptEffect,
     ) -> AfterAttempt {
         let failures = self.state().step(&step.id).failures + 1;
-        let failure = Failure { class, reach, failures, elapsed: self.elapsed(&step.id) };
+        let failure = Failure { class, effect, failures, elapsed: self.elapsed(&step.id) };
         retry::after_failure(step, self.options.run, &failure)
     }
 
-    /// What an effect would still have to pass before it may be announced: the blast radius, and an
-    /// undo that can be rendered.
-    pub(super) fn objection(&self, step: &PlannedStep, proposal: &Proposal) -> Option<Fault> {
+    /// Checks the limits of effects, and that the undo can be rendered. A fault means that the
+    /// effect must not begin.
+    pub(super) fn check_before_effect(
+        &self,
+        step: &PlannedStep,
+        proposal: &Proposal,
+    ) -> Option<Fault> {
         let mut effects = self.state().effects.clone();
         count_effects(&mut effects, proposal);
-        let over = self
+        let exceeded = self
             .plan
             .limits
             .max_effects
             .iter()
-            .find(|(name, most)| effects.get(*name).is_some_and(|count| count > most));
-        if let Some((name, most)) = over {
+            .find(|(name, max)| effects.get(*name).is_some_and(|count| count > max));
+        if let Some((name, max)) = exceeded {
             let message = format!(
-                "this would be effect {} of `{name}`, and `max_effects` allows {most}",
+                "this would be effect {} of `{name}`, and `max_effects` allows {max}",
                 effects[name]
             );
             return Some(Fault::new(ErrorClass::Limit, "engine.max-effects", message));
         }
-        if let Some(fault) = self.group_objection(step, proposal) {
+        if let Some(fault) = self.check_group_limits(step, proposal) {
             return Some(fault);
         }
-        let undo = self.with_scope_of(Some(step), scope::RUNNING, |scope| {
+        let undo = self.with_step_scope(Some(step), scope::RUNNING, |scope| {
             undo::input_before(self.operate, step, scope)
         });
         let reason = undo.err()?;
@@ -380,17 +396,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     async fn recover(&mut self, id: &StepId) -> Result<(), RunError> {
-        let step = &*self.planned(id);
-        let found = self.state().step(id);
-        let attempt = found.attempts;
+        let step = &*self.planned_step(id);
+        let step_state = self.state().step(id);
+        let attempt = step_state.attempts;
         let decision = match self.decisions.get(id) {
-            // What it does again asks by itself whether the attempt still goes on.
+            // The repeated attempt itself finds out whether the old one still goes on.
             Some(Decision::Retry) => self.decisions.remove(id).map(Decision::recovery),
             // A `finally` step runs at least once.
             None if step.idempotent == RetrySafety::Yes || step.section == Section::Finally => {
                 Some(Recovery::Repeat)
             }
-            // What else was decided holds once the attempt is over, which the call finds out.
+            // Other decisions apply once the attempt is over, which the call finds out.
             Some(Decision::Done | Decision::NotDone | Decision::Fail) | None => None,
         };
         if let Some(decision) = decision {
@@ -403,25 +419,26 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     async fn start_undo(&mut self, id: &StepId) -> Result<(), RunError> {
-        let step = &*self.planned(id);
-        let found = self.state().step(id);
-        let cut_off = found.phase == StepPhase::Undoing;
-        if cut_off && step.undo.repeatable() == RetrySafety::No {
+        let step = &*self.planned_step(id);
+        let step_state = self.state().step(id);
+        let cut_off = step_state.phase == StepPhase::Undoing;
+        if cut_off && step.undo.retry_safety() == RetrySafety::No {
             let message = "its undo was cut off, and nobody can say whether it happened";
             let fault = Fault::new(ErrorClass::Unknown, "engine.undo-cut-off", message);
-            return self.fail_undo(id, found.undo.attempts, fault).await;
+            return self.fail_undo(id, step_state.undo.attempts, fault).await;
         }
-        let attempt = found.undo.attempts + 1;
-        let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
+        let attempt = step_state.undo.attempts + 1;
+        let (input, before) =
+            (step_state.input.clone(), step_state.before.clone().unwrap_or(Json::Null));
         self.record(UndoEvent::Started { attempt }.of(id.clone())).await?;
-        if !self.leases.may_begin().await? {
+        if !self.leases.check_leases_before_effect().await? {
             let result = UndoResult::Failed { fault: lease_fault() };
             let then = AfterAttempt::Retry { delay_ms: 0 };
             return self
                 .record(UndoEvent::Ended { attempt, result, then, duration_ms: 0 }.of(id.clone()))
                 .await;
         }
-        if let Some(later) = undo::kept_by(&self.plan, self.state(), step) {
+        if let Some(later) = undo::blocking_step(&self.plan, self.state(), step) {
             let message =
                 format!("it is kept, because `{later}`, which depends on it, could not be undone");
             let fault = Fault::new(ErrorClass::Conflict, "engine.still-needed", message);
@@ -432,9 +449,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         let (site, caller, phase, input) = match &step.undo {
             PlannedUndo::Explicit { id: site, facts, with, .. } => {
-                match self.with_scope_of(Some(step), "undo", |scope| template::render(with, scope))
+                match self
+                    .with_step_scope(Some(step), "undo", |scope| template::render(with, scope))
                 {
-                    Ok(input) => (site.clone(), id.undo(), LaunchPhase::whole(facts.kind), input),
+                    Ok(input) => {
+                        (site.clone(), id.undo(), CallSequence::for_kind(facts.kind), input)
+                    }
                     Err(error) => {
                         return self
                             .fail_undo(id, attempt, not_begun(template_fault("undo.with", &error)))
@@ -443,11 +463,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 }
             }
             PlannedUndo::Auto | PlannedUndo::NotNeeded | PlannedUndo::Irreversible { .. } => {
-                (step.site.clone(), id.clone(), LaunchPhase::One(Phase::Undo { before }), input)
+                (step.site.clone(), id.clone(), CallSequence::One(Phase::Undo { before }), input)
             }
         };
         let (purpose, unanswered) = (Purpose::Undo, self.unanswered(id));
-        self.launch(Launch {
+        self.launch(CallRequest {
             step: id.clone(),
             site,
             caller,
@@ -479,8 +499,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         )
     }
 
-    async fn start_check(&mut self, id: &StepId) -> Result<(), RunError> {
-        let step = &*self.planned(id);
+    async fn start_undo_check(&mut self, id: &StepId) -> Result<(), RunError> {
+        let step = &*self.planned_step(id);
         let Some(timeout) = self.cleanup_time(step) else {
             let fault = self.cleanup_fault();
             return self
@@ -489,8 +509,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 )
                 .await;
         };
-        let found = self.state().step(id);
-        let (attempt, input) = (found.attempts, found.input.clone());
+        let step_state = self.state().step(id);
+        let (attempt, input) = (step_state.attempts, step_state.input.clone());
         self.call(step, Purpose::ObserveAfterUndo, Phase::Observe, attempt, input, timeout);
         Ok(())
     }
@@ -506,7 +526,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
         self.record(RunEvent::Notify { notify: id.clone(), on, event: NotifyEvent::NotifyStarted })
             .await?;
-        if !self.leases.may_begin().await? {
+        if !self.leases.check_leases_before_effect().await? {
             return self
                 .record(RunEvent::Notify {
                     notify: id.clone(),
@@ -517,9 +537,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         match self.with_scope(word, |scope| template::render(&notify.with, scope)) {
             Ok(input) => {
-                let phase = LaunchPhase::whole(notify.facts.kind);
+                let phase = CallSequence::for_kind(notify.facts.kind);
                 let (step, timeout) = (id.clone(), notify.timeout);
-                self.launch(Launch {
+                self.launch(CallRequest {
                     step,
                     site: id.clone(),
                     caller: id.clone(),
@@ -566,31 +586,31 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 }
 
-/// The digest of what would be done: of the operation, where it would act, its input, and all that
-/// the plugin says about it.
+/// The digest of what is approved: the operation, the targets with their addresses, the input, and
+/// the proposal of the plugin.
 fn approval_digest(step: &PlannedStep, input: &Json, proposal: &Proposal) -> String {
     let OperationFacts { digest, places, .. } = &step.facts;
-    digest::of_json(
+    digest::json_digest(
         &serde_json::json!({ "uses": step.uses, "plugin": digest, "places": places, "input": input, "proposal": proposal }),
     )
 }
 
-/// Why a step was rejected, if what it asked for was.
+/// The fault of a step whose present approval request was rejected.
 fn rejection(approval: &ApprovalState) -> Option<Fault> {
     let ApprovalState { asked, answers } = approval;
     let asked = asked.as_ref()?;
-    answers.iter().filter(|given| given.digest == asked.digest).find_map(|given| {
-        match &given.verdict {
+    answers.iter().filter(|answer| answer.digest == asked.digest).find_map(|answer| {
+        match &answer.verdict {
             ApprovalVerdict::Approved => None,
             ApprovalVerdict::Rejected { reason } => {
-                let message = format!("{} rejected it: {reason}", given.by);
+                let message = format!("{} rejected it: {reason}", answer.by);
                 Some(Fault::new(ErrorClass::Denied, "engine.rejected", message))
             }
         }
     })
 }
 
-/// The fault of a call that was not begun, because somebody else may hold the lock by now.
+/// The fault of a call that was not begun, because another run may hold the lock by now.
 fn lease_fault() -> Fault {
     Fault::new(
         ErrorClass::Cancelled,
@@ -599,7 +619,7 @@ fn lease_fault() -> Fault {
     )
 }
 
-/// The same fault, marked as that of a call that was never made.
+/// The same fault, marked as one without an effect, because no call was made.
 pub(super) fn not_begun(fault: Fault) -> Fault {
     Fault { effect: FaultEffect::None, ..fault }
 }

@@ -12,8 +12,8 @@ use runbook_contract::StepId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// No attempt gets less time than this, so that a last look is a look.
-const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
+/// The least time that an attempt gets, so that the last attempt of a poll can get an answer.
+const MIN_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The times of a run. All are of the monotonic clock.
 pub(super) struct Timers {
@@ -23,30 +23,30 @@ pub(super) struct Timers {
     slow_at: Option<Duration>,
     /// When its `timeout` is over.
     deadline: Option<Duration>,
-    /// Since when the run waits until people were told of something. That wait is not counted as
-    /// time of the run.
-    telling_since: Option<Duration>,
-    /// How long undo and finally may take, each.
+    /// Since when the run waits for a notification to be sent. That time does not count towards its
+    /// `timeout`.
+    notifying_since: Option<Duration>,
+    /// How long undo may take, and how long `finally` may take.
     cleanup_timeout: Duration,
-    /// When the one of them that is under way is over.
+    /// When the undo or `finally` that is under way must end.
     cleanup_deadline: Option<Duration>,
     /// When a step may run again.
     due: BTreeMap<StepId, Duration>,
     /// When the first attempt of a step started.
     first_start: BTreeMap<StepId, Duration>,
-    /// When the last one did.
+    /// When the last attempt of a step started.
     last_start: BTreeMap<StepId, Duration>,
 }
 
 impl Timers {
-    /// The timers of a run that begins now. `usual` is how long runs of its runbook take as a rule;
-    /// a run that takes twice that is slow.
-    pub(super) fn new(plan: &Plan, usual: Option<Duration>, now: Duration) -> Self {
+    /// The timers of a run that begins now. `usual_duration` is that of runs of its runbook; a
+    /// run is slow from twice that on.
+    pub(super) fn new(plan: &Plan, usual_duration: Option<Duration>, now: Duration) -> Self {
         Self {
             began: now,
-            slow_at: usual.map(|usual| now + 2 * usual),
+            slow_at: usual_duration.map(|usual_duration| now + 2 * usual_duration),
             deadline: plan.timeout.map(|timeout| now + timeout),
-            telling_since: None,
+            notifying_since: None,
             cleanup_timeout: plan.limits.cleanup_timeout,
             cleanup_deadline: None,
             due: BTreeMap::new(),
@@ -55,20 +55,21 @@ impl Timers {
         }
     }
 
-    /// What is left of the delays that a crash interrupted. A wall clock that jumped back never
-    /// makes one longer.
+    /// Restores the timers of a resumed run: the rest of each delay, and when attempts started. A
+    /// wall clock that was set back never makes a delay longer.
     pub(super) fn restore(&mut self, state: &RunState, now: Duration, wall: Timestamp) {
-        let since = |at: Timestamp| Duration::try_from(wall.duration_since(at)).unwrap_or_default();
+        let elapsed_since =
+            |at: Timestamp| Duration::try_from(wall.duration_since(at)).unwrap_or_default();
         for (id, step) in &state.steps {
             if let Some(Delay { since: at, ms }) = step.phase.delay() {
-                let left = Duration::from_millis(ms).saturating_sub(since(at));
+                let left = Duration::from_millis(ms).saturating_sub(elapsed_since(at));
                 self.due.insert(id.clone(), now + left);
             }
             if let Some(started) = step.started {
-                self.first_start.insert(id.clone(), now.saturating_sub(since(started)));
+                self.first_start.insert(id.clone(), now.saturating_sub(elapsed_since(started)));
             }
             if let Some(began) = step.unanswered {
-                self.last_start.insert(id.clone(), now.saturating_sub(since(began)));
+                self.last_start.insert(id.clone(), now.saturating_sub(elapsed_since(began)));
             }
         }
         if state.stage >= Stage::Undo {
@@ -76,7 +77,7 @@ impl Timers {
         }
     }
 
-    /// Takes in what a record says.
+    /// Updates the timers after a record.
     pub(super) fn note(&mut self, event: &RunEvent, now: Duration) {
         match event {
             RunEvent::Step { step, event } => self.note_step(step, event, now),
@@ -84,7 +85,7 @@ impl Timers {
                 self.due.clear();
                 self.cleanup_deadline.get_or_insert(now + self.cleanup_timeout);
             }
-            // An undo that used up its time leaves `finally` its own.
+            // `finally` has a time of its own, even if the undo has used up its time.
             RunEvent::Run(LifecycleEvent::FinallyBegan { .. }) => {
                 self.due.clear();
                 self.cleanup_deadline = Some(now + self.cleanup_timeout);
@@ -96,13 +97,14 @@ impl Timers {
         }
     }
 
-    /// A message that is waited for has its own time limit, and moves that of the run.
+    /// Moves the deadline of the run by the time that a notification took: notifications have a
+    /// timeout of their own.
     fn note_notification(&mut self, event: &NotifyEvent, now: Duration) {
         match event {
-            NotifyEvent::NotifyStarted => self.telling_since = Some(now),
+            NotifyEvent::NotifyStarted => self.notifying_since = Some(now),
             NotifyEvent::NotifyEnded { .. } => {
                 if let (Some(since), Some(deadline)) =
-                    (self.telling_since.take(), &mut self.deadline)
+                    (self.notifying_since.take(), &mut self.deadline)
                 {
                     *deadline += now.saturating_sub(since);
                 }
@@ -110,9 +112,9 @@ impl Timers {
         }
     }
 
-    /// When the time of the run is over. It stands still while the run waits until people are told.
+    /// When the `timeout` of the run is over; `None` also while a notification is sent.
     fn deadline(&self) -> Option<Duration> {
-        self.deadline.filter(|_| self.telling_since.is_none())
+        self.deadline.filter(|_| self.notifying_since.is_none())
     }
 
     fn note_step(&mut self, step: &StepId, event: &StepEvent, now: Duration) {
@@ -140,7 +142,7 @@ impl Timers {
     fn note_end(&mut self, step: &StepId, then: AfterAttempt, now: Duration) {
         match then {
             AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms } => {
-                self.rest(step, now + Duration::from_millis(delay_ms));
+                self.set_due(step, now + Duration::from_millis(delay_ms));
             }
             AfterAttempt::Final | AfterAttempt::Continue => {
                 self.due.remove(step);
@@ -148,24 +150,25 @@ impl Timers {
         }
     }
 
-    /// The nested file that a step stands for is opened.
-    pub(super) fn open(&mut self, step: &StepId, now: Duration) {
+    /// Notes that the nested file of a step begins.
+    pub(super) fn start_group(&mut self, step: &StepId, now: Duration) {
         self.first_start.insert(step.clone(), now);
     }
 
-    /// A step, or a guard, has nothing to do until then.
-    pub(super) fn rest(&mut self, step: &StepId, until: Duration) {
+    /// Sets when a step or a guard is due again.
+    pub(super) fn set_due(&mut self, step: &StepId, until: Duration) {
         self.due.insert(step.clone(), until);
     }
 
-    /// A run that had ended is undone: nothing rests, and the time of the clean-up begins anew.
+    /// Resets the timers for the undo of a run that had ended: no delay is left, and the clean-up
+    /// timeout begins anew.
     pub(super) fn begin_undo(&mut self) {
         self.cleanup_deadline = None;
         self.due.clear();
     }
 
-    /// Since the run began, or was resumed.
-    pub(super) fn executed(&self, now: Duration) -> Duration {
+    /// The time since the run began or was resumed.
+    pub(super) fn execution_time(&self, now: Duration) -> Duration {
         now.saturating_sub(self.began)
     }
 
@@ -180,30 +183,31 @@ impl Timers {
     }
 
     /// Whether the run takes longer than its `timeout`.
-    pub(super) fn is_over(&self, now: Duration) -> bool {
+    pub(super) fn is_timed_out(&self, now: Duration) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// Whether the time for undo or finally is over.
-    pub(super) fn is_cleanup_over(&self, now: Duration) -> bool {
+    pub(super) fn is_cleanup_timed_out(&self, now: Duration) -> bool {
         self.cleanup_deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// How much of `wanted` there is before the clean-up must end; `None` if it is over.
-    pub(super) fn cleanup_left(&self, wanted: Duration, now: Duration) -> Option<Duration> {
+    /// The shorter of a timeout and the time that is left for the clean-up; `None` if no time is
+    /// left.
+    pub(super) fn limit_to_cleanup(&self, timeout: Duration, now: Duration) -> Option<Duration> {
         match self.cleanup_deadline {
             Some(deadline) if deadline <= now => None,
-            Some(deadline) => Some(wanted.min(deadline.saturating_sub(now))),
-            None => Some(wanted),
+            Some(deadline) => Some(timeout.min(deadline.saturating_sub(now))),
+            None => Some(timeout),
         }
     }
 
-    /// Since the first attempt of a step; nothing if there was none.
+    /// The time since the first attempt of a step; zero if there was none.
     pub(super) fn elapsed(&self, step: &StepId, now: Duration) -> Duration {
         self.first_start.get(step).map_or(Duration::ZERO, |start| now.saturating_sub(*start))
     }
 
-    /// Since the last attempt of a step; if there was none, since the clock began.
+    /// The time since the last attempt of a step; if there was none, since the start of the clock.
     pub(super) fn since_last(&self, step: &StepId, now: Duration) -> Duration {
         now.saturating_sub(self.last_start.get(step).copied().unwrap_or_default())
     }
@@ -214,9 +218,9 @@ impl Timers {
         let elapsed = self.elapsed(&step.id, now);
         let total = step.total_timeout.map(|total| total.saturating_sub(elapsed));
         let within = step.poll.as_ref().map(|poll| poll.within.saturating_sub(elapsed));
-        let least =
+        let shortest =
             [Some(step.timeout), total, within].into_iter().flatten().min().unwrap_or(step.timeout);
-        least.max(LEAST_TIMEOUT)
+        shortest.max(MIN_ATTEMPT_TIMEOUT)
     }
 
     /// When the time of each nested file that was opened is over.
@@ -226,8 +230,8 @@ impl Timers {
             .filter_map(|(id, group)| Some(*self.first_start.get(id)? + group.timeout?))
     }
 
-    /// Every moment at which something is due or over, in no order. Some may be in the past.
-    pub(super) fn moments(&self, plan: &Plan) -> impl Iterator<Item = Duration> {
+    /// Every time at which something is due or over, in no order. Some may be in the past.
+    pub(super) fn wakeup_times(&self, plan: &Plan) -> impl Iterator<Item = Duration> {
         let deadlines = [self.slow_at, self.deadline(), self.cleanup_deadline];
         self.due
             .values()
@@ -244,12 +248,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn timers(usual: Option<Duration>) -> Timers {
+    fn timers(usual_duration: Option<Duration>) -> Timers {
         Timers {
             began: 100 * SECOND,
-            slow_at: usual.map(|usual| 100 * SECOND + 2 * usual),
+            slow_at: usual_duration.map(|usual_duration| 100 * SECOND + 2 * usual_duration),
             deadline: Some(160 * SECOND),
-            telling_since: None,
+            notifying_since: None,
             cleanup_timeout: 30 * SECOND,
             cleanup_deadline: None,
             due: BTreeMap::new(),
@@ -279,35 +283,44 @@ mod tests {
     }
 
     #[test]
-    fn undo_and_finally_have_their_time_each_and_none_before_they_begin() {
+    fn undo_and_finally_each_have_the_whole_cleanup_timeout() {
         let mut timers = timers(None);
-        assert_eq!(timers.cleanup_left(60 * SECOND, 500 * SECOND), Some(60 * SECOND));
+        assert_eq!(timers.limit_to_cleanup(60 * SECOND, 500 * SECOND), Some(60 * SECOND));
         timers.note(
             &LifecycleEvent::UndoBegan { cause: Cause::Timeout, order: Vec::new() }.into(),
             160 * SECOND,
         );
-        assert_eq!(timers.cleanup_left(60 * SECOND, 170 * SECOND), Some(20 * SECOND));
+        assert_eq!(timers.limit_to_cleanup(60 * SECOND, 170 * SECOND), Some(20 * SECOND));
         assert!(
-            timers.is_cleanup_over(190 * SECOND)
-                && timers.cleanup_left(SECOND, 190 * SECOND).is_none()
+            timers.is_cleanup_timed_out(190 * SECOND)
+                && timers.limit_to_cleanup(SECOND, 190 * SECOND).is_none()
         );
         let end = crate::event::RunEnd::Undone;
         timers.note(&LifecycleEvent::FinallyBegan { end, cause: None }.into(), 200 * SECOND);
         assert_eq!(
-            timers.cleanup_left(60 * SECOND, 210 * SECOND),
+            timers.limit_to_cleanup(60 * SECOND, 210 * SECOND),
             Some(20 * SECOND),
             "`finally` has its own time"
         );
         timers.begin_undo();
-        assert!(!timers.is_cleanup_over(1_000 * SECOND), "an undo that is asked for begins anew");
+        assert!(
+            !timers.is_cleanup_timed_out(1_000 * SECOND),
+            "an undo that is asked for begins anew"
+        );
     }
 
     #[test]
     fn a_run_is_slow_after_twice_what_is_usual_and_over_after_its_timeout() {
-        let usual = timers(Some(20 * SECOND));
-        assert!(!usual.is_slow(139 * SECOND) && usual.is_slow(140 * SECOND));
-        assert!(!usual.is_over(159 * SECOND) && usual.is_over(160 * SECOND));
+        let with_usual_duration = timers(Some(20 * SECOND));
+        assert!(!with_usual_duration.is_slow(139 * SECOND));
+        assert!(with_usual_duration.is_slow(140 * SECOND));
+        assert!(!with_usual_duration.is_timed_out(159 * SECOND));
+        assert!(with_usual_duration.is_timed_out(160 * SECOND));
         assert!(!timers(None).is_slow(1_000 * SECOND), "nobody knows what is usual");
-        assert_eq!(usual.executed(90 * SECOND), Duration::ZERO, "never negative");
+        assert_eq!(
+            with_usual_duration.execution_time(90 * SECOND),
+            Duration::ZERO,
+            "never negative"
+        );
     }
 }

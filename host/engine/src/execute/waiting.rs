@@ -1,7 +1,7 @@
-//! What a run waits for, when nothing in the journal says so already.
+//! Records what a run waits for, where the journal does not show it already.
 
 use super::{RunError, Runner};
-use crate::advance::wants_pause;
+use crate::advance::will_pause;
 use crate::clock::Clock;
 use crate::event::{AfterWait, CallPurpose, WaitEvent};
 use crate::journal::Journal;
@@ -10,24 +10,24 @@ use runbook_contract::StepId;
 use std::time::Duration;
 
 /// A call without a record of its own is reported when it takes longer than this.
-pub(super) const TELL_AFTER: Duration = Duration::from_secs(5);
+pub(super) const SLOW_CALL_AFTER: Duration = Duration::from_secs(5);
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Writes down what the run waits for, each once: calls before an effect that take long, and
-    /// every call that keeps it from pausing.
+    /// Records what the run waits for, once for each call: calls without a record of their own that
+    /// take long, and every call that keeps the run from pausing.
     pub(super) async fn notify_waiting(&mut self) -> Result<(), RunError> {
         let now = self.clock.monotonic();
-        let then = if wants_pause(&self.plan, self.state(), &self.frontier) {
+        let then = if will_pause(&self.plan, self.state(), &self.frontier) {
             AfterWait::Pauses
         } else {
             AfterWait::GoesOn
         };
-        let mut told: Vec<(StepId, CallPurpose, Duration, Duration)> = Vec::new();
+        let mut waiting: Vec<(StepId, CallPurpose, Duration, Duration)> = Vec::new();
         for (step, pending_call) in
             self.calls.pending_mut().filter(|(_, pending_call)| !pending_call.is_guard())
         {
-            if let Some(call) = pending_call.tell(then, now) {
-                told.push((
+            if let Some(call) = pending_call.report_waiting(then, now) {
+                waiting.push((
                     step.clone(),
                     call,
                     now.saturating_sub(pending_call.began()),
@@ -35,7 +35,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 ));
             }
         }
-        for (step, call, waited, at_most) in told {
+        for (step, call, waited, at_most) in waiting {
             let (waited_ms, at_most_ms) = (milliseconds(waited), milliseconds(at_most));
             self.record(WaitEvent::StillWaiting { call, waited_ms, at_most_ms, then }.of(step))
                 .await?;

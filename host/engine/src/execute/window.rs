@@ -1,4 +1,4 @@
-//! The clock against the window of the runbook.
+//! Checks the window of the runbook against the clock.
 
 use super::{RunError, Runner};
 use crate::clock::Clock;
@@ -10,28 +10,28 @@ use crate::operate::Operate;
 /// Whether a closed window stops a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OutsideWindow {
-    /// As the runbook says.
+    /// As `outside` of the runbook says.
     #[default]
     AsWritten,
-    /// It does not: the operator runs the runbook anyway, and the journal says so.
+    /// The run goes on, because the operator has overridden the window. The journal records that.
     Override,
 }
 
 /// Whether effects may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum WindowState {
     Open,
     Closed,
 }
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Looks at the clock, and writes down what it says unless it says what it said before.
-    pub(super) async fn check_window(&mut self) -> Result<Entry, RunError> {
-        let Some(verdict) = self.window_verdict() else { return Ok(Entry::Open) };
+    /// Compares the clock with the window, and records the verdict if it is another than before.
+    pub(super) async fn check_window(&mut self) -> Result<WindowState, RunError> {
+        let Some(verdict) = self.window_verdict() else { return Ok(WindowState::Open) };
         if self.state().window.as_ref() != Some(&verdict) {
             self.record(LifecycleEvent::WindowChecked { verdict }).await?;
         }
-        Ok(if self.state().is_outside_window() { Entry::Closed } else { Entry::Open })
+        Ok(if self.state().is_outside_window() { WindowState::Closed } else { WindowState::Open })
     }
 
     fn window_verdict(&self) -> Option<WindowVerdict> {
@@ -39,13 +39,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if window.is_open(now) {
             return Some(WindowVerdict::Open);
         }
-        let opens = window.opens_after(now);
+        let opens_at = window.opens_after(now);
         Some(match (window.outside, self.options.outside_window) {
-            (OutsidePolicy::Warn, _) => WindowVerdict::Warned { opens },
+            (OutsidePolicy::Warn, _) => WindowVerdict::Warned { opens_at },
             (OutsidePolicy::Refuse, OutsideWindow::Override) => {
-                WindowVerdict::Overridden { by: self.options.operator.clone(), opens }
+                WindowVerdict::Overridden { by: self.options.operator.clone(), opens_at }
             }
-            (OutsidePolicy::Refuse, OutsideWindow::AsWritten) => WindowVerdict::Refused { opens },
+            (OutsidePolicy::Refuse, OutsideWindow::AsWritten) => {
+                WindowVerdict::Refused { opens_at }
+            }
         })
     }
 }

@@ -1,6 +1,6 @@
-//! How much is looked at in a run of many steps, counted and not timed.
+//! Counts the lookups of steps in runs of many steps.
 
-use crate::advance::{Action, Observed, advance};
+use crate::advance::{Action, OutsideFacts, advance};
 use crate::event::{
     AfterAttempt, AttemptEvent, AttemptResult, Item, ItemsEvent, LifecycleEvent, Record, RunEvent,
     UndoPlan,
@@ -20,7 +20,7 @@ fn plan(text: &str) -> Plan {
     );
     let runbook = crate::parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into()))
         .expect("a good runbook");
-    let look = OperationFacts {
+    let probe_facts = OperationFacts {
         kind: Kind::Probe,
         idempotent: true,
         undo: false,
@@ -28,22 +28,23 @@ fn plan(text: &str) -> Plan {
         digest: "sha256:0".to_owned(),
         places: Vec::new(),
     };
-    let facts = runbook.use_sites().into_iter().map(|site| (site.step, look.clone())).collect();
+    let facts =
+        runbook.call_sites().into_iter().map(|site| (site.step, probe_facts.clone())).collect();
     Plan::build(&runbook, &crate::resolve_params(&runbook, &[]).expect("no parameter"), &facts)
         .expect("a good plan")
 }
 
-/// A run whose every call answers at once.
-struct Played {
+/// A run in which every call succeeds at once.
+struct SimulatedRun {
     plan: Plan,
     state: Option<RunState>,
     frontier: Frontier,
-    /// How often a step was looked at.
+    /// How often a step was looked up.
     lookups: usize,
     items: usize,
 }
 
-impl Played {
+impl SimulatedRun {
     fn new(plan: Plan, items: usize) -> Self {
         let started = LifecycleEvent::RunStarted {
             runbook: plan.name.clone(),
@@ -76,26 +77,27 @@ impl Played {
         }
     }
 
-    /// The first thing to do now, and no more of them: so it is decided as often as possible.
+    /// The first of the actions to take now. Only one is taken, so that there are as many decisions
+    /// as possible.
     fn decide(&mut self) -> Action {
-        let asked = Cell::new(0);
-        let none = BTreeSet::new();
+        let n_lookups = Cell::new(0);
+        let no_steps = BTreeSet::new();
         let is_due = |_: &StepId| {
-            asked.set(asked.get() + 1);
+            n_lookups.set(n_lookups.get() + 1);
             true
         };
-        let observed = Observed {
-            pending: &none,
-            probing_guards: &none,
+        let facts = OutsideFacts {
+            pending: &no_steps,
+            probing_guards: &no_steps,
             is_due: &is_due,
             is_overdue: &|_| false,
             stop: None,
-            cleanup_expired: false,
+            cleanup_timed_out: false,
             waiting_for_lock: false,
             is_slow: false,
         };
-        let first = advance(&self.plan, self.state(), &self.frontier, &observed).into_iter().next();
-        self.lookups += asked.get();
+        let first = advance(&self.plan, self.state(), &self.frontier, &facts).into_iter().next();
+        self.lookups += n_lookups.get();
         first.expect("there is something to do until the end")
     }
 
@@ -132,8 +134,8 @@ impl Played {
         );
     }
 
-    /// How often a step was looked at until the run had ended.
-    fn play(mut self) -> usize {
+    /// Runs to the end. Returns how often a step was looked up.
+    fn run_to_the_end(mut self) -> usize {
         loop {
             match self.decide() {
                 Action::Attempt { step } => self.attempt(step),
@@ -178,14 +180,14 @@ fn ten_times_as_many_steps_are_looked_at_ten_times_as_often() {
     let for_each = "[[step]]\nid = \"each\"\nuses = \"test:look\"\nfor_each = \"[1]\"\n";
     let several =
         "[[step]]\nid = \"each\"\nuses = \"test:look\"\nfor_each = \"[1]\"\nmax_parallel = 8\n";
-    let shapes: [(&str, &dyn Fn(usize) -> Played); 4] = [
-        ("one after the other", &|n| Played::new(plan(&steps(n, "")), 0)),
-        ("all at once", &|n| Played::new(plan(&steps(n, "needs = []")), 0)),
-        ("items", &|n| Played::new(plan(for_each), n)),
-        ("items, several at once", &|n| Played::new(plan(several), n)),
+    let shapes: [(&str, &dyn Fn(usize) -> SimulatedRun); 4] = [
+        ("one after the other", &|n| SimulatedRun::new(plan(&steps(n, "")), 0)),
+        ("all at once", &|n| SimulatedRun::new(plan(&steps(n, "needs = []")), 0)),
+        ("items", &|n| SimulatedRun::new(plan(for_each), n)),
+        ("items, several at once", &|n| SimulatedRun::new(plan(several), n)),
     ];
     for (name, run) in shapes {
-        let (few, many) = (run(200).play(), run(2_000).play());
+        let (few, many) = (run(200).run_to_the_end(), run(2_000).run_to_the_end());
         assert!(many <= 12 * few, "{name}: {few} lookups for 200, {many} for 2,000");
     }
 }

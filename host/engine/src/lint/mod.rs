@@ -15,18 +15,21 @@ use runbook_contract::StepId;
 use runbook_document::{Diagnostic, Diagnostics, nearest};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Reports everything that is wrong with the runbook as a whole.
-///
-/// `around` are the names of the targets of the files in which it is nested.
-pub(crate) fn runbook(runbook: &Runbook, around: &[String], diagnostics: &mut Diagnostics) {
-    ids(runbook, diagnostics);
-    let graph = order(runbook, diagnostics);
-    open_branches(runbook, &graph, diagnostics);
-    binds(runbook, around, diagnostics);
+/// Reports everything that is wrong with a runbook as a whole. `outer_targets` are the names of the
+/// targets of the files in which it is nested.
+pub(crate) fn check_runbook(
+    runbook: &Runbook,
+    outer_targets: &[String],
+    diagnostics: &mut Diagnostics,
+) {
+    check_ids(runbook, diagnostics);
+    let graph = check_order(runbook, diagnostics);
+    check_open_branches(runbook, &graph, diagnostics);
+    check_binds(runbook, outer_targets, diagnostics);
     templates::check(runbook, &graph, diagnostics);
-    unreachable(runbook, diagnostics);
+    check_unreachable(runbook, diagnostics);
     secret_like::check(runbook, diagnostics);
-    // A step with mistakes counts as a step, so that a file of such steps is not called empty.
+    // Only without other errors, because steps with errors may have been dropped.
     if runbook.steps.is_empty() && !diagnostics.has_errors() {
         let diagnostic = Diagnostic::error(
             "E0202",
@@ -49,14 +52,14 @@ pub(crate) fn step_graph(runbook: &Runbook) -> Graph {
     let needs = |step: &Step| {
         step.needs.as_ref().map(|needs| needs.iter().map(|need| need.value.clone()).collect())
     };
-    let own = runbook.section(graph_section(runbook));
-    let steps: Vec<_> = own.map(|step| (step.id.value.clone(), needs(step))).collect();
+    let graph_steps = runbook.section(graph_section(runbook));
+    let steps: Vec<_> = graph_steps.map(|step| (step.id.value.clone(), needs(step))).collect();
     Graph::new(&steps)
 }
 
-/// Reports ids that stand twice. Ids that differ in `-` and nothing else would be one name in
-/// templates, but `_` is not part of an id.
-fn ids(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+/// Reports ids that are used twice. Different ids have different keys in templates, because an id
+/// contains no `_`.
+fn check_ids(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     let mut seen: BTreeMap<&StepId, &Step> = BTreeMap::new();
     for step in runbook.steps.iter().chain(runbook.guards.iter().map(|guard| &guard.probe)) {
         if let Some(first) = seen.get(&step.id.value) {
@@ -75,7 +78,7 @@ fn ids(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
+fn check_order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
     let section = graph_section(runbook);
     let steps: Vec<&Step> = runbook.section(section).collect();
     let (verb, key, noun) = match section {
@@ -122,33 +125,33 @@ fn order(runbook: &Runbook, diagnostics: &mut Diagnostics) -> Graph {
         diagnostics.push(
             diagnostic.label("closes the cycle").help(format!("remove one of these from `{key}`")),
         );
-        // A graph with a cycle has no order; what follows from the order cannot be checked.
+        // A graph with a cycle has no order, so checks that need the order are skipped.
         return Graph::new(&[]);
     }
     graph
 }
 
-/// Warns of a step that names no `needs` where branches are open: it waits for the step above, and
-/// for no other.
-fn open_branches(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics) {
+/// Warns of a step without `needs` after parallel branches: it waits only for the step above it,
+/// and not for the other branches.
+fn check_open_branches(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics) {
     let steps: Vec<&Step> = runbook.section(Section::Step).collect();
     if graph.len() != steps.len() || graph_section(runbook) != Section::Step {
         return;
     }
-    let mut open: Vec<usize> = Vec::new();
+    let mut unmerged: Vec<usize> = Vec::new();
     for (number, step) in steps.iter().enumerate() {
-        // As far as the file was read: what waits further below does not wait here.
-        open.retain(|branch| !graph.needs(number).contains(branch));
-        if let (None, [_, ..]) = (&step.needs, open.as_slice()) {
+        // Only the steps above this one count.
+        unmerged.retain(|branch| !graph.needs(number).contains(branch));
+        if let (None, [_, ..]) = (&step.needs, unmerged.as_slice()) {
             let names: Vec<String> =
-                open.iter().map(|step| format!("`{}`", steps[*step].id.value)).collect();
+                unmerged.iter().map(|step| format!("`{}`", steps[*step].id.value)).collect();
             let above = &steps[number - 1].id.value;
             let message = format!(
                 "{} waits for `{above}` only, and not for {}",
                 step.subject(),
                 names.join(", ")
             );
-            let all: Vec<String> = open
+            let all: Vec<String> = unmerged
                 .iter()
                 .copied()
                 .chain([number - 1])
@@ -161,16 +164,16 @@ fn open_branches(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics
             let diagnostic =
                 Diagnostic::warning("E0233", &step.source, step.id.span.clone(), message);
             diagnostics.push(diagnostic.label("has no `needs`").help(help));
-            open.clear();
+            unmerged.clear();
         }
-        open.push(number);
+        unmerged.push(number);
     }
 }
 
-fn binds(runbook: &Runbook, around: &[String], diagnostics: &mut Diagnostics) {
-    let own = runbook.targets.iter().map(|target| target.name.name.as_str());
-    let names: Vec<&str> = own.chain(around.iter().map(String::as_str)).collect();
-    for site in runbook.use_sites() {
+fn check_binds(runbook: &Runbook, outer_targets: &[String], diagnostics: &mut Diagnostics) {
+    let own_names = runbook.targets.iter().map(|target| target.name.name.as_str());
+    let names: Vec<&str> = own_names.chain(outer_targets.iter().map(String::as_str)).collect();
+    for site in runbook.call_sites() {
         for Bind { slot, target } in
             site.bind.iter().filter(|bind| !names.contains(&bind.target.value.as_str()))
         {
@@ -193,9 +196,8 @@ fn binds(runbook: &Runbook, around: &[String], diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Reports steps that can never run: their `when` is always false. What needs them still runs, as
-/// for any skipped step.
-fn unreachable(runbook: &Runbook, diagnostics: &mut Diagnostics) {
+/// Reports steps that can never run, because their `when` is always false.
+fn check_unreachable(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     for step in &runbook.steps {
         let Some(when) = &step.when else { continue };
         if template::constant(&when.value) == Some(false.into()) {
@@ -207,7 +209,7 @@ fn unreachable(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Adds what was probably meant, or what there is.
+/// Adds a suggestion of the nearest name, or the list of all names.
 fn with_nearest(diagnostic: Diagnostic, typed: &str, names: &[&str]) -> Diagnostic {
     match nearest(typed, names.iter().copied()) {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),

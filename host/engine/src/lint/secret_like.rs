@@ -1,16 +1,16 @@
-//! Texts that look like a secret. A runbook is committed and shown to people, so a secret in it is
-//! an error.
+//! Reports texts that look like a secret. A runbook is committed and shown to people, so a secret
+//! in it is an error.
 
 use crate::model::Runbook;
 use runbook_document::{Diagnostic, Diagnostics, Node, Source, Table, Value};
 use std::sync::{Arc, OnceLock};
 
-/// One thing that a text can look like.
+/// A rule for one kind of secret.
 struct Rule {
     what: &'static str,
-    /// What a text has that the pattern matches: without any of them no pattern is compiled, which
-    /// takes longer than all else that is checked.
-    parts: &'static [&'static str],
+    /// Texts one of which every match contains. Without them in a text, the pattern is not
+    /// compiled, because that takes longer than all other checks.
+    required_texts: &'static [&'static str],
     pattern: &'static str,
     compiled: OnceLock<regex::Regex>,
 }
@@ -18,20 +18,20 @@ struct Rule {
 impl Rule {
     const fn new(
         what: &'static str,
-        parts: &'static [&'static str],
+        required_texts: &'static [&'static str],
         pattern: &'static str,
     ) -> Self {
-        Self { what, parts, pattern, compiled: OnceLock::new() }
+        Self { what, required_texts, pattern, compiled: OnceLock::new() }
     }
 
     fn is_match(&self, text: &str) -> bool {
         let compile = || regex::Regex::new(self.pattern).expect("the rules are compiled by a test");
-        self.parts.iter().any(|part| text.contains(part))
+        self.required_texts.iter().any(|part| text.contains(part))
             && self.compiled.get_or_init(compile).is_match(text)
     }
 }
 
-/// Few rules with next to no false alarm, after gitleaks.
+/// A few rules with almost no false positives, after gitleaks.
 static RULES: [Rule; 9] = [
     Rule::new("a private key", &["PRIVATE KEY-----"], r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     Rule::new("an AWS access key", &["AKIA", "ASIA"], r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
@@ -56,7 +56,7 @@ static RULES: [Rule; 9] = [
     Rule::new("a password in a URL", &["@"], r"\b[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s:@{]{3,}@"),
 ];
 
-/// Last words of keys whose value is a secret by their name.
+/// The last words of keys whose value is a secret.
 const SECRET_WORDS: &[&str] = &[
     "password",
     "passwd",
@@ -72,30 +72,34 @@ const SECRET_WORDS: &[&str] = &[
     "privatekey",
 ];
 
-fn names_a_secret(key: &str) -> bool {
+fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    let before = |word: &&str| key.strip_suffix(*word);
+    let text_before = |word: &&str| key.strip_suffix(*word);
     SECRET_WORDS
         .iter()
-        .filter_map(before)
-        .any(|before| before.is_empty() || before.ends_with(['_', '-']))
+        .filter_map(text_before)
+        .any(|text_before| text_before.is_empty() || text_before.ends_with(['_', '-']))
 }
 
 pub(super) fn check(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     let secrets: Vec<&str> =
         runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
-    for site in runbook.use_sites() {
-        table(site.with, site.source, diagnostics);
-        each_text(site.with, &mut |text, node| {
+    for site in runbook.call_sites() {
+        check_table(site.with, site.source, diagnostics);
+        for_each_text(site.with, &mut |text, node| {
             if let Some(name) = named_secret(text, &secrets) {
-                diagnostics.push(sent_as_it_stands(node.source(site.source), &node.span, name));
+                diagnostics.push(secret_reference_in_input(
+                    node.source(site.source),
+                    &node.span,
+                    name,
+                ));
             }
         });
     }
     for param in &runbook.params {
         if let Some(text) = param.default.as_ref().and_then(|default| default.as_str()) {
-            report(
-                what_looks_secret(Some(&param.name.name), text),
+            report_secret(
+                kind_of_secret(Some(&param.name.name), text),
                 runbook.source(),
                 &param.name.span,
                 diagnostics,
@@ -104,15 +108,16 @@ pub(super) fn check(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The secret of the runbook that a text names as targets do, by itself or after a word such as
+/// The secret of the runbook that a text names by `secret:NAME`, alone or after a word such as
 /// `Bearer`.
 fn named_secret<'a>(text: &'a str, secrets: &[&str]) -> Option<&'a str> {
     let mut names = text.split_whitespace().filter_map(|word| word.strip_prefix("secret:"));
     names.find(|name| secrets.contains(name))
 }
 
-/// An input is a value, and no secret is one: the plugin would send its name.
-fn sent_as_it_stands(
+/// The error about `secret:NAME` in an input: only targets can refer to secrets, so the plugin
+/// would send the name itself.
+fn secret_reference_in_input(
     source: &Arc<Source>,
     span: &runbook_document::Span,
     name: &str,
@@ -128,40 +133,47 @@ fn sent_as_it_stands(
         .help(help)
 }
 
-fn each_text(table: Option<&Table>, seen: &mut dyn FnMut(&str, &Node)) {
+fn for_each_text(table: Option<&Table>, visit: &mut dyn FnMut(&str, &Node)) {
     for (_, value) in table.iter().flat_map(|table| &table.entries) {
-        each_text_of(value, seen);
+        for_each_text_in(value, visit);
     }
 }
 
-fn each_text_of(value: &Node, seen: &mut dyn FnMut(&str, &Node)) {
+fn for_each_text_in(value: &Node, visit: &mut dyn FnMut(&str, &Node)) {
     match &value.value {
-        Value::String(text) => seen(text, value),
-        Value::Array(items) => items.iter().for_each(|item| each_text_of(item, seen)),
-        Value::Table(inner) => each_text(Some(inner), seen),
+        Value::String(text) => visit(text, value),
+        Value::Array(items) => items.iter().for_each(|item| for_each_text_in(item, visit)),
+        Value::Table(inner) => for_each_text(Some(inner), visit),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
     }
 }
 
-fn table(table: Option<&Table>, source: &Arc<Source>, diagnostics: &mut Diagnostics) {
+fn check_table(table: Option<&Table>, source: &Arc<Source>, diagnostics: &mut Diagnostics) {
     for (key, value) in table.iter().flat_map(|table| &table.entries) {
-        node(Some(&key.name), value, source, diagnostics);
+        check_node(Some(&key.name), value, source, diagnostics);
     }
 }
 
-fn node(key: Option<&str>, value: &Node, source: &Arc<Source>, diagnostics: &mut Diagnostics) {
+fn check_node(
+    key: Option<&str>,
+    value: &Node,
+    source: &Arc<Source>,
+    diagnostics: &mut Diagnostics,
+) {
     let source = value.source(source);
     match &value.value {
         Value::String(text) => {
-            report(what_looks_secret(key, text), source, &value.span, diagnostics);
+            report_secret(kind_of_secret(key, text), source, &value.span, diagnostics);
         }
-        Value::Array(items) => items.iter().for_each(|item| node(key, item, source, diagnostics)),
-        Value::Table(inner) => table(Some(inner), source, diagnostics),
+        Value::Array(items) => {
+            items.iter().for_each(|item| check_node(key, item, source, diagnostics));
+        }
+        Value::Table(inner) => check_table(Some(inner), source, diagnostics),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
     }
 }
 
-fn report(
+fn report_secret(
     what: Option<&str>,
     source: &Arc<Source>,
     span: &runbook_document::Span,
@@ -179,13 +191,15 @@ fn report(
     diagnostics.push(diagnostic.label("looks like a secret").help(help));
 }
 
-/// What a text looks like. A name of a secret (`secret:…`) or a template is none.
-fn what_looks_secret(key: Option<&str>, text: &str) -> Option<&'static str> {
+/// The kind of secret that a text looks like; `None` for other texts, for `secret:…` and for
+/// templates.
+fn kind_of_secret(key: Option<&str>, text: &str) -> Option<&'static str> {
     if let Some(rule) = RULES.iter().find(|rule| rule.is_match(text)) {
         return Some(rule.what);
     }
-    let by_name = key.is_some_and(names_a_secret) && text.len() >= 6;
-    (by_name && !text.contains("{{") && !text.starts_with("secret:")).then_some("a password")
+    let is_secret_value = key.is_some_and(is_secret_key) && text.len() >= 6;
+    (is_secret_value && !text.contains("{{") && !text.starts_with("secret:"))
+        .then_some("a password")
 }
 
 #[cfg(test)]
@@ -202,7 +216,7 @@ mod tests {
             "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXX",
         ];
         for text in secret {
-            assert!(what_looks_secret(None, text).is_some(), "{text}");
+            assert!(kind_of_secret(None, text).is_some(), "{text}");
         }
         let plain = [
             "orders-2026.dump.zst",
@@ -212,7 +226,7 @@ mod tests {
             "select 1",
         ];
         for text in plain {
-            assert_eq!(what_looks_secret(None, text), None, "{text}");
+            assert_eq!(kind_of_secret(None, text), None, "{text}");
         }
     }
 
@@ -231,18 +245,19 @@ mod tests {
             "amqp://me:word@host".to_owned(),
         ];
         for (rule, text) in RULES.iter().zip(&texts) {
-            assert_eq!(what_looks_secret(None, text), Some(rule.what), "{text}");
+            assert_eq!(kind_of_secret(None, text), Some(rule.what), "{text}");
             let pattern = regex::Regex::new(rule.pattern).expect("a pattern");
-            let without = rule.parts.iter().fold(text.clone(), |text, part| text.replace(part, ""));
+            let without =
+                rule.required_texts.iter().fold(text.clone(), |text, part| text.replace(part, ""));
             assert!(!pattern.is_match(&without), "{}: {without}", rule.what);
         }
     }
 
     #[test]
     fn a_value_under_a_key_that_names_a_secret_is_one_unless_it_refers_to_one() {
-        assert!(what_looks_secret(Some("db_password"), "hunter2hunter2").is_some());
-        assert_eq!(what_looks_secret(Some("password"), "secret:db-password"), None);
-        assert_eq!(what_looks_secret(Some("password"), "{{ params.name }}"), None);
-        assert_eq!(what_looks_secret(Some("passwordless"), "hunter2hunter2"), None);
+        assert!(kind_of_secret(Some("db_password"), "hunter2hunter2").is_some());
+        assert_eq!(kind_of_secret(Some("password"), "secret:db-password"), None);
+        assert_eq!(kind_of_secret(Some("password"), "{{ params.name }}"), None);
+        assert_eq!(kind_of_secret(Some("passwordless"), "hunter2hunter2"), None);
     }
 }

@@ -1,14 +1,13 @@
-//! Every template and expression is read once before anything runs: its syntax, and every name in
-//! it.
+//! Checks every template and expression before anything runs: its syntax, and every name in it.
 
-use super::text_span::{TextSpan, narrow, narrow_to};
+use super::text_span::{TextSpan, span_of_name, span_of_path};
 use super::{graph_section, items, with_nearest};
 use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
 use crate::model::{Expectation, ForEach, Items, Runbook, Step, UndoDeclaration};
 use crate::template::{
-    Form, TemplateError, comparisons, has_markers, nearest_filter, references, required,
-    sole_expression, template_key, unknown_words,
+    Form, TemplateError, comparisons, has_markers, nearest_filter, references, required_paths,
+    sole_expression, template_key, unknown_filters_and_tests,
 };
 use runbook_contract::{Json, Outcome, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Node, Source, Span, Table, Value, suggestion};
@@ -16,30 +15,31 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What `run.` offers everywhere.
+/// The names after `run.` that are known everywhere.
 const RUN_ALWAYS: &[&str] = &["id", "name", "title", "started", "environment", "operator"];
-/// What `run.` offers when the result is known: in `[[finally]]` and `[[notify]]`.
+/// The names after `run.` that are known when the result is: in `[[finally]]` and `[[notify]]`.
 const RUN_AT_END: &[&str] = &["outcome", "duration", "cause", "failed_step"];
 
-/// All that a file names, looked up and not searched: a file of ten thousand steps is read ten
-/// thousand times otherwise.
+/// Indexes of the names in a file, so that a check of ten thousand steps does not search all steps
+/// for each of them.
 struct Catalog<'a> {
     params: Vec<&'a str>,
     /// The ids of all steps, for better messages.
     ids: Vec<&'a str>,
-    /// Where the step stands that a template calls by this key.
+    /// The position of the step with this key in templates.
     by_key: BTreeMap<String, usize>,
-    /// The number in the graph of the step at each place, if it is part of it.
+    /// For the step at each position, its number in the graph; `None` if it is not part of the
+    /// graph.
     numbers: Vec<Option<usize>>,
     sections: Vec<Section>,
     order: Ancestry,
     steps: &'a [Step],
-    /// What is read of outputs, as it is found.
+    /// The reads of outputs that were found so far.
     outputs: RefCell<Vec<OutputRead>>,
 }
 
-/// A place in the output of a step that a template reads, or `expect` names, and that must be
-/// there.
+/// A path in the output of a step that must exist, because a template reads it or `expect` names
+/// it.
 #[derive(Debug, Clone)]
 pub struct OutputRead {
     /// The file in which the template stands.
@@ -48,34 +48,34 @@ pub struct OutputRead {
     pub span: Span,
     /// The step whose output it is.
     pub step: StepId,
-    /// The keys from the top of the output on.
+    /// The keys from the root of the output.
     pub path: Vec<String>,
-    /// What is expected of that output.
-    pub wanted: ExpectedType,
+    /// What is expected at that path.
+    pub expected: ExpectedType,
 }
 
-/// What a reader expects of an output.
+/// What a template or `expect` requires of a value in an output.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExpectedType {
-    /// Only that it is there, of whatever type.
+    /// That it exists, with any type.
     Anything,
-    /// That it can be this value: something else depends on whether it is.
+    /// That it can be this value, because it is compared with it.
     Value(Json),
     /// A number in the output, or a measurement of this name.
     Number,
 }
 
-/// What the templates of a runbook read of outputs. The caller, who knows the schemas of the
-/// outputs, compares them.
+/// The reads of outputs in a runbook. The caller knows the schemas of the outputs, and compares
+/// them.
 pub fn output_reads(runbook: &Runbook) -> Vec<OutputRead> {
-    let catalog = Catalog::of(runbook, &Graph::new(&[]));
+    let catalog = Catalog::new(runbook, &Graph::new(&[]));
     walk(runbook, &catalog, &mut Diagnostics::default());
     catalog.outputs.into_inner()
 }
 
 impl<'a> Catalog<'a> {
-    fn of(runbook: &'a Runbook, graph: &Graph) -> Self {
-        let own = graph_section(runbook);
+    fn new(runbook: &'a Runbook, graph: &Graph) -> Self {
+        let graph_section = graph_section(runbook);
         let mut numbers = 0..graph.len();
         let steps = || runbook.steps.iter().enumerate();
         Self {
@@ -83,10 +83,10 @@ impl<'a> Catalog<'a> {
             ids: runbook.steps.iter().map(|step| step.id.value.as_str()).collect(),
             by_key: steps()
                 .rev()
-                .map(|(place, step)| (template_key(&step.id.value), place))
+                .map(|(position, step)| (template_key(&step.id.value), position))
                 .collect(),
             numbers: steps()
-                .map(|(_, step)| (step.section == own).then(|| numbers.next()).flatten())
+                .map(|(_, step)| (step.section == graph_section).then(|| numbers.next()).flatten())
                 .collect(),
             sections: runbook.steps.iter().map(|step| step.section).collect(),
             order: graph.ancestry(),
@@ -95,8 +95,8 @@ impl<'a> Catalog<'a> {
         }
     }
 
-    /// Preflights, steps, verifies and finallies run in this order; among steps only what a step
-    /// needs has surely run.
+    /// Whether `step` has surely run before `before` begins: it is in an earlier section, or the
+    /// other step needs it.
     fn has_run(&self, step: usize, before: usize) -> bool {
         match (self.numbers[step], self.numbers[before]) {
             (Some(step), Some(before)) => self.order.is_before(step, before),
@@ -109,49 +109,49 @@ impl<'a> Catalog<'a> {
     }
 }
 
-/// The reader of a text, which decides what the text can see.
+/// What a text belongs to, which decides the names that it can use.
 #[derive(Clone, Copy)]
 enum TextReader {
-    /// The step at this place.
+    /// The step at this position.
     Step(usize),
-    /// A guard, which sees no step.
+    /// A guard, which can use no step.
     Guard,
-    /// A notification, which sees all of them.
+    /// A notification, which can use all steps.
     Notification,
 }
 
 /// The names that one text may use.
 struct Names<'a> {
     catalog: &'a Catalog<'a>,
-    reads: TextReader,
-    /// A step may name itself: its undo is rendered when it has run.
-    itself: bool,
+    reader: TextReader,
+    /// Whether a step can use its own output: in its undo, which is rendered after it has run.
+    sees_itself: bool,
     run: Vec<&'static str>,
-    /// What is done about a step that has not surely run; `ID` is its id.
-    earlier: &'static str,
+    /// The help if a step may not have run yet; `ID` stands for its id.
+    help_if_not_run: &'static str,
     locals: Vec<&'a str>,
-    /// What the step is done for, item by item.
+    /// The `for_each` of the step, if it has one.
     items: Option<&'a ForEach>,
-    /// The step whose own output is called `output`: in its `until`.
-    asker: Option<&'a StepId>,
+    /// The step whose output is called `output`: in its `until`.
+    polled_step: Option<&'a StepId>,
 }
 
 impl Names<'_> {
-    /// Notes what is read of the output of a step. The steps of a nested file know each other by
-    /// their own ids.
-    fn note_output(&self, path: &[String], wanted: ExpectedType, place: &TextSpan<'_>) {
-        if let (Some(asker), [root, rest @ ..]) = (&self.asker, path)
+    /// Records a read of the output of a step. Within a nested file, steps are named by their ids
+    /// in that file.
+    fn note_output(&self, path: &[String], expected: ExpectedType, place: &TextSpan<'_>) {
+        if let (Some(polled_step), [root, rest @ ..]) = (&self.polled_step, path)
             && root == "output"
             && !rest.is_empty()
         {
-            let place = &TextSpan { source: place.source, span: narrow_to(place, path) };
-            return self.note(asker, rest, wanted, place);
+            let place = &TextSpan { source: place.source, span: span_of_path(place, path) };
+            return self.note(polled_step, rest, expected, place);
         }
         let [root, key, word, rest @ ..] = path else { return };
         if root != "steps" || word != "output" {
             return;
         }
-        let reader = match self.reads {
+        let reader = match self.reader {
             TextReader::Step(step) => self.catalog.steps.get(step),
             TextReader::Guard | TextReader::Notification => None,
         };
@@ -167,21 +167,21 @@ impl Names<'_> {
             return;
         };
         let is_itself =
-            self.itself && reader.is_some_and(|reader| reader.id.value == step.id.value);
-        // The output of a step with items has those of its items, by key; an item itself knows its
-        // own.
+            self.sees_itself && reader.is_some_and(|reader| reader.id.value == step.id.value);
+        // The output of a step with items is a map of the outputs of its items. An item itself uses
+        // its own output.
         let rest = if step.for_each.is_some() && !is_itself {
             rest.get(1..).unwrap_or_default()
         } else {
             rest
         };
         if !rest.is_empty() {
-            let place = &TextSpan { source: place.source, span: narrow_to(place, path) };
-            self.note(&step.id.value, rest, wanted, place);
+            let place = &TextSpan { source: place.source, span: span_of_path(place, path) };
+            self.note(&step.id.value, rest, expected, place);
         }
     }
 
-    fn note(&self, step: &StepId, path: &[String], wanted: ExpectedType, place: &TextSpan<'_>) {
+    fn note(&self, step: &StepId, path: &[String], expected: ExpectedType, place: &TextSpan<'_>) {
         let source = Arc::clone(place.source);
         let span = place.span.clone();
         self.catalog.outputs.borrow_mut().push(OutputRead {
@@ -189,14 +189,14 @@ impl Names<'_> {
             span,
             step: step.clone(),
             path: path.to_vec(),
-            wanted,
+            expected,
         });
     }
 
-    fn sees(&self, place: usize) -> bool {
-        match self.reads {
+    fn sees(&self, position: usize) -> bool {
+        match self.reader {
             TextReader::Step(step) => {
-                self.catalog.has_run(place, step) || (self.itself && place == step)
+                self.catalog.has_run(position, step) || (self.sees_itself && position == step)
             }
             TextReader::Guard => false,
             TextReader::Notification => true,
@@ -205,14 +205,14 @@ impl Names<'_> {
 }
 
 pub(super) fn check(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnostics) {
-    walk(runbook, &Catalog::of(runbook, graph), diagnostics);
+    walk(runbook, &Catalog::new(runbook, graph), diagnostics);
 }
 
 fn walk(runbook: &Runbook, catalog: &Catalog<'_>, diagnostics: &mut Diagnostics) {
-    for (place, step) in runbook.steps.iter().enumerate() {
-        let mut names = base(catalog, TextReader::Step(place));
+    for (position, step) in runbook.steps.iter().enumerate() {
+        let mut names = names_for(catalog, TextReader::Step(position));
         if step.section == Section::Check {
-            names.earlier = "add `ID` to `depends_on`";
+            names.help_if_not_run = "add `ID` to `depends_on`";
         }
         if step.section == Section::Finally {
             names.run = [RUN_ALWAYS, RUN_AT_END].concat();
@@ -220,34 +220,34 @@ fn walk(runbook: &Runbook, catalog: &Catalog<'_>, diagnostics: &mut Diagnostics)
         check_step(step, names, diagnostics);
     }
     for guard in &runbook.guards {
-        let earlier =
+        let help_if_not_run =
             "a guard is probed from the first step on, so it knows `params` and `run` only";
         check_step(
             &guard.probe,
-            Names { earlier, ..base(catalog, TextReader::Guard) },
+            Names { help_if_not_run, ..names_for(catalog, TextReader::Guard) },
             diagnostics,
         );
     }
     for notify in &runbook.notifies {
         let names = Names {
             run: [RUN_ALWAYS, RUN_AT_END].concat(),
-            ..base(catalog, TextReader::Notification)
+            ..names_for(catalog, TextReader::Notification)
         };
-        table(notify.with.as_ref(), &notify.source, &names, diagnostics);
+        check_table(notify.with.as_ref(), &notify.source, &names, diagnostics);
     }
 }
 
-fn base<'a>(catalog: &'a Catalog<'a>, reads: TextReader) -> Names<'a> {
-    let earlier = "add `ID` to `needs`, or move it further up";
+fn names_for<'a>(catalog: &'a Catalog<'a>, reader: TextReader) -> Names<'a> {
+    let help_if_not_run = "add `ID` to `needs`, or move it further up";
     Names {
         catalog,
-        reads,
-        itself: false,
+        reader,
+        sees_itself: false,
         run: RUN_ALWAYS.to_vec(),
-        earlier,
+        help_if_not_run,
         locals: Vec::new(),
         items: None,
-        asker: None,
+        polled_step: None,
     }
 }
 
@@ -257,9 +257,9 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
         match &for_each.items {
             Items::Expression(items) => {
                 let place = TextSpan { source, span: items.span.clone() };
-                text(&items.value, Form::Expression, &place, &names, diagnostics);
+                check_text(&items.value, Form::Expression, &place, &names, diagnostics);
             }
-            Items::Literal(items) => node(&items.value, source, &names, diagnostics),
+            Items::Literal(items) => check_node(&items.value, source, &names, diagnostics),
         }
         names.locals.push(&for_each.name);
         names.items = Some(for_each);
@@ -268,7 +268,7 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
                 for_each,
                 &TextSpan { source, span: key.span.clone() },
             ));
-            text(
+            check_text(
                 &key.value,
                 Form::Template,
                 &TextSpan { source, span: key.span.clone() },
@@ -278,7 +278,7 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
         }
     }
     if let Some(when) = &step.when {
-        text(
+        check_text(
             &when.value,
             Form::Expression,
             &TextSpan { source, span: when.span.clone() },
@@ -288,19 +288,19 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     }
     if let Some(manual) = step.manual() {
         let place = TextSpan { source, span: manual.instructions.span.clone() };
-        text(&manual.instructions.value, Form::Template, &place, &names, diagnostics);
+        check_text(&manual.instructions.value, Form::Template, &place, &names, diagnostics);
     }
-    table(step.with.as_ref(), source, &names, diagnostics);
+    check_table(step.with.as_ref(), source, &names, diagnostics);
     for expectation in &step.expect {
         match expectation {
             Expectation::Equals { path, at, value } => {
-                node(value, source, &names, diagnostics);
-                let wanted = if holds_template(value) {
+                check_node(value, source, &names, diagnostics);
+                let expected = if holds_template(value) {
                     ExpectedType::Anything
                 } else {
                     ExpectedType::Value(value.to_json())
                 };
-                names.note(&step.id.value, path, wanted, &TextSpan { source, span: at.clone() });
+                names.note(&step.id.value, path, expected, &TextSpan { source, span: at.clone() });
             }
             Expectation::Within { path, at, .. } if !path.is_empty() => {
                 names.note(
@@ -315,8 +315,8 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     }
     if let Some(poll) = &step.poll {
         names.locals.extend(["outcome", "output"]);
-        names.asker = Some(&step.id.value);
-        text(
+        names.polled_step = Some(&step.id.value);
+        check_text(
             &poll.until.value,
             Form::Expression,
             &TextSpan { source, span: poll.until.span.clone() },
@@ -324,26 +324,26 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
             diagnostics,
         );
         names.locals.truncate(names.locals.len() - 2);
-        names.asker = None;
+        names.polled_step = None;
     }
     if let Some(UndoDeclaration::Explicit { with, .. }) = &step.undo {
-        names.itself = true;
-        table(with.as_ref(), source, &names, diagnostics);
+        names.sees_itself = true;
+        check_table(with.as_ref(), source, &names, diagnostics);
     }
 }
 
-fn table(
+fn check_table(
     table: Option<&Table>,
     source: &std::sync::Arc<runbook_document::Source>,
     names: &Names<'_>,
     diagnostics: &mut Diagnostics,
 ) {
     for (_, value) in table.iter().flat_map(|table| &table.entries) {
-        node(value, source, names, diagnostics);
+        check_node(value, source, names, diagnostics);
     }
 }
 
-fn node(
+fn check_node(
     value: &Node,
     source: &std::sync::Arc<runbook_document::Source>,
     names: &Names<'_>,
@@ -354,20 +354,22 @@ fn node(
         Value::String(string) => {
             let place = TextSpan { source, span: value.span.clone() };
             match sole_expression(string) {
-                Some(inner) => text(inner, Form::Expression, &place, names, diagnostics),
+                Some(inner) => check_text(inner, Form::Expression, &place, names, diagnostics),
                 None if has_markers(string) => {
-                    text(string, Form::Template, &place, names, diagnostics);
+                    check_text(string, Form::Template, &place, names, diagnostics);
                 }
                 None => {}
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| node(item, source, names, diagnostics)),
-        Value::Table(inner) => table(Some(inner), source, names, diagnostics),
+        Value::Array(items) => {
+            items.iter().for_each(|item| check_node(item, source, names, diagnostics));
+        }
+        Value::Table(inner) => check_table(Some(inner), source, names, diagnostics),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
     }
 }
 
-fn text(
+fn check_text(
     text: &str,
     form: Form,
     place: &TextSpan<'_>,
@@ -388,7 +390,7 @@ fn text(
                 format!("{what}: {message}"),
             )
             .label("cannot be read");
-            diagnostics.push(match instead(text, form) {
+            diagnostics.push(match syntax_help(text, form) {
                 Some(help) => diagnostic.help(help),
                 None => diagnostic,
             });
@@ -396,19 +398,20 @@ fn text(
         }
         Err(TemplateError::Missing { .. } | TemplateError::AtRunTime { .. }) => return,
     };
-    let required = required(text, form);
-    for path in &required {
+    let required_paths = required_paths(text, form);
+    for path in &required_paths {
         names.note_output(path, ExpectedType::Anything, place);
-        diagnostics
-            .extend(names.items.and_then(|for_each| items::wrong_read(for_each, path, place)));
+        diagnostics.extend(
+            names.items.and_then(|for_each| items::missing_item_key(for_each, path, place)),
+        );
     }
     for compared in comparisons(text, form) {
-        diagnostics.extend(judge_outcome(&compared.path, &compared.value, place, names));
-        if required.contains(&compared.path) {
+        diagnostics.extend(check_outcome_comparison(&compared.path, &compared.value, place, names));
+        if required_paths.contains(&compared.path) {
             names.note_output(&compared.path, ExpectedType::Value(compared.value), place);
         }
     }
-    for unknown in unknown_words(text, form) {
+    for unknown in unknown_filters_and_tests(text, form) {
         let message = format!("a template has no {unknown}");
         let diagnostic = Diagnostic::error("E0213", place.source, place.span.clone(), message)
             .label("not known");
@@ -419,14 +422,14 @@ fn text(
     }
     for path in found {
         let parts: Vec<&str> = path.split('.').collect();
-        if let Some(diagnostic) = judge(&parts, place, names) {
+        if let Some(diagnostic) = check_reference(&parts, place, names) {
             diagnostics.push(diagnostic);
         }
     }
 }
 
-/// What was probably meant by a text that cannot be read.
-fn instead(text: &str, form: Form) -> Option<&'static str> {
+/// The help for a text that cannot be parsed, if a common mistake is recognized.
+fn syntax_help(text: &str, form: Form) -> Option<&'static str> {
     if form == Form::Template {
         return None;
     }
@@ -451,10 +454,11 @@ fn instead(text: &str, form: Form) -> Option<&'static str> {
         .then_some("two values are compared with `==`")
 }
 
-/// What is wrong with one reference.
-fn judge(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diagnostic> {
+/// The error if a reference names something that does not exist or is not known yet.
+fn check_reference(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diagnostic> {
     let error = |message: String| {
-        Diagnostic::error("E0212", place.source, narrow(place, parts), message).label("not known")
+        Diagnostic::error("E0212", place.source, span_of_name(place, parts), message)
+            .label("not known")
     };
     match (parts[0], parts.get(1)) {
         ("params", Some(name)) => (!names.catalog.params.contains(name)).then(|| {
@@ -465,15 +469,15 @@ fn judge(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diag
             )
         }),
         ("run", Some(name)) => (!names.run.contains(name)).then(|| {
-            let late = RUN_AT_END.contains(name);
-            let message = if late {
+            let is_known_at_end = RUN_AT_END.contains(name);
+            let message = if is_known_at_end {
                 format!("`run.{name}` is known only at the end, in `[[finally]]` and `[[notify]]`")
             } else {
                 format!("there is no `run.{name}`")
             };
             with_nearest(error(message), name, &names.run)
         }),
-        ("steps", Some(key)) => judge_step(key, names, error),
+        ("steps", Some(key)) => check_step_reference(key, names, error),
         ("params" | "run" | "steps", None) => {
             let message = format!("`{0}` needs a name after it, as in `{0}.NAME`", parts[0]);
             let diagnostic = error(message);
@@ -495,18 +499,18 @@ fn judge(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diag
         }
         (local, _) if names.locals.contains(&local) => None,
         (other, _) => {
-            let known =
+            let candidates =
                 ["params", "steps", "run"].iter().chain(&names.locals).copied().collect::<Vec<_>>();
             Some(with_nearest(
                 error(format!("`{other}` is not a name that a template knows")),
                 other,
-                &known,
+                &candidates,
             ))
         }
     }
 }
 
-fn judge_step(
+fn check_step_reference(
     key: &str,
     names: &Names<'_>,
     error: impl Fn(String) -> Diagnostic,
@@ -518,13 +522,14 @@ fn judge_step(
     };
     let id = catalog.ids[*place];
     (!names.sees(*place)).then(|| {
-        error(format!("`{id}` may not have run before this")).help(names.earlier.replace("ID", id))
+        error(format!("`{id}` may not have run before this"))
+            .help(names.help_if_not_run.replace("ID", id))
     })
 }
 
-/// A comparison of an outcome with what no outcome is called. Where an output is a number and so
-/// on, its schema says.
-fn judge_outcome(
+/// The error if an outcome is compared with a value that is no outcome. Comparisons of outputs are
+/// checked by their schemas.
+fn check_outcome_comparison(
     path: &[String],
     value: &Json,
     place: &TextSpan<'_>,
@@ -532,18 +537,18 @@ fn judge_outcome(
 ) -> Option<Diagnostic> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let is_outcome = match words.as_slice() {
-        ["outcome"] => names.asker.is_some(),
+        ["outcome"] => names.polled_step.is_some(),
         ["steps", _, "outcome"] => true,
         _ => false,
     };
-    let known: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
-    if !is_outcome || value.as_str().is_some_and(|value| known.contains(&value)) {
+    let outcomes: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
+    if !is_outcome || value.as_str().is_some_and(|value| outcomes.contains(&value)) {
         return None;
     }
     let message = format!("`{}` is never {value}", path.join("."));
-    let diagnostic =
-        Diagnostic::error("E0234", place.source, narrow_to(place, path), message).label("never so");
-    Some(diagnostic.help(suggestion(value.as_str().unwrap_or_default(), &known)))
+    let diagnostic = Diagnostic::error("E0234", place.source, span_of_path(place, path), message)
+        .label("never so");
+    Some(diagnostic.help(suggestion(value.as_str().unwrap_or_default(), &outcomes)))
 }
 
 fn holds_template(value: &Node) -> bool {

@@ -1,18 +1,18 @@
-//! The position in a file of a finding about a part of a text.
+//! Positions of findings about a part of a text.
 
 use runbook_document::{Source, Span};
 use std::sync::Arc;
 
-/// A place for findings about one text.
+/// The position of a text in a file.
 #[derive(Clone)]
 pub(super) struct TextSpan<'a> {
     pub(super) source: &'a Arc<Source>,
     pub(super) span: Span,
 }
 
-/// A name with all of its keys within the text, if it stands there literally; otherwise the whole
+/// The position of a path within a text, if the text contains it literally; otherwise the whole
 /// text.
-pub(super) fn narrow_to(place: &TextSpan<'_>, path: &[String]) -> Span {
+pub(super) fn span_of_path(place: &TextSpan<'_>, path: &[String]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = path.join(".");
     let is_end =
@@ -33,8 +33,9 @@ pub(super) fn narrow_to(place: &TextSpan<'_>, path: &[String]) -> Span {
     )
 }
 
-/// The name itself within the text, if it stands there literally; otherwise the whole text.
-pub(super) fn narrow(place: &TextSpan<'_>, parts: &[&str]) -> Span {
+/// The position of the first two parts of a path within a text, if the text contains them
+/// literally; otherwise the whole text.
+pub(super) fn span_of_name(place: &TextSpan<'_>, parts: &[&str]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = parts.iter().take(2).copied().collect::<Vec<_>>().join(".");
     let dashed = plain.replace('_', "-");

@@ -6,16 +6,16 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Who must approve what a step says that it would do.
+/// Who must approve what a step would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
     /// How many people must approve.
     pub quorum: u32,
     /// Whether the one who started the run counts.
-    pub oneself: SelfApproval,
-    /// How long an approval is good.
+    pub self_approval: SelfApproval,
+    /// How long an approval is valid; `None` is for ever.
     pub expires: Option<Duration>,
-    /// Who may approve, as `user` or `user@host`; empty is everybody who can write the journal.
+    /// Who may approve, as `user` or `user@host`; empty means everybody who can write the journal.
     pub approvers: Vec<String>,
 }
 
@@ -28,14 +28,14 @@ pub enum SelfApproval {
     DoesNotCount,
 }
 
-/// The user in `user@host (as root)`. The same user on two machines, or become root, counts as one
-/// person.
+/// The user in `user@host (as root)`. The same user on two machines, or with another effective
+/// user, counts as one person.
 pub fn person_of(by: &str) -> &str {
     let account = account_of(by);
     account.rsplit_once('@').map_or(account, |(user, _)| user)
 }
 
-/// `user@host`, without what stands beside it.
+/// The part `user@host` of `user@host (as root)`.
 fn account_of(by: &str) -> &str {
     by.split(" (").next().unwrap_or_default()
 }
@@ -49,60 +49,69 @@ impl Approval {
 
     /// Whether this person counts in a run that `starter` started.
     pub fn counts(&self, by: &str, starter: &str) -> bool {
-        match self.oneself {
+        match self.self_approval {
             SelfApproval::Counts => true,
             SelfApproval::DoesNotCount => person_of(by) != person_of(starter),
         }
     }
 
-    /// Whether enough people have approved what has this digest, in a run that `starter` started,
-    /// and their word is still good.
+    /// Whether enough people have approved the request with this digest in a run that `starter`
+    /// started. Expired approvals do not count.
     pub fn is_approved(
         &self,
-        of: &ApprovalState,
+        approval_state: &ApprovalState,
         digest: &str,
         starter: &str,
         now: Timestamp,
     ) -> bool {
-        let is_good = |given: &&ApprovalRecord| {
-            let age = now.duration_since(given.at).unsigned_abs();
-            given.digest == digest
-                && given.verdict == ApprovalVerdict::Approved
-                && self.may_answer(&given.by)
-                && self.counts(&given.by, starter)
+        let is_valid = |answer: &&ApprovalRecord| {
+            let age = now.duration_since(answer.at).unsigned_abs();
+            answer.digest == digest
+                && answer.verdict == ApprovalVerdict::Approved
+                && self.may_answer(&answer.by)
+                && self.counts(&answer.by, starter)
                 && self.expires.is_none_or(|expires| age <= expires)
         };
-        let people: BTreeSet<&str> =
-            of.answers.iter().filter(is_good).map(|given| person_of(&given.by)).collect();
+        let people: BTreeSet<&str> = approval_state
+            .answers
+            .iter()
+            .filter(is_valid)
+            .map(|answer| person_of(&answer.by))
+            .collect();
         people.len() >= usize::try_from(self.quorum).unwrap_or(usize::MAX)
     }
 
-    /// Whether the approvals or a rejection of what is asked now are enough to go on: enough
-    /// approvals, of any age, or one rejection. A step that goes on says again what it would do,
-    /// and asks again if that has changed or the approvals are too old.
-    pub fn is_answered(&self, of: &ApprovalState) -> bool {
-        let is_rejected = of.asked.as_ref().is_none_or(|asked| {
-            let about_this = |given: &&ApprovalRecord| {
-                given.digest == asked.digest && self.may_answer(&given.by)
+    /// Whether the present request is answered: by enough approvals of any age, or by one
+    /// rejection. The step then plans again, and asks again if its plan has changed or approvals
+    /// have expired.
+    pub fn is_answered(&self, approval_state: &ApprovalState) -> bool {
+        let is_rejected = approval_state.asked.as_ref().is_none_or(|asked| {
+            let answers_request = |answer: &&ApprovalRecord| {
+                answer.digest == asked.digest && self.may_answer(&answer.by)
             };
-            of.answers
+            approval_state
+                .answers
                 .iter()
-                .filter(about_this)
-                .any(|given| given.verdict != ApprovalVerdict::Approved)
+                .filter(answers_request)
+                .any(|answer| answer.verdict != ApprovalVerdict::Approved)
         });
-        is_rejected || self.missing(of) == 0
+        is_rejected || self.missing(approval_state) == 0
     }
 
-    /// How many people must still approve what is asked now; approvals of any age count.
-    pub fn missing(&self, of: &ApprovalState) -> usize {
-        let Some(asked) = &of.asked else { return 0 };
-        let approve = |given: &&ApprovalRecord| {
-            given.digest == asked.digest
-                && self.may_answer(&given.by)
-                && given.verdict == ApprovalVerdict::Approved
+    /// How many more people must approve the present request; approvals of any age count.
+    pub fn missing(&self, approval_state: &ApprovalState) -> usize {
+        let Some(asked) = &approval_state.asked else { return 0 };
+        let approve = |answer: &&ApprovalRecord| {
+            answer.digest == asked.digest
+                && self.may_answer(&answer.by)
+                && answer.verdict == ApprovalVerdict::Approved
         };
-        let people: BTreeSet<&str> =
-            of.answers.iter().filter(approve).map(|given| person_of(&given.by)).collect();
+        let people: BTreeSet<&str> = approval_state
+            .answers
+            .iter()
+            .filter(approve)
+            .map(|answer| person_of(&answer.by))
+            .collect();
         usize::try_from(self.quorum).unwrap_or(usize::MAX).saturating_sub(people.len())
     }
 }
@@ -112,13 +121,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_person_is_one_person_from_every_machine_and_by_every_way() {
+    fn a_user_is_one_person_on_every_machine_and_with_every_effective_user() {
         for by in
             ["ada@bastion", "ada@laptop", "ada@bastion (as root)", "ada@corp (login ada)", "ada"]
         {
             assert_eq!(person_of(by), "ada", "{by}");
         }
-        // Accounts of a directory have the sign in their names.
+        // Names of directory accounts contain `@`.
         assert_eq!(person_of("ada@corp.example@bastion (as root)"), "ada@corp.example");
         assert_ne!(person_of("bob@bastion"), "ada");
     }

@@ -1,33 +1,32 @@
-//! A step that opens another file: a nested runbook, or a suite of checks.
+//! Nested files: the runbook or suite for which a step stands.
 
 use super::{Param, Runbook};
 use runbook_contract::StepId;
-use runbook_document::{Located, Source, Table};
+use runbook_document::{Source, Spanned, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The file whose steps a step stands for: what `runbook = "FILE"` and `suite = "FILE"` have in
-/// common.
+/// The file that a step nests: `runbook = "FILE"` or `suite = "FILE"`.
 #[derive(Debug, Clone, Copy)]
-pub struct Nested<'a> {
+pub struct NestedFile<'a> {
     /// Whether the file is a runbook or a suite.
     pub kind: NestedKind,
     /// Its name, in the folder of the runbook.
-    pub file: &'a Located<String>,
+    pub file: &'a Spanned<String>,
 }
 
-/// What a nested file is.
+/// The kind of a nested file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NestedKind {
-    /// A runbook: its preflights, steps and post-conditions are done one after the other, and
-    /// undone with the others.
+    /// A runbook: its preflights, steps and verifies become steps of the run, and are undone with
+    /// the others.
     Runbook,
-    /// A suite: all its checks are made, then judged together.
+    /// A suite: all its checks are made, and have one combined result.
     Suite,
 }
 
 impl NestedKind {
-    /// Both, with their keys in TOML.
+    /// All values, with their keys in TOML.
     pub const ALL: &'static [(Self, &'static str)] =
         &[(Self::Runbook, "runbook"), (Self::Suite, "suite")];
 
@@ -37,34 +36,34 @@ impl NestedKind {
     }
 }
 
-/// The steps of a nested file, under the id of the step that stands for them: `deploy.backup` is
-/// the step `backup` of the runbook that the step `deploy` names.
+/// A nested file and the step that stands for its steps. Their ids begin with the id of that step:
+/// `deploy.backup` is the step `backup` of the runbook that the step `deploy` nests.
 #[derive(Debug)]
 pub struct Group {
-    /// The step that stands for them.
+    /// The step that stands for the steps of the file.
     pub id: StepId,
     /// Whether the file is a runbook or a suite.
     pub kind: NestedKind,
     /// The path of the nested file, as it is written.
     pub file: String,
-    /// What its steps see as `params`.
+    /// The parameters that the file declares.
     pub params: Vec<Param>,
-    /// What the step gives for them, before templates are rendered.
+    /// The values that the step gives for them, before templates are rendered.
     pub with: Option<Table>,
     /// The file in which the step stands.
     pub source: Arc<Source>,
-    /// The file, as it was written.
+    /// The parsed file.
     pub inner: Runbook,
 }
 
-/// What a check of a suite says besides what every step can say.
+/// The fields of a check of a suite that other steps do not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Whether the suite fails when it does.
-    pub weight: Criticality,
+    /// What its failure means for the suite.
+    pub criticality: Criticality,
     /// The tags by which it can be selected.
     pub tags: Vec<String>,
-    /// How often who watches the suite makes it, if not as often as the others.
+    /// How often a watched suite makes it; `None` is as often as the other checks.
     pub every: Option<Duration>,
 }
 

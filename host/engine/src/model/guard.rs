@@ -1,9 +1,9 @@
-//! `[[guard]]`: what is watched while a run changes things.
+//! `[[guard]]`: a probe that is repeated while a run changes things.
 
 use super::Step;
 use std::time::Duration;
 
-/// A probe that is repeated while steps and post-conditions run.
+/// A probe that is repeated while steps and verifies run.
 #[derive(Debug, Clone)]
 pub struct Guard {
     /// The probe as a step: id, `uses`, `bind`, `with`, `expect`, `timeout`. Its other fields are
@@ -17,16 +17,16 @@ pub struct Guard {
     pub on_breach: OnBreach,
 }
 
-/// What a breach leads to.
+/// The response to a breach.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnBreach {
-    /// No step begins; when those that run have ended, the run stops and can be resumed.
+    /// No further step begins. When the running steps have ended, the run pauses.
     Pause,
-    /// What runs is stopped as for a cancel; then what was done is undone, even if `[undo] on` says
-    /// otherwise.
+    /// Running steps are stopped as for a cancel. Then completed steps are undone, even if `[undo]
+    /// on` does not say so.
     #[default]
     Undo,
-    /// What runs is stopped as for a cancel; nothing is undone.
+    /// Running steps are stopped as for a cancel, and nothing is undone.
     Abort,
 }
 

@@ -1,21 +1,21 @@
 //! `manual`: a step that a person does, or a question that a person answers.
 
 use runbook_contract::Json;
-use runbook_document::Located;
+use runbook_document::Spanned;
 use std::time::Duration;
 
-/// What a person is asked to do, and what they must say.
+/// What a person is asked to do, and what the answer must contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manual {
-    /// What to do, or to look at; a template.
-    pub instructions: Located<String>,
-    /// Values to give, in file order.
+    /// The instructions, a template.
+    pub instructions: Spanned<String>,
+    /// The fields of the form, in file order.
     pub form: Vec<(String, FieldType)>,
-    /// One of these must be chosen; empty is no choice.
+    /// The choices, of which the person takes exactly one; empty if there is nothing to choose.
     pub choices: Vec<String>,
-    /// What must be typed, letter by letter.
+    /// The text that must be typed exactly; `None` if there is none.
     pub confirm: Option<String>,
-    /// How long an answer is waited for.
+    /// How long the step waits for an answer.
     pub timeout: Option<Duration>,
 }
 
@@ -41,7 +41,8 @@ impl FieldType {
         (Self::String, "string"),
     ];
 
-    fn read(self, text: &str) -> Option<Json> {
+    /// The value of this type that a person typed; `None` if the text is not of the type.
+    fn parse(self, text: &str) -> Option<Json> {
         match self {
             Self::Bool => match text {
                 "true" | "yes" => Some(Json::from(true)),
@@ -72,19 +73,19 @@ impl FieldType {
     }
 }
 
-/// What somebody typed to answer a manual step.
+/// The answer to a manual step, as somebody has typed it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Typed<'a> {
-    /// Fields of the form.
+pub struct TypedAnswer<'a> {
+    /// The fields of the form: names and texts.
     pub values: &'a [(String, String)],
     /// The choice, if one was made.
     pub choice: Option<&'a str>,
-    /// The text that the step asks to be typed, if one was typed.
+    /// The text of `--confirm`, if one was typed.
     pub confirm: Option<&'a str>,
 }
 
 impl Manual {
-    /// The options that an answer needs, in the notation of help texts.
+    /// The options that `runbook answer` needs, as a help text shows them.
     pub fn options(&self) -> Vec<String> {
         let form = self
             .form
@@ -92,12 +93,14 @@ impl Manual {
             .map(|(name, kind)| format!("--set {name}={}", kind.name().to_uppercase()));
         let choice =
             (!self.choices.is_empty()).then(|| format!("--choice {}", self.choices.join("|")));
-        // Within the backticks of a command, no text with one of its own.
-        let typed = |wanted: &String| {
-            Some(runbook_text::argument(wanted).into_owned()).filter(|wanted| !wanted.contains('`'))
+        // Messages quote commands in backticks, so a text with a backtick is replaced by a
+        // placeholder.
+        let quoted = |wanted: &String| {
+            Some(runbook_text::shell_argument(wanted).into_owned())
+                .filter(|wanted| !wanted.contains('`'))
         };
         let confirm = self.confirm.as_ref().map(|wanted| {
-            format!("--confirm {}", typed(wanted).unwrap_or_else(|| "TEXT".to_owned()))
+            format!("--confirm {}", quoted(wanted).unwrap_or_else(|| "TEXT".to_owned()))
         });
         form.chain(choice).chain(confirm).collect()
     }
@@ -105,8 +108,8 @@ impl Manual {
     /// The name of the choice in the output of the step.
     pub const CHOICE: &'static str = "choice";
 
-    /// What the output of the step is, as a JSON Schema: what [`read`](Self::read) makes of an
-    /// answer.
+    /// The JSON Schema of the output of the step: of what [`parse_answer`](Self::parse_answer)
+    /// returns.
     pub fn output_schema(&self) -> Json {
         let form = self
             .form
@@ -118,47 +121,48 @@ impl Manual {
         serde_json::json!({ "type": "object", "properties": properties, "additionalProperties": false })
     }
 
-    /// One value of the form, so that a wrong one can be refused before the next is asked for.
+    /// Parses one field of the form, so that an interactive prompt can refuse a wrong value at
+    /// once.
     ///
     /// # Errors
-    /// It is not of its type, or the form has no such value.
-    pub fn read_field(&self, name: &str, text: &str) -> Result<Json, String> {
+    /// The value is not of its type, or the form has no such field.
+    pub fn parse_field(&self, name: &str, text: &str) -> Result<Json, String> {
         let (_, kind) = self
             .form
             .iter()
             .find(|(known, _)| known == name)
             .ok_or_else(|| format!("the form has no `{name}`"))?;
-        kind.read(text)
+        kind.parse(text)
             .ok_or_else(|| format!("`{name}` must be of type {}, not `{text}`", kind.name()))
     }
 
-    /// What was chosen.
+    /// Parses the choice.
     ///
     /// # Errors
-    /// It is none of the choices.
-    pub fn read_choice(&self, text: &str) -> Result<Json, String> {
+    /// It is not one of the choices.
+    pub fn parse_choice(&self, text: &str) -> Result<Json, String> {
         if self.choices.iter().any(|known| known == text) {
             return Ok(Json::from(text));
         }
         Err(format!("`{text}` is no choice; `--choice` is one of: {}", self.choices.join(", ")))
     }
 
-    /// The answer as the output of the step, or everything that is wrong with it.
+    /// The output of the step, from the answer of a person.
     ///
     /// # Errors
-    /// One sentence for each thing that is wrong: a field that is missing, unknown, given twice or
-    /// of another type, a choice that is none, or a text that was to be typed and was not.
-    pub fn read(&self, typed: &Typed<'_>) -> Result<Json, Vec<String>> {
+    /// One sentence for each problem: a field that is missing, unknown or of another type, a choice
+    /// that is missing or unknown, or a text that was not typed exactly.
+    pub fn parse_answer(&self, typed: &TypedAnswer<'_>) -> Result<Json, Vec<String>> {
         let mut output = serde_json::Map::new();
-        let mut wrong = Vec::new();
+        let mut problems = Vec::new();
         for (name, kind) in &self.form {
             let given = typed.values.iter().find(|(known, _)| known == name);
-            match given.map(|(_, text)| self.read_field(name, text)) {
+            match given.map(|(_, text)| self.parse_field(name, text)) {
                 Some(Ok(value)) => {
                     output.insert(name.clone(), value);
                 }
-                Some(Err(problem)) => wrong.push(problem),
-                None => wrong.push(format!(
+                Some(Err(problem)) => problems.push(problem),
+                None => problems.push(format!(
                     "`{name}` is not given; add `--set {name}=…`, of type {}",
                     kind.name()
                 )),
@@ -167,27 +171,27 @@ impl Manual {
         for (name, _) in
             typed.values.iter().filter(|(name, _)| self.form.iter().all(|(known, _)| known != name))
         {
-            wrong.push(format!("the form has no `{name}`"));
+            problems.push(format!("the form has no `{name}`"));
         }
         match (self.choices.as_slice(), typed.choice) {
             ([], None) => {}
-            ([], Some(_)) => wrong.push("there is nothing to choose".to_owned()),
-            (_, Some(choice)) => match self.read_choice(choice) {
+            ([], Some(_)) => problems.push("there is nothing to choose".to_owned()),
+            (_, Some(choice)) => match self.parse_choice(choice) {
                 Ok(choice) => drop(output.insert(Self::CHOICE.to_owned(), choice)),
-                Err(problem) => wrong.push(problem),
+                Err(problem) => problems.push(problem),
             },
-            (choices, None) => wrong
+            (choices, None) => problems
                 .push(format!("nothing was chosen; `--choice` is one of: {}", choices.join(", "))),
         }
         match (&self.confirm, typed.confirm) {
             (None, None) => {}
-            (None, Some(_)) => wrong.push("there is nothing to confirm".to_owned()),
-            (Some(wanted), Some(typed)) if wanted == typed => {}
+            (None, Some(_)) => problems.push("there is nothing to confirm".to_owned()),
+            (Some(wanted), Some(text)) if wanted == text => {}
             (Some(wanted), _) => {
-                wrong.push(format!("it must be confirmed by `--confirm {wanted:?}`"));
+                problems.push(format!("it must be confirmed by `--confirm {wanted:?}`"));
             }
         }
-        if wrong.is_empty() { Ok(Json::Object(output)) } else { Err(wrong) }
+        if problems.is_empty() { Ok(Json::Object(output)) } else { Err(problems) }
     }
 }
 
@@ -197,7 +201,7 @@ mod tests {
 
     fn manual() -> Manual {
         Manual {
-            instructions: Located { value: "look".to_owned(), span: 0..0 },
+            instructions: Spanned { value: "look".to_owned(), span: 0..0 },
             form: vec![
                 ("lag_ok".to_owned(), FieldType::Bool),
                 ("count".to_owned(), FieldType::Int),
@@ -209,21 +213,21 @@ mod tests {
     }
 
     #[test]
-    fn the_options_of_an_answer_can_be_typed_as_they_stand_but_for_the_values() {
+    fn the_options_of_an_answer_show_types_choices_and_the_quoted_text() {
         let options = manual().options();
         assert_eq!(
             options,
             ["--set lag_ok=BOOL", "--set count=INT", "--choice go|stop", "--confirm 'drop orders'"]
         );
-        let ticked = Manual { confirm: Some("drop `orders`".to_owned()), ..manual() };
-        assert_eq!(ticked.options().last().map(String::as_str), Some("--confirm TEXT"));
+        let with_backticks = Manual { confirm: Some("drop `orders`".to_owned()), ..manual() };
+        assert_eq!(with_backticks.options().last().map(String::as_str), Some("--confirm TEXT"));
     }
 
     #[test]
     fn the_schema_of_an_answer_has_the_fields_that_an_answer_has() {
         let values =
             [("lag_ok".to_owned(), "yes".to_owned()), ("count".to_owned(), "3".to_owned())];
-        let answer = manual().read(&Typed {
+        let answer = manual().parse_answer(&TypedAnswer {
             values: &values,
             choice: Some("go"),
             confirm: Some("drop orders"),
@@ -235,20 +239,22 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_whole_and_of_its_types_or_all_that_is_wrong_is_said() {
+    fn a_complete_answer_is_typed_and_every_problem_of_a_wrong_one_is_reported() {
         let values =
             [("lag_ok".to_owned(), "yes".to_owned()), ("count".to_owned(), "3".to_owned())];
-        let typed = Typed { values: &values, choice: Some("go"), confirm: Some("drop orders") };
+        let typed =
+            TypedAnswer { values: &values, choice: Some("go"), confirm: Some("drop orders") };
         assert_eq!(
-            manual().read(&typed),
+            manual().parse_answer(&typed),
             Ok(serde_json::json!({ "lag_ok": true, "count": 3, "choice": "go" }))
         );
-        let wrong =
+        let wrong_values =
             [("lag_ok".to_owned(), "perhaps".to_owned()), ("other".to_owned(), "1".to_owned())];
-        let typed = Typed { values: &wrong, choice: Some("run"), confirm: Some("drop order") };
-        let found = manual().read(&typed).expect_err("it is wrong");
+        let typed =
+            TypedAnswer { values: &wrong_values, choice: Some("run"), confirm: Some("drop order") };
+        let problems = manual().parse_answer(&typed).expect_err("it is wrong");
         assert_eq!(
-            found,
+            problems,
             [
                 "`lag_ok` must be of type bool, not `perhaps`",
                 "`count` is not given; add `--set count=…`, of type int",

@@ -1,4 +1,5 @@
-//! A runbook as it was written: names checked, places kept, nothing resolved.
+//! A runbook as it was written: its names are checked, its source positions are kept, and nothing
+//! is resolved.
 
 mod approval;
 mod group;
@@ -10,9 +11,9 @@ mod step;
 mod window;
 
 pub use approval::{Approval, SelfApproval, person_of};
-pub use group::{Check, Criticality, Group, Nested, NestedKind};
+pub use group::{Check, Criticality, Group, NestedFile, NestedKind};
 pub use guard::{Guard, OnBreach};
-pub use manual::{FieldType, Manual, Typed};
+pub use manual::{FieldType, Manual, TypedAnswer};
 pub use param::{Param, ParamType};
 pub use policy::{
     DeclaredRisk, Limits, Locks, OnBusy, UndoCause, UndoCauses, UndoPolicy, VerifyUndo,
@@ -22,12 +23,12 @@ pub use step::{
     Bind, Expectation, ForEach, IfNeedsFailed, Items, Notify, OnCancel, OnFailure, Poll, Retry,
     Step, StepAction, UndoDeclaration,
 };
-pub(crate) use window::DAY;
+pub(crate) use window::SECONDS_PER_DAY;
 pub use window::{AllowedTime, Days, OutsidePolicy, Window};
 
 use crate::event::Section;
 use runbook_contract::StepId;
-use runbook_document::{Diagnostics, Key, Located, Source, Span, Table};
+use runbook_document::{Diagnostics, Key, Source, Span, Spanned, Table};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,28 +39,29 @@ pub struct Runbook {
     /// The runbook first, then what it includes, then the targets of the environment.
     pub sources: Vec<Arc<Source>>,
     /// The `name` of the file, in kebab case.
-    pub name: Located<String>,
-    /// What people call it; the name if it has no title.
+    pub name: Spanned<String>,
+    /// The title, for people; the name if the file has no title.
     pub title: String,
     /// The person or team that owns the runbook.
     pub owner: Option<String>,
     /// What it is for, in Markdown.
     pub description: Option<String>,
     /// What the author says about its danger.
-    pub risk: Option<Located<DeclaredRisk>>,
+    pub risk: Option<Spanned<DeclaredRisk>>,
     /// How long a run may take, undo not counted.
     pub timeout: Option<Duration>,
     /// Parameters, in file order.
     pub params: Vec<Param>,
     /// Secrets that targets name.
     pub secrets: Vec<SecretEntry>,
-    /// What slots can be bound to. Parsed further by `runbook-authority`.
+    /// The targets that slots can be bound to. Parsed further by `runbook-authority`.
     pub targets: Vec<TargetEntry>,
-    /// What no other run may hold at the same time.
+    /// The locks that no other run may hold at the same time.
     pub locks: Locks,
     /// When it may run.
     pub window: Option<Window>,
-    /// Blast radius and time of the clean-up.
+    /// How many effects a run may have, how long its clean-up may take, and how many calls it makes
+    /// at once.
     pub limits: Limits,
     /// When completed steps are undone.
     pub undo: UndoPolicy,
@@ -70,9 +72,9 @@ pub struct Runbook {
     pub guards: Vec<Guard>,
     /// `[[notify]]`, in file order.
     pub notifies: Vec<Notify>,
-    /// What its steps nest, the inner ones after the one that nests them.
+    /// The nested files of its steps; a file comes before the files that it nests itself.
     pub groups: Vec<Group>,
-    /// What somebody should look at; no error is among them.
+    /// Warnings that were found while parsing; no errors.
     pub warnings: Diagnostics,
 }
 
@@ -81,9 +83,9 @@ pub struct Runbook {
 pub struct SecretEntry {
     /// The name by which targets refer to it.
     pub name: Key,
-    /// Where its value is: `age:secrets/prod.age#orders-db`.
-    pub source_uri: Located<String>,
-    /// Warn when the value is older.
+    /// The source of its value, such as `age:secrets/prod.age#orders-db`.
+    pub source_uri: Spanned<String>,
+    /// The age of the value from which on there is a warning.
     pub max_age: Option<Duration>,
     /// The last day on which the value is good, as its issuer says; warned about from two weeks
     /// before.
@@ -97,11 +99,11 @@ pub struct SecretEntry {
 pub struct TargetEntry {
     /// The name by which slots are bound to it.
     pub name: Key,
-    /// Its keys, not read yet.
+    /// Its keys, which `runbook-authority` reads.
     pub table: Table,
     /// The file in which it stands.
     pub source: Arc<Source>,
-    /// Whether it comes from the file of an environment.
+    /// Where it comes from: the runbook or the file of an environment.
     pub origin: TargetOrigin,
 }
 
@@ -116,24 +118,24 @@ pub enum TargetOrigin {
     Added,
 }
 
-/// One place that calls a plugin.
+/// One place of a runbook that calls a plugin.
 #[derive(Debug)]
-pub struct UseSite<'a> {
-    /// Its id: the step's, `STEP/undo`, or `notify/N`.
+pub struct CallSite<'a> {
+    /// Its id: that of the step, `STEP/undo`, or `notify/N`.
     pub step: StepId,
-    /// The step that makes this call. An undo, a guard and a notification are calls of their own.
-    pub of: Option<&'a Step>,
+    /// The step or guard whose own operation this is; `None` for an undo and a notification.
+    pub calling_step: Option<&'a Step>,
     /// The part of the file.
     pub section: Section,
     /// The operation that it calls, as `plugin:operation`.
-    pub uses: &'a Located<String>,
+    pub uses: &'a Spanned<String>,
     /// The slots that are bound, each to a target.
     pub bind: &'a [Bind],
     /// The input before templates are rendered.
     pub with: Option<&'a Table>,
     /// The file in which it stands.
     pub source: &'a Arc<Source>,
-    /// The place to show when there is nothing more exact: the id.
+    /// The position of the id, for messages about the call as a whole.
     pub span: Span,
 }
 
@@ -148,9 +150,9 @@ impl Runbook {
         self.steps.iter().filter(move |step| step.section == section)
     }
 
-    /// A suite as a run of its own: the checks with one of the tags (all, if there is none), but
-    /// those that are left out, are its steps, and nothing else of it happens. What depends on one
-    /// that is left out is made.
+    /// A runbook that makes the checks of this suite as its steps, and does nothing else: the
+    /// checks with one of the tags (all checks if `tags` is empty), without those for which
+    /// `is_left_out` is true. A check that depends on one that is left out is still made.
     #[must_use]
     pub fn as_run(
         &self,
@@ -165,7 +167,7 @@ impl Runbook {
             owner: self.owner.clone(),
             description: self.description.clone(),
             risk: self.risk.clone(),
-            timeout: Some(self.timeout.map_or(timeout, |own| own.min(timeout))),
+            timeout: Some(self.timeout.map_or(timeout, |own_timeout| own_timeout.min(timeout))),
             params: self.params.clone(),
             secrets: self.secrets.clone(),
             targets: self.targets.clone(),
@@ -189,17 +191,17 @@ impl Runbook {
         run
     }
 
-    /// Takes out all steps but these. What needed one of the others does not wait for it.
+    /// Keeps only the steps for which `keep` is true, and removes the others from `needs`.
     pub fn retain_steps(&mut self, keep: impl Fn(&Step) -> bool) {
-        let out: BTreeSet<StepId> = self
+        let removed: BTreeSet<StepId> = self
             .steps
             .iter()
             .filter(|step| !keep(step))
             .map(|step| step.id.value.clone())
             .collect();
-        self.steps.retain(|step| !out.contains(&step.id.value));
+        self.steps.retain(|step| !removed.contains(&step.id.value));
         for needs in self.steps.iter_mut().filter_map(|step| step.needs.as_mut()) {
-            needs.retain(|need| !out.contains(&need.value));
+            needs.retain(|need| !removed.contains(&need.value));
         }
     }
 
@@ -208,12 +210,12 @@ impl Runbook {
         self.steps.iter().find(|step| step.id.value == *id)
     }
 
-    /// Every place in the file that calls a plugin: steps of all sections, explicit undos, guards,
-    /// notifications.
-    pub fn use_sites(&self) -> Vec<UseSite<'_>> {
-        let steps = self.steps.iter().flat_map(step::Step::use_sites);
-        let guards = self.guards.iter().flat_map(|guard| guard.probe.use_sites());
-        let notifies = self.notifies.iter().map(Notify::use_site);
+    /// Every place of the runbook that calls a plugin: steps of all sections, explicit undos,
+    /// guards, notifications.
+    pub fn call_sites(&self) -> Vec<CallSite<'_>> {
+        let steps = self.steps.iter().flat_map(step::Step::call_sites);
+        let guards = self.guards.iter().flat_map(|guard| guard.probe.call_sites());
+        let notifies = self.notifies.iter().map(Notify::call_site);
         steps.chain(guards).chain(notifies).collect()
     }
 }

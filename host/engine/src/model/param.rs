@@ -1,7 +1,7 @@
 //! Parameters as declared.
 
 use runbook_contract::Json;
-use runbook_document::{Key, Located};
+use runbook_document::{Key, Spanned};
 
 /// One parameter, as `[params.NAME]` declares it.
 #[derive(Debug, Clone)]
@@ -14,13 +14,13 @@ pub struct Param {
     pub required: bool,
     /// Its value if `--set` does not give it; of its type.
     pub default: Option<Json>,
-    /// What its text must match.
-    pub pattern: Option<Located<String>>,
-    /// The least value, for numbers, durations, sizes; the least length for lists.
+    /// The regular expression that its whole text must match.
+    pub pattern: Option<Spanned<String>>,
+    /// The least value of a number, duration, size or timestamp, or the least length of a list.
     pub min: Option<Json>,
-    /// The greatest value, or the greatest length of a list.
+    /// The greatest value of these, or the greatest length of a list.
     pub max: Option<Json>,
-    /// The only values of an enum.
+    /// The values of an enum.
     pub choices: Vec<String>,
     /// One line for the operator.
     pub help: Option<String>,

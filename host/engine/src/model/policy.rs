@@ -1,9 +1,9 @@
-//! What holds for the whole run: locks, limits, undo.
+//! Settings of the whole run: locks, limits, undo.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What the author says about the danger of a runbook; compared with the effects, not trusted.
+/// The risk of a runbook as its author declares it. It is checked against the operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeclaredRisk {
     /// The runbook changes nothing.
@@ -26,7 +26,7 @@ impl DeclaredRisk {
 /// The locks of a run, as `[locks]` says.
 #[derive(Debug, Clone, Default)]
 pub struct Locks {
-    /// Names that no other run may hold, sorted, so that two runs never wait for each other.
+    /// The names of the locks. They are sorted, so that two runs never wait for each other.
     pub exclusive: Vec<String>,
     /// How long to wait for a busy lock.
     pub wait: Duration,
@@ -37,7 +37,7 @@ pub struct Locks {
 /// What happens when a lock is busy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnBusy {
-    /// The run ends, nothing was done.
+    /// The run ends before it has done anything.
     #[default]
     Fail,
     /// The run waits until the lock is free.
@@ -55,22 +55,21 @@ impl OnBusy {
 /// The limits of a run, as `[limits]` says.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How many effects of each capability a run may have at most, by what `plan` proposes.
+    /// The most effects of each capability that a run may have, as its proposals count them.
     pub max_effects: BTreeMap<String, u32>,
-    /// How long undo and finally may take together.
+    /// How long undo may take, and how long `finally` may take.
     pub cleanup_timeout: Duration,
-    /// How many calls the run makes at once at most.
+    /// The most calls that the run makes at once.
     pub max_parallel: usize,
 }
 
-/// The limit of a run that sets none. A call has its own sandbox of some MiB and often a
-/// connection, of which servers have about a hundred for everybody. More calls at once would wait
-/// for each other.
+/// `max_parallel` of a run that does not set it. Each call has a sandbox of some MiB and often a
+/// connection, and a server often allows about a hundred connections for all clients.
 pub const DEFAULT_MAX_PARALLEL: usize = 64;
 
 impl Default for Limits {
-    /// Undo of a database restore takes minutes; a quarter of an hour is where a person should look
-    /// anyway.
+    /// The clean-up may take a quarter of an hour: the undo of a database restore takes minutes,
+    /// and after that time a person should look.
     fn default() -> Self {
         Self {
             max_effects: BTreeMap::new(),
@@ -92,7 +91,7 @@ pub struct UndoPolicy {
 /// Whether an undo is checked by observing again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum VerifyUndo {
-    /// Observe and compare: the default.
+    /// The step is observed and compared: the default.
     #[default]
     Observe,
     /// The plugin is believed, and nothing is observed again.
@@ -103,7 +102,7 @@ pub enum VerifyUndo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UndoCauses(pub Vec<UndoCause>);
 
-/// One thing after which completed steps are undone.
+/// One cause after which completed steps are undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UndoCause {
     /// A step failed for good.

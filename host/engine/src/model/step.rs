@@ -1,22 +1,21 @@
-//! One call site as written.
+//! One step as it is written.
 
-use super::{Approval, Check, Manual, Nested, NestedKind, UseSite};
+use super::{Approval, CallSite, Check, Manual, NestedFile, NestedKind};
 use crate::event::{Section, Trigger};
 use runbook_contract::{ErrorClass, StepId};
-use runbook_document::{Located, Node, Source, Span, Table};
+use runbook_document::{Node, Source, Span, Spanned, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A preflight, step, verify, finally or check.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// The part of the file in whose place it runs.
+    /// The section as part of which it runs.
     pub section: Section,
-    /// The part of the file in which it is written: a post-condition of a nested runbook runs as a
-    /// step.
+    /// The section in which it is written: a verify of a nested runbook runs as a step.
     pub written_in: Section,
-    /// Unique in the file; kebab-case.
-    pub id: Located<StepId>,
+    /// The id, unique in the file, in kebab case.
+    pub id: Spanned<StepId>,
     /// The title, for people.
     pub title: Option<String>,
     /// What it does.
@@ -26,19 +25,19 @@ pub struct Step {
     /// The input before templates are rendered.
     pub with: Option<Table>,
     /// Steps that must be done before; `None` means the step before it in the file.
-    pub needs: Option<Vec<Located<StepId>>>,
+    pub needs: Option<Vec<Spanned<StepId>>>,
     /// What happens to it when one of the steps that its `needs` names has failed and the run goes
     /// on.
     pub if_needs_failed: IfNeedsFailed,
-    /// An expression; false skips the step.
-    pub when: Option<Located<String>>,
+    /// An expression; if it is false, the step is skipped.
+    pub when: Option<Spanned<String>>,
     /// How long one attempt may take; `None` takes the default.
     pub timeout: Option<Duration>,
     /// How long all attempts may take together.
     pub total_timeout: Option<Duration>,
     /// What happens when an attempt fails.
     pub retry: Option<Retry>,
-    /// Overrides what the manifest says.
+    /// Whether it may run again after an unknown outcome; overrides the manifest.
     pub idempotent: Option<bool>,
     /// Repeats a probe until a condition holds.
     pub poll: Option<Poll>,
@@ -51,8 +50,8 @@ pub struct Step {
     /// What happens to a running attempt when the run is cancelled.
     pub on_cancel: OnCancel,
     /// Who must approve what it would do; `None` if nobody must.
-    pub approval: Option<Located<Approval>>,
-    /// Runs once for each item.
+    pub approval: Option<Spanned<Approval>>,
+    /// The items for which it runs; `None` if it runs once.
     pub for_each: Option<ForEach>,
     /// For a step of a nested file, the step that nests the file.
     pub group: Option<StepId>,
@@ -60,7 +59,7 @@ pub struct Step {
     pub check: Option<Check>,
     /// The file in which it stands.
     pub source: Arc<Source>,
-    /// The place of its whole table.
+    /// The position of its whole table.
     pub span: Span,
 }
 
@@ -70,34 +69,33 @@ pub enum StepAction {
     /// It calls an operation: `uses = "plugin:operation"`.
     Plugin {
         /// The operation, as `plugin:operation`.
-        uses: Located<String>,
+        uses: Spanned<String>,
     },
     /// A person does it: `manual = { … }`.
     Manual(Manual),
     /// It stands for the steps of another runbook: `runbook = "FILE"`.
-    Nested {
+    Runbook {
         /// Its name, in the folder of the runbook.
-        file: Located<String>,
+        file: Spanned<String>,
     },
     /// It stands for the checks of a suite: `suite = "FILE"`.
     Suite {
         /// Its name, in the folder of the runbook.
-        file: Located<String>,
-        /// Only checks with one of these tags; empty is all.
+        file: Spanned<String>,
+        /// Only checks with one of these tags are made; empty means all checks.
         tags: Vec<String>,
     },
-    /// It says none of these, or more than one: an error, with which [`crate::parse`] refuses the
-    /// file. Only [`crate::parse_leniently`] gives it, with all that the step says, so that the
-    /// mistakes in each of them are told too.
+    /// It has no action, or more than one: an error. Only [`crate::parse_leniently`] returns such a
+    /// step, with all its actions, so that mistakes in each of them are reported too.
     Refused(Vec<StepAction>),
 }
 
 impl StepAction {
-    /// What it is, or all that a refused step says that it is.
-    fn said(&self) -> &[Self] {
+    /// The action; of a refused step, all its actions.
+    fn declared_actions(&self) -> &[Self] {
         match self {
-            Self::Refused(said) => said,
-            Self::Plugin { .. } | Self::Manual(_) | Self::Nested { .. } | Self::Suite { .. } => {
+            Self::Refused(declared_actions) => declared_actions,
+            Self::Plugin { .. } | Self::Manual(_) | Self::Runbook { .. } | Self::Suite { .. } => {
                 std::slice::from_ref(self)
             }
         }
@@ -105,72 +103,72 @@ impl StepAction {
 }
 
 impl Step {
-    /// The operation that it calls, if it calls one.
-    pub fn uses(&self) -> Option<&Located<String>> {
-        self.action.said().iter().find_map(|action| match action {
+    /// The operation that it calls; `None` if it calls none.
+    pub fn uses(&self) -> Option<&Spanned<String>> {
+        self.action.declared_actions().iter().find_map(|action| match action {
             StepAction::Plugin { uses } => Some(uses),
             StepAction::Manual(_)
-            | StepAction::Nested { .. }
+            | StepAction::Runbook { .. }
             | StepAction::Suite { .. }
             | StepAction::Refused(_) => None,
         })
     }
 
-    /// What a person does, if one does it.
+    /// What a person does; `None` if it is not a manual step.
     pub fn manual(&self) -> Option<&Manual> {
-        self.action.said().iter().find_map(|action| match action {
+        self.action.declared_actions().iter().find_map(|action| match action {
             StepAction::Manual(manual) => Some(manual),
             StepAction::Plugin { .. }
-            | StepAction::Nested { .. }
+            | StepAction::Runbook { .. }
             | StepAction::Suite { .. }
             | StepAction::Refused(_) => None,
         })
     }
 
-    /// The file whose steps it stands for, if it stands for one.
-    pub fn nested(&self) -> Option<Nested<'_>> {
-        self.action.said().iter().find_map(|action| match action {
-            StepAction::Nested { file } => Some(Nested { kind: NestedKind::Runbook, file }),
-            StepAction::Suite { file, .. } => Some(Nested { kind: NestedKind::Suite, file }),
+    /// The file that it nests; `None` if it nests none.
+    pub fn nested(&self) -> Option<NestedFile<'_>> {
+        self.action.declared_actions().iter().find_map(|action| match action {
+            StepAction::Runbook { file } => Some(NestedFile { kind: NestedKind::Runbook, file }),
+            StepAction::Suite { file, .. } => Some(NestedFile { kind: NestedKind::Suite, file }),
             StepAction::Plugin { .. } | StepAction::Manual(_) | StepAction::Refused(_) => None,
         })
     }
 
-    /// The tags of which a check must have one, if it stands for a suite; empty is all checks.
+    /// The tags that select checks of the suite that it nests; empty means all checks.
     pub(crate) fn tags(&self) -> &[String] {
-        let tags = self.action.said().iter().find_map(|action| match action {
+        let tags = self.action.declared_actions().iter().find_map(|action| match action {
             StepAction::Suite { tags, .. } => Some(tags.as_slice()),
             StepAction::Plugin { .. }
             | StepAction::Manual(_)
-            | StepAction::Nested { .. }
+            | StepAction::Runbook { .. }
             | StepAction::Refused(_) => None,
         });
         tags.unwrap_or_default()
     }
 
-    /// What people call it: the title, or the id.
+    /// The title, or the id if it has no title.
     pub fn display_name(&self) -> &str {
         self.title.as_deref().unwrap_or(self.id.value.as_str())
     }
 
-    /// How messages call it: ``step `backup` ``.
+    /// Its name in messages: ``step `backup` ``.
     pub fn subject(&self) -> String {
         format!("{} `{}`", section_noun(self.section), self.id.value)
     }
 
-    /// The targets that it and its undo are given.
-    pub(crate) fn targets(&self) -> impl Iterator<Item = &Located<String>> {
-        let of_undo = match &self.undo {
+    /// The targets to which it and its undo are bound.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Spanned<String>> {
+        let undo_binds = match &self.undo {
             Some(UndoDeclaration::Explicit { bind, .. }) => bind.as_slice(),
             Some(UndoDeclaration::Auto { .. } | UndoDeclaration::Irreversible { .. }) | None => &[],
         };
-        self.bind.iter().chain(of_undo).map(|bind| &bind.target)
+        self.bind.iter().chain(undo_binds).map(|bind| &bind.target)
     }
 
-    pub(super) fn use_sites(&self) -> impl Iterator<Item = UseSite<'_>> {
-        let own = self.uses().map(|uses| UseSite {
+    pub(super) fn call_sites(&self) -> impl Iterator<Item = CallSite<'_>> {
+        let own_site = self.uses().map(|uses| CallSite {
             step: self.id.value.clone(),
-            of: Some(self),
+            calling_step: Some(self),
             section: self.section,
             uses,
             bind: &self.bind,
@@ -179,9 +177,9 @@ impl Step {
             span: self.id.span.clone(),
         });
         let undo = match &self.undo {
-            Some(UndoDeclaration::Explicit { uses, with, bind, span, .. }) => Some(UseSite {
+            Some(UndoDeclaration::Explicit { uses, with, bind, span, .. }) => Some(CallSite {
                 step: self.id.value.undo(),
-                of: None,
+                calling_step: None,
                 section: Section::Undo,
                 uses,
                 bind,
@@ -193,7 +191,7 @@ impl Step {
                 None
             }
         };
-        own.into_iter().chain(undo)
+        own_site.into_iter().chain(undo)
     }
 }
 
@@ -215,30 +213,30 @@ pub fn section_noun(section: Section) -> &'static str {
 #[derive(Debug, Clone)]
 pub struct Bind {
     /// The slot of the plugin.
-    pub slot: Located<String>,
+    pub slot: Spanned<String>,
     /// The name of a target.
-    pub target: Located<String>,
+    pub target: Spanned<String>,
 }
 
 /// `retry = { … }`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retry {
-    /// How many attempts in all; the first one counts.
+    /// The most attempts, the first one included.
     pub attempts: u32,
     /// The delay before the second attempt.
     pub delay: Duration,
-    /// The factor by which each delay is longer than the one before.
+    /// The factor by which each delay grows, 1 to 100.
     pub backoff: f64,
     /// The longest delay between two attempts.
     pub max_delay: Duration,
-    /// The part by which each delay may differ at random, 0 to 1.
+    /// The part of each delay by which it varies at random, 0 to 1.
     pub jitter: f64,
-    /// The classes of faults after which it is tried again.
+    /// The classes of faults after which another attempt follows.
     pub on: Vec<ErrorClass>,
 }
 
 impl Default for Retry {
-    /// One attempt. When there are more, only what may pass by itself is tried again.
+    /// One attempt. If only `attempts` is raised, transient faults and timeouts are retried.
     fn default() -> Self {
         Self {
             attempts: 1,
@@ -255,7 +253,7 @@ impl Default for Retry {
 #[derive(Debug, Clone)]
 pub struct Poll {
     /// An expression over `outcome` and `output`.
-    pub until: Located<String>,
+    pub until: Spanned<String>,
     /// The time between two attempts of the poll.
     pub every: Duration,
     /// How long it may take until `until` holds.
@@ -267,7 +265,7 @@ pub struct Poll {
 pub enum Expectation {
     /// A field of the output equals a value.
     Equals {
-        /// Keys from the output's root; empty parts never occur.
+        /// The keys from the root of the output; none is empty.
         path: Vec<String>,
         /// Where the last of them stands.
         at: Span,
@@ -276,15 +274,15 @@ pub enum Expectation {
     },
     /// A number is inside its ranges.
     Within {
-        /// Keys from the output's root; empty is the output's `value`, or else the first
-        /// measurement.
+        /// The keys from the root of the output. No key means `value` of the output, or else the
+        /// first measurement.
         path: Vec<String>,
         /// Where the last of them stands.
         at: Span,
-        /// Range in Nagios syntax outside which it warns.
-        warn: Option<Located<String>>,
-        /// Range in Nagios syntax outside which it fails.
-        crit: Option<Located<String>>,
+        /// The range outside which it warns, in the syntax of monitoring plugins.
+        warn: Option<Spanned<String>>,
+        /// The range outside which it fails, in the syntax of monitoring plugins.
+        crit: Option<Spanned<String>>,
     },
 }
 
@@ -299,32 +297,32 @@ pub enum UndoDeclaration {
     /// `undo = { uses = …, with = …, bind = … }`
     Explicit {
         /// The operation that undoes it, as `plugin:operation`.
-        uses: Located<String>,
+        uses: Spanned<String>,
         /// The input before templates are rendered.
         with: Option<Table>,
         /// The slots that are bound, each to a target.
         bind: Vec<Bind>,
-        /// Whether it may run again when it is unknown whether it happened.
+        /// Whether it may run again after an unknown outcome; overrides the manifest.
         idempotent: Option<bool>,
         /// The place of the declaration.
         span: Span,
     },
-    /// Nothing can undo it, and this is why that is acceptable: `irreversible = "reason"`.
+    /// It cannot be undone: `irreversible = "reason"`.
     Irreversible {
         /// Why that is acceptable.
-        reason: Located<String>,
+        reason: Spanned<String>,
     },
 }
 
 /// What happens when a step has failed for good: its `on_failure`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// What was done is undone.
+    /// The completed steps are undone.
     #[default]
     Undo,
     /// The run goes on, and succeeds at best with warnings.
     Continue,
-    /// The run ends and is left as it is.
+    /// The run ends without an undo.
     Stop,
 }
 
@@ -338,10 +336,10 @@ impl OnFailure {
 /// names it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IfNeedsFailed {
-    /// It is skipped, and so is what needs it in turn.
+    /// It is skipped, and so are the steps that need it.
     Skip,
-    /// It runs. So does a step that names no `needs`: the one before it is only its place in the
-    /// order.
+    /// It runs. A step without `needs` runs in any case, because the step before it is only its
+    /// place in the order.
     #[default]
     Run,
 }
@@ -373,19 +371,19 @@ pub struct ForEach {
     pub items: Items,
     /// The name of the item in templates.
     pub name: String,
-    /// A template; unique for each item.
-    pub key: Option<Located<String>>,
-    /// How many items run at once.
+    /// A template for the key of an item, which must be unique.
+    pub key: Option<Spanned<String>>,
+    /// The most items that run at once.
     pub max_parallel: u32,
 }
 
-/// What `for_each` goes through.
+/// The items of `for_each`.
 #[derive(Debug, Clone)]
 pub enum Items {
     /// An expression whose value is a list or a map.
-    Expression(Located<String>),
+    Expression(Spanned<String>),
     /// A list or map as written.
-    Literal(Located<Node>),
+    Literal(Spanned<Node>),
 }
 
 /// One notification, as `[[notify]]` describes it.
@@ -393,10 +391,10 @@ pub enum Items {
 pub struct Notify {
     /// The id of the notification, `notify/N`, counted from 1 in file order.
     pub id: StepId,
-    /// For what it is sent.
+    /// The events for which it is sent.
     pub on: Vec<Trigger>,
     /// The operation that sends it, as `plugin:operation`.
-    pub uses: Located<String>,
+    pub uses: Spanned<String>,
     /// The slots that are bound, each to a target.
     pub bind: Vec<Bind>,
     /// The input before templates are rendered.
@@ -408,10 +406,10 @@ pub struct Notify {
 }
 
 impl Notify {
-    pub(super) fn use_site(&self) -> UseSite<'_> {
-        UseSite {
+    pub(super) fn call_site(&self) -> CallSite<'_> {
+        CallSite {
             step: self.id.clone(),
-            of: None,
+            calling_step: None,
             section: Section::Notify,
             uses: &self.uses,
             bind: &self.bind,

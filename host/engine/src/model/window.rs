@@ -1,17 +1,17 @@
-//! `[window]`: when a runbook may run, by the local time of a place.
+//! `[window]`: when a runbook may run, by the local time of a time zone.
 
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _, Zoned};
 use std::fmt;
 
-/// The end of a day, in seconds since its beginning by a clock on the wall.
-pub(crate) const DAY: u32 = 24 * 60 * 60;
+/// The seconds of a day without a change of the clock.
+pub(crate) const SECONDS_PER_DAY: u32 = 24 * 60 * 60;
 
-/// When a runbook may run, as `[window]` says.
+/// When a runbook may run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
-    /// At least one; the window is open while any of them is.
+    /// The allowed times, at least one. The window is open while any of them is.
     pub allow: Vec<AllowedTime>,
     /// What happens to a run outside the window.
     pub outside: OutsidePolicy,
@@ -20,9 +20,9 @@ pub struct Window {
 /// What happens outside a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OutsidePolicy {
-    /// The run goes on, and succeeds at best with warnings.
+    /// The run goes on, and ends with warnings if it succeeds.
     Warn,
-    /// The run ends before its first effect. Who writes a window and nothing else means it.
+    /// The run ends before its first effect.
     #[default]
     Refuse,
 }
@@ -35,17 +35,18 @@ impl OutsidePolicy {
 /// One entry of `allow`.
 ///
 /// A time is inside the window if the local time in `zone` is at least `from` and less than `to` on
-/// one of `days`. So an hour that daylight saving repeats is inside both times, and one that it
-/// leaves out is never there.
+/// one of `days`. If daylight saving time repeats an hour, both are inside; if it skips an hour,
+/// that hour never comes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AllowedTime {
     /// The days on which it opens.
     pub days: Days,
     /// When it opens, in seconds since midnight.
     pub from: u32,
-    /// Seconds since midnight, up to 86,400; not greater than `from` means the next day.
+    /// When it closes, in seconds since midnight, up to 86,400. If it is not greater than `from`,
+    /// it closes on the next day.
     pub to: u32,
-    /// The time zone of the times.
+    /// The time zone of `from` and `to`.
     pub zone: TimeZone,
     /// Its IANA name, as written.
     pub zone_name: String,
@@ -76,13 +77,13 @@ impl Days {
 }
 
 impl Window {
-    /// Whether a moment is inside.
+    /// Whether the window is open at this time.
     pub fn is_open(&self, at: Timestamp) -> bool {
         self.allow.iter().any(|allowed| allowed.is_open(at))
     }
 
-    /// When it opens next after a moment; `None` if not within the next eight days, which no window
-    /// without a gap can cause.
+    /// When the window next opens after this time; `None` if it does not open within the next eight
+    /// days.
     pub fn opens_after(&self, at: Timestamp) -> Option<Timestamp> {
         self.allow.iter().filter_map(|allowed| allowed.opens_after(at)).min()
     }
@@ -107,8 +108,8 @@ impl AllowedTime {
         openings.filter(|opening| *opening > at).min()
     }
 
-    /// The moment at which it opens on a day. A time that daylight saving leaves out is taken as
-    /// RFC 5545 takes it: as much later.
+    /// When it opens on a day. If daylight saving time skips `from`, it opens as much later as the
+    /// clock skips, as RFC 5545 says.
     fn opening_on(&self, date: Date) -> Option<Timestamp> {
         if !self.days.contains(date.weekday()) {
             return None;
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_hangs_in_the_zone_and_follows_its_daylight_saving() {
+    fn a_window_follows_the_daylight_saving_time_of_its_zone() {
         let night = window(&[6], 2 * HOUR, 4 * HOUR, "Europe/Berlin");
         assert!(night.is_open(at("2026-11-22T01:30:00Z")), "02:30 in winter");
         assert!(!night.is_open(at("2026-11-22T03:30:00Z")));
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_daylight_saving_repeats_is_inside_both_times() {
+    fn an_hour_that_daylight_saving_time_repeats_is_inside_twice() {
         // On 2026-10-25 clocks in Berlin go from 03:00 back to 02:00 at 01:00 UTC.
         let night = window(&[6], 2 * HOUR, 2 * HOUR + 1800, "Europe/Berlin");
         assert!(night.is_open(at("2026-10-25T00:15:00Z")));
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_daylight_saving_leaves_out_is_never_there() {
+    fn a_window_in_an_hour_that_daylight_saving_time_skips_does_not_open() {
         // On 2026-03-29 clocks in Berlin go from 02:00 to 03:00 at 01:00 UTC.
         let night = window(&[6], 2 * HOUR, 3 * HOUR, "Europe/Berlin");
         assert!(!night.is_open(at("2026-03-29T00:59:59Z")));
@@ -243,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_day_has_no_last_second() {
-        let all = window(&[0, 1, 2, 3, 4, 5, 6], 0, DAY, "UTC");
-        assert!(all.is_open(at("2026-11-22T23:59:59.999Z")));
-        assert_eq!(all.to_string(), "every day 00:00 to 24:00 UTC");
+    fn a_whole_day_is_open_in_its_last_millisecond() {
+        let every_day = window(&[0, 1, 2, 3, 4, 5, 6], 0, SECONDS_PER_DAY, "UTC");
+        assert!(every_day.is_open(at("2026-11-22T23:59:59.999Z")));
+        assert_eq!(every_day.to_string(), "every day 00:00 to 24:00 UTC");
     }
 }

@@ -1,20 +1,20 @@
-//! Every place of a runbook or suite that may call a plugin, before it is read.
+//! Visits every table of a runbook or suite that may call a plugin, before the tables are parsed.
 
 use runbook_document::{Node, Table, Value};
 
 /// The sections whose entries may call a plugin.
 const SECTIONS: &[&str] = &["guard", "preflight", "step", "verify", "finally", "check", "notify"];
 
-/// Which call it is.
+/// The id and the name of a call.
 pub(super) struct CallPlace {
     /// Its `id`, with `/undo` for an undo; `SECTION-N` if it has none, counted from 1.
     pub(super) id: String,
-    /// How messages call it: ``step `pay` ``.
+    /// Its name in messages: ``step `pay` ``.
     pub(super) subject: String,
 }
 
-/// Goes through all calls in file order, the undo of each after it.
-pub(super) fn each(table: &mut Table, mut visit: impl FnMut(&mut Table, &CallPlace)) {
+/// Visits all calls in file order; the undo of a call comes after it.
+pub(super) fn for_each_call(table: &mut Table, mut visit: impl FnMut(&mut Table, &CallPlace)) {
     let sections =
         table.entries.iter_mut().filter(|(key, _)| SECTIONS.contains(&key.name.as_str()));
     for (section, node) in sections {
@@ -33,11 +33,11 @@ pub(super) fn each(table: &mut Table, mut visit: impl FnMut(&mut Table, &CallPla
             visit(call, &place);
             let undo = call.entries.iter_mut().find(|(key, _)| key.name == "undo");
             if let Some((_, Node { value: Value::Table(undo), .. })) = undo {
-                let undone = CallPlace {
+                let undo_place = CallPlace {
                     id: format!("{}/undo", place.id),
                     subject: format!("the undo of {}", place.subject),
                 };
-                visit(undo, &undone);
+                visit(undo, &undo_place);
             }
         }
     }

@@ -2,19 +2,19 @@
 
 use super::{names, step};
 use crate::model::{OnFailure, Retry, Step};
-use runbook_document::{Located, Reader};
+use runbook_document::{Reader, Spanned};
 use std::time::Duration;
 
-/// The defaults of a file, as `[defaults]` says; `None` where it does not.
+/// The defaults of a file, from `[defaults]`; `None` where it has none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Defaults {
     timeout: Option<Duration>,
     retry: Option<Retry>,
-    on_failure: Option<Located<OnFailure>>,
+    on_failure: Option<Spanned<OnFailure>>,
 }
 
 impl Defaults {
-    /// Reads the section; absent, nothing has a default.
+    /// Reads the section. Without it, there are no defaults.
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let defaults = reader.section("defaults", "`[defaults]`", |reader| Self {
             timeout: reader.optional("timeout").map(|timeout| timeout.value),
@@ -24,12 +24,12 @@ impl Defaults {
         defaults.unwrap_or_default()
     }
 
-    /// What follows when a step fails that does not say.
+    /// `on_failure` of steps that do not set it.
     pub(super) fn on_failure(&self) -> OnFailure {
         self.on_failure.as_ref().map(|word| word.value).unwrap_or_default()
     }
 
-    /// Refuses in a suite what has no meaning there.
+    /// Reports the defaults that have no meaning in a suite.
     pub(super) fn check_suite(&self, reader: &mut Reader<'_>) {
         if let Some(word) = &self.on_failure {
             let message = "`on_failure` of `[defaults]` has no meaning in a suite: a check changes nothing, \
@@ -38,8 +38,8 @@ impl Defaults {
         }
     }
 
-    /// Fills in what a step that calls a plugin does not say. What waits for something asks again
-    /// by itself, so no `retry` is added.
+    /// Sets what a step that calls a plugin does not set itself. A step with `until` gets no
+    /// `retry`, because a poll repeats by itself.
     pub(super) fn fill(&self, step: &mut Step) {
         if step.uses().is_none() {
             return;

@@ -1,8 +1,8 @@
-//! `expect = { … }`: what an outcome is compared with.
+//! `expect = { … }`: what the output of a step is compared with.
 
 use crate::model::Expectation;
 use crate::range::Range;
-use runbook_document::{Located, Reader, Span, Table, Value};
+use runbook_document::{Reader, Span, Spanned, Table, Value};
 
 pub(super) fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
     let Some(table) = reader.optional::<Table>("expect") else { return Vec::new() };
@@ -21,18 +21,18 @@ pub(super) fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
     found
 }
 
-/// A table whose keys are only `warn` and `crit` is a pair of ranges; another table goes one level
-/// deeper.
+/// Reads a table of expectations. A table whose only keys are `warn` and `crit` is a pair of
+/// ranges; any other table is a level of keys.
 fn collect_expectations(
     reader: &mut Reader<'_>,
     table: &Table,
     (path, at): (&mut Vec<String>, &Span),
     found: &mut Vec<Expectation>,
 ) {
-    let ranges = |table: &Table| {
+    let has_only_ranges = |table: &Table| {
         table.entries.iter().all(|(key, _)| key.name == "warn" || key.name == "crit")
     };
-    if !table.entries.is_empty() && ranges(table) {
+    if !table.entries.is_empty() && has_only_ranges(table) {
         let warn = read_range(reader, table, "warn");
         let crit = read_range(reader, table, "crit");
         found.push(Expectation::Within { path: path.clone(), at: at.clone(), warn, crit });
@@ -66,7 +66,7 @@ fn collect_expectations(
     }
 }
 
-fn read_range(reader: &mut Reader<'_>, table: &Table, key: &str) -> Option<Located<String>> {
+fn read_range(reader: &mut Reader<'_>, table: &Table, key: &str) -> Option<Spanned<String>> {
     let node = table.get(key)?;
     let text = match &node.value {
         Value::String(text) => text.clone(),
@@ -88,5 +88,5 @@ fn read_range(reader: &mut Reader<'_>, table: &Table, key: &str) -> Option<Locat
                     `@10:20` (outside)";
         reader.error_with_help("E0226", node.span.clone(), message, "not a range", help);
     }
-    Some(Located { value: text, span: node.span.clone() })
+    Some(Spanned { value: text, span: node.span.clone() })
 }

@@ -1,9 +1,9 @@
-//! `for_each = […]`: a step that is made once for each item.
+//! `for_each = […]`: a step that runs once for each item.
 
 use super::names;
 use crate::event::Section;
 use crate::model::{ForEach, Items};
-use runbook_document::{Located, Node, Reader, Value};
+use runbook_document::{Node, Reader, Spanned, Value};
 
 pub(super) fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option<ForEach> {
     let items = reader.optional::<Node>("for_each");
@@ -29,7 +29,7 @@ pub(super) fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option
     }
     if let Some(name) = &name {
         names::check_identifier(reader, &name.value, &name.span, "the name of an item");
-        if TAKEN.contains(&name.value.as_str()) {
+        if RESERVED_NAMES.contains(&name.value.as_str()) {
             let message = format!(
                 "an item cannot be called `{}`: templates use this name for something else",
                 name.value
@@ -45,13 +45,13 @@ pub(super) fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option
     })
 }
 
-/// Names that templates know already.
-const TAKEN: &[&str] = &["params", "steps", "run", "outcome", "output"];
+/// Names that have another meaning in templates.
+const RESERVED_NAMES: &[&str] = &["params", "steps", "run", "outcome", "output"];
 
-fn read_items(reader: &mut Reader<'_>, items: Located<Node>) -> Option<Items> {
+fn read_items(reader: &mut Reader<'_>, items: Spanned<Node>) -> Option<Items> {
     match &items.value.value {
         Value::String(text) => {
-            Some(Items::Expression(Located { value: text.clone(), span: items.span }))
+            Some(Items::Expression(Spanned { value: text.clone(), span: items.span }))
         }
         Value::Array(_) | Value::Table(_) => Some(Items::Literal(items)),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {

@@ -9,13 +9,13 @@ use runbook_document::Reader;
 use std::time::Duration;
 
 /// The time between two probes of a guard, if the runbook does not say.
-const EVERY: Duration = Duration::from_secs(10);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 /// The shortest time between two probes of a guard. More frequent probes would be a load of
 /// their own.
-const LEAST_EVERY: Duration = Duration::from_millis(100);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Guard> {
-    reader.each("guard", "guard", read)
+    reader.read_each("guard", "guard", read)
 }
 
 fn read(reader: &mut Reader<'_>) -> Option<Guard> {
@@ -23,14 +23,14 @@ fn read(reader: &mut Reader<'_>) -> Option<Guard> {
     let expect = expect::read_expect(reader);
     let timeout = reader.optional("timeout").map(|timeout| timeout.value);
     let every = reader.optional::<Duration>("every");
-    if let Some(every) = every.as_ref().filter(|every| every.value < LEAST_EVERY) {
+    if let Some(every) = every.as_ref().filter(|every| every.value < MIN_INTERVAL) {
         let message = format!("`every` of {} must be 100ms or more", reader.subject());
         reader.error("E0226", every.span.clone(), message, "too often");
     }
     let in_a_row = reader.optional::<u32>("for");
-    if let Some(none) = in_a_row.as_ref().filter(|count| count.value == 0) {
+    if let Some(zero) = in_a_row.as_ref().filter(|count| count.value == 0) {
         let message = format!("`for` of {} counts probes, so it is at least 1", reader.subject());
-        reader.error("E0226", none.span.clone(), message, "too few");
+        reader.error("E0226", zero.span.clone(), message, "too few");
     }
     let on_breach = names::choice(reader, "on_breach", OnBreach::ALL)
         .map(|on_breach| on_breach.value)
@@ -38,7 +38,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Guard> {
     let probe = fields.into_step(reader, Section::Guard)?;
     Some(Guard {
         probe: Step { timeout, expect, ..probe },
-        every: every.map_or(EVERY, |every| every.value),
+        every: every.map_or(DEFAULT_INTERVAL, |every| every.value),
         in_a_row: in_a_row.map_or(1, |count| count.value),
         on_breach,
     })

@@ -1,23 +1,23 @@
 //! Targets and secrets, which may also stand in other files.
 
-use super::{Loader, Shared};
+use super::{Loader, TargetsAndSecrets};
 use crate::model::{SecretEntry, TargetEntry, TargetOrigin};
-use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Table, Value};
+use runbook_document::{Diagnostic, Diagnostics, Key, Reader, Source, Spanned, Table, Value};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Reads `[secrets]` and `[targets]` of one file.
-pub(super) fn read_shared(reader: &mut Reader<'_>, parts: &mut Shared) {
+pub(super) fn read_shared(reader: &mut Reader<'_>, shared: &mut TargetsAndSecrets) {
     let source = Arc::clone(reader.source());
     for (name, entry) in read_targets(reader, &source) {
-        add_target(reader.diagnostics(), parts, &name, entry);
+        add_target(reader.diagnostics(), shared, &name, entry);
     }
     for secret in read_secrets(reader, &source) {
-        add_secret(reader.diagnostics(), parts, secret);
+        add_secret(reader.diagnostics(), shared, secret);
     }
 }
 
-/// The keys of a target belong to `runbook-authority`, so its table is kept as it is.
+/// Reads `[targets]`. The keys of each target are read by `runbook-authority`.
 fn read_targets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<(Key, TargetEntry)> {
     let Some(targets) = reader.optional::<Table>("targets") else { return Vec::new() };
     let mut entries = Vec::new();
@@ -47,7 +47,7 @@ fn read_targets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<(Key, Targ
 }
 
 fn read_secrets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<SecretEntry> {
-    reader.named("secrets", "secret", |name, secret| {
+    reader.read_named("secrets", "secret", |name, secret| {
         let uri = secret.required::<String>("source");
         let max_age = secret.optional("max_age").map(|age| age.value);
         let expires = read_date(secret);
@@ -61,8 +61,13 @@ fn read_secrets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<SecretEntr
     })
 }
 
-fn add_target(diagnostics: &mut Diagnostics, parts: &mut Shared, name: &Key, entry: TargetEntry) {
-    if let Some(first) = parts.targets.iter().find(|target| target.name.name == name.name) {
+fn add_target(
+    diagnostics: &mut Diagnostics,
+    shared: &mut TargetsAndSecrets,
+    name: &Key,
+    entry: TargetEntry,
+) {
+    if let Some(first) = shared.targets.iter().find(|target| target.name.name == name.name) {
         let message = format!(
             "target `{}` is defined twice; first at {}",
             name.name,
@@ -74,11 +79,11 @@ fn add_target(diagnostics: &mut Diagnostics, parts: &mut Shared, name: &Key, ent
         );
         return;
     }
-    parts.targets.push(entry);
+    shared.targets.push(entry);
 }
 
-fn add_secret(diagnostics: &mut Diagnostics, parts: &mut Shared, entry: SecretEntry) {
-    if let Some(first) = parts.secrets.iter().find(|secret| secret.name.name == entry.name.name) {
+fn add_secret(diagnostics: &mut Diagnostics, shared: &mut TargetsAndSecrets, entry: SecretEntry) {
+    if let Some(first) = shared.secrets.iter().find(|secret| secret.name.name == entry.name.name) {
         let message = format!(
             "secret `{}` is defined twice; first at {}",
             entry.name.name,
@@ -90,17 +95,17 @@ fn add_secret(diagnostics: &mut Diagnostics, parts: &mut Shared, entry: SecretEn
         );
         return;
     }
-    parts.secrets.push(entry);
+    shared.secrets.push(entry);
 }
 
 /// Loads what `include` names, then the targets of the environment, which replace those of the same
 /// name.
 pub(super) fn load_all(
     runbook: &Arc<Source>,
-    includes: &[Located<String>],
+    includes: &[Spanned<String>],
     environment: Option<&str>,
     load: &mut Loader<'_>,
-    parts: &mut Shared,
+    shared: &mut TargetsAndSecrets,
     sources: &mut Vec<Arc<Source>>,
     diagnostics: &mut Diagnostics,
 ) {
@@ -119,15 +124,15 @@ pub(super) fn load_all(
         else {
             continue;
         };
-        read_included(&source, parts, diagnostics);
+        read_included(&source, shared, diagnostics);
         sources.push(source);
     }
     if let Some(environment) = environment {
         let name = format!("targets.{environment}.toml");
         if let Some(source) = load_one(runbook, &name, &(0..0), load, diagnostics) {
-            let mut over = Shared::default();
-            read_included(&source, &mut over, diagnostics);
-            replace(parts, over);
+            let mut environment_entries = TargetsAndSecrets::default();
+            read_included(&source, &mut environment_entries, diagnostics);
+            replace(shared, environment_entries);
             sources.push(source);
         }
     }
@@ -154,11 +159,11 @@ pub(super) fn load_one(
         .ok()
 }
 
-/// The one form in which a file is named, loaded, kept and locked: without `.` and doubled slashes,
-/// so that one file is not two texts of a run.
+/// The normalized name of a file, without `.` and doubled slashes, so that one file is not two
+/// sources of a run.
 ///
-/// A name that no screen shows as it is, is refused: what is reviewed and compared is what is shown,
-/// and another file could look the same.
+/// A name with characters that cannot be shown is an error: reviewers see the shown name, and
+/// another file could have the same.
 pub(super) fn file_name(
     runbook: &Arc<Source>,
     name: &str,
@@ -176,20 +181,27 @@ pub(super) fn file_name(
         );
         return None;
     }
-    let parts = Path::new(name).components().filter(|part| *part != Component::CurDir);
-    let plain = parts.collect::<PathBuf>().to_string_lossy().into_owned();
-    // A slash at the end asks for a folder, which the loader refuses.
-    Some(if plain.is_empty() || name.ends_with('/') { name.to_owned() } else { plain })
+    let components = Path::new(name).components().filter(|part| *part != Component::CurDir);
+    let normalized = components.collect::<PathBuf>().to_string_lossy().into_owned();
+    // A slash at the end means a folder, which the loader refuses.
+    Some(if normalized.is_empty() || name.ends_with('/') { name.to_owned() } else { normalized })
 }
 
 /// Reads a file of targets and secrets by itself. All mistakes are reported.
-pub fn parse_shared(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Shared {
-    let mut parts = Shared::default();
-    read_included(source, &mut parts, diagnostics);
-    parts
+pub fn parse_targets_file(
+    source: &Arc<Source>,
+    diagnostics: &mut Diagnostics,
+) -> TargetsAndSecrets {
+    let mut shared = TargetsAndSecrets::default();
+    read_included(source, &mut shared, diagnostics);
+    shared
 }
 
-fn read_included(source: &Arc<Source>, parts: &mut Shared, diagnostics: &mut Diagnostics) {
+fn read_included(
+    source: &Arc<Source>,
+    shared: &mut TargetsAndSecrets,
+    diagnostics: &mut Diagnostics,
+) {
     let Some(table) = runbook_document::parse(source, diagnostics) else { return };
     let mut reader = Reader::new(
         source,
@@ -198,21 +210,22 @@ fn read_included(source: &Arc<Source>, parts: &mut Shared, diagnostics: &mut Dia
         diagnostics,
     );
     super::read_format(&mut reader);
-    read_shared(&mut reader, parts);
+    read_shared(&mut reader, shared);
     reader.finish();
 }
 
-fn replace(parts: &mut Shared, over: Shared) {
-    for entry in over.targets {
-        match parts.targets.iter_mut().find(|target| target.name.name == entry.name.name) {
+/// Adds the entries of an environment, which replace those of the same name.
+fn replace(shared: &mut TargetsAndSecrets, environment_entries: TargetsAndSecrets) {
+    for entry in environment_entries.targets {
+        match shared.targets.iter_mut().find(|target| target.name.name == entry.name.name) {
             Some(slot) => *slot = TargetEntry { origin: TargetOrigin::Replaced, ..entry },
-            None => parts.targets.push(TargetEntry { origin: TargetOrigin::Added, ..entry }),
+            None => shared.targets.push(TargetEntry { origin: TargetOrigin::Added, ..entry }),
         }
     }
-    for entry in over.secrets {
-        match parts.secrets.iter_mut().find(|secret| secret.name.name == entry.name.name) {
+    for entry in environment_entries.secrets {
+        match shared.secrets.iter_mut().find(|secret| secret.name.name == entry.name.name) {
             Some(slot) => *slot = entry,
-            None => parts.secrets.push(entry),
+            None => shared.secrets.push(entry),
         }
     }
 }

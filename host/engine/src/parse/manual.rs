@@ -3,10 +3,10 @@
 use super::names;
 use crate::event::Section;
 use crate::model::{Approval, FieldType, Manual, SelfApproval};
-use runbook_document::{FromNode as _, Located, Reader, Table};
+use runbook_document::{FromNode as _, Reader, Spanned, Table};
 
-/// What a step that a person does cannot have: there is no plugin that it would be for.
-const NOT_OF_MANUAL: &[&str] = &[
+/// The keys that a manual step cannot have, because they are for a plugin.
+const KEYS_NOT_FOR_MANUAL: &[&str] = &[
     "uses",
     "bind",
     "with",
@@ -26,7 +26,7 @@ pub(super) fn read_manual(section: Section, reader: &mut Reader<'_>) -> Option<M
         let message = format!("`manual` of {} has no meaning", reader.subject());
         reader.error("E0220", span, message, "only in `[[step]]`");
     }
-    for key in NOT_OF_MANUAL {
+    for key in KEYS_NOT_FOR_MANUAL {
         if let Some(node) = reader.table().get(key) {
             let message = format!(
                 "`{key}` of {} has no meaning: a person does it, no plugin",
@@ -89,7 +89,7 @@ fn read_form(reader: &mut Reader<'_>, form: &Table) -> Vec<(String, FieldType)> 
 pub(super) fn read_approval(
     section: Section,
     reader: &mut Reader<'_>,
-) -> Option<Located<Approval>> {
+) -> Option<Spanned<Approval>> {
     let span = reader.table().get("approval")?.span.clone();
     if section != Section::Step {
         let message = format!(
@@ -100,10 +100,10 @@ pub(super) fn read_approval(
     }
     let approval = reader.section("approval", "`approval`", |reader| {
         let quorum = reader.optional::<u32>("quorum");
-        if let Some(none) = quorum.as_ref().filter(|quorum| quorum.value == 0) {
+        if let Some(zero) = quorum.as_ref().filter(|quorum| quorum.value == 0) {
             reader.error(
                 "E0226",
-                none.span.clone(),
+                zero.span.clone(),
                 "`quorum` must be 1 or more",
                 "nobody would be asked",
             );
@@ -120,7 +120,7 @@ pub(super) fn read_approval(
         }
         Approval {
             quorum,
-            oneself: if reader.optional::<bool>("not_self").is_some_and(|not| not.value) {
+            self_approval: if reader.optional::<bool>("not_self").is_some_and(|not| not.value) {
                 SelfApproval::DoesNotCount
             } else {
                 SelfApproval::Counts
@@ -129,5 +129,5 @@ pub(super) fn read_approval(
             approvers,
         }
     })?;
-    Some(Located { value: approval, span })
+    Some(Spanned { value: approval, span })
 }

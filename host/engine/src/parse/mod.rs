@@ -1,14 +1,14 @@
-//! Text → [`Runbook`], all mistakes at once.
+//! Parses a [`Runbook`] from text, and reports all mistakes at once.
 //!
-//! The parser opens no file: other files come through the [`Loader`] of the caller.
+//! The parser opens no file: the [`Loader`] of the caller does.
 
 mod calls;
 mod defaults;
 mod expect;
 mod for_each;
 mod guard;
-mod in_place;
 mod include;
+mod inline_targets;
 mod manual;
 mod names;
 mod nest;
@@ -22,21 +22,21 @@ mod uses;
 mod window;
 mod with_file;
 
-pub use include::parse_shared;
+pub use include::parse_targets_file;
 pub use with_file::parse_inputs;
 
 use crate::lint;
 use crate::model::{Runbook, SecretEntry, TargetEntry};
-use runbook_document::{Diagnostics, Located, Reader, Source, Table};
+use runbook_document::{Diagnostics, Reader, Source, Spanned, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Gives the text of another file, named relative to the runbook.
+/// Loads another file, by a name relative to the folder of the runbook.
 pub type Loader<'a> = dyn FnMut(&str) -> std::io::Result<Arc<Source>> + 'a;
 
-/// What files may share: all that a file of targets holds.
+/// The targets and secrets of a file, which other files can include.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct TargetsAndSecrets {
     /// The entries of `[secrets]`.
     pub secrets: Vec<SecretEntry>,
     /// The entries of `[targets]`.
@@ -64,53 +64,56 @@ pub fn parse(
     }
 }
 
-/// Parses a runbook and gives what could be read of it beside all findings, so that later stages
-/// can find their mistakes, too. With an error among the findings it is only good for that.
+/// Parses a runbook as far as possible, and returns all findings beside it, so that later stages
+/// can report their findings too. If there is an error among the findings, the runbook must not be
+/// used for anything else.
 pub fn parse_leniently(
     source: &Arc<Source>,
     environment: Option<&str>,
     load: &mut Loader<'_>,
 ) -> (Option<Runbook>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
-    let runbook =
-        read_whole(source, &mut ParseContext::new(source, environment, load), &mut diagnostics);
+    let runbook = read_with_nested(
+        source,
+        &mut ParseContext::new(source, environment, load),
+        &mut diagnostics,
+    );
     (runbook, diagnostics)
 }
 
-/// Where the parser is, through all files of a run.
+/// The state of the parser, shared by all files of a run.
 pub(crate) struct ParseContext<'a, 'l> {
     /// The runbook that is run.
     root: std::path::PathBuf,
     environment: Option<&'a str>,
     load: &'a mut Loader<'l>,
     /// The nested files that are being read, outermost first.
-    open: Vec<String>,
+    open_files: Vec<String>,
     /// The names of the targets of those files and of the runbook: a nested file sees them.
     targets: Vec<String>,
 }
 
-/// One file and all that it nests, checked by itself.
-fn read_whole(
+/// Reads and checks one file and all that it nests.
+fn read_with_nested(
     source: &Arc<Source>,
     parsing: &mut ParseContext<'_, '_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Runbook> {
     let mut table = runbook_document::parse(source, diagnostics)?;
     let mut files = Vec::new();
-    in_place::name_targets(&mut table);
-    with_file::put_in(&mut table, source, parsing.load, &mut files, diagnostics);
+    inline_targets::move_to_targets(&mut table);
+    with_file::insert_inputs(&mut table, source, parsing.load, &mut files, diagnostics);
     let mut runbook = read_file(source, &table, parsing.environment, parsing.load, diagnostics)?;
     runbook.sources.append(&mut files);
-    lint::runbook(&runbook, &parsing.targets, diagnostics);
-    let around = parsing.targets.len();
+    lint::check_runbook(&runbook, &parsing.targets, diagnostics);
+    let n_outer_targets = parsing.targets.len();
     parsing.targets.extend(runbook.targets.iter().map(|target| target.name.name.clone()));
     nest::expand(&mut runbook, parsing, diagnostics);
-    parsing.targets.truncate(around);
+    parsing.targets.truncate(n_outer_targets);
     Some(runbook)
 }
 
-/// Reads all that can be read; `None` only if the part without which nothing makes sense, the name,
-/// is missing.
+/// Reads all that can be read of a file. `None` only if `name` of `[runbook]` is missing.
 fn read_file(
     source: &Arc<Source>,
     table: &Table,
@@ -118,10 +121,10 @@ fn read_file(
     load: &mut Loader<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Runbook> {
-    let mut parts = Shared::default();
+    let mut shared = TargetsAndSecrets::default();
     let mut reader = Reader::new(source, table, "the runbook", diagnostics);
     read_format(&mut reader);
-    let about = reader.section("runbook", "`[runbook]`", read_about).flatten();
+    let runbook_table = reader.section("runbook", "`[runbook]`", read_runbook_header).flatten();
     if table.get("runbook").is_none() && table.get("suite").is_none() {
         let help = "add `[runbook]` with `name = \"…\"`";
         reader.error_with_help(
@@ -133,9 +136,9 @@ fn read_file(
         );
     }
     let params = params::read(&mut reader);
-    include::read_shared(&mut reader, &mut parts);
+    include::read_shared(&mut reader, &mut shared);
     let includes = reader
-        .optional::<Vec<Located<String>>>("include")
+        .optional::<Vec<Spanned<String>>>("include")
         .map(|list| list.value)
         .unwrap_or_default();
     let locks = sections::locks(&mut reader);
@@ -154,7 +157,7 @@ fn read_file(
     let notifies = step::read_notifies(&mut reader);
     if let Some(node) = reader.table().get("suite") {
         let span = node.span.clone();
-        reader.knows("suite");
+        reader.mark_known("suite");
         let help = "write `[runbook]`: a suite begins as a runbook does, and has `[[check]]` in \
                     place of `[[step]]`";
         reader.error_with_help(
@@ -167,19 +170,19 @@ fn read_file(
     }
     reader.finish();
     let mut sources = vec![Arc::clone(source)];
-    include::load_all(source, &includes, environment, load, &mut parts, &mut sources, diagnostics);
-    let about = about?;
+    include::load_all(source, &includes, environment, load, &mut shared, &mut sources, diagnostics);
+    let runbook_table = runbook_table?;
     Some(Runbook {
         sources,
-        title: about.title.unwrap_or_else(|| about.name.value.clone()),
-        name: about.name,
-        owner: about.owner,
-        description: about.description,
-        risk: about.risk,
-        timeout: about.timeout,
+        title: runbook_table.title.unwrap_or_else(|| runbook_table.name.value.clone()),
+        name: runbook_table.name,
+        owner: runbook_table.owner,
+        description: runbook_table.description,
+        risk: runbook_table.risk,
+        timeout: runbook_table.timeout,
         params,
-        secrets: parts.secrets,
-        targets: parts.targets,
+        secrets: shared.secrets,
+        targets: shared.targets,
         locks,
         window,
         limits,
@@ -192,12 +195,13 @@ fn read_file(
     })
 }
 
-struct About {
-    name: Located<String>,
+/// The table `[runbook]`.
+struct RunbookTable {
+    name: Spanned<String>,
     title: Option<String>,
     owner: Option<String>,
     description: Option<String>,
-    risk: Option<Located<crate::model::DeclaredRisk>>,
+    risk: Option<Spanned<crate::model::DeclaredRisk>>,
     timeout: Option<Duration>,
 }
 
@@ -211,9 +215,9 @@ fn read_format(reader: &mut Reader<'_>) {
     }
 }
 
-fn read_about(reader: &mut Reader<'_>) -> Option<About> {
+fn read_runbook_header(reader: &mut Reader<'_>) -> Option<RunbookTable> {
     let name = reader.required::<String>("name");
-    let about = About {
+    let runbook_table = RunbookTable {
         title: reader.optional("title").map(|title| title.value),
         owner: reader.optional("owner").map(|owner| owner.value),
         description: reader.optional("description").map(|description| description.value),
@@ -223,7 +227,7 @@ fn read_about(reader: &mut Reader<'_>) -> Option<About> {
     };
     if let Some(node) = reader.table().get("on_failure") {
         let span = node.span.clone();
-        reader.knows("on_failure");
+        reader.mark_known("on_failure");
         let help = "write it into `[defaults]`, which holds for every step that does not say it";
         reader.error_with_help(
             "E0204",
@@ -233,6 +237,11 @@ fn read_about(reader: &mut Reader<'_>) -> Option<About> {
             help,
         );
     }
-    names::check_kebab(reader, &about.name.value, &about.name.span, "the name of a runbook");
-    Some(about)
+    names::check_kebab(
+        reader,
+        &runbook_table.name.value,
+        &runbook_table.name.span,
+        "the name of a runbook",
+    );
+    Some(runbook_table)
 }

@@ -1,8 +1,8 @@
-//! Nested runbooks and suites: read like any runbook, then put in the place of the step that names
+//! Nested runbooks and suites: parsed like any runbook, then inserted after the step that names
 //! them.
 //!
-//! One run has one journal, one undo, one set of locks, and one meaning for each name of a target:
-//! a nested file cannot bring another.
+//! One run has one journal, one undo and one set of locks, and each name of a target has one
+//! definition. A nested file cannot define it differently.
 
 use super::{Loader, ParseContext};
 use crate::event::Section;
@@ -10,14 +10,14 @@ use crate::lint;
 use crate::model::{Group, Guard, NestedKind, Runbook, SecretEntry, Step, TargetEntry};
 use crate::params;
 use runbook_contract::StepId;
-use runbook_document::{Diagnostic, Diagnostics, Located, Source, nearest};
+use runbook_document::{Diagnostic, Diagnostics, Source, Spanned, nearest};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// No deeper: who reads at 3 a.m. must still know where they are.
+/// How deep files may be nested. With more levels, readers lose track.
 const MAX_DEPTH: usize = 4;
 
-/// Reads every file that a step of the runbook names, and puts its steps in.
+/// Reads every file that a step of the runbook nests, and inserts its steps.
 pub(super) fn expand(
     runbook: &mut Runbook,
     parsing: &mut ParseContext<'_, '_>,
@@ -30,26 +30,26 @@ pub(super) fn expand(
     for step in runbook.steps.clone() {
         let Some(inner) = read(&step, parsing, diagnostics) else { continue };
         if step.nested().is_some_and(|nested| nested.kind == NestedKind::Runbook) {
-            take_window(runbook, &inner, &step, diagnostics);
+            adopt_window(runbook, &inner, &step, diagnostics);
         }
         check_params(&step, &inner, diagnostics);
-        share(runbook, &inner, &step, diagnostics);
-        put_in(runbook, &step, inner);
+        merge_definitions(runbook, &inner, &step, diagnostics);
+        insert_nested_steps(runbook, &step, inner);
     }
 }
 
-/// Writes out what each step needs, because steps are put in between and the order in the file says
-/// nothing any more.
+/// Sets `needs` of every step, because after steps are inserted the order in the file has no
+/// meaning.
 fn spell_out_needs(runbook: &mut Runbook) {
     let graph = lint::step_graph(runbook);
     let ids: Vec<StepId> =
         runbook.section(Section::Step).map(|step| step.id.value.clone()).collect();
-    let own = runbook.steps.iter_mut().filter(|step| step.section == Section::Step);
-    for (number, step) in own.enumerate() {
+    let steps = runbook.steps.iter_mut().filter(|step| step.section == Section::Step);
+    for (number, step) in steps.enumerate() {
         let needs = graph
             .needs(number)
             .iter()
-            .map(|need| Located { value: ids[*need].clone(), span: step.id.span.clone() });
+            .map(|need| Spanned { value: ids[*need].clone(), span: step.id.span.clone() });
         step.needs = Some(needs.collect());
     }
 }
@@ -71,7 +71,7 @@ fn read(
         diagnostics.push(error("E0231", message).label("in another folder").help(help));
         return None;
     }
-    if parsing.open.contains(name) || parsing.root.ends_with(name.as_str()) {
+    if parsing.open_files.contains(name) || parsing.root.ends_with(name.as_str()) {
         diagnostics.push(
             error("E0231", format!("`{name}` would run itself"))
                 .label("a cycle")
@@ -79,7 +79,7 @@ fn read(
         );
         return None;
     }
-    if parsing.open.len() >= MAX_DEPTH {
+    if parsing.open_files.len() >= MAX_DEPTH {
         let message = format!("`{name}` is nested more than {MAX_DEPTH} deep");
         diagnostics.push(
             error("E0231", message).label("too deep").help("put its steps into the file above"),
@@ -95,9 +95,9 @@ fn read(
             return None;
         }
     };
-    parsing.open.push(name.clone());
-    let inner = super::read_whole(&source, parsing, diagnostics);
-    parsing.open.pop();
+    parsing.open_files.push(name.clone());
+    let inner = super::read_with_nested(&source, parsing, diagnostics);
+    parsing.open_files.pop();
     let mut inner = inner?;
     let is_suite = inner.steps.iter().any(|step| step.check.is_some());
     match (nested.kind, is_suite) {
@@ -120,14 +120,14 @@ fn read(
             return None;
         }
         (NestedKind::Runbook, false) => {}
-        (NestedKind::Suite, true) => select(&mut inner, step, step.tags(), diagnostics),
+        (NestedKind::Suite, true) => select_checks(&mut inner, step, step.tags(), diagnostics),
     }
     Some(inner)
 }
 
 /// Leaves only the checks with one of the tags. A selection without a check is an error, because it
 /// would always pass.
-fn select(inner: &mut Runbook, step: &Step, tags: &[String], diagnostics: &mut Diagnostics) {
+fn select_checks(inner: &mut Runbook, step: &Step, tags: &[String], diagnostics: &mut Diagnostics) {
     if tags.is_empty() {
         return;
     }
@@ -152,8 +152,13 @@ fn select(inner: &mut Runbook, step: &Step, tags: &[String], diagnostics: &mut D
     inner.retain_steps(is_tagged);
 }
 
-/// A runbook that may run only in its window may be nested only where that window holds.
-fn take_window(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics: &mut Diagnostics) {
+/// Takes over the window of a nested runbook. Two different windows are an error.
+fn adopt_window(
+    runbook: &mut Runbook,
+    inner: &Runbook,
+    step: &Step,
+    diagnostics: &mut Diagnostics,
+) {
     let Some(window) = &inner.window else { return };
     match &runbook.window {
         None => runbook.window = Some(window.clone()),
@@ -171,20 +176,21 @@ fn take_window(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics:
     }
 }
 
-/// Names, what is required, and the values that are known now.
+/// Checks the parameters that a step gives: their names, that none is missing, and the values
+/// without templates.
 fn check_params(step: &Step, inner: &Runbook, diagnostics: &mut Diagnostics) {
     let given =
         step.with.as_ref().map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
     let given = given.as_object().cloned().unwrap_or_default();
-    for problem in params::problems(&inner.params, &given, params::Templates::Later) {
+    for problem in params::problems(&inner.params, &given, params::TemplateValues::NotRendered) {
         let node = step
             .with
             .as_ref()
             .and_then(|with| with.entries.iter().find(|(key, _)| key.name == problem.name));
-        // A key may stand in a file of inputs.
+        // The key may come from a file of inputs.
         let (source, span) = match node {
             Some((key, node)) => {
-                (node.elsewhere.as_ref().unwrap_or(&step.source), key.span.clone())
+                (node.other_source.as_ref().unwrap_or(&step.source), key.span.clone())
             }
             None => (&step.source, step.id.span.clone()),
         };
@@ -193,15 +199,20 @@ fn check_params(step: &Step, inner: &Runbook, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Targets, secrets, locks and texts become those of the whole run.
-fn share(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics: &mut Diagnostics) {
+/// Adds the targets, secrets, locks, limits and sources of a nested file to those of the run.
+fn merge_definitions(
+    runbook: &mut Runbook,
+    inner: &Runbook,
+    step: &Step,
+    diagnostics: &mut Diagnostics,
+) {
     for target in &inner.targets {
         match runbook.targets.iter().find(|known| known.name.name == target.name.name) {
             None => runbook.targets.push(target.clone()),
             Some(known) if is_same_target(known, target) => {}
             Some(known) => {
                 let (name, first) = (&target.name.name, known.source.place(&known.name.span));
-                diagnostics.push(two_meanings(
+                diagnostics.push(two_definitions(
                     step,
                     &format!("target `{name}`"),
                     &first,
@@ -216,7 +227,7 @@ fn share(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics: &mut 
             Some(known) if is_same_secret(known, secret) => {}
             Some(known) => {
                 let (name, first) = (&secret.name.name, known.source.place(&known.name.span));
-                diagnostics.push(two_meanings(
+                diagnostics.push(two_definitions(
                     step,
                     &format!("secret `{name}`"),
                     &first,
@@ -248,22 +259,22 @@ fn is_same_secret(a: &SecretEntry, b: &SecretEntry) -> bool {
     (&a.source_uri.value, a.max_age, a.expires) == (&b.source_uri.value, b.max_age, b.expires)
 }
 
-fn two_meanings(step: &Step, what: &str, first: &str, second: &str) -> Diagnostic {
+fn two_definitions(step: &Step, what: &str, first: &str, second: &str) -> Diagnostic {
     let message = format!("{what} is one thing at {first} and another at {second}");
     let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message)
         .label("two definitions in one run");
     diagnostic.help("rename one, or let both files include the same one")
 }
 
-/// The steps of the file, with the id of the step before theirs.
-fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
+/// Inserts the steps of a nested file. Their ids begin with the id of the step that nests it.
+fn insert_nested_steps(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
     let id = &step.id.value;
     let mut own_groups = std::mem::take(&mut inner.groups);
     for group in &mut own_groups {
         group.id = id.inner(&group.id);
     }
     let kind = step.nested().map_or(NestedKind::Runbook, |nested| nested.kind);
-    let (forward, finally) = in_order(&inner, id);
+    let (forward, finally) = nested_steps_in_order(&inner, id);
     let position = runbook
         .steps
         .iter()
@@ -276,7 +287,7 @@ fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
     let guards = inner
         .guards
         .iter()
-        .map(|guard| Guard { probe: moved(&guard.probe, id, Vec::new()), ..guard.clone() });
+        .map(|guard| Guard { probe: nested_step(&guard.probe, id, Vec::new()), ..guard.clone() });
     runbook.guards.extend(guards);
     runbook.groups.push(Group {
         id: id.clone(),
@@ -290,51 +301,54 @@ fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
     runbook.groups.append(&mut own_groups);
 }
 
-/// Preflights, then steps, then verifies, as steps of the run; and the `finally` steps.
-fn in_order(inner: &Runbook, of: &StepId) -> (Vec<Step>, Vec<Step>) {
+/// The preflights, steps and verifies of a nested file, in this order, as steps of the run; and its
+/// `finally` steps.
+fn nested_steps_in_order(inner: &Runbook, parent: &StepId) -> (Vec<Step>, Vec<Step>) {
     let graph = lint::step_graph(inner);
-    let own: Vec<&Step> = inner.section(Section::Step).collect();
-    let mut before: Vec<StepId> = Vec::new();
+    let steps: Vec<&Step> = inner.section(Section::Step).collect();
+    let mut previous: Vec<StepId> = Vec::new();
     let mut forward = Vec::new();
     for preflight in inner.section(Section::Preflight) {
-        forward.push(moved(
+        forward.push(nested_step(
             preflight,
-            of,
-            std::mem::replace(&mut before, vec![of.inner(&preflight.id.value)]),
+            parent,
+            std::mem::replace(&mut previous, vec![parent.inner(&preflight.id.value)]),
         ));
     }
-    for (number, step) in own.iter().enumerate() {
+    for (number, step) in steps.iter().enumerate() {
         let mut needs: Vec<StepId> =
-            graph.needs(number).iter().map(|need| of.inner(&own[*need].id.value)).collect();
+            graph.needs(number).iter().map(|need| parent.inner(&steps[*need].id.value)).collect();
         if needs.is_empty() {
-            needs.clone_from(&before);
+            needs.clone_from(&previous);
         }
-        forward.push(moved(step, of, needs));
+        forward.push(nested_step(step, parent, needs));
     }
-    // What nobody waits for ends last.
-    let waited: BTreeSet<StepId> = forward
+    // The verifies need all steps that no other step needs.
+    let needed: BTreeSet<StepId> = forward
         .iter()
         .flat_map(|step| step.needs.iter().flatten())
         .map(|need| need.value.clone())
         .collect();
     let ids = forward.iter().map(|step| step.id.value.clone());
-    let mut before: Vec<StepId> = ids.filter(|id| !waited.contains(id)).collect();
+    let mut previous: Vec<StepId> = ids.filter(|id| !needed.contains(id)).collect();
     for verify in inner.section(Section::Verify) {
-        forward.push(moved(
+        forward.push(nested_step(
             verify,
-            of,
-            std::mem::replace(&mut before, vec![of.inner(&verify.id.value)]),
+            parent,
+            std::mem::replace(&mut previous, vec![parent.inner(&verify.id.value)]),
         ));
     }
     for check in inner.section(Section::Check) {
-        let needs = check.needs.iter().flatten().map(|need| of.inner(&need.value)).collect();
-        forward.push(moved(check, of, needs));
+        let needs = check.needs.iter().flatten().map(|need| parent.inner(&need.value)).collect();
+        forward.push(nested_step(check, parent, needs));
     }
-    let finally = inner.section(Section::Finally).map(|step| moved(step, of, Vec::new())).collect();
+    let finally =
+        inner.section(Section::Finally).map(|step| nested_step(step, parent, Vec::new())).collect();
     (forward, finally)
 }
 
-fn moved(step: &Step, of: &StepId, needs: Vec<StepId>) -> Step {
+/// A step of a nested file as a step of the run.
+fn nested_step(step: &Step, parent: &StepId, needs: Vec<StepId>) -> Step {
     let section = match step.section {
         Section::Preflight | Section::Step | Section::Verify | Section::Check => Section::Step,
         kept @ (Section::Finally | Section::Guard | Section::Undo | Section::Notify) => kept,
@@ -342,16 +356,17 @@ fn moved(step: &Step, of: &StepId, needs: Vec<StepId>) -> Step {
     let span = step.id.span.clone();
     Step {
         section,
-        id: Located { value: of.inner(&step.id.value), span: span.clone() },
+        id: Spanned { value: parent.inner(&step.id.value), span: span.clone() },
         needs: (section == Section::Step).then(|| {
-            needs.into_iter().map(|value| Located { value, span: span.clone() }).collect()
+            needs.into_iter().map(|value| Spanned { value, span: span.clone() }).collect()
         }),
-        group: Some(step.group.as_ref().map_or_else(|| of.clone(), |group| of.inner(group))),
+        group: Some(
+            step.group.as_ref().map_or_else(|| parent.clone(), |group| parent.inner(group)),
+        ),
         ..step.clone()
     }
 }
 
-/// Used by [`super::parse`]: where the parser is.
 impl<'a, 'l> ParseContext<'a, 'l> {
     pub(super) fn new(
         root: &Arc<Source>,
@@ -362,7 +377,7 @@ impl<'a, 'l> ParseContext<'a, 'l> {
             root: std::path::PathBuf::from(root.name()),
             environment,
             load,
-            open: Vec::new(),
+            open_files: Vec::new(),
             targets: Vec::new(),
         }
     }

@@ -1,13 +1,13 @@
-//! `[params.NAME]`, and texts as typed values.
+//! `[params.NAME]`, and the typed values of parameters.
 
 use super::names;
 use crate::model::{Param, ParamType};
 use runbook_contract::Json;
-use runbook_document::{Key, Located, Node, Reader, parse_byte_size, parse_duration};
+use runbook_document::{Key, Node, Reader, Spanned, parse_byte_size, parse_duration};
 
-/// Reads all `[params.NAME]` tables; what is wrong is reported.
+/// Reads all `[params.NAME]` tables, and reports what is wrong.
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Param> {
-    reader.named("params", "parameter", read_one)
+    reader.read_named("params", "parameter", read_one)
 }
 
 fn read_one(name: &Key, reader: &mut Reader<'_>) -> Option<Param> {
@@ -32,40 +32,42 @@ fn read_one(name: &Key, reader: &mut Reader<'_>) -> Option<Param> {
         name: name.clone(),
         kind: kind.value,
         required: required.is_some_and(|required| required.value),
-        min: min.as_ref().and_then(|bound| bound_of(reader, kind.value, "min", bound)),
-        max: max.as_ref().and_then(|bound| bound_of(reader, kind.value, "max", bound)),
+        min: min.as_ref().and_then(|bound| read_bound(reader, kind.value, "min", bound)),
+        max: max.as_ref().and_then(|bound| read_bound(reader, kind.value, "max", bound)),
         choices: choices.map(|choices| choices.value).unwrap_or_default(),
         help: help.map(|help| help.value),
         pattern,
         default: None,
     };
-    if let (Some(least), Some(most), Some(written)) =
-        (param.min.as_ref().and_then(measure), param.max.as_ref().and_then(measure), &max)
-        && most < least
+    if let (Some(least), Some(most), Some(written_max)) = (
+        param.min.as_ref().and_then(comparable_number),
+        param.max.as_ref().and_then(comparable_number),
+        &max,
+    ) && most < least
     {
         let message =
             format!("`max` of {} is less than its `min`, so no value fits", reader.subject());
         reader.error_with_help(
             "E0214",
-            written.span.clone(),
+            written_max.span.clone(),
             message,
             "below `min`",
             "swap them, or leave one out",
         );
-        // What the default is held against is not known.
+        // The bounds contradict each other, so the default is not checked.
         return Some(param);
     }
-    let default = default.and_then(|default| default_of(reader, &param, &default));
+    let default = default.and_then(|default| read_default(reader, &param, &default));
     Some(Param { default, ..param })
 }
 
 fn check_shape(
     reader: &mut Reader<'_>,
     name: &Key,
-    kind: &Located<ParamType>,
-    required: Option<&Located<bool>>,
-    default: Option<&Located<Node>>,
-    choices: Option<&Located<Vec<String>>>,
+    kind: &Spanned<ParamType>,
+    required: Option<&Spanned<bool>>,
+    default: Option<&Spanned<Node>>,
+    choices: Option<&Spanned<Vec<String>>>,
 ) {
     match (required.is_some_and(|required| required.value), default) {
         (true, Some(default)) => {
@@ -121,7 +123,7 @@ fn check_shape(
     }
 }
 
-fn check_pattern(reader: &mut Reader<'_>, kind: ParamType, pattern: Option<&Located<String>>) {
+fn check_pattern(reader: &mut Reader<'_>, kind: ParamType, pattern: Option<&Spanned<String>>) {
     let Some(pattern) = pattern else { return };
     if !matches!(kind, ParamType::String | ParamType::List) {
         let message = format!("`pattern` of {} needs the type string or list", reader.subject());
@@ -141,11 +143,11 @@ fn check_pattern(reader: &mut Reader<'_>, kind: ParamType, pattern: Option<&Loca
     }
 }
 
-fn bound_of(
+fn read_bound(
     reader: &mut Reader<'_>,
     kind: ParamType,
     key: &str,
-    bound: &Located<Node>,
+    bound: &Spanned<Node>,
 ) -> Option<Json> {
     let element = if kind == ParamType::List { ParamType::Int } else { kind };
     let value = match kind {
@@ -167,7 +169,7 @@ fn bound_of(
         .ok()
 }
 
-fn default_of(reader: &mut Reader<'_>, param: &Param, default: &Located<Node>) -> Option<Json> {
+fn read_default(reader: &mut Reader<'_>, param: &Param, default: &Spanned<Node>) -> Option<Json> {
     let value = parse_json(param.kind, &default.value.to_json())
         .and_then(|value| check_value(param, value));
     value
@@ -212,8 +214,7 @@ pub(crate) fn parse_texts(param: &Param, texts: &[&str]) -> Result<Json, (String
     check_value(param, Json::from(all)).map_err(|problem| (texts.join(","), problem))
 }
 
-/// Items with commas between them; what begins as JSON is JSON, for items that have commas
-/// themselves.
+/// The items of a list: texts with commas between them, or a JSON list for items with commas.
 fn items(text: &str) -> Result<Vec<Json>, String> {
     if text.trim_start().starts_with('[') {
         let list = serde_json::from_str::<Vec<String>>(text).map_err(|_| {
@@ -226,7 +227,7 @@ fn items(text: &str) -> Result<Vec<Json>, String> {
     Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Json::from).collect())
 }
 
-/// The typed value of a value, or what is wrong with it.
+/// The checked value of a JSON value, or what is wrong with it.
 pub(crate) fn parse_value(param: &Param, value: &Json) -> Result<Json, String> {
     parse_json(param.kind, value).and_then(|value| check_value(param, value))
 }
@@ -251,10 +252,10 @@ pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> 
     Err(why.unwrap_or_else(|| mismatch(kind, &plain(value))))
 }
 
-/// What is wrong with what looks like a list, and is none of texts.
+/// What is wrong with a value that looks like a list and is not a list of texts.
 fn not_a_list_of_texts(value: &Json) -> Option<String> {
     match value {
-        // The form with commas is that of `--set`, where there are no lists.
+        // Commas separate items only in `--set`, which has no lists.
         Json::String(text) => {
             let items: Vec<_> =
                 text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
@@ -284,9 +285,11 @@ fn plain(value: &Json) -> String {
     }
 }
 
-/// The pattern as one that the whole value must match. It compiles by itself, so it means the same
-/// between the anchors. One that is good by itself and not between them, such as
-/// `(?x)a # a comment`, is an error: it could not be held against any value.
+/// The pattern as one that the whole value must match.
+///
+/// # Errors
+/// The pattern does not compile by itself, or does not compile between anchors, such as
+/// `(?x)a # a comment`.
 fn whole_match(pattern: &str) -> Result<regex::Regex, regex::Error> {
     regex::Regex::new(pattern)?;
     regex::Regex::new(&format!("^(?:{pattern})$"))
@@ -294,7 +297,7 @@ fn whole_match(pattern: &str) -> Result<regex::Regex, regex::Error> {
 
 fn check_value(param: &Param, value: Json) -> Result<Json, String> {
     if let Some(pattern) = &param.pattern {
-        // A pattern that does not compile is reported where it stands.
+        // A pattern that does not compile is reported at its declaration.
         let regex = whole_match(&pattern.value).ok();
         let wrong = texts(&value)
             .into_iter()
@@ -303,14 +306,15 @@ fn check_value(param: &Param, value: Json) -> Result<Json, String> {
             return Err(format!("`{wrong}` does not match the pattern `{}`", pattern.value));
         }
     }
-    // An enum without choices is reported where it stands.
+    // An enum without choices is reported at its declaration.
     if param.kind == ParamType::Enum
         && !param.choices.is_empty()
         && !param.choices.iter().any(|choice| *choice == plain(&value))
     {
         return Err(format!("`{}` is not one of: {}", plain(&value), param.choices.join(", ")));
     }
-    if let (Some(min), Some(number)) = (param.min.as_ref().and_then(measure), measure(&value))
+    if let (Some(min), Some(number)) =
+        (param.min.as_ref().and_then(comparable_number), comparable_number(&value))
         && number < min
     {
         return Err(format!(
@@ -319,7 +323,8 @@ fn check_value(param: &Param, value: Json) -> Result<Json, String> {
             param.min.as_ref().map(plain).unwrap_or_default()
         ));
     }
-    if let (Some(max), Some(number)) = (param.max.as_ref().and_then(measure), measure(&value))
+    if let (Some(max), Some(number)) =
+        (param.max.as_ref().and_then(comparable_number), comparable_number(&value))
         && number > max
     {
         return Err(format!(
@@ -339,10 +344,10 @@ fn texts(value: &Json) -> Vec<&str> {
     }
 }
 
-/// What `min` and `max` compare: numbers as they are, durations in milliseconds, sizes in bytes,
-/// lists by length.
+/// The number that `min` and `max` compare: a number itself, a duration in milliseconds, a size in
+/// bytes, a timestamp in milliseconds, or the length of a list.
 #[expect(clippy::cast_precision_loss, reason = "bounds of parameters are far below 2^52")]
-fn measure(value: &Json) -> Option<f64> {
+fn comparable_number(value: &Json) -> Option<f64> {
     match value {
         Json::Number(number) => number.as_f64(),
         Json::Array(items) => Some(items.len() as f64),
@@ -395,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_list_the_item_that_is_not_a_text_is_named() {
+    fn the_error_about_a_list_names_the_item_that_is_not_a_text() {
         let wrong = parse_json(ParamType::List, &serde_json::json!(["a", 2, 3]))
             .expect_err("2 is a number");
         assert_eq!(wrong, "item 2 of the list, `2`, is not a text; write `\"2\"`");
@@ -409,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_around_a_value_is_no_part_of_what_its_pattern_allows() {
+    fn a_pattern_allows_no_text_before_or_after_the_value() {
         let param = with_pattern("[a-z]+").expect("a good pattern");
         assert!(check_value(&param, Json::from("ab")).is_ok());
         for wrong in [
@@ -431,10 +436,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_cannot_be_held_against_a_whole_value_is_an_error_and_lets_nothing_pass() {
+    fn a_pattern_that_does_not_compile_between_anchors_is_an_error() {
         for pattern in ["a)|(?:b", "(?x)[a-z]+ # letters", "[a-z", "a{2,1}"] {
-            let said = with_pattern(pattern).expect_err(pattern);
-            assert!(said.contains("is not a regular expression"), "{pattern}: {said}");
+            let error = with_pattern(pattern).expect_err(pattern);
+            assert!(error.contains("is not a regular expression"), "{pattern}: {error}");
         }
     }
 }

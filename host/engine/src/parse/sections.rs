@@ -2,14 +2,14 @@
 
 use super::names;
 use crate::model::{Limits, Locks, OnBusy, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
-use runbook_document::{Located, Reader, Table};
+use runbook_document::{Reader, Spanned, Table};
 use std::time::Duration;
 
 pub(super) fn locks(reader: &mut Reader<'_>) -> Locks {
     reader
         .section("locks", "`[locks]`", |reader| {
             let exclusive = reader
-                .required::<Vec<Located<String>>>("exclusive")
+                .required::<Vec<Spanned<String>>>("exclusive")
                 .map(|names| names.value)
                 .unwrap_or_default();
             for name in exclusive.iter().filter(|name| name.value.trim().is_empty()) {
@@ -48,16 +48,16 @@ pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
 }
 
 fn max_parallel(reader: &mut Reader<'_>) -> Option<usize> {
-    let most = reader.optional::<u32>("max_parallel")?;
-    if most.value == 0 {
+    let max_parallel = reader.optional::<u32>("max_parallel")?;
+    if max_parallel.value == 0 {
         reader.error(
             "E0226",
-            most.span.clone(),
+            max_parallel.span.clone(),
             "`max_parallel` counts calls at once, so it is at least 1",
             "too few",
         );
     }
-    usize::try_from(most.value).ok()
+    usize::try_from(max_parallel.value).ok()
 }
 
 fn max_effects(reader: &mut Reader<'_>) -> std::collections::BTreeMap<String, u32> {

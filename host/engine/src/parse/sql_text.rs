@@ -1,24 +1,25 @@
-//! Where the statements of a SQL text begin and end.
+//! Splits a SQL text into statements.
 //!
-//! The parser knows no target, so it does not know the database either. It reads the text by the
-//! rules of each of them; where they disagree, the caller is told and nothing is guessed.
+//! The parser does not know the database. It splits the text by the rules of each supported
+//! database, and returns an error if the results differ.
 
 use runbook_document::Span;
 
-/// Why a text cannot be cut into statements.
+/// Why a text cannot be split into statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SplitError {
     /// A string, a name or a comment does not end.
-    Open,
+    Unterminated,
     /// The databases disagree about where a statement ends.
-    Dialect,
-    /// A comment that MySQL and MariaDB run.
-    Executable,
-    /// The body of a function or trigger, whose statements are no statements of the file.
-    Body,
+    DialectsDiffer,
+    /// A comment that MySQL and MariaDB execute.
+    ExecutableComment,
+    /// A function or trigger with a body of statements, which cannot be told from statements of the
+    /// file.
+    StatementBody,
 }
 
-/// The rules by which a database reads a text.
+/// A database, for its lexical rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dialect {
     Postgres,
@@ -28,52 +29,54 @@ enum Dialect {
 
 const DIALECTS: [Dialect; 3] = [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite];
 
-/// The statements of a text, without the semicolons and the comments between them; or the place
-/// from which on they cannot be told.
+/// The statements of a text, without the semicolons and the comments between them.
+///
+/// # Errors
+/// The offset from which on the text cannot be split, and why.
 pub(super) fn statements(text: &str) -> Result<Vec<Span>, (usize, SplitError)> {
-    let [first, others @ ..] = DIALECTS.map(|dialect| Cut::of(text, dialect));
+    let [first, others @ ..] = DIALECTS.map(|dialect| StatementSplitter::of(text, dialect));
     let first = first?;
     for other in others {
         let other = other?;
         if other != first {
             let same = first.iter().zip(&other).take_while(|(a, b)| a == b).count();
-            let at = [&first, &other].into_iter().filter_map(|cut| cut.get(same));
-            return Err((at.map(|span| span.start).min().unwrap_or(0), SplitError::Dialect));
+            let at = [&first, &other].into_iter().filter_map(|spans| spans.get(same));
+            return Err((at.map(|span| span.start).min().unwrap_or(0), SplitError::DialectsDiffer));
         }
     }
     match first.iter().find(|span| has_body(&text[(*span).clone()])) {
-        Some(span) => Err((span.start, SplitError::Body)),
+        Some(span) => Err((span.start, SplitError::StatementBody)),
         None => Ok(first),
     }
 }
 
-/// One way through the text.
-struct Cut<'a> {
+/// Splits a text by the rules of one database.
+struct StatementSplitter<'a> {
     text: &'a [u8],
     dialect: Dialect,
     at: usize,
-    /// From the first to behind the last character of the statement that is read.
+    /// The statement that is being read; `None` between statements.
     statement: Option<Span>,
     found: Vec<Span>,
 }
 
-impl<'a> Cut<'a> {
+impl<'a> StatementSplitter<'a> {
     fn of(text: &'a str, dialect: Dialect) -> Result<Vec<Span>, (usize, SplitError)> {
         let begin = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        let mut cut =
+        let mut splitter =
             Self { text: text.as_bytes(), dialect, at: begin, statement: None, found: Vec::new() };
-        while let Some(byte) = cut.text.get(cut.at).copied() {
-            cut.step(byte)?;
+        while let Some(byte) = splitter.text.get(splitter.at).copied() {
+            splitter.step(byte)?;
         }
-        cut.found.extend(cut.statement.take());
-        Ok(cut.found)
+        splitter.found.extend(splitter.statement.take());
+        Ok(splitter.found)
     }
 
     fn rest(&self) -> &'a [u8] {
         &self.text[self.at..]
     }
 
-    /// Reads one thing that begins with `byte`.
+    /// Reads one token, which begins with `byte`.
     fn step(&mut self, byte: u8) -> Result<(), (usize, SplitError)> {
         if byte == b';' {
             self.found.extend(self.statement.take());
@@ -81,14 +84,14 @@ impl<'a> Cut<'a> {
         } else if byte.is_ascii_whitespace() {
             self.at += 1;
         } else if self.rest().starts_with(b"/*!") || self.rest().starts_with(b"/*M!") {
-            return Err((self.at, SplitError::Executable));
+            return Err((self.at, SplitError::ExecutableComment));
         } else if self.rest().starts_with(b"/*") {
-            self.at = self.behind_comment()?;
+            self.at = self.end_of_comment()?;
         } else if self.is_line_comment() {
             let end = self.rest().iter().position(|byte| *byte == b'\n');
             self.at += end.unwrap_or(self.rest().len());
         } else {
-            let end = self.behind_code(byte)?;
+            let end = self.end_of_token(byte)?;
             let start = self.statement.as_ref().map_or(self.at, |statement| statement.start);
             self.statement = Some(start..end);
             self.at = end;
@@ -108,13 +111,13 @@ impl<'a> Cut<'a> {
         }
     }
 
-    /// Behind a comment that begins here; those of PostgreSQL may stand in one another.
-    fn behind_comment(&self) -> Result<usize, (usize, SplitError)> {
+    /// The end of a comment that begins here. Comments of PostgreSQL may be nested.
+    fn end_of_comment(&self) -> Result<usize, (usize, SplitError)> {
         let (mut depth, mut at) = (0_usize, self.at);
         loop {
             let rest = &self.text[at..];
             if rest.is_empty() {
-                return Err((self.at, SplitError::Open));
+                return Err((self.at, SplitError::Unterminated));
             }
             let opens =
                 rest.starts_with(b"/*") && (depth == 0 || self.dialect == Dialect::Postgres);
@@ -127,32 +130,32 @@ impl<'a> Cut<'a> {
         }
     }
 
-    /// Behind a string, a quoted name, a word, or one other character.
-    fn behind_code(&self, byte: u8) -> Result<usize, (usize, SplitError)> {
+    /// The end of a string, a quoted name, a word, or one other character that begins here.
+    fn end_of_token(&self, byte: u8) -> Result<usize, (usize, SplitError)> {
         match (byte, self.dialect) {
             (b'\'' | b'"', dialect) => {
-                self.behind_quoted(self.at, byte, Escapes::in_quotes(dialect))
+                self.end_of_quoted(self.at, byte, Escapes::in_quotes(dialect))
             }
             (b'`', Dialect::Mysql | Dialect::Sqlite) => {
-                self.behind_quoted(self.at, b'`', Escapes::Doubled)
+                self.end_of_quoted(self.at, b'`', Escapes::Doubled)
             }
             (b'[', Dialect::Sqlite) => {
                 let end = self.rest().iter().position(|byte| *byte == b']');
-                end.map(|end| self.at + end + 1).ok_or((self.at, SplitError::Open))
+                end.map(|end| self.at + end + 1).ok_or((self.at, SplitError::Unterminated))
             }
-            (b'$', _) => self.behind_dollar_quoted(),
+            (b'$', _) => self.end_of_dollar_quoted(),
             (b'e' | b'E', Dialect::Postgres) if self.rest().get(1) == Some(&b'\'') => {
-                self.behind_quoted(self.at + 1, b'\'', Escapes::Backslash)
+                self.end_of_quoted(self.at + 1, b'\'', Escapes::Backslash)
             }
-            (byte, _) if is_of_word(byte) => {
-                let length = self.rest().iter().position(|byte| !is_of_word(*byte));
+            (byte, _) if is_word_byte(byte) => {
+                let length = self.rest().iter().position(|byte| !is_word_byte(*byte));
                 Ok(self.at + length.unwrap_or(self.rest().len()))
             }
             _ => Ok(self.at + 1),
         }
     }
 
-    fn behind_quoted(
+    fn end_of_quoted(
         &self,
         open: usize,
         quote: u8,
@@ -170,14 +173,14 @@ impl<'a> Cut<'a> {
                 at += 1;
             }
         }
-        Err((open, SplitError::Open))
+        Err((open, SplitError::Unterminated))
     }
 
-    /// Behind `$tag$ … $tag$`. Words of the other databases may have a dollar in them, and none
-    /// begins so.
-    fn behind_dollar_quoted(&self) -> Result<usize, (usize, SplitError)> {
+    /// The end of `$tag$ … $tag$`. In the other databases, a word may contain a dollar, but does
+    /// not begin with one.
+    fn end_of_dollar_quoted(&self) -> Result<usize, (usize, SplitError)> {
         let rest = self.rest();
-        let tag = rest.iter().skip(1).position(|byte| !is_of_word(*byte) || *byte == b'$');
+        let tag = rest.iter().skip(1).position(|byte| !is_word_byte(*byte) || *byte == b'$');
         let Some(end) = tag.map(|tag| tag + 1).filter(|end| rest[*end] == b'$') else {
             return Ok(self.at + 1);
         };
@@ -186,16 +189,18 @@ impl<'a> Cut<'a> {
         }
         let tag = &rest[..=end];
         let close = rest[tag.len()..].windows(tag.len()).position(|found| found == tag);
-        close.map(|close| self.at + close + 2 * tag.len()).ok_or((self.at, SplitError::Open))
+        close
+            .map(|close| self.at + close + 2 * tag.len())
+            .ok_or((self.at, SplitError::Unterminated))
     }
 }
 
-/// What stands for a quote within quotes.
+/// How a quote is written within quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Escapes {
-    /// Two of them.
+    /// As two quotes.
     Doubled,
-    /// Two of them, or one behind a backslash.
+    /// As two quotes, or after a backslash.
     Backslash,
 }
 
@@ -208,33 +213,33 @@ impl Escapes {
     }
 }
 
-fn is_of_word(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || !byte.is_ascii()
 }
 
-/// Whether a statement may make something that consists of statements.
+/// Whether a statement may create a function or trigger that consists of statements.
 fn has_body(statement: &str) -> bool {
     let mut words = statement
         .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
         .map(str::to_ascii_lowercase);
-    let is_of_client = |word: &str| word == "delimiter";
+    let is_client_command = |word: &str| word == "delimiter";
     match words.next() {
-        Some(word) if is_of_client(&word) => true,
+        Some(word) if is_client_command(&word) => true,
         Some(word) if word == "create" => {
-            let makes = |word: &String| {
+            let is_routine_kind = |word: &String| {
                 matches!(word.as_str(), "trigger" | "procedure" | "function" | "event")
             };
-            let outside = without_dollar_quoted(statement).to_ascii_lowercase();
-            let begins = outside
+            let unquoted = without_dollar_quoted(statement).to_ascii_lowercase();
+            let has_begin = unquoted
                 .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
                 .any(|word| word == "begin");
-            words.take(12).any(|word| makes(&word)) && begins
+            words.take(12).any(|word| is_routine_kind(&word)) && has_begin
         }
         Some(_) | None => false,
     }
 }
 
-/// The text up to the first text in dollar quotes, which is one string.
+/// The statement up to the first dollar: a text in dollar quotes is one string.
 fn without_dollar_quoted(statement: &str) -> &str {
     statement.find('$').map_or(statement, |at| &statement[..at])
 }
@@ -243,7 +248,7 @@ fn without_dollar_quoted(statement: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn cut(text: &str) -> Result<Vec<&str>, SplitError> {
+    fn split(text: &str) -> Result<Vec<&str>, SplitError> {
         statements(text)
             .map(|spans| spans.into_iter().map(|span| &text[span]).collect())
             .map_err(|(_, error)| error)
@@ -251,7 +256,7 @@ mod tests {
 
     #[test]
     fn statements_end_at_semicolons_outside_of_strings_names_and_comments() {
-        let whole = [
+        let statements = [
             "select 1",
             "select 'a;b'",
             "select 'it''s; so'",
@@ -264,21 +269,21 @@ mod tests {
             "insert into n values ($1, $2)",
             "insert into n values (?1)",
         ];
-        for one in whole {
-            assert_eq!(cut(one), Ok(vec![one]), "{one}");
-            assert_eq!(cut(&format!("{one};")), Ok(vec![one]), "{one}");
+        for statement in statements {
+            assert_eq!(split(statement), Ok(vec![statement]), "{statement}");
+            assert_eq!(split(&format!("{statement};")), Ok(vec![statement]), "{statement}");
             let text =
-                format!("-- the first\n{one};\n\n/* the second; */ select 2\n;;\n-- end; \n");
-            assert_eq!(cut(&text), Ok(vec![one, "select 2"]), "{one}");
-            assert_eq!(cut(&format!("\u{feff}{one}")), Ok(vec![one]), "{one}");
+                format!("-- the first\n{statement};\n\n/* the second; */ select 2\n;;\n-- end; \n");
+            assert_eq!(split(&text), Ok(vec![statement, "select 2"]), "{statement}");
+            assert_eq!(split(&format!("\u{feff}{statement}")), Ok(vec![statement]), "{statement}");
         }
         for nothing in ["", " \n", ";", "-- select 1", "/* select 1; */;"] {
-            assert_eq!(cut(nothing), Ok(vec![]), "{nothing:?}");
+            assert_eq!(split(nothing), Ok(vec![]), "{nothing:?}");
         }
     }
 
     #[test]
-    fn what_databases_read_otherwise_is_not_guessed() {
+    fn a_text_that_databases_split_differently_is_an_error() {
         for text in [
             r"select 'a\'; delete from t; --'",
             "select 1 # a; b\n; select 2",
@@ -287,40 +292,43 @@ mod tests {
             "select `a;b`; select 2",
             "select a[1;2] from t",
         ] {
-            assert!(cut(text).is_err(), "{text}: {:?}", cut(text));
+            assert!(split(text).is_err(), "{text}: {:?}", split(text));
         }
-        assert_eq!(cut("select 1 --1; select 2"), Err(SplitError::Dialect));
+        assert_eq!(split("select 1 --1; select 2"), Err(SplitError::DialectsDiffer));
     }
 
     #[test]
-    fn what_does_not_end_and_what_runs_in_a_comment_is_not_cut() {
+    fn unterminated_texts_executable_comments_and_bodies_are_not_split() {
         for text in ["select 'a; select 2", "select /* a; select 2", "select $a$ b; $b$"] {
-            assert_eq!(cut(text), Err(SplitError::Open), "{text}");
+            assert_eq!(split(text), Err(SplitError::Unterminated), "{text}");
         }
-        assert_eq!(cut("/*!40101 set names utf8 */; select 1"), Err(SplitError::Executable));
+        assert_eq!(
+            split("/*!40101 set names utf8 */; select 1"),
+            Err(SplitError::ExecutableComment)
+        );
         for text in [
             "create trigger a after insert on t begin update t set n = 1; delete from u; end;",
             "create or replace procedure p() begin select 1; end;",
             "delimiter //\ncreate procedure p() select 1//",
         ] {
-            assert_eq!(cut(text), Err(SplitError::Body), "{text}");
+            assert_eq!(split(text), Err(SplitError::StatementBody), "{text}");
         }
         let function =
             "create function f() returns int language plpgsql as $$ begin return 1; end; $$";
-        assert_eq!(cut(&format!("{function}; select f()")), Ok(vec![function, "select f()"]));
+        assert_eq!(split(&format!("{function}; select f()")), Ok(vec![function, "select f()"]));
     }
 
-    /// Whatever stands in a text: the pieces lie in it, one behind the other, and reading it ends.
+    /// For any text, splitting ends, and the statements are in order and do not overlap.
     #[test]
-    fn pieces_lie_in_the_text_in_order() {
+    fn statements_of_any_text_are_in_order_and_do_not_overlap() {
         const PARTS: [&str; 14] =
             ["'", "\"", "`", "$$", "$a$", "--", "/*", "*/", "#", ";", "\n", "\\", "[", "é x"];
         for seed in 0_usize..20_000 {
-            let mut left = seed;
+            let mut remaining = seed;
             let mut text = String::new();
-            while left > 0 {
-                text.push_str(PARTS[left % PARTS.len()]);
-                left /= PARTS.len();
+            while remaining > 0 {
+                text.push_str(PARTS[remaining % PARTS.len()]);
+                remaining /= PARTS.len();
             }
             let Ok(spans) = statements(&text) else { continue };
             let mut end = 0;

@@ -12,20 +12,20 @@ use crate::model::{
     StepAction, section_noun,
 };
 use runbook_contract::{ErrorClass, StepId};
-use runbook_document::{Located, Reader, Table};
+use runbook_document::{Reader, Spanned, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
 const SECTIONS: &[Section] =
     &[Section::Preflight, Section::Step, Section::Verify, Section::Finally];
 
-/// Reads the four sections in the order in which they run. `default` is what follows the
-/// failure of a step that does not say.
+/// Reads the four sections in the order in which they run. `default` is `on_failure` of steps that
+/// do not set it.
 pub(super) fn read_all(reader: &mut Reader<'_>, default: OnFailure) -> Vec<Step> {
     let mut steps = Vec::new();
     for section in SECTIONS {
         let noun = section_noun(*section);
-        steps.extend(reader.each(noun, noun, |step| read_one(*section, step, default)));
+        steps.extend(reader.read_each(noun, noun, |step| read_one(*section, step, default)));
     }
     steps
 }
@@ -71,8 +71,8 @@ fn read_one(section: Section, reader: &mut Reader<'_>, default: OnFailure) -> Op
 
 /// The fields that guards and checks share, since both are probes.
 pub(super) struct ProbeFields {
-    id: Option<Located<String>>,
-    uses: Option<Located<String>>,
+    id: Option<Spanned<String>>,
+    uses: Option<Spanned<String>>,
     title: Option<String>,
     bind: Vec<Bind>,
     with: Option<Table>,
@@ -95,13 +95,18 @@ impl ProbeFields {
 
     /// A step with these fields only; `None` if `id` or `uses` is missing.
     pub(super) fn into_step(self, reader: &Reader<'_>, section: Section) -> Option<Step> {
-        let bare = bare(reader, section, self.id?.map(StepId::new), self.uses?);
-        Some(Step { title: self.title, bind: self.bind, with: self.with, ..bare })
+        let minimal_step = minimal_step(reader, section, self.id?.map(StepId::new), self.uses?);
+        Some(Step { title: self.title, bind: self.bind, with: self.with, ..minimal_step })
     }
 }
 
 /// A step with `id` and `uses` only; every other field has its default.
-fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Located<String>) -> Step {
+fn minimal_step(
+    reader: &Reader<'_>,
+    section: Section,
+    id: Spanned<StepId>,
+    uses: Spanned<String>,
+) -> Step {
     Step {
         section,
         written_in: section,
@@ -131,23 +136,24 @@ fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Locate
     }
 }
 
-/// What a step does, as a step must say exactly once. That it does not is told where each is read.
+/// What a step does. A step must have exactly one action; a missing or second one is reported where
+/// the keys are read.
 fn action(
     manual: Option<Manual>,
     nested: Option<StepAction>,
-    uses: Option<Located<String>>,
+    uses: Option<Spanned<String>>,
 ) -> StepAction {
     let manual = manual.map(StepAction::Manual);
     let plugin = uses.map(|uses| StepAction::Plugin { uses });
-    let mut said: Vec<StepAction> = [manual, nested, plugin].into_iter().flatten().collect();
-    match said.pop() {
-        Some(only) if said.is_empty() => only,
-        last => StepAction::Refused(said.into_iter().chain(last).collect()),
+    let mut actions: Vec<StepAction> = [manual, nested, plugin].into_iter().flatten().collect();
+    match actions.pop() {
+        Some(only) if actions.is_empty() => only,
+        last => StepAction::Refused(actions.into_iter().chain(last).collect()),
     }
 }
 
-/// What a step that stands for another file can say; the rest is said by the steps of that file.
-const OF_NESTED: &[&str] =
+/// The keys that a step with a nested file can have. The steps of that file have all others.
+const KEYS_FOR_NESTED: &[&str] =
     &["id", "title", "with", "needs", "if_needs_failed", "when", "runbook", "suite", "tags"];
 
 /// `runbook = "restore.toml"` or `suite = "checks.toml"`
@@ -164,7 +170,7 @@ fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<StepAction> 
         (None, None) => None,
         (Some(file), None) => {
             check_nested(section, reader, NestedKind::Runbook, &file);
-            Some(StepAction::Nested { file })
+            Some(StepAction::Runbook { file })
         }
         (None, Some(file)) => {
             check_nested(section, reader, NestedKind::Suite, &file);
@@ -179,23 +185,23 @@ fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<StepAction> 
     }
 }
 
-/// Refuses what has no meaning beside the name of another file.
+/// Reports the keys that have no meaning beside the name of a nested file.
 fn check_nested(
     section: Section,
     reader: &mut Reader<'_>,
     kind: NestedKind,
-    file: &Located<String>,
+    file: &Spanned<String>,
 ) {
     let key = kind.key();
     if section != Section::Step {
         let message = format!("`{key}` of {} has no meaning", reader.subject());
         reader.error("E0220", file.span.clone(), message, "only in `[[step]]`");
     }
-    let tolerates = |name: &str| kind == NestedKind::Suite && name == "on_failure";
+    let is_allowed = |name: &str| kind == NestedKind::Suite && name == "on_failure";
     let others: Vec<_> = reader.table().entries.iter().map(|(key, _)| key.clone()).collect();
     for other in others
         .iter()
-        .filter(|other| !OF_NESTED.contains(&other.name.as_str()) && !tolerates(&other.name))
+        .filter(|other| !KEYS_FOR_NESTED.contains(&other.name.as_str()) && !is_allowed(&other.name))
     {
         let message =
             format!("`{}` of {} has no meaning beside `{key}`", other.name, reader.subject());
@@ -204,8 +210,8 @@ fn check_nested(
     }
 }
 
-fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Located<StepId>>> {
-    let needs = reader.optional::<Vec<Located<String>>>("needs")?;
+fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Spanned<StepId>>> {
+    let needs = reader.optional::<Vec<Spanned<String>>>("needs")?;
     if section != Section::Step {
         let message =
             format!("`needs` of {} has no meaning: only steps form a graph", reader.subject());
@@ -215,18 +221,18 @@ fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Located<S
     Some(needs.value.into_iter().map(|need| need.map(StepId::new)).collect())
 }
 
-/// Steps that say what they need do not run without it, unless they say so. The others only stand
-/// behind the step above.
+/// Reads `if_needs_failed`. By default, a step with `needs` is skipped if one of them failed, and a
+/// step without `needs` runs.
 fn read_if_needs_failed(reader: &mut Reader<'_>) -> IfNeedsFailed {
-    let said = names::choice(reader, "if_needs_failed", IfNeedsFailed::ALL);
+    let word = names::choice(reader, "if_needs_failed", IfNeedsFailed::ALL);
     let has_needs = reader.table().get("needs").is_some();
-    match (said, has_needs) {
-        (Some(said), true) => said.value,
-        (Some(said), false) => {
+    match (word, has_needs) {
+        (Some(word), true) => word.value,
+        (Some(word), false) => {
             let message =
                 format!("`if_needs_failed` of {} has no meaning without `needs`", reader.subject());
-            reader.error("E0220", said.span, message, "beside `needs`");
-            said.value
+            reader.error("E0220", word.span, message, "beside `needs`");
+            word.value
         }
         (None, true) => IfNeedsFailed::Skip,
         (None, false) => IfNeedsFailed::Run,
@@ -311,7 +317,7 @@ fn read_on_failure(section: Section, reader: &mut Reader<'_>, default: OnFailure
         reader.error("E0220", word.span.clone(), message, "only in `[[step]]`");
     }
     match (on_failure, section) {
-        (Some(said), _) => said.value,
+        (Some(word), _) => word.value,
         (None, Section::Step) => default,
         (
             None,
@@ -329,7 +335,7 @@ fn read_on_failure(section: Section, reader: &mut Reader<'_>, default: OnFailure
 /// Reads all notifications; they are numbered from 1 in file order.
 pub(super) fn read_notifies(reader: &mut Reader<'_>) -> Vec<Notify> {
     let mut number = 0;
-    reader.each("notify", "notify", |reader| {
+    reader.read_each("notify", "notify", |reader| {
         number += 1;
         let on = names::choices(reader, "on", Trigger::ALL);
         if reader.table().get("on").is_none() {
@@ -356,7 +362,7 @@ mod tests {
     use runbook_document::Source;
 
     const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"inner\"\n";
-    const FORMS: [&str; 4] = [
+    const ACTIONS: [&str; 4] = [
         "uses = \"http:get\"",
         "manual = { instructions = \"look\" }",
         "runbook = \"inner.toml\"",
@@ -372,33 +378,37 @@ mod tests {
         Ok(Source::new(name, format!("{RUNBOOK}{inner}")))
     }
 
-    /// A runbook with one step that says these of the forms.
+    /// A runbook with one step that has these actions.
     fn source_with(forms: &[&str]) -> Arc<Source> {
         let step = format!("{RUNBOOK}[[step]]\nid = \"outer\"\n{}\n", forms.join("\n"));
         Source::new("r.toml", step)
     }
 
     #[test]
-    fn a_step_says_exactly_one_thing_that_it_does_and_whatever_it_says_is_looked_at() {
-        for number in 0..1_usize << FORMS.len() {
-            let says = |form: usize| number >> form & 1 == 1;
-            let said: Vec<&str> = (0..FORMS.len()).filter(|f| says(*f)).map(|f| FORMS[f]).collect();
-            let source = source_with(&said);
+    fn a_step_has_exactly_one_action_and_all_actions_of_a_wrong_step_are_read() {
+        for number in 0..1_usize << ACTIONS.len() {
+            let has_form = |form: usize| number >> form & 1 == 1;
+            let forms: Vec<&str> =
+                (0..ACTIONS.len()).filter(|f| has_form(*f)).map(|f| ACTIONS[f]).collect();
+            let source = source_with(&forms);
             let refusal = super::super::parse(&source, None, &mut load).err();
-            assert_eq!(refusal.is_none(), said.len() == 1, "{said:?}: {refusal:?}");
+            assert_eq!(refusal.is_none(), forms.len() == 1, "{forms:?}: {refusal:?}");
 
             let (runbook, _) = super::super::parse_leniently(&source, None, &mut load);
             let runbook = runbook.expect("it has a name");
             let step = runbook.step(&StepId::new("outer")).expect("the step is there");
-            // Of two files, none is looked at.
-            let read = [says(0), says(1), says(2) != says(3)].into_iter().filter(|is| *is).count();
+            // Of a runbook and a suite in one step, neither is read.
+            let n_read = [has_form(0), has_form(1), has_form(2) != has_form(3)]
+                .into_iter()
+                .filter(|is| *is)
+                .count();
             let is_refused = matches!(step.action, StepAction::Refused(_));
-            assert_eq!(is_refused, read != 1, "{said:?}");
-            assert_eq!(step.uses().is_some(), says(0), "{said:?}");
-            assert_eq!(step.manual().is_some(), says(1), "{said:?}");
-            assert_eq!(step.nested().is_some(), says(2) != says(3), "{said:?}");
+            assert_eq!(is_refused, n_read != 1, "{forms:?}");
+            assert_eq!(step.uses().is_some(), has_form(0), "{forms:?}");
+            assert_eq!(step.manual().is_some(), has_form(1), "{forms:?}");
+            assert_eq!(step.nested().is_some(), has_form(2) != has_form(3), "{forms:?}");
             let inner = StepId::new("outer").inner(&StepId::new("a"));
-            assert_eq!(runbook.step(&inner).is_some(), says(2) != says(3), "{said:?}");
+            assert_eq!(runbook.step(&inner).is_some(), has_form(2) != has_form(3), "{forms:?}");
         }
     }
 }

@@ -5,18 +5,18 @@ use super::step::{self, ProbeFields};
 use crate::event::Section;
 use crate::model::{Check, Criticality, Step};
 use runbook_contract::StepId;
-use runbook_document::{Located, Reader};
+use runbook_document::{Reader, Spanned};
 use std::time::Duration;
 
-/// What only a runbook has.
-const NOT_OF_A_SUITE: &[&str] =
+/// The keys that a suite cannot have.
+const KEYS_NOT_FOR_SUITE: &[&str] =
     &["preflight", "step", "verify", "finally", "guard", "locks", "window", "undo"];
 
-/// Reads all checks, and refuses what a suite cannot have.
+/// Reads all checks, and reports the keys that a suite cannot have.
 pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
     let Some(first) = reader.table().get("check") else { return Vec::new() };
     let span = first.span.clone();
-    for key in NOT_OF_A_SUITE {
+    for key in KEYS_NOT_FOR_SUITE {
         if reader.table().get(key).is_some() {
             let message = format!("a file with `[[check]]` is a suite, and a suite has no `{key}`");
             reader.error_with_help(
@@ -28,29 +28,29 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
             );
         }
     }
-    reader.each("check", "check", read)
+    reader.read_each("check", "check", read)
 }
 
 fn read(reader: &mut Reader<'_>) -> Option<Step> {
     let fields = ProbeFields::read(reader);
     let timeout = reader.optional("timeout").map(|timeout| timeout.value);
     let retry = reader.section("retry", "`retry`", step::read_retry);
-    // Without `until` an `every` is only for who watches the suite.
-    let asks_again = ["until", "within"].iter().any(|key| reader.table().get(key).is_some());
-    let poll = asks_again.then(|| step::read_poll(reader)).flatten();
+    // Without `until`, `every` says how often a watched suite makes the check.
+    let is_poll = ["until", "within"].iter().any(|key| reader.table().get(key).is_some());
+    let poll = is_poll.then(|| step::read_poll(reader)).flatten();
     let expect = expect::read_expect(reader);
     let when = reader.optional("when");
     let depends_on = reader
-        .optional::<Vec<Located<String>>>("depends_on")
+        .optional::<Vec<Spanned<String>>>("depends_on")
         .map(|names| names.value)
         .unwrap_or_default();
-    let weight = match reader.optional::<bool>("critical").map(|critical| critical.value) {
+    let criticality = match reader.optional::<bool>("critical").map(|critical| critical.value) {
         Some(false) => Criticality::Minor,
         Some(true) | None => Criticality::Critical,
     };
     let tags = reader.optional::<Vec<String>>("tags").map(|tags| tags.value).unwrap_or_default();
-    reader.knows("until");
-    reader.knows("within");
+    reader.mark_known("until");
+    reader.mark_known("within");
     let every = reader.optional::<Duration>("every").map(|every| every.value);
     reader.optional::<Duration>("grace");
     let probe = fields.into_step(reader, Section::Check)?;
@@ -61,7 +61,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
         expect,
         when,
         needs: Some(depends_on.into_iter().map(|need| need.map(StepId::new)).collect()),
-        check: Some(Check { weight, tags, every }),
+        check: Some(Check { criticality, tags, every }),
         ..probe
     })
 }

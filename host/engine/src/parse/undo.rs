@@ -3,7 +3,7 @@
 use super::uses::{check_uses, read_bind};
 use crate::event::Section;
 use crate::model::UndoDeclaration;
-use runbook_document::{Located, Node, Reader, Value};
+use runbook_document::{Node, Reader, Spanned, Value};
 
 pub(super) fn read_undo(section: Section, reader: &mut Reader<'_>) -> Option<UndoDeclaration> {
     let undo = reader.optional::<Node>("undo");
@@ -34,7 +34,7 @@ pub(super) fn read_undo(section: Section, reader: &mut Reader<'_>) -> Option<Und
     }
 }
 
-fn read_reason(reader: &mut Reader<'_>, reason: Located<String>) -> Option<UndoDeclaration> {
+fn read_reason(reader: &mut Reader<'_>, reason: Spanned<String>) -> Option<UndoDeclaration> {
     if reason.value.trim().is_empty() {
         let message = format!("`irreversible` of {} needs a reason", reader.subject());
         reader.error_with_help(
@@ -49,7 +49,7 @@ fn read_reason(reader: &mut Reader<'_>, reason: Located<String>) -> Option<UndoD
     Some(UndoDeclaration::Irreversible { reason })
 }
 
-fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<UndoDeclaration> {
+fn read_undo_value(reader: &mut Reader<'_>, undo: &Spanned<Node>) -> Option<UndoDeclaration> {
     match &undo.value.value {
         Value::String(word) if word == "auto" => {
             Some(UndoDeclaration::Auto { span: undo.span.clone() })

@@ -1,13 +1,13 @@
 //! `uses` and `bind`: which operation is called, and on what.
 
 use crate::model::Bind;
-use runbook_document::{FromNode as _, Located, Reader, Table};
+use runbook_document::{FromNode as _, Reader, Spanned, Table};
 
-/// `uses = "plugin:operation"`, which a step must have unless it is of another form.
-pub(super) fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
-    let other_form =
+/// `uses = "plugin:operation"`, which a step must have if it has no other action.
+pub(super) fn read_uses(reader: &mut Reader<'_>) -> Option<Spanned<String>> {
+    let has_other_action =
         ["manual", "suite", "runbook"].iter().any(|key| reader.table().get(key).is_some());
-    let uses = if other_form {
+    let uses = if has_other_action {
         reader.optional::<String>("uses")
     } else {
         reader.required::<String>("uses")
@@ -17,7 +17,7 @@ pub(super) fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
     Some(uses)
 }
 
-pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
+pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Spanned<String>) {
     let parts: Vec<&str> = uses.value.rsplitn(2, ':').collect();
     if parts.len() != 2 || parts.iter().any(|part| part.trim().is_empty()) {
         let message = format!(
@@ -47,8 +47,8 @@ pub(super) fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
     for (slot, node) in &table.value.entries {
         match String::from_node(node) {
             Some(target) => binds.push(Bind {
-                slot: Located { value: slot.name.clone(), span: slot.span.clone() },
-                target: Located { value: target, span: node.span.clone() },
+                slot: Spanned { value: slot.name.clone(), span: slot.span.clone() },
+                target: Spanned { value: target, span: node.span.clone() },
             }),
             None => {
                 let message = format!(

@@ -1,14 +1,14 @@
 //! `[window]`
 
 use super::names;
-use crate::model::{AllowedTime, DAY, Days, OutsidePolicy, Window};
+use crate::model::{AllowedTime, Days, OutsidePolicy, SECONDS_PER_DAY, Window};
 use jiff::tz::TimeZone;
-use runbook_document::{Located, Reader, nearest};
+use runbook_document::{Reader, Spanned, nearest};
 
-/// Reads `[window]`; `None` if there is none, or it is wrong.
+/// Reads `[window]`; `None` if there is none.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Window> {
     reader.section("window", "`[window]`", |reader| {
-        let allow = reader.each("allow", "the window", read_allowed);
+        let allow = reader.read_each("allow", "the window", read_allowed);
         if reader.table().get("allow").is_none() {
             reader.required::<Vec<runbook_document::Table>>("allow");
         } else if allow.is_empty() && !reader.diagnostics().has_errors() {
@@ -40,7 +40,7 @@ fn read_allowed(reader: &mut Reader<'_>) -> Option<AllowedTime> {
     let to = to.and_then(|to| read_clock(reader, &to, "to"));
     let zone = zone.and_then(|zone| read_zone(reader, zone));
     let (days, from, to, (zone, zone_name)) = (days?, from?, to?, zone?);
-    if from.value == to.value || from.value == DAY {
+    if from.value == to.value || from.value == SECONDS_PER_DAY {
         let help = "for a whole day write `from = \"00:00\"`, `to = \"24:00\"`";
         reader.error_with_help(
             "E0226",
@@ -55,11 +55,11 @@ fn read_allowed(reader: &mut Reader<'_>) -> Option<AllowedTime> {
 }
 
 /// Reads days such as `sun`, `mon-fri` or `sat,sun`.
-fn read_days(reader: &mut Reader<'_>, text: &Located<String>) -> Option<Days> {
+fn read_days(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<Days> {
     let mut days = Days::NONE;
     for part in text.value.split(',').map(str::trim) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (day(reader, text, first)?, day(reader, text, last)?);
+        let (first, last) = (read_day(reader, text, first)?, read_day(reader, text, last)?);
         // `sat-mon` goes over the end of the week.
         let last = if last < first { last + 7 } else { last };
         days = (first..=last).fold(days, Days::with);
@@ -67,7 +67,7 @@ fn read_days(reader: &mut Reader<'_>, text: &Located<String>) -> Option<Days> {
     Some(days)
 }
 
-fn day(reader: &mut Reader<'_>, text: &Located<String>, word: &str) -> Option<usize> {
+fn read_day(reader: &mut Reader<'_>, text: &Spanned<String>, word: &str) -> Option<usize> {
     let found = Days::NAMES.iter().position(|name| *name == word.trim());
     if found.is_none() {
         let message = format!("`{word}` in `days` is not a day");
@@ -81,32 +81,34 @@ fn day(reader: &mut Reader<'_>, text: &Located<String>, word: &str) -> Option<us
 }
 
 /// `02:00` or `02:00:30`; `24:00` is the end of the day.
-fn read_clock(reader: &mut Reader<'_>, text: &Located<String>, key: &str) -> Option<Located<u32>> {
-    let seconds = clock(&text.value);
+fn read_clock(reader: &mut Reader<'_>, text: &Spanned<String>, key: &str) -> Option<Spanned<u32>> {
+    let seconds = parse_clock(&text.value);
     if seconds.is_none() {
         let message =
             format!("`{key}` must be a time of day such as `02:00`, not `{}`", text.value);
         reader.error("E0226", text.span.clone(), message, "not a time of day");
     }
-    seconds.map(|value| Located { value, span: text.span.clone() })
+    seconds.map(|value| Spanned { value, span: text.span.clone() })
 }
 
-fn clock(text: &str) -> Option<u32> {
+fn parse_clock(text: &str) -> Option<u32> {
     let parts: Vec<&str> = text.split(':').collect();
-    let two = |part: &str| {
+    let two_digits = |part: &str| {
         (part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit()))
             .then(|| part.parse().ok())?
     };
     let (hours, minutes, seconds): (u32, u32, u32) = match parts.as_slice() {
-        [hours, minutes] => (two(hours)?, two(minutes)?, 0),
-        [hours, minutes, seconds] => (two(hours)?, two(minutes)?, two(seconds)?),
+        [hours, minutes] => (two_digits(hours)?, two_digits(minutes)?, 0),
+        [hours, minutes, seconds] => {
+            (two_digits(hours)?, two_digits(minutes)?, two_digits(seconds)?)
+        }
         _ => return None,
     };
     let total = hours * 3600 + minutes * 60 + seconds;
-    (minutes < 60 && seconds < 60 && total <= DAY).then_some(total)
+    (minutes < 60 && seconds < 60 && total <= SECONDS_PER_DAY).then_some(total)
 }
 
-fn read_zone(reader: &mut Reader<'_>, zone: Located<String>) -> Option<(TimeZone, String)> {
+fn read_zone(reader: &mut Reader<'_>, zone: Spanned<String>) -> Option<(TimeZone, String)> {
     if let Ok(found) = TimeZone::get(&zone.value) {
         return Some((found, zone.value));
     }
@@ -122,15 +124,15 @@ fn read_zone(reader: &mut Reader<'_>, zone: Located<String>) -> Option<(TimeZone
 
 #[cfg(test)]
 mod tests {
-    use super::clock;
+    use super::parse_clock;
 
     #[test]
     fn times_of_day_have_two_digits_each() {
-        assert_eq!(clock("02:00"), Some(7200));
-        assert_eq!(clock("24:00"), Some(86_400));
-        assert_eq!(clock("23:59:59"), Some(86_399));
+        assert_eq!(parse_clock("02:00"), Some(7200));
+        assert_eq!(parse_clock("24:00"), Some(86_400));
+        assert_eq!(parse_clock("23:59:59"), Some(86_399));
         for wrong in ["2:00", "24:01", "02:60", "02", "02:00:60", "+2:00", "02:00:00:00", ""] {
-            assert_eq!(clock(wrong), None, "{wrong:?}");
+            assert_eq!(parse_clock(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `with_file`: inputs of a call that stand in files of their own.
+//! `with_file`: inputs of a call that are written in other files.
 //!
-//! They are put in the place of `with` before anything else reads the runbook: whatever judges an
-//! input judges them too, and tells of the file and line in which they stand.
+//! They are inserted into `with` before the runbook is parsed, so that they are checked like all
+//! other inputs. Messages show the file and line where they are written.
 
 use super::Loader;
 use super::calls;
@@ -11,18 +11,18 @@ use std::sync::Arc;
 
 const KEY: &str = "with_file";
 
-/// The code of every finding about such a file but that it cannot be read.
+/// The code of every finding about such a file, except that it cannot be read.
 const CODE: &str = "E0240";
 
-/// The input whose file is cut into statements.
+/// The input whose file is split into statements.
 const STATEMENTS: &str = "statements";
 
 /// What templates begin with.
 const MARKERS: [&str; 3] = ["{{", "{%", "{#"];
 
-/// Reads every file that a call of the runbook names, and puts what stands there into its `with`.
-/// Each file becomes one of `sources`.
-pub(super) fn put_in(
+/// Reads every file that a call names in `with_file`, and inserts its inputs into `with` of the
+/// call. Adds each file to `sources`.
+pub(super) fn insert_inputs(
     table: &mut Table,
     runbook: &Arc<Source>,
     load: &mut Loader<'_>,
@@ -30,12 +30,12 @@ pub(super) fn put_in(
     diagnostics: &mut Diagnostics,
 ) {
     let mut files = Files { runbook, load, sources, diagnostics };
-    calls::each(table, |call, place| files.of_call(call, &place.subject));
+    calls::for_each_call(table, |call, place| files.insert_into_call(call, &place.subject));
 }
 
-/// Reads `with`, in which the files of inputs stand already.
+/// Reads `with`, into which the inputs from files are already inserted.
 pub(super) fn read_with(reader: &mut Reader<'_>) -> Option<Table> {
-    reader.knows(KEY);
+    reader.mark_known(KEY);
     reader.optional::<Table>("with").map(|with| with.value)
 }
 
@@ -52,9 +52,10 @@ fn inputs(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Vec<(Ke
     let format = Table { entries: format, ..table };
     let mut reader = Reader::new(source, &format, "a file of inputs", diagnostics);
     super::read_format(&mut reader);
-    Some(inputs.into_iter().map(|(key, node)| (key, node.standing_in(source))).collect())
+    Some(inputs.into_iter().map(|(key, node)| (key, node.with_source(source))).collect())
 }
 
+/// Reads the files that `with_file` names, and inserts their inputs.
 struct Files<'a, 'l> {
     runbook: &'a Arc<Source>,
     load: &'a mut Loader<'l>,
@@ -63,18 +64,20 @@ struct Files<'a, 'l> {
 }
 
 impl Files<'_, '_> {
-    fn of_call(&mut self, call: &mut Table, subject: &str) {
-        let Some(at) = call.entries.iter().position(|(key, _)| key.name == KEY) else { return };
-        let (key, named) = call.entries.remove(at);
+    fn insert_into_call(&mut self, call: &mut Table, subject: &str) {
+        let Some(position) = call.entries.iter().position(|(key, _)| key.name == KEY) else {
+            return;
+        };
+        let (key, named) = call.entries.remove(position);
         if call.get("uses").is_none() {
             let message = format!("`{KEY}` of {subject} has no meaning without `uses`");
-            let found = Diagnostic::error("E0220", self.runbook, key.span, message);
-            self.diagnostics.push(found.label("only beside `uses`"));
+            let diagnostic = Diagnostic::error("E0220", self.runbook, key.span, message);
+            self.diagnostics.push(diagnostic.label("only beside `uses`"));
             return;
         }
         let inputs = match named.value {
             Value::String(name) => vec![self.all_inputs(&name, &named.span)],
-            Value::Table(each) => self.each_input(&each, subject),
+            Value::Table(files) => self.each_input(&files, subject),
             other @ (Value::Integer(_)
             | Value::Float(_)
             | Value::Boolean(_)
@@ -94,18 +97,18 @@ impl Files<'_, '_> {
             "write `{KEY} = \"shop.with.toml\"` for a file with inputs, or \
                      `{KEY}.statement = \"look.sql\"` for the text of one"
         );
-        let found = Diagnostic::error("E0203", self.runbook, span.clone(), message);
-        self.diagnostics.push(found.label("wrong type").help(help));
+        let diagnostic = Diagnostic::error("E0203", self.runbook, span.clone(), message);
+        self.diagnostics.push(diagnostic.label("wrong type").help(help));
     }
 
-    /// `with_file = "shop.with.toml"`: all that it holds; `None` if it cannot be read.
+    /// `with_file = "shop.with.toml"`: all inputs in the file; `None` if it cannot be read.
     fn all_inputs(&mut self, name: &str, span: &Span) -> Option<Vec<(Key, Node)>> {
         let source = self.read(name, span, InputFileKind::Toml)?;
         inputs(&source, self.diagnostics)
     }
 
-    /// `with_file.statement = "look.sql"`: for each input a text, or the statements in it; `None`
-    /// for one that cannot be read.
+    /// `with_file.statement = "look.sql"`: for each input the text of its file, or its statements;
+    /// `None` for a file that cannot be read.
     fn each_input(&mut self, files: &Table, subject: &str) -> Vec<Option<Vec<(Key, Node)>>> {
         files.entries.iter().map(|(key, named)| self.one_input(key, named, subject)).collect()
     }
@@ -119,14 +122,14 @@ impl Files<'_, '_> {
         Some(vec![(key.clone(), self.statements(key, &source)?)])
     }
 
-    fn read(&mut self, name: &str, span: &Span, ending: InputFileKind) -> Option<Arc<Source>> {
-        let is_named_so = std::path::Path::new(name)
+    fn read(&mut self, name: &str, span: &Span, kind: InputFileKind) -> Option<Arc<Source>> {
+        let has_extension = std::path::Path::new(name)
             .extension()
-            .is_some_and(|extension| extension == ending.extension());
-        if !is_named_so {
-            let message = format!("`{name}` does not end in `.{}`", ending.extension());
-            let found = Diagnostic::error(CODE, self.runbook, span.clone(), message);
-            self.diagnostics.push(found.label("another kind of file").help(ending.help()));
+            .is_some_and(|extension| extension == kind.extension());
+        if !has_extension {
+            let message = format!("`{name}` does not end in `.{}`", kind.extension());
+            let diagnostic = Diagnostic::error(CODE, self.runbook, span.clone(), message);
+            self.diagnostics.push(diagnostic.label("another kind of file").help(kind.help()));
             return None;
         }
         let source =
@@ -137,7 +140,7 @@ impl Files<'_, '_> {
         Some(source)
     }
 
-    /// The text of a SQL file as the input `key` takes it.
+    /// The text of a SQL file as the value of the input `key`: one text, or a list of statements.
     fn statements(&mut self, key: &Key, source: &Arc<Source>) -> Option<Node> {
         runbook_document::refuse_hidden(source, self.diagnostics)?;
         let text = source.text();
@@ -162,33 +165,32 @@ impl Files<'_, '_> {
                 Some(Node::list(source, 0..text.len(), items))
             }
             (Err((at, error)), STATEMENTS) => {
-                let (message, help) = in_words(error);
+                let (message, help) = message_and_help(error);
                 let found = Diagnostic::error(CODE, source, at..(at + 1).min(text.len()), message);
                 self.diagnostics.push(found.label("from here on").help(help));
                 None
             }
             (Ok(found), _) => Some(match <[Span; 1]>::try_from(found) {
-                // A comment before it may be what a server or a proxy obeys.
-                // Findings point at the statement all the same.
+                // The comment before the statement is kept, because a server or a proxy may obey
+                // it. Findings point at the statement.
                 Ok([only]) => {
                     Node { span: only.clone(), ..Node::text(source, trimmed(text).start..only.end) }
                 }
                 Err(_) => Node::text(source, trimmed(text)),
             }),
-            // One statement, whatever is in it, needs no cut.
+            // One statement does not have to be split.
             (Err(_), _) => Some(Node::text(source, trimmed(text))),
         }
     }
 
-    /// Adds inputs to `with`. One that stands there too has two values, and which is meant is not
-    /// known.
+    /// Adds inputs to `with`. An input that `with` has already is an error.
     fn add(&mut self, call: &mut Table, span: Span, inputs: Vec<Option<Vec<(Key, Node)>>>) {
         let with = match call.entries.iter_mut().position(|(key, _)| key.name == "with") {
             Some(at) => at,
             None => {
                 let key = Key { span: span.clone(), name: "with".to_owned() };
                 let table = Table { span: span.clone(), entries: Vec::new(), is_partial: false };
-                let node = Node { span, value: Value::Table(table), elsewhere: None };
+                let node = Node { span, value: Value::Table(table), other_source: None };
                 call.entries.push((key, node));
                 call.entries.len() - 1
             }
@@ -202,19 +204,20 @@ impl Files<'_, '_> {
                 with.entries.push((key, node));
                 continue;
             };
-            let source = node.elsewhere.as_ref().unwrap_or(self.runbook);
+            let source = node.other_source.as_ref().unwrap_or(self.runbook);
             let message = format!(
                 "`{}` stands in this file, and in `with` at {}",
                 key.name,
                 self.runbook.place(&first.span)
             );
-            let found = Diagnostic::error(CODE, source, node.span.clone(), message);
-            self.diagnostics.push(found.label("which one is meant?").help("remove one of them"));
+            let diagnostic = Diagnostic::error(CODE, source, node.span.clone(), message);
+            self.diagnostics
+                .push(diagnostic.label("which one is meant?").help("remove one of them"));
         }
     }
 }
 
-/// What a file of inputs is called.
+/// The kind of a file of inputs, which is told by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InputFileKind {
     /// Inputs, as they stand in `with`.
@@ -251,20 +254,22 @@ fn trimmed(text: &str) -> Span {
     start..start + text_begin.trim_end().len()
 }
 
-fn in_words(error: SplitError) -> (&'static str, &'static str) {
+fn message_and_help(error: SplitError) -> (&'static str, &'static str) {
     match error {
-        SplitError::Open => ("a string, a quoted name or a comment does not end", "close it"),
-        SplitError::Dialect => (
+        SplitError::Unterminated => {
+            ("a string, a quoted name or a comment does not end", "close it")
+        }
+        SplitError::DialectsDiffer => (
             "where this statement ends, databases read differently (a backslash in a string, `#`, \
              `` ` ``, `[`, `--` without a blank, comments in comments)",
             "write it so that all read the same, or write the statements into `statements` of \
              `with`",
         ),
-        SplitError::Executable => (
+        SplitError::ExecutableComment => (
             "MySQL runs what stands in this comment, and other databases do not",
             "write it as a statement",
         ),
-        SplitError::Body => (
+        SplitError::StatementBody => (
             "this statement has statements in it, so it cannot be told where it ends",
             "give it a file of its own, as `statement` of a `sql:execute`",
         ),

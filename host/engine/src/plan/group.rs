@@ -8,14 +8,14 @@ use runbook_contract::{Json, StepId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What stands for the steps of another file.
+/// The plan of a step that stands for the steps of a nested file.
 #[derive(Debug, Clone)]
 pub struct PlannedGroup {
     /// Whether the file is a runbook or a suite.
     pub kind: NestedKind,
-    /// What its steps see as `params`.
+    /// The parameters that the file declares.
     pub params: Vec<Param>,
-    /// What the step gives for them, before templates are rendered.
+    /// The values that the step gives for them, before templates are rendered.
     pub with: Json,
     /// How many effects of each capability its steps may have together at most.
     pub max_effects: BTreeMap<String, u32>,
@@ -33,7 +33,7 @@ pub(super) fn plan_group(group: &Group) -> PlannedGroup {
     }
 }
 
-/// Why a nested file has no parameters.
+/// Why the parameters of a nested file have no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParamsError {
     /// A template has no value.
@@ -45,29 +45,31 @@ pub(crate) enum ParamsError {
 }
 
 impl PlannedGroup {
-    /// What its steps see as `params`, in the scope of the step that stands for them.
+    /// The `params` of its steps, in the scope of the step that stands for the file.
     pub(crate) fn params_in(
         &self,
         scope: &Scope<'_>,
     ) -> Result<serde_json::Map<String, Json>, ParamsError> {
         let given = template::render(&self.with, scope)?;
         let given = given.as_object().cloned().unwrap_or_default();
-        params::of_nested(&self.params, &given).map_err(ParamsError::Invalid)
+        params::nested_params(&self.params, &given).map_err(ParamsError::Invalid)
     }
 }
 
 impl PlannedGroup {
-    /// The parameters that come from an output which was cut off, with the name of that output.
-    pub(crate) fn cut_in(&self, scope: &Scope<'_>) -> BTreeMap<String, String> {
+    /// The parameters whose value comes from a truncated output, each with the name of that output.
+    pub(crate) fn truncated_params_in(&self, scope: &Scope<'_>) -> BTreeMap<String, String> {
         let given = self.with.as_object().into_iter().flatten();
         given
-            .filter_map(|(name, value)| Some((name.clone(), template::cut_in(value, scope)?)))
+            .filter_map(|(name, value)| {
+                Some((name.clone(), template::truncated_output_in(value, scope)?))
+            })
             .collect()
     }
 }
 
-/// Every step that stands for a file around this one, the innermost first.
-pub(crate) fn around(group: Option<&StepId>) -> impl Iterator<Item = StepId> {
+/// The ids of all steps that stand for a nested file around this place, innermost first.
+pub(crate) fn enclosing_groups(group: Option<&StepId>) -> impl Iterator<Item = StepId> {
     let mut next = group.cloned();
     std::iter::from_fn(move || {
         let id = next.take()?;

@@ -11,10 +11,10 @@ use std::time::Duration;
 /// gives no answer.
 pub const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is watched while a run changes things.
+/// A probe that is repeated while a run changes things.
 #[derive(Debug, Clone)]
 pub struct PlannedGuard {
-    /// The probe that is asked, as a step.
+    /// The probe, as a step.
     pub probe: Arc<PlannedStep>,
     /// The time between the end of one probe and the start of the next.
     pub every: Duration,

@@ -1,16 +1,15 @@
-//! The positions of the steps of a plan. A run of a thousand steps decides thousands of times and
-//! examines every step each time: by position, not by name.
+//! The positions of the steps of a plan, so that decisions find steps by position and not by name.
 
 use super::PlannedStep;
 use runbook_contract::StepId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Where steps stand in [`super::Plan::steps`], so that none has to be searched.
+/// The positions of steps in [`super::Plan::steps`].
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
     by_id: BTreeMap<StepId, usize>,
-    /// What each step needs.
+    /// For each step, the positions of the steps that it needs.
     needs: Vec<Vec<usize>>,
 }
 

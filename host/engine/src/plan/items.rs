@@ -1,5 +1,5 @@
-//! A step that runs once for each item of a list or map: which items there are, and a step of the
-//! plan for each.
+//! Steps that run once for each item of a list or map: lists the items, and adds a step to the plan
+//! for each.
 
 use super::{Index, Plan, PlannedStep};
 use crate::event::Item;
@@ -8,9 +8,10 @@ use runbook_contract::{ErrorClass, Fault, Json, StepId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// No step has more items: each is a few records in the journal and a line in every report.
+/// The most items of a step. Each item is several records in the journal and a line in every
+/// report.
 pub(crate) const MAX_ITEMS: usize = 10_000;
-/// No key is longer: it is part of an id that people type.
+/// The longest key of an item, in characters: it is part of an id that people type.
 const MAX_KEY: usize = 200;
 
 /// `for_each`, `as`, `key`, `max_parallel`
@@ -39,7 +40,7 @@ pub enum PlannedItems {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedItem {
     /// The id of the step as written.
-    pub of: StepId,
+    pub parent: StepId,
     /// The name of the item in templates.
     pub name: String,
     /// The item: a value of the list, or `{ key, value }` of the map.
@@ -50,18 +51,20 @@ impl PlannedForEach {
     /// The items with their keys.
     ///
     /// # Errors
-    /// There is no list or map, or a key is missing, empty or there twice. `AtRunTime` of a dry run
-    /// stays as it is.
+    /// The value is not a list or a map, or a key is missing, empty, or used twice. In a dry run,
+    /// also that the value is known only at run time.
     pub(crate) fn list(&self, scope: &Scope<'_>) -> Result<Vec<Item>, ListError> {
-        if let Some(cut) = self.cut(scope) {
-            return Err(ListError::Cut(cut));
+        if let Some(truncated_output) = self.truncated_output(scope) {
+            return Err(ListError::Truncated(truncated_output));
         }
-        let found = match &self.items {
+        let list = match &self.items {
             PlannedItems::Expression(text) => template::evaluate(text, scope)?,
             PlannedItems::Literal(value) => template::render(value, scope)?,
         };
-        let values: Vec<(Option<String>, Json)> = match found {
-            Json::Array(values) => values.into_iter().map(|value| (plain(&value), value)).collect(),
+        let values: Vec<(Option<String>, Json)> = match list {
+            Json::Array(values) => {
+                values.into_iter().map(|value| (key_text(&value), value)).collect()
+            }
             Json::Object(entries) => {
                 let pair = |(key, value): (String, Json)| {
                     (Some(key.clone()), serde_json::json!({ "key": key, "value": value }))
@@ -71,7 +74,7 @@ impl PlannedForEach {
             other => {
                 return Err(ListError::Invalid(format!(
                     "`for_each` needs a list or a map, and this is {}",
-                    kind(&other)
+                    json_kind(&other)
                 )));
             }
         };
@@ -83,8 +86,8 @@ impl PlannedForEach {
         }
         let mut seen = BTreeSet::new();
         let mut items = Vec::new();
-        for (number, (own, value)) in values.into_iter().enumerate() {
-            let key = self.key_of(number, own, &value, scope)?;
+        for (number, (own_key, value)) in values.into_iter().enumerate() {
+            let key = self.item_key(number, own_key, &value, scope)?;
             if !seen.insert(key.clone()) {
                 return Err(ListError::Invalid(format!(
                     "two items have the key `{key}`; let `key` tell them apart"
@@ -95,18 +98,20 @@ impl PlannedForEach {
         Ok(items)
     }
 
-    /// The output that it reads and that is not whole.
-    fn cut(&self, scope: &Scope<'_>) -> Option<String> {
+    /// The name of the truncated output from which the items come; `None` if it is complete.
+    fn truncated_output(&self, scope: &Scope<'_>) -> Option<String> {
         match &self.items {
-            PlannedItems::Expression(text) => template::cut_in_text(text, Form::Expression, scope),
-            PlannedItems::Literal(value) => template::cut_in(value, scope),
+            PlannedItems::Expression(text) => {
+                template::truncated_output_in_text(text, Form::Expression, scope)
+            }
+            PlannedItems::Literal(value) => template::truncated_output_in(value, scope),
         }
     }
 
-    fn key_of(
+    fn item_key(
         &self,
         number: usize,
-        own: Option<String>,
+        own_key: Option<String>,
         value: &Json,
         scope: &Scope<'_>,
     ) -> Result<String, ListError> {
@@ -114,56 +119,57 @@ impl PlannedForEach {
             Some(key) => {
                 let mut scope = scope.clone();
                 scope.locals.insert(self.name.clone(), value.clone());
-                plain(&template::render(&Json::from(key.as_str()), &scope)?)
+                key_text(&template::render(&Json::from(key.as_str()), &scope)?)
             }
-            None => own,
+            None => own_key,
         };
-        let at = number + 1;
+        let item_number = number + 1;
         let key = key.ok_or_else(|| {
             let help = format!("give `key`, as in `key = \"{{{{ {}.name }}}}\"`", self.name);
             ListError::Invalid(format!(
-                "item {at} is neither text nor a number, so it cannot be a key; {help}"
+                "item {item_number} is neither text nor a number, so it cannot be a key; {help}"
             ))
         })?;
         if key.trim().is_empty() {
-            return Err(ListError::Invalid(format!("the key of item {at} is empty")));
+            return Err(ListError::Invalid(format!("the key of item {item_number} is empty")));
         }
         if key.contains('`') {
             return Err(ListError::Invalid(format!(
-                "the key of item {at} has a backtick, which ends the commands that name a step"
+                "the key of item {item_number} has a backtick, which ends the commands that name a step"
             )));
         }
         if key.chars().count() > MAX_KEY || runbook_text::first_not_in_line(&key).is_some() {
-            let message =
-                format!("the key of item {at} is not one line of at most {MAX_KEY} characters");
+            let message = format!(
+                "the key of item {item_number} is not one line of at most {MAX_KEY} characters"
+            );
             return Err(ListError::Invalid(message));
         }
         Ok(key)
     }
 
-    /// Whether a text speaks of the item, so that it has a value for each item only.
+    /// Whether an expression refers to the item, so that it must be evaluated for each item.
     pub(crate) fn is_named_in(&self, expression: &str) -> bool {
-        let of_item = |path: &String| path.split('.').next() == Some(self.name.as_str());
+        let begins_with_name = |path: &String| path.split('.').next() == Some(self.name.as_str());
         template::references(expression, Form::Expression)
-            .is_ok_and(|found| found.iter().any(of_item))
+            .is_ok_and(|found| found.iter().any(begins_with_name))
     }
 }
 
-/// Why there are no items.
+/// Why the items of a step cannot be listed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ListError {
     /// A template has no value.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// It has a value that is no list of items.
+    /// The value is not a list or map of items, or a key is wrong.
     #[error("{0}")]
     Invalid(String),
-    /// It reads an output that is not whole, so it would leave items out in silence.
+    /// The items come from a truncated output, so some items would be missing.
     #[error(
         "`for_each` would leave items out: `{0}` is cut (`truncated`); raise the limits of its \
              target or of its input, or ask for less"
     )]
-    Cut(String),
+    Truncated(String),
 }
 
 impl ListError {
@@ -173,13 +179,15 @@ impl ListError {
                 Fault::new(ErrorClass::Invalid, "engine.template", format!("`for_each`: {error}"))
             }
             Self::Invalid(message) => Fault::new(ErrorClass::Invalid, "engine.items", message),
-            Self::Cut(_) => Fault::new(ErrorClass::Limit, "engine.items-cut", self.to_string()),
+            Self::Truncated(_) => {
+                Fault::new(ErrorClass::Limit, "engine.items-cut", self.to_string())
+            }
         }
     }
 }
 
-/// A value as people write it, if it is one word.
-fn plain(value: &Json) -> Option<String> {
+/// A text, number or boolean as people write it.
+fn key_text(value: &Json) -> Option<String> {
     match value {
         Json::String(text) => Some(text.clone()),
         Json::Number(_) | Json::Bool(_) => Some(value.to_string()),
@@ -187,7 +195,7 @@ fn plain(value: &Json) -> Option<String> {
     }
 }
 
-fn kind(value: &Json) -> &'static str {
+fn json_kind(value: &Json) -> &'static str {
     match value {
         Json::Null => "nothing",
         Json::Bool(_) => "true or false",
@@ -202,11 +210,11 @@ impl Plan {
     /// The plan with a step for each item of a step, right after it. `None` if the step has no
     /// `for_each`.
     #[must_use]
-    pub(crate) fn with_items(&self, of: &StepId, items: &[Item]) -> Option<Self> {
-        let position = self.index.position(of)?;
+    pub(crate) fn with_items(&self, parent: &StepId, items: &[Item]) -> Option<Self> {
+        let position = self.index.position(parent)?;
         let step = &self.steps[position];
         let for_each = step.for_each.as_ref()?;
-        // Without the list, of which each item would otherwise have a copy.
+        // Without the list, so that not each item has a copy of it.
         let common = PlannedStep { for_each: None, ..PlannedStep::clone(step) };
         let new = items.iter().map(|item| Arc::new(item_step(&common, for_each, item)));
         let mut plan = self.clone();
@@ -216,10 +224,11 @@ impl Plan {
     }
 
     /// The items of a step, once they are part of the plan.
-    pub(crate) fn items_of(&self, of: &StepId) -> Vec<Arc<PlannedStep>> {
-        let is_of =
-            |step: &&Arc<PlannedStep>| step.item.as_ref().is_some_and(|item| item.of == *of);
-        self.steps.iter().filter(is_of).cloned().collect()
+    pub(crate) fn items_of(&self, parent: &StepId) -> Vec<Arc<PlannedStep>> {
+        let is_item = |step: &&Arc<PlannedStep>| {
+            step.item.as_ref().is_some_and(|item| item.parent == *parent)
+        };
+        self.steps.iter().filter(is_item).cloned().collect()
     }
 }
 
@@ -227,10 +236,10 @@ fn item_step(step: &PlannedStep, for_each: &PlannedForEach, item: &Item) -> Plan
     PlannedStep {
         id: step.id.item(&item.key),
         title: format!("{}: {}", step.title, item.key),
-        // A condition that does not speak of the item was judged once, for all.
+        // A condition that does not refer to the item was evaluated once, for the whole step.
         when: step.when.clone().filter(|when| for_each.is_named_in(when)),
         item: Some(PlannedItem {
-            of: step.id.clone(),
+            parent: step.id.clone(),
             name: for_each.name.clone(),
             value: item.value.clone(),
         }),
@@ -301,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn for_each_over_a_value_that_is_no_list_is_refused() {
         assert!(keys(json!("abc"), None).expect_err("refused").contains("this is a text"));
         assert!(keys(Json::Null, None).expect_err("refused").contains("this is nothing"));
         assert!(

@@ -1,4 +1,5 @@
-//! Runbook × parameters × facts about operations → [`Plan`]: everything that a run needs, checked.
+//! Builds the [`Plan`] of a run from the runbook, its parameters and the facts about its
+//! operations. Everything in it is checked.
 
 pub(crate) mod group;
 mod guard;
@@ -12,7 +13,7 @@ pub use guard::{DEFAULT_PROBE_TIMEOUT, PlannedGuard};
 pub(crate) use index::Index;
 pub(crate) use items::ListError;
 pub use items::{PlannedForEach, PlannedItem, PlannedItems};
-pub use validate::{NOTHING_KNOWN, check_facts};
+pub use validate::{UNRESOLVED_OPERATION, check_facts};
 
 use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
@@ -53,35 +54,35 @@ pub struct Plan {
     pub params: serde_json::Map<String, Json>,
     /// How long a run may take, undo not counted.
     pub timeout: Option<Duration>,
-    /// What no other run may hold.
+    /// The locks that no other run may hold at the same time.
     pub locks: Locks,
     /// When it may run.
     pub window: Option<Window>,
-    /// Blast radius, time of the clean-up.
+    /// The limits of effects, of the clean-up and of calls at once.
     pub limits: Limits,
     /// When completed steps are undone.
     pub undo: UndoPolicy,
     /// Preflights, steps, verifies, finallies: in this order, each in file order.
     pub steps: Vec<Arc<PlannedStep>>,
-    /// What stands for the steps of another file, by the step that does.
+    /// The nested files, by the step that stands for the file.
     pub groups: BTreeMap<StepId, PlannedGroup>,
     /// Guards in file order.
     pub guards: Vec<PlannedGuard>,
     /// Notifications in file order.
     pub notifies: Vec<PlannedNotify>,
-    /// What somebody should look at before the run.
+    /// Warnings to look at before the run.
     pub warnings: Diagnostics,
     index: Index,
     by_template_key: BTreeMap<String, StepId>,
 }
 
-/// One step, ready to run but for its templates.
+/// One step, ready to run after its templates are rendered.
 #[derive(Debug, Clone)]
 pub struct PlannedStep {
     /// Its id; `STEP[KEY]` for an item of `for_each`.
     pub id: StepId,
-    /// The call site, which stands for plugin, operation and bindings: the id as written, which
-    /// items share.
+    /// The call site, which determines plugin, operation and bindings: the id as written. Items
+    /// share the call site of their step.
     pub site: StepId,
     /// The title, for people.
     pub title: String,
@@ -116,9 +117,9 @@ pub struct PlannedStep {
     pub expect: Vec<PlannedExpectation>,
     /// What undoes the step, if anything does.
     pub undo: PlannedUndo,
-    /// The targets that it and its undo are given.
+    /// The targets to which it and its undo are bound.
     pub targets: BTreeSet<String>,
-    /// The steps whose output it or its undo is given, as written.
+    /// The steps whose output its input or that of its undo uses, with ids as written.
     pub reads: BTreeSet<StepId>,
     /// What happens when it has failed for good.
     pub on_failure: OnFailure,
@@ -131,10 +132,10 @@ pub struct PlannedStep {
     /// The step that stands for the file in which it is written, if that is a nested one.
     pub group: Option<StepId>,
     /// What its failure means, if it is a check of a suite.
-    pub weight: Option<Criticality>,
-    /// It runs once for each item.
+    pub criticality: Option<Criticality>,
+    /// The items for which it runs; `None` if it runs once.
     pub for_each: Option<PlannedForEach>,
-    /// It is one of these items.
+    /// The item that it is; `None` if it is not an item.
     pub item: Option<PlannedItem>,
 }
 
@@ -207,7 +208,7 @@ pub enum PlannedUndo {
 impl PlannedUndo {
     /// Whether it may be tried again when it is unknown whether it happened. A plugin's own undo
     /// must work from any state.
-    pub(crate) fn repeatable(&self) -> RetrySafety {
+    pub(crate) fn retry_safety(&self) -> RetrySafety {
         match self {
             Self::Explicit { idempotent, .. } => *idempotent,
             Self::NotNeeded | Self::Auto | Self::Irreversible { .. } => RetrySafety::Yes,
@@ -220,7 +221,7 @@ impl PlannedUndo {
 pub struct PlannedNotify {
     /// The id of the notification, `notify/N`.
     pub id: StepId,
-    /// For what it is sent.
+    /// The events for which it is sent.
     pub on: Vec<Trigger>,
     /// The operation that sends it, as `plugin:operation`.
     pub uses: String,
@@ -233,18 +234,18 @@ pub struct PlannedNotify {
 }
 
 impl Plan {
-    /// Puts everything together. `facts` knows every call site of [`Runbook::use_sites`].
+    /// Builds a plan. `facts` has an entry for every call site of [`Runbook::call_sites`].
     ///
     /// # Errors
-    /// Every finding: steps that write and say not how they end badly, an undo that the plugin does
-    /// not offer, an operation in the wrong section.
+    /// Every finding: steps that write and have neither `undo` nor `irreversible`, an undo that the
+    /// plugin does not offer, an operation in the wrong section.
     pub fn build(
         runbook: &Runbook,
         params: &Params,
         facts: &BTreeMap<StepId, OperationFacts>,
     ) -> Result<Self, Diagnostics> {
         let mut diagnostics = check_facts(runbook, facts);
-        diagnostics.extend(suite_alone(runbook));
+        diagnostics.extend(suite_as_runbook(runbook));
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
@@ -261,7 +262,7 @@ impl Plan {
         Ok(Self {
             name: runbook.name.value.clone(),
             title: runbook.title.clone(),
-            digest: digest::of_json(&serde_json::json!(sources)),
+            digest: digest::json_digest(&serde_json::json!(sources)),
             sources,
             params: params.values().clone(),
             timeout: runbook.timeout,
@@ -295,24 +296,24 @@ impl Plan {
         self.index.position(id).map(|position| &*self.steps[position])
     }
 
-    /// Who must approve what a step would do. An item of a step asks for what its step asks for.
+    /// Who must approve what a step or an item would do; `None` if nobody must.
     pub fn approval(&self, id: &StepId) -> Option<&Approval> {
         let as_written =
             || self.step(&StepId::new(id.as_str().split('[').next().unwrap_or_default()));
         self.step(id).or_else(as_written)?.approval.as_ref()
     }
 
-    /// A step, to be kept while the plan is replaced.
+    /// A shared reference to a step, which stays valid when the plan is replaced.
     pub(crate) fn shared(&self, id: &StepId) -> Option<Arc<PlannedStep>> {
         self.index.position(id).map(|position| Arc::clone(&self.steps[position]))
     }
 
-    /// Where its steps stand.
+    /// The positions of its steps.
     pub(crate) fn index(&self) -> &Index {
         &self.index
     }
 
-    /// The step that a template calls by this key.
+    /// The step with this key in templates.
     pub fn by_template_key(&self, key: &str) -> Option<&StepId> {
         self.by_template_key.get(key)
     }
@@ -332,10 +333,10 @@ impl Plan {
                 uses: uses.to_owned(),
                 digest: facts.digest.clone(),
             };
-        // Items are listed in the journal when they are known.
-        let written = self.steps.iter().filter(|step| step.item.is_none());
+        // Items have an event of their own, once they are known.
+        let written_steps = self.steps.iter().filter(|step| step.item.is_none());
         let guards = self.guards.iter().map(|guard| &*guard.probe);
-        written
+        written_steps
             .map(|step| &**step)
             .chain(guards)
             .map(|step| listing(&step.id, &step.title, step.section, &step.uses, &step.facts))
@@ -343,8 +344,9 @@ impl Plan {
     }
 }
 
-/// A suite by itself has no step: to run it would do nothing and look well.
-fn suite_alone(runbook: &Runbook) -> Option<Diagnostic> {
+/// The error for a suite that is run as a runbook: it has no step, so the run would do nothing and
+/// succeed.
+fn suite_as_runbook(runbook: &Runbook) -> Option<Diagnostic> {
     runbook.section(Section::Check).next()?;
     let message = format!("`{}` is a suite of checks, not a runbook", runbook.name.value);
     let diagnostic =
@@ -359,7 +361,7 @@ fn suite_alone(runbook: &Runbook) -> Option<Diagnostic> {
 fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Vec<PlannedStep> {
     let graph = step_graph(runbook);
     let ids: Vec<&StepId> = runbook.section(Section::Step).map(|step| &step.id.value).collect();
-    let reads = crate::data_flow::inputs_from(runbook);
+    let reads = crate::data_flow::input_steps(runbook);
     let mut numbers = 0..;
     let mut previous: Option<&Step> = None;
     let mut steps = Vec::new();
@@ -368,7 +370,7 @@ fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Ve
             let number = numbers.next().unwrap_or_default();
             graph.needs(number).iter().map(|need| ids[*need].clone()).collect()
         } else {
-            // Other sections are a straight line.
+            // In other sections, each step needs the one before it.
             previous
                 .filter(|previous| previous.section == step.section)
                 .map(|previous| previous.id.value.clone())
@@ -381,8 +383,9 @@ fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Ve
     steps
 }
 
-/// What is known of a step that a person does, or that stands for others: the host calls nothing.
-fn calls_nothing() -> OperationFacts {
+/// The facts of a step for which the host calls no operation: a manual step, or one that stands for
+/// a nested file.
+fn facts_without_call() -> OperationFacts {
     OperationFacts {
         kind: Kind::Probe,
         idempotent: true,
@@ -400,13 +403,13 @@ fn plan_step(
     facts: &BTreeMap<StepId, OperationFacts>,
     reads: &BTreeMap<StepId, BTreeSet<StepId>>,
 ) -> Option<PlannedStep> {
-    let by_itself = match &step.action {
-        StepAction::Manual(_) | StepAction::Nested { .. } | StepAction::Suite { .. } => {
-            Some(calls_nothing())
+    let without_call = match &step.action {
+        StepAction::Manual(_) | StepAction::Runbook { .. } | StepAction::Suite { .. } => {
+            Some(facts_without_call())
         }
         StepAction::Plugin { .. } | StepAction::Refused(_) => None,
     };
-    let own = facts.get(&step.id.value).or(by_itself.as_ref())?;
+    let own_facts = facts.get(&step.id.value).or(without_call.as_ref())?;
     Some(PlannedStep {
         id: step.id.value.clone(),
         site: step.id.value.clone(),
@@ -414,7 +417,7 @@ fn plan_step(
         section: step.section,
         written_in: step.written_in,
         uses: uses(step),
-        facts: own.clone(),
+        facts: own_facts.clone(),
         with: input(step.with.as_ref()),
         needs,
         if_needs_failed: step.if_needs_failed,
@@ -422,7 +425,7 @@ fn plan_step(
         timeout: step.timeout.unwrap_or(DEFAULT_TIMEOUT),
         total_timeout: step.total_timeout,
         retry: step.retry.clone().unwrap_or_default(),
-        idempotent: repeatable(own, step.idempotent),
+        idempotent: retry_safety(own_facts, step.idempotent),
         poll: step.poll.as_ref().map(|poll| PlannedPoll {
             until: poll.until.value.clone(),
             every: poll.every,
@@ -437,23 +440,23 @@ fn plan_step(
             .flatten()
             .cloned()
             .collect(),
-        // A suite makes all its checks, and judges them together.
+        // A suite makes all its checks, also after one has failed.
         on_failure: if step.check.is_some() { OnFailure::Continue } else { step.on_failure },
         on_cancel: step.on_cancel,
         manual: step.manual().cloned(),
         approval: step.approval.as_ref().map(|approval| approval.value.clone()),
         group: step.group.clone(),
-        weight: step.check.as_ref().map(|check| check.weight),
+        criticality: step.check.as_ref().map(|check| check.criticality),
         for_each: step.for_each.as_ref().map(plan_for_each),
         item: None,
     })
 }
 
-/// What a step is, in one word or two.
+/// What a step does, for lists: its operation, its nested file, or `manual`.
 fn uses(step: &Step) -> String {
     match &step.action {
         StepAction::Plugin { uses } => uses.value.clone(),
-        StepAction::Nested { file } => format!("runbook {}", file.value),
+        StepAction::Runbook { file } => format!("runbook {}", file.value),
         StepAction::Suite { file, .. } => format!("suite {}", file.value),
         StepAction::Manual(_) => "manual".to_owned(),
         StepAction::Refused(_) => String::new(),
@@ -473,7 +476,7 @@ fn plan_for_each(for_each: &ForEach) -> PlannedForEach {
 }
 
 fn plan_expectation(expectation: &Expectation) -> PlannedExpectation {
-    let range = |text: &Option<runbook_document::Located<String>>| {
+    let range = |text: &Option<runbook_document::Spanned<String>>| {
         text.as_ref().and_then(|text| Range::parse(&text.value))
     };
     match expectation {
@@ -486,8 +489,9 @@ fn plan_expectation(expectation: &Expectation) -> PlannedExpectation {
     }
 }
 
-/// What the runbook says goes before what the plugin says; what only looks may always be repeated.
-fn repeatable(facts: &OperationFacts, declared: Option<bool>) -> RetrySafety {
+/// Whether an operation may run again after an unknown outcome. The runbook overrides the manifest;
+/// operations that only read may always run again.
+fn retry_safety(facts: &OperationFacts, declared: Option<bool>) -> RetrySafety {
     let is_safe = facts.kind != Kind::Step || declared.unwrap_or(facts.idempotent);
     if is_safe { RetrySafety::Yes } else { RetrySafety::No }
 }
@@ -496,9 +500,14 @@ fn plan_undo(step: &Step, facts: &BTreeMap<StepId, OperationFacts>) -> PlannedUn
     let id = step.id.value.undo();
     match (&step.undo, facts.get(&id)) {
         (Some(UndoDeclaration::Auto { .. }), _) => PlannedUndo::Auto,
-        (Some(UndoDeclaration::Explicit { with, idempotent, .. }), Some(own)) => {
-            let idempotent = repeatable(own, *idempotent);
-            PlannedUndo::Explicit { id, facts: own.clone(), with: input(with.as_ref()), idempotent }
+        (Some(UndoDeclaration::Explicit { with, idempotent, .. }), Some(undo_facts)) => {
+            let idempotent = retry_safety(undo_facts, *idempotent);
+            PlannedUndo::Explicit {
+                id,
+                facts: undo_facts.clone(),
+                with: input(with.as_ref()),
+                idempotent,
+            }
         }
         (Some(UndoDeclaration::Irreversible { reason }), _) => {
             PlannedUndo::Irreversible { reason: reason.value.clone() }

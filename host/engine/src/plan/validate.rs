@@ -1,4 +1,5 @@
-//! What is wrong with a runbook, once it is known what its operations are.
+//! Checks a runbook against the facts about its operations, which their manifests and components
+//! state.
 
 use crate::event::Section;
 use crate::model::{DeclaredRisk, Runbook, Step, UndoDeclaration, section_noun};
@@ -6,32 +7,37 @@ use runbook_contract::{Kind, OperationFacts, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Span};
 use std::collections::BTreeMap;
 
-/// The code of the finding that an operation was not resolved.
-pub const NOTHING_KNOWN: &str = "E0209";
+/// The code of the error that an operation could not be resolved.
+pub const UNRESOLVED_OPERATION: &str = "E0209";
 
-/// What is wrong with a runbook, given what its operations are. Needs no parameters, so `validate`
-/// uses it too.
+/// Checks a runbook against the facts about its operations. Needs no parameters, so
+/// `runbook validate` can use it.
 pub fn check_facts(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Diagnostics {
     let mut diagnostics = Diagnostics::default();
-    for site in runbook.use_sites() {
+    for site in runbook.call_sites() {
         if !facts.contains_key(&site.step) {
             let message =
                 format!("nothing is known of `{}`, which `{}` uses", site.uses.value, site.step);
             diagnostics.push(
-                Diagnostic::error(NOTHING_KNOWN, site.source, site.uses.span.clone(), message)
-                    .label("not resolved"),
+                Diagnostic::error(
+                    UNRESOLVED_OPERATION,
+                    site.source,
+                    site.uses.span.clone(),
+                    message,
+                )
+                .label("not resolved"),
             );
         }
     }
     check_file(runbook, facts, &mut diagnostics);
     for group in &runbook.groups {
-        // Each file is judged as it was written: its own ids, its own sections.
+        // Each file is checked as it was written, with its own ids and sections.
         let prefix = group.id.inner(&StepId::new(""));
-        let own = facts.iter().filter_map(|(id, facts)| {
+        let own_facts = facts.iter().filter_map(|(id, facts)| {
             let id = id.as_str().strip_prefix(prefix.as_str())?;
             Some((StepId::new(id), facts.clone()))
         });
-        check_file(&group.inner, &own.collect(), &mut diagnostics);
+        check_file(&group.inner, &own_facts.collect(), &mut diagnostics);
     }
     diagnostics
 }
@@ -41,21 +47,22 @@ fn check_file(
     facts: &BTreeMap<StepId, OperationFacts>,
     diagnostics: &mut Diagnostics,
 ) {
-    let own = runbook
+    let own_steps = runbook
         .steps
         .iter()
         .chain(runbook.guards.iter().map(|guard| &guard.probe))
         .filter(|step| step.group.is_none());
-    for step in own {
-        if let Some(own) = facts.get(&step.id.value) {
-            check_step(step, own, facts, diagnostics);
+    for step in own_steps {
+        if let Some(own_facts) = facts.get(&step.id.value) {
+            check_step(step, own_facts, facts, diagnostics);
         }
     }
     check_risk(runbook, facts, diagnostics);
 }
 
-/// What may stand in a section that changes nothing: the rules of [`check_step`], in one line.
-fn what_may_be_used(section: Section) -> &'static str {
+/// The help for an operation that a section does not allow: the rules of [`check_step`] in one
+/// line.
+fn allowed_operations_help(section: Section) -> &'static str {
     match section {
         Section::Preflight => {
             "use a probe, or a smoke test that only reads, or move it to `[[step]]`"
@@ -72,19 +79,19 @@ fn what_may_be_used(section: Section) -> &'static str {
 
 fn check_step(
     step: &Step,
-    own: &OperationFacts,
+    own_facts: &OperationFacts,
     facts: &BTreeMap<StepId, OperationFacts>,
     diagnostics: &mut Diagnostics,
 ) {
     diagnostics.extend(
         [
-            change_where_nothing_may_change(step, own),
-            smoke_test_as_guard(step, own),
-            write_before_the_locks(step, own),
-            approval_without_a_plan(step, own),
-            change_that_is_polled(step, own),
-            missing_undo(step, own),
-            impossible_undo(step, own, facts),
+            change_where_nothing_may_change(step, own_facts),
+            smoke_test_as_guard(step, own_facts),
+            write_before_the_locks(step, own_facts),
+            approval_without_a_plan(step, own_facts),
+            change_that_is_polled(step, own_facts),
+            missing_undo(step, own_facts),
+            impossible_undo(step, own_facts, facts),
         ]
         .into_iter()
         .flatten(),
@@ -95,7 +102,7 @@ fn error(code: &'static str, step: &Step, span: &Span, message: String) -> Diagn
     Diagnostic::error(code, &step.source, span.clone(), message)
 }
 
-/// Whether operations of kind `step` have no place in the section.
+/// Whether operations of kind `step` are not allowed in the section.
 fn only_observes(section: Section) -> bool {
     match section {
         Section::Preflight | Section::Verify | Section::Guard | Section::Check => true,
@@ -103,8 +110,8 @@ fn only_observes(section: Section) -> bool {
     }
 }
 
-fn change_where_nothing_may_change(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
-    if !only_observes(step.section) || own.kind != Kind::Step {
+fn change_where_nothing_may_change(step: &Step, own_facts: &OperationFacts) -> Option<Diagnostic> {
+    if !only_observes(step.section) || own_facts.kind != Kind::Step {
         return None;
     }
     let message = format!(
@@ -115,12 +122,13 @@ fn change_where_nothing_may_change(step: &Step, own: &OperationFacts) -> Option<
     Some(
         error("E0228", step, &step.id.span, message)
             .label("changes something")
-            .help(what_may_be_used(step.section)),
+            .help(allowed_operations_help(step.section)),
     )
 }
 
-fn smoke_test_as_guard(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
-    let may_write = own.kind == Kind::SmokeTest || (own.kind == Kind::Probe && own.writes);
+fn smoke_test_as_guard(step: &Step, own_facts: &OperationFacts) -> Option<Diagnostic> {
+    let may_write =
+        own_facts.kind == Kind::SmokeTest || (own_facts.kind == Kind::Probe && own_facts.writes);
     if step.section != Section::Guard || !may_write {
         return None;
     }
@@ -133,8 +141,8 @@ fn smoke_test_as_guard(step: &Step, own: &OperationFacts) -> Option<Diagnostic> 
     )
 }
 
-fn write_before_the_locks(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
-    if step.section != Section::Preflight || !own.writes {
+fn write_before_the_locks(step: &Step, own_facts: &OperationFacts) -> Option<Diagnostic> {
+    if step.section != Section::Preflight || !own_facts.writes {
         return None;
     }
     let message =
@@ -146,8 +154,8 @@ fn write_before_the_locks(step: &Step, own: &OperationFacts) -> Option<Diagnosti
     )
 }
 
-fn approval_without_a_plan(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
-    let approval = step.approval.as_ref().filter(|_| own.kind != Kind::Step)?;
+fn approval_without_a_plan(step: &Step, own_facts: &OperationFacts) -> Option<Diagnostic> {
+    let approval = step.approval.as_ref().filter(|_| own_facts.kind != Kind::Step)?;
     let message = format!(
         "{} has no plan that could be approved: it is a probe or a smoke test",
         step.subject()
@@ -159,8 +167,8 @@ fn approval_without_a_plan(step: &Step, own: &OperationFacts) -> Option<Diagnost
     )
 }
 
-fn change_that_is_polled(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
-    if step.poll.is_none() || own.kind != Kind::Step {
+fn change_that_is_polled(step: &Step, own_facts: &OperationFacts) -> Option<Diagnostic> {
+    if step.poll.is_none() || own_facts.kind != Kind::Step {
         return None;
     }
     let message = format!(
@@ -174,14 +182,14 @@ fn change_that_is_polled(step: &Step, own: &OperationFacts) -> Option<Diagnostic
     )
 }
 
-fn missing_undo(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
-    let changes = step.section == Section::Step && own.kind == Kind::Step && own.writes;
+fn missing_undo(step: &Step, own_facts: &OperationFacts) -> Option<Diagnostic> {
+    let changes = step.section == Section::Step && own_facts.kind == Kind::Step && own_facts.writes;
     if step.undo.is_some() || !changes {
         return None;
     }
     let message =
         format!("{} changes something and does not say how it ends badly", step.subject());
-    let help = if own.undo {
+    let help = if own_facts.undo {
         "add `undo = \"auto\"`, or `irreversible = \"…\"` with the reason why that is acceptable"
     } else {
         "add `undo = { uses = … }`, or `irreversible = \"…\"` with the reason why that is \
@@ -194,10 +202,11 @@ fn missing_undo(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
     )
 }
 
-/// An undo that undoes nothing, that the operation does not offer, or that only reads.
+/// The error for an undo of a step that changes nothing, an undo that the operation does not offer,
+/// or an undo that only reads.
 fn impossible_undo(
     step: &Step,
-    own: &OperationFacts,
+    own_facts: &OperationFacts,
     facts: &BTreeMap<StepId, OperationFacts>,
 ) -> Option<Diagnostic> {
     let (span, is_auto) = match step.undo.as_ref()? {
@@ -205,7 +214,7 @@ fn impossible_undo(
         UndoDeclaration::Explicit { span, .. } => (span, false),
         UndoDeclaration::Irreversible { .. } => return None,
     };
-    if own.kind == Kind::Probe && !own.writes {
+    if own_facts.kind == Kind::Probe && !own_facts.writes {
         let message = format!(
             "{} is a probe: it changes nothing, so there is nothing to undo",
             step.subject()
@@ -214,7 +223,7 @@ fn impossible_undo(
             error("E0222", step, span, message).label("undoes nothing").help("remove `undo`"),
         );
     }
-    if is_auto && (own.kind != Kind::Step || !own.undo) {
+    if is_auto && (own_facts.kind != Kind::Step || !own_facts.undo) {
         let uses = step.uses().map(|uses| uses.value.as_str()).unwrap_or_default();
         let message = format!("`{uses}` cannot undo what it does");
         let help = "name another operation, `undo = { uses = … }`, or say `irreversible = \"…\"`";
@@ -228,7 +237,7 @@ fn impossible_undo(
     })
 }
 
-/// `risk` is compared with what the file can do.
+/// Compares `risk` with what the operations can do.
 fn check_risk(
     runbook: &Runbook,
     facts: &BTreeMap<StepId, OperationFacts>,
@@ -236,10 +245,12 @@ fn check_risk(
 ) {
     let Some(risk) = &runbook.risk else { return };
     let writes = |step: &&Step| {
-        facts.get(&step.id.value).is_some_and(|own| own.kind == Kind::Step && own.writes)
+        facts
+            .get(&step.id.value)
+            .is_some_and(|own_facts| own_facts.kind == Kind::Step && own_facts.writes)
     };
-    let writing = runbook.section(Section::Step).find(writes);
-    if let (DeclaredRisk::ReadOnly, Some(step)) = (risk.value, writing) {
+    let writing_step = runbook.section(Section::Step).find(writes);
+    if let (DeclaredRisk::ReadOnly, Some(step)) = (risk.value, writing_step) {
         let message = format!(
             "the runbook says that it is read-only, and {} changes something",
             step.subject()

@@ -1,5 +1,5 @@
-//! What a step has changed, may have changed, and whether it can be undone: one fold, used by the
-//! engine, by every report and by the hints to the operator.
+//! What a step has changed or may have changed, and whether that can be undone. The engine, all
+//! reports and the hints to the operator use this one fold.
 
 use super::{EffectState, is_ambiguous};
 use crate::event::{
@@ -13,20 +13,20 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Change {
     effect: EffectState,
-    /// The same, before the attempt that runs now.
+    /// The effect before the present attempt.
     before: EffectState,
-    /// Whether the attempt that runs now acts.
-    acts: bool,
-    /// Whether a person said that it is to be undone as if it had happened.
-    decided: PersonDecision,
+    /// Whether the present attempt may have an effect, and has no result yet.
+    is_attempt_acting: bool,
+    /// Whether a person said that the step is to be undone as if it had happened.
+    undo_decision: PersonDecision,
     undo: UndoPlan,
-    undone: UndoProgress,
+    undo_progress: UndoProgress,
 }
 
-/// Whether a person said what to do about an effect that may not have happened.
+/// What a person decided about an effect that may not have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 enum PersonDecision {
-    /// Nobody said anything about it.
+    /// Nobody has decided.
     Nothing,
     /// It is to be undone as if it had happened.
     Undo,
@@ -35,15 +35,16 @@ enum PersonDecision {
 /// How far the undo of a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 enum UndoProgress {
-    /// It was not tried.
-    No,
-    /// It was tried, and did not happen, or not as a whole.
+    /// No undo has ended.
+    NotTried,
+    /// It failed: nothing or only a part of it happened.
     Failed,
-    /// It was tried, and it is unknown whether it happened.
+    /// It failed, and it is unknown whether it happened.
     Unclear,
-    /// It is done, and was not seen to be otherwise.
+    /// It is done.
     Done,
-    /// It was done, and something else is there than before, or it could not be seen.
+    /// It is done, and the observed state differs from the one before the step or could not be
+    /// observed.
     Drifted,
 }
 
@@ -51,11 +52,11 @@ enum UndoProgress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RemainingEffect {
-    /// Nothing of it is left.
+    /// Nothing is left.
     Nothing,
-    /// It is unknown, or it is done in part.
+    /// Something may be left: it is unknown whether the effect happened, or a part of it did.
     Perhaps,
-    /// It is done, and all of it is left.
+    /// The whole effect is left.
     Surely,
 }
 
@@ -65,73 +66,76 @@ impl Default for Change {
         Self {
             effect: none,
             before: none,
-            acts: false,
-            decided: PersonDecision::Nothing,
+            is_attempt_acting: false,
+            undo_decision: PersonDecision::Nothing,
             undo: UndoPlan::NotNeeded,
-            undone: UndoProgress::No,
+            undo_progress: UndoProgress::NotTried,
         }
     }
 }
 
 impl Change {
-    /// Whether it has changed something, undone or not.
+    /// The effect of the step, undone or not.
     pub fn effect(&self) -> EffectState {
         self.effect
     }
 
-    /// What is left of it.
-    pub fn left(&self) -> RemainingEffect {
-        match (self.undone, self.effect) {
+    /// What is left of the effect.
+    pub fn remaining(&self) -> RemainingEffect {
+        match (self.undo_progress, self.effect) {
             (UndoProgress::Done, _) | (_, EffectState::None) => RemainingEffect::Nothing,
             (UndoProgress::Drifted, _)
-            | (UndoProgress::No | UndoProgress::Failed, EffectState::Done) => {
+            | (UndoProgress::NotTried | UndoProgress::Failed, EffectState::Done) => {
                 RemainingEffect::Surely
             }
             (UndoProgress::Unclear, _)
             | (
-                UndoProgress::No | UndoProgress::Failed,
+                UndoProgress::NotTried | UndoProgress::Failed,
                 EffectState::Partial | EffectState::Ambiguous,
             ) => RemainingEffect::Perhaps,
         }
     }
 
-    /// Whether it is done, and no undo of it has begun that may have changed that.
+    /// Whether the step is done, and no undo may have changed that.
     pub fn is_done(&self) -> bool {
-        self.effect == EffectState::Done && self.undone == UndoProgress::No
+        self.effect == EffectState::Done && self.undo_progress == UndoProgress::NotTried
     }
 
-    /// Whether an undo of it can be tried.
+    /// Whether an undo of the step can be tried.
     pub fn is_undoable(&self) -> bool {
         let has_undo = self.undo.can_be_tried();
         has_undo
             && self.effect != EffectState::None
-            && !matches!(self.undone, UndoProgress::Done | UndoProgress::Drifted)
+            && !matches!(self.undo_progress, UndoProgress::Done | UndoProgress::Drifted)
     }
 
-    /// Whether it is unknown whether it happened, and nobody has decided what to do about that.
-    /// What an earlier attempt has surely changed is undone either way.
+    /// Whether a person must decide about the effect: it is unknown whether it happened, and nobody
+    /// has decided. False if an earlier attempt has surely changed something: that is undone in any
+    /// case.
     pub fn is_effect_unclear(&self) -> bool {
         let is_open = self.effect == EffectState::Ambiguous
             && matches!(self.before, EffectState::None | EffectState::Ambiguous);
-        is_open && self.decided == PersonDecision::Nothing
+        is_open && self.undo_decision == PersonDecision::Nothing
     }
 
-    /// Whether it was undone, and was seen to be otherwise than before.
+    /// Whether the step was undone, and the state afterwards differs from the one before the step
+    /// or could not be observed.
     pub fn is_drifted(&self) -> bool {
-        self.undone == UndoProgress::Drifted
+        self.undo_progress == UndoProgress::Drifted
     }
 
-    /// Whether its undo may have happened and must not happen twice, so that a person has to say.
+    /// Whether a person must decide about the undo: it may have happened, and must not happen
+    /// twice.
     pub fn is_undo_unclear(&self) -> bool {
-        self.undone == UndoProgress::Unclear
+        self.undo_progress == UndoProgress::Unclear
     }
 
-    /// Whether the runbook says that nothing undoes it.
+    /// Whether the runbook declares the step irreversible.
     pub fn is_irreversible(&self) -> bool {
         self.undo == UndoPlan::Irreversible
     }
 
-    /// Takes in an event of its step: only attempts and undos change anything.
+    /// Applies an event of the step. Only attempts and undos change anything.
     pub fn fold(&mut self, event: &StepEvent) {
         match event {
             StepEvent::Attempt(event) => self.fold_attempt(event),
@@ -149,10 +153,10 @@ impl Change {
             AttemptEvent::Started { proposal, undo, .. } => {
                 self.undo = *undo;
                 self.before = self.effect;
-                self.acts = proposal.is_some();
-                if self.acts {
+                self.is_attempt_acting = proposal.is_some();
+                if self.is_attempt_acting {
                     self.effect = EffectState::Ambiguous;
-                    self.decided = PersonDecision::Nothing;
+                    self.undo_decision = PersonDecision::Nothing;
                 }
             }
             AttemptEvent::Ended { result, .. } => self.end_attempt(result),
@@ -169,15 +173,15 @@ impl Change {
         }
     }
 
-    /// The operator asks that the run be undone: what failed is tried again.
+    /// The operator asks to undo the run: a failed undo may be tried again.
     pub fn request_undo(&mut self) {
-        if matches!(self.undone, UndoProgress::Failed | UndoProgress::Unclear) {
-            self.undone = UndoProgress::No;
+        if matches!(self.undo_progress, UndoProgress::Failed | UndoProgress::Unclear) {
+            self.undo_progress = UndoProgress::NotTried;
         }
     }
 
     fn end_attempt(&mut self, result: &AttemptResult) {
-        if !self.acts {
+        if !self.is_attempt_acting {
             return;
         }
         self.effect = match result {
@@ -189,18 +193,18 @@ impl Change {
             }
             AttemptResult::Failed { .. } => self.before.max(EffectState::Partial),
         };
-        self.acts = false;
+        self.is_attempt_acting = false;
     }
 
-    /// Takes in what was seen or said of an attempt whose outcome is unknown.
+    /// Applies the decision about an attempt whose outcome is unknown.
     fn recover(&mut self, decision: &Recovery) {
         match decision {
-            // Of an attempt that is over, all that was ever done was looked for.
+            // For a step that is over, the observation is about all of its attempts.
             Recovery::DidNotHappen => {
-                self.effect = if self.acts { self.before } else { EffectState::None }
+                self.effect = if self.is_attempt_acting { self.before } else { EffectState::None }
             }
-            // A person looks at the world, not at one attempt; what another one has surely changed
-            // stays changed.
+            // The operator says that nothing happened. A change that an earlier attempt has surely
+            // made remains.
             Recovery::OperatorRetry | Recovery::OperatorNotDone => {
                 self.effect = if self.before == EffectState::Ambiguous {
                     EffectState::None
@@ -209,25 +213,25 @@ impl Change {
                 };
             }
             Recovery::OperatorDone => self.effect = EffectState::Done,
-            Recovery::OperatorFail => self.decided = PersonDecision::Undo,
+            Recovery::OperatorFail => self.undo_decision = PersonDecision::Undo,
             Recovery::Repeat | Recovery::AskOperator { .. } => return,
         }
-        self.acts = false;
+        self.is_attempt_acting = false;
     }
 
     fn end_undo(&mut self, result: &UndoResult, then: AfterAttempt) {
         match (result, then) {
-            (UndoResult::Done { .. }, _) => self.undone = UndoProgress::Done,
+            (UndoResult::Done { .. }, _) => self.undo_progress = UndoProgress::Done,
             (UndoResult::Failed { .. }, AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. }) => {
             }
-            // It surely did not happen: what is left is what was left before it was tried.
+            // The undo surely had no effect, so nothing has changed.
             (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue)
                 if fault.effect == FaultEffect::None => {}
             (UndoResult::Failed { .. }, AfterAttempt::Final | AfterAttempt::Continue) => {
-                // Whatever it was answered with: a server that answers with 503 may have done it,
-                // and a program that ends with 1 half of it. A plugin's own undo works from any
-                // state.
-                self.undone = if self.undo == UndoPlan::Explicit {
+                // An error does not mean that nothing happened: a server that answers with 503 may
+                // have done it all, a program that exits with 1 a half. A plugin's own undo works
+                // from any state, and may be tried again.
+                self.undo_progress = if self.undo == UndoPlan::Explicit {
                     UndoProgress::Unclear
                 } else {
                     UndoProgress::Failed
@@ -237,23 +241,23 @@ impl Change {
     }
 
     fn check(&mut self, finding: &UndoFinding) {
-        match (finding, self.undone) {
-            // It was observed that an attempt without an answer had no effect.
+        match (finding, self.undo_progress) {
+            // The observation shows that an attempt without an answer had no effect.
             (
                 UndoFinding::Restored,
-                UndoProgress::No | UndoProgress::Failed | UndoProgress::Unclear,
+                UndoProgress::NotTried | UndoProgress::Failed | UndoProgress::Unclear,
             ) => {
                 self.effect = EffectState::None;
             }
             (UndoFinding::TookEffect { .. }, _) => self.effect = EffectState::Done,
             (UndoFinding::Drifted { .. }, _)
             | (UndoFinding::Unknown { .. }, UndoProgress::Done) => {
-                self.undone = UndoProgress::Drifted;
+                self.undo_progress = UndoProgress::Drifted;
             }
             (UndoFinding::Restored, UndoProgress::Done | UndoProgress::Drifted)
             | (
                 UndoFinding::Unknown { .. },
-                UndoProgress::No
+                UndoProgress::NotTried
                 | UndoProgress::Failed
                 | UndoProgress::Unclear
                 | UndoProgress::Drifted,
@@ -262,41 +266,41 @@ impl Change {
     }
 }
 
-/// What a run has left, by step.
+/// The changes of a run that are not undone, by step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Account {
-    /// What was changed, and is not put back.
+pub struct RemainingChanges {
+    /// The steps that have surely changed something, which is not undone.
     pub changed: Vec<StepId>,
-    /// What may have been changed, and is not put back.
-    pub perhaps: Vec<StepId>,
-    /// What of both can be undone.
+    /// The steps that may have changed something, which is not undone.
+    pub possibly_changed: Vec<StepId>,
+    /// The steps among both that can be undone.
     pub undoable: Vec<StepId>,
-    /// The steps among these whose undo may have happened, so that a person has to decide.
-    pub unclear: Vec<StepId>,
+    /// The steps among both whose undo may have happened, so that a person has to decide.
+    pub undo_unclear: Vec<StepId>,
 }
 
-impl Account {
-    /// The account of the steps of a run.
+impl RemainingChanges {
+    /// The remaining changes of these steps.
     pub fn of<'a>(steps: impl Iterator<Item = (&'a StepId, &'a Change)>) -> Self {
-        let mut account = Self::default();
+        let mut remaining_changes = Self::default();
         for (id, change) in steps {
-            match change.left() {
+            match change.remaining() {
                 RemainingEffect::Nothing => {}
-                RemainingEffect::Perhaps => account.perhaps.push(id.clone()),
-                RemainingEffect::Surely => account.changed.push(id.clone()),
+                RemainingEffect::Perhaps => remaining_changes.possibly_changed.push(id.clone()),
+                RemainingEffect::Surely => remaining_changes.changed.push(id.clone()),
             }
             if change.is_undoable() {
-                account.undoable.push(id.clone());
+                remaining_changes.undoable.push(id.clone());
             }
             if change.is_undo_unclear() {
-                account.unclear.push(id.clone());
+                remaining_changes.undo_unclear.push(id.clone());
             }
         }
-        account
+        remaining_changes
     }
 
-    /// Whether nothing is left, surely.
+    /// Whether surely nothing is left.
     pub fn is_clean(&self) -> bool {
-        self.changed.is_empty() && self.perhaps.is_empty()
+        self.changed.is_empty() && self.possibly_changed.is_empty()
     }
 }

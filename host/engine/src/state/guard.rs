@@ -1,18 +1,18 @@
-//! The state of a guard: its last observation, and how many consecutive ones were bad.
+//! The state of a guard: its last observation, and how many consecutive observations were bad.
 
 use crate::event::{GuardObservation, GuardVerdict, StepListing};
 use serde::Serialize;
 
-/// How a run stopped that is resumed.
+/// How the previous execution of a resumed run stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResumedAfter {
-    /// In the middle of something.
+    /// By a crash.
     Crash,
-    /// In order, and the journal says why.
+    /// By a pause, whose reason is in the journal.
     Pause,
 }
 
-/// What is known of a guard.
+/// The state of a guard.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GuardState {
     /// The guard as the run listed it when it started.
@@ -37,8 +37,8 @@ impl GuardState {
         self.last = Some(observation.clone());
     }
 
-    /// The run is resumed: the guard must be probed again. The count of bad observations is kept
-    /// after a crash. It ends with a pause, because a person has decided to resume.
+    /// The run is resumed. After a pause, the guard starts anew, because a person has decided to
+    /// resume. After a crash, bad observations still count.
     pub(super) fn resume(&mut self, after: ResumedAfter) {
         match after {
             ResumedAfter::Crash if self.in_a_row > 0 => {}
@@ -51,7 +51,7 @@ impl GuardState {
 
     /// Whether no step may begin, because the guard was not probed yet or its last observation was
     /// bad.
-    pub fn holds_back(&self) -> bool {
+    pub fn blocks_steps(&self) -> bool {
         self.last.as_ref().is_none_or(|last| last.verdict != GuardVerdict::Holds)
     }
 }

@@ -1,31 +1,31 @@
 //! The state of a run: the fold of its records, by one pure function.
 //!
-//! `next` says which event may follow which state. An event that may not is a bug, or a journal
-//! that somebody edited; both states are shown. The diagram is in `docs/semantics.md`.
+//! [`next`] decides which event may follow which state. An event that may not follow means a bug,
+//! or a journal that somebody has edited. The diagram is in `docs/semantics.md`.
 
+mod answers;
 mod change;
 mod guard;
-mod person;
 mod phase;
 mod step;
 
 pub use crate::event::Stage;
-pub use change::{Account, Change, RemainingEffect};
-pub use guard::GuardState;
-use guard::ResumedAfter;
-pub use person::{
+pub use answers::{
     ApprovalRecord, ApprovalRequest, ApprovalState, ManualAnswer, ManualState, Question,
 };
+pub use change::{Change, RemainingChanges, RemainingEffect};
+pub use guard::GuardState;
+use guard::ResumedAfter;
 pub use phase::{Delay, StepPhase};
 pub(crate) use step::is_ambiguous;
 pub use step::{EffectState, StepState, UndoState};
 
 use crate::event::{
-    ApprovalEvent, Assumed, AttemptEvent, Cause, GuardEvent, HeldLock, Item, ItemsEvent,
-    LifecycleEvent, ManualEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunPhase,
+    ApprovalEvent, AssumedStep, AttemptEvent, Cause, GuardEvent, HeldLock, Item, ItemsEvent,
+    LifecycleEvent, ManualEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunStatus,
     Section, StepEvent, StepListing, Trigger, WindowVerdict,
 };
-use crate::executed::Executed;
+use crate::execution_time::ExecutionTime;
 use jiff::Timestamp;
 use runbook_contract::{Fault, Json, Proposal, StepId};
 use serde::Serialize;
@@ -56,51 +56,50 @@ pub struct RunState {
     pub started: Timestamp,
     /// When the run ended; `None` if it has not.
     pub ended: Option<Timestamp>,
-    /// How long it was executed.
-    pub executed: Executed,
+    /// How long the run was executed.
+    pub execution_time: ExecutionTime,
     /// The stage of the run.
     pub stage: Stage,
-    /// Where it stands, for people.
-    pub phase: RunPhase,
+    /// The status of the run, as `runbook runs` lists it.
+    pub status: RunStatus,
     /// The steps in file order.
     pub order: Vec<StepListing>,
-    /// What is known of each step, items of `for_each` included.
+    /// The state of each step and of each item.
     pub steps: BTreeMap<StepId, StepState>,
     /// The items of steps with `for_each`, once they are known.
     pub items: BTreeMap<StepId, Vec<Item>>,
-    /// Items that this run takes as done, as the run says that it tries again.
-    pub assumed_items: BTreeMap<StepId, Assumed>,
-    /// The nested files that have begun, by the step that stands for them: what their steps see as
-    /// `params`.
+    /// Items that the run assumes to be done, because the retried run has done them.
+    pub assumed_items: BTreeMap<StepId, AssumedStep>,
+    /// The `params` of the nested files that have begun, by the step that stands for the file.
     pub groups: BTreeMap<StepId, serde_json::Map<String, Json>>,
-    /// The parameters of nested files that come from an output which was cut off, with the name of
-    /// that output.
-    pub cut: BTreeMap<StepId, BTreeMap<String, String>>,
-    /// What is known of each guard.
+    /// The parameters of nested files whose value comes from a truncated output, each with the name
+    /// of that output; by the step that stands for the file.
+    pub truncated_params: BTreeMap<StepId, BTreeMap<String, String>>,
+    /// The state of each guard.
     pub guards: BTreeMap<StepId, GuardState>,
-    /// What came of the last look at the window.
+    /// The result of the last check of the window.
     pub window: Option<WindowVerdict>,
-    /// The locks that it held last.
+    /// The locks that the run held last.
     pub locks: Vec<HeldLock>,
-    /// Why what runs is stopped: the run will end, also if it is resumed.
+    /// Why the run will end, even if it is resumed; `None` if it goes on.
     pub stopping: Option<Cause>,
-    /// What was undone, or is being undone.
+    /// The undo that has begun; `None` if none has.
     pub undo: Option<UndoRun>,
-    /// The steps whose undo was tried and did not put them back.
+    /// The steps whose undo was tried and failed, or left a drift.
     pub not_undone: BTreeSet<StepId>,
-    /// How it ends, once that is known.
+    /// How the run ends, once that is known.
     pub end: Option<RunEnd>,
     /// Why, if it is not success.
     pub cause: Option<Cause>,
-    /// Why it is paused.
+    /// Why the run is paused; `None` if it is not.
     pub paused: Option<PauseReason>,
     /// Effects that were proposed so far, by capability.
     pub effects: BTreeMap<String, u32>,
-    /// The same for the steps of each nested file.
+    /// The same for the steps of each nested file, by the step that stands for the file.
     pub group_effects: BTreeMap<StepId, BTreeMap<String, u32>>,
     /// The notifications that were sent, or tried.
     pub notified: BTreeSet<(StepId, Trigger)>,
-    /// Notifications that could not be sent.
+    /// The notifications that could not be sent, with the reason.
     pub notify_faults: Vec<(StepId, Fault)>,
     /// The number of the next record.
     pub next_seq: u64,
@@ -111,7 +110,7 @@ pub struct RunState {
 pub struct UndoRun {
     /// Why the run is undone.
     pub cause: Cause,
-    /// First to be undone first.
+    /// The steps to undo, in this order.
     pub order: Vec<StepId>,
     /// When the undo began, by the wall clock.
     pub began: Timestamp,
@@ -132,19 +131,19 @@ pub fn fold<'a>(
 /// # Errors
 /// The record cannot follow the state.
 pub fn next(state: Option<RunState>, record: &Record) -> Result<RunState, IllegalEvent> {
-    let Some(mut state) = state else { return first(record) };
+    let Some(mut state) = state else { return initial_state(record) };
     if record.seq != state.next_seq || state.apply(record).is_none() {
-        return Err(state.illegal(record));
+        return Err(state.illegal_event(record));
     }
-    state.executed.fold(record);
+    state.execution_time.fold(record);
     state.next_seq += 1;
-    if let Some(phase) = record.event.phase() {
-        state.phase = phase;
+    if let Some(status) = record.event.status() {
+        state.status = status;
     }
     Ok(state)
 }
 
-fn first(record: &Record) -> Result<RunState, IllegalEvent> {
+fn initial_state(record: &Record) -> Result<RunState, IllegalEvent> {
     let RunEvent::Run(LifecycleEvent::RunStarted { runbook, title, steps, params, retry_of }) =
         &record.event
     else {
@@ -155,10 +154,10 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
             state: "there is no run yet".to_owned(),
         });
     };
-    let (guards, forward): (Vec<StepListing>, Vec<StepListing>) =
+    let (guards, listed_steps): (Vec<StepListing>, Vec<StepListing>) =
         steps.iter().cloned().partition(|step| step.section == Section::Guard);
     let mut states: BTreeMap<StepId, StepState> =
-        forward.iter().map(|step| (step.id.clone(), StepState::new())).collect();
+        listed_steps.iter().map(|step| (step.id.clone(), StepState::new())).collect();
     let mut assumed_items = BTreeMap::new();
     for assumed in retry_of.iter().flat_map(|retry| &retry.assumed) {
         if let Some(state) = states.get_mut(&assumed.step) {
@@ -180,11 +179,11 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         params: params.clone(),
         started: record.at,
         ended: None,
-        executed: Executed::since(record.at),
+        execution_time: ExecutionTime::started_at(record.at),
         stage: Stage::Preflight,
-        phase: RunPhase::Running,
+        status: RunStatus::Running,
         steps: states,
-        order: forward,
+        order: listed_steps,
         guards: guards
             .into_iter()
             .map(|guard| (guard.id.clone(), GuardState::new(guard)))
@@ -192,7 +191,7 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         items: BTreeMap::new(),
         assumed_items,
         groups: BTreeMap::new(),
-        cut: BTreeMap::new(),
+        truncated_params: BTreeMap::new(),
         group_effects: BTreeMap::new(),
         window: None,
         locks: Vec::new(),
@@ -218,22 +217,22 @@ impl RunState {
         self.steps.get(id).expect("the plan and the run list the same steps: checked on resume")
     }
 
-    /// Whether any step has changed something that is not undone.
-    pub fn has_effects(&self) -> bool {
+    /// Whether any step has taken effect, undone or not.
+    pub fn took_effect(&self) -> bool {
         self.steps.values().any(|step| step.effect != EffectState::None)
     }
 
-    /// What its steps have left. Steps that always run and notifications are never undone, and are
-    /// no part of it.
-    pub fn account(&self) -> Account {
-        let others = self
+    /// The changes of its steps that are not undone. Changes by `finally` steps and notifications
+    /// are never undone, and are not included.
+    pub fn remaining_changes(&self) -> RemainingChanges {
+        let other_sections = self
             .order
             .iter()
             .filter(|listing| listing.section != Section::Step)
             .map(|listing| &listing.id);
-        let others: BTreeSet<&StepId> = others.collect();
-        let steps = self.steps.iter().filter(|(id, _)| !others.contains(&id.as_written()));
-        Account::of(steps.map(|(id, step)| (id, &step.change)))
+        let other_sections: BTreeSet<&StepId> = other_sections.collect();
+        let steps = self.steps.iter().filter(|(id, _)| !other_sections.contains(&id.as_written()));
+        RemainingChanges::of(steps.map(|(id, step)| (id, &step.change)))
     }
 
     /// Whether the window forbids new effects.
@@ -241,7 +240,7 @@ impl RunState {
         matches!(self.window, Some(WindowVerdict::Refused { .. }))
     }
 
-    fn illegal(&self, record: &Record) -> IllegalEvent {
+    fn illegal_event(&self, record: &Record) -> IllegalEvent {
         let mut event = format!("{:?}", record.event);
         event.truncate(event.char_indices().nth(200).map_or(event.len(), |(at, _)| at));
         let step = match &record.event {
@@ -265,12 +264,12 @@ impl RunState {
             RunEvent::Run(event) => self.apply_to_run(event, record.at),
             RunEvent::Step { step, event } => self.apply_to_step(step, event, record),
             RunEvent::Guard { guard, event: GuardEvent::GuardObserved { observation } } => {
-                self.when(matches!(self.stage, Stage::Steps | Stage::Verify))?;
+                self.require(matches!(self.stage, Stage::Steps | Stage::Verify))?;
                 self.guards.get_mut(guard)?.observe(observation);
                 Some(())
             }
             RunEvent::Notify { notify, on, event } => {
-                self.when(self.stage != Stage::Ended)?;
+                self.require(self.stage != Stage::Ended)?;
                 match event {
                     NotifyEvent::NotifyStarted => {}
                     NotifyEvent::NotifyEnded { fault } => {
@@ -287,44 +286,44 @@ impl RunState {
     fn apply_to_run(&mut self, event: &LifecycleEvent, at: Timestamp) -> Option<()> {
         match event {
             LifecycleEvent::RunStarted { .. } => return None,
-            LifecycleEvent::LockWaiting { .. } => self.when(self.stage == Stage::Preflight)?,
+            LifecycleEvent::LockWaiting { .. } => self.require(self.stage == Stage::Preflight)?,
             LifecycleEvent::WindowChecked { verdict } => {
-                self.when(self.stage <= Stage::Verify)?;
+                self.require(self.stage <= Stage::Verify)?;
                 self.window = Some(verdict.clone());
             }
-            LifecycleEvent::CancelRequested { .. } => self.when(self.stage != Stage::Ended)?,
+            LifecycleEvent::CancelRequested { .. } => self.require(self.stage != Stage::Ended)?,
             LifecycleEvent::Stopping { cause } => {
-                self.when(self.stage <= Stage::Verify && self.stopping.is_none())?;
+                self.require(self.stage <= Stage::Verify && self.stopping.is_none())?;
                 self.stopping = Some(cause.clone());
             }
             LifecycleEvent::StepsBegan { locks } => {
-                self.when(self.stage == Stage::Preflight && !self.is_outside_window())?;
+                self.require(self.stage == Stage::Preflight && !self.is_outside_window())?;
                 self.locks.clone_from(locks);
                 self.stage = Stage::Steps;
             }
             LifecycleEvent::LocksRetaken { locks } => {
-                self.when(self.stage > Stage::Preflight)?;
+                self.require(self.stage > Stage::Preflight)?;
                 self.locks.clone_from(locks);
             }
             LifecycleEvent::VerifyBegan => {
-                self.when(self.stage == Stage::Steps)?;
+                self.require(self.stage == Stage::Steps)?;
                 self.stage = Stage::Verify;
             }
             LifecycleEvent::UndoBegan { cause, order } => self.begin_undo(cause, order, at)?,
             LifecycleEvent::FinallyBegan { end, cause } => {
-                self.when(self.stage < Stage::Finally)?;
+                self.require(self.stage < Stage::Finally)?;
                 self.stage = Stage::Finally;
                 self.end = Some(*end);
                 self.cause.clone_from(cause);
             }
             LifecycleEvent::Paused { reason, .. } => {
-                self.when(self.stage != Stage::Ended)?;
+                self.require(self.stage != Stage::Ended)?;
                 self.paused = Some(reason.clone());
             }
             LifecycleEvent::Resumed { .. } => self.resume()?,
             LifecycleEvent::UndoRequested { .. } => self.request_undo()?,
             LifecycleEvent::RunEnded { end, cause, .. } => {
-                self.when(self.stage == Stage::Finally)?;
+                self.require(self.stage == Stage::Finally)?;
                 self.stage = Stage::Ended;
                 self.end = Some(*end);
                 self.cause.clone_from(cause);
@@ -335,7 +334,7 @@ impl RunState {
     }
 
     fn resume(&mut self) -> Option<()> {
-        self.when(self.stage != Stage::Ended)?;
+        self.require(self.stage != Stage::Ended)?;
         let after = if self.paused.is_some() { ResumedAfter::Pause } else { ResumedAfter::Crash };
         self.guards.values_mut().for_each(|guard| guard.resume(after));
         self.paused = None;
@@ -343,37 +342,40 @@ impl RunState {
     }
 
     /// Makes each item a step of its own.
-    fn list_items(&mut self, of: &StepId, items: &[Item]) -> Option<()> {
+    fn list_items(&mut self, parent: &StepId, items: &[Item]) -> Option<()> {
         for item in items {
-            // A key that is there twice would be one step done twice.
-            let id = of.item(&item.key);
+            // With the same key twice, one step would be done twice.
+            let id = parent.item(&item.key);
             let mut state = StepState::new();
             if let Some(assumed) = self.assumed_items.get(&id) {
                 state.assume(assumed);
             }
-            let known = self.steps.insert(id, state);
-            self.when(known.is_none())?;
+            let replaced = self.steps.insert(id, state);
+            self.require(replaced.is_none())?;
         }
-        let known = self.items.insert(of.clone(), items.to_vec());
-        self.when(known.is_none())
+        let replaced = self.items.insert(parent.clone(), items.to_vec());
+        self.require(replaced.is_none())
     }
 
-    fn when(&self, holds: bool) -> Option<()> {
+    /// Checks a precondition of an event: `None` if it does not hold.
+    fn require(&self, holds: bool) -> Option<()> {
         (holds && self.stage <= Stage::Ended).then_some(())
     }
 
     fn begin_undo(&mut self, cause: &Cause, order: &[StepId], at: Timestamp) -> Option<()> {
-        self.when(matches!(self.stage, Stage::Steps | Stage::Verify | Stage::Undo))?;
-        self.when(order.iter().all(|id| self.steps.get(id).is_some_and(StepState::is_undoable)))?;
+        self.require(matches!(self.stage, Stage::Steps | Stage::Verify | Stage::Undo))?;
+        self.require(
+            order.iter().all(|id| self.steps.get(id).is_some_and(StepState::is_undoable)),
+        )?;
         self.stage = Stage::Undo;
         self.cause = Some(cause.clone());
         self.undo = Some(UndoRun { cause: cause.clone(), order: order.to_vec(), began: at });
         Some(())
     }
 
-    /// A finished run goes back to where it can be undone; what failed to be undone is tried again.
+    /// Returns a run that has ended to the stage `Undo`. Steps whose undo failed are tried again.
     fn request_undo(&mut self) -> Option<()> {
-        self.when(self.stage == Stage::Ended)?;
+        self.require(self.stage == Stage::Ended)?;
         self.stage = Stage::Undo;
         self.ended = None;
         self.end = None;
@@ -387,7 +389,7 @@ impl RunState {
     }
 
     fn apply_to_step(&mut self, id: &StepId, event: &StepEvent, record: &Record) -> Option<()> {
-        self.when(self.stage != Stage::Ended)?;
+        self.require(self.stage != Stage::Ended)?;
         if let StepEvent::Attempt(AttemptEvent::Started { proposal: Some(proposal), .. }) = event {
             count_effects(&mut self.effects, proposal);
             for group in self.groups.keys().filter(|group| id.is_inside(group)) {
@@ -397,7 +399,7 @@ impl RunState {
         let step = self.steps.get_mut(id)?;
         step.apply(event, record.at)?;
         match event {
-            // What belongs to its undo must not change the order of completion.
+            // Events of the undo do not change the order of completion.
             StepEvent::Skip(_) | StepEvent::Attempt(_) => step.last_seq = record.seq,
             StepEvent::Undo(_) => {
                 if step.phase == StepPhase::UndoFailed || step.change.is_drifted() {
@@ -407,19 +409,19 @@ impl RunState {
             StepEvent::Items(event) => self.apply_to_items(id, event)?,
             StepEvent::Approval(_) | StepEvent::Manual(_) | StepEvent::Wait(_) => {}
         }
-        if is_answer(event) {
-            // Somebody was told and has answered; when the run waits again they are told again.
+        if may_end_waiting(event) {
+            // A person has answered, so they are notified again when the run waits again.
             self.notified.retain(|(_, on)| *on != Trigger::Waiting);
         }
         Some(())
     }
 
-    fn apply_to_items(&mut self, of: &StepId, event: &ItemsEvent) -> Option<()> {
+    fn apply_to_items(&mut self, parent: &StepId, event: &ItemsEvent) -> Option<()> {
         match event {
-            ItemsEvent::Listed { items } => self.list_items(of, items)?,
-            ItemsEvent::GroupBegan { params, cut } => {
-                self.groups.insert(of.clone(), params.clone());
-                self.cut.insert(of.clone(), cut.clone());
+            ItemsEvent::Listed { items } => self.list_items(parent, items)?,
+            ItemsEvent::GroupBegan { params, truncated_params } => {
+                self.groups.insert(parent.clone(), params.clone());
+                self.truncated_params.insert(parent.clone(), truncated_params.clone());
             }
             ItemsEvent::Ended { .. } => {}
         }
@@ -427,8 +429,9 @@ impl RunState {
     }
 }
 
-/// Whether somebody has said what the run may have waited for.
-fn is_answer(event: &StepEvent) -> bool {
+/// Whether the event may end a wait for a person: an answer, or a decision about an attempt whose
+/// outcome was unknown.
+fn may_end_waiting(event: &StepEvent) -> bool {
     match event {
         StepEvent::Approval(event) => matches!(event, ApprovalEvent::Given { .. }),
         StepEvent::Manual(event) => matches!(event, ManualEvent::Answered { .. }),

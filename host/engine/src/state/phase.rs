@@ -1,29 +1,29 @@
-//! The phase of a step, as people see it.
+//! The phase of a step, as reports show it.
 
 use crate::event::SkipReason;
 use jiff::Timestamp;
 use runbook_contract::ErrorClass;
 use serde::Serialize;
 
-/// The state of a step, as people see it.
+/// The phase of a step, as reports show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepPhase {
     /// No attempt has begun.
     Pending,
-    /// It will not run.
+    /// The step will not run.
     Skipped(SkipReason),
-    /// Its items are being done.
+    /// Its items, or the steps of its nested file, run.
     Repeating,
     /// An attempt has started.
     Running,
-    /// It waits for a person: for approval of what it said it would do, or for what a person does.
+    /// It waits for a person: for approval of what it would do, or for a manual step to be done.
     Asking,
     /// Another attempt will be made, after a delay.
     Waiting(Delay),
-    /// It did what it should.
+    /// It succeeded.
     Succeeded,
-    /// It did not do what it should; the class of its fault says why.
+    /// It failed; the class of its fault says why.
     Failed(ErrorClass),
     /// An attempt started, and its result is unknown.
     Unknown,
@@ -31,9 +31,9 @@ pub enum StepPhase {
     Undoing,
     /// An undo has failed, and is tried again after a delay.
     UndoWaiting(Delay),
-    /// What the step did is undone.
+    /// The step is undone.
     Undone,
-    /// The undo did not work.
+    /// The undo failed for good.
     UndoFailed,
 }
 
@@ -74,7 +74,7 @@ impl StepPhase {
         }
     }
 
-    /// The delay that must pass before anything more is done, if it waits for one.
+    /// The delay for which the step waits; `None` if it waits for none.
     pub(crate) fn delay(self) -> Option<Delay> {
         match self {
             Self::Waiting(delay) | Self::UndoWaiting(delay) => Some(delay),
@@ -93,11 +93,11 @@ impl StepPhase {
     }
 }
 
-/// Between two attempts.
+/// The delay between two attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Delay {
     /// When the last attempt ended.
     pub since: Timestamp,
-    /// How long nothing is done after that, in milliseconds.
+    /// How long the delay is, in milliseconds.
     pub ms: u64,
 }

@@ -1,11 +1,11 @@
-//! What is known of one step, and which of its events may follow which.
+//! The state of one step, and which of its events may follow which state.
 
 use super::{
     ApprovalRecord, ApprovalRequest, ApprovalState, Change, Delay, ManualAnswer, ManualState,
     Question, StepPhase,
 };
 use crate::event::{
-    AfterAttempt, ApprovalEvent, Assumed, AttemptEvent, AttemptResult, ItemsEvent, ManualEvent,
+    AfterAttempt, ApprovalEvent, AssumedStep, AttemptEvent, AttemptResult, ItemsEvent, ManualEvent,
     Recovery, SkipEvent, SkipReason, StepEvent, UndoEvent, UndoFinding, UndoPlan, UndoResult,
     WaitEvent,
 };
@@ -13,21 +13,21 @@ use jiff::Timestamp;
 use runbook_contract::{ErrorClass, Fault, FaultEffect, Json, Outcome, Proposal, RunId};
 use serde::Serialize;
 
-/// Whether a step has changed something.
+/// What is known of the effect of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EffectState {
-    /// It has surely changed nothing.
+    /// The step has surely changed nothing.
     None,
-    /// An attempt failed with a clear answer; part of its work may be done.
+    /// An attempt failed, and may have done a part of its work.
     Partial,
-    /// It is unknown: an attempt got no answer.
+    /// It is unknown whether the step has changed something: an attempt got no answer.
     Ambiguous,
-    /// It has changed something, as it should.
+    /// The step has changed something, as it should.
     Done,
 }
 
-/// What is known of one step.
+/// The state of one step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepState {
     /// The phase of the step, as people see it.
@@ -36,60 +36,59 @@ pub struct StepState {
     pub attempts: u32,
     /// How many of them failed in a row.
     pub failures: u32,
-    /// Whether a final failure lets the run go on.
+    /// Whether the run goes on although the step has failed for good.
     pub tolerated: bool,
     /// The input of the last attempt.
     pub input: Json,
-    /// What was there before the first attempt that may have had an effect.
+    /// The state before the first attempt that may have had an effect.
     pub before: Option<Json>,
-    /// What the last attempt said that it would do.
+    /// The proposal of the last attempt.
     pub proposal: Option<Proposal>,
-    /// Whether it has changed something.
+    /// What is known of its effect.
     pub effect: EffectState,
-    /// What is left of it, and whether it can be undone.
+    /// What is left of its effect, and whether that can be undone.
     pub change: Change,
-    /// What a check found.
+    /// The outcome of a check.
     pub outcome: Option<Outcome>,
-    /// What came of the last attempt that succeeded, in one line.
+    /// The result of the last attempt that succeeded, in one line.
     pub summary: String,
-    /// What later steps can refer to.
+    /// The output, which later steps can refer to.
     pub output: Option<Json>,
-    /// The run that had its effect, if this one takes it as done.
+    /// The run that has done the step, if this run assumes that it is done.
     pub done_in: Option<RunId>,
     /// Why the last attempt failed.
     pub fault: Option<Fault>,
     /// When the first attempt started.
     pub started: Option<Timestamp>,
-    /// The last record of doing it: the order of completion.
+    /// The number of the last record that is not about its undo. It gives the order of completion.
     pub last_seq: u64,
-    /// What undoes it, and how far that is.
+    /// What undoes the step, and the progress of that.
     pub undo: UndoState,
     /// The decision that the operator is asked for.
     pub question: Option<Question>,
-    /// What approval is asked for, and what was said.
+    /// The approval request and the answers to it.
     pub approval: ApprovalState,
-    /// What a person was asked to do.
+    /// The request to a person, and the answer.
     pub manual: Option<ManualState>,
-    /// Whether it is a smoke test of which an attempt wrote, and did not show that it removed what
-    /// it made.
+    /// Whether an attempt of a smoke test wrote and did not show that it removed what it made.
     pub may_have_left: bool,
-    /// Whether an attempt that only checks was cut off, so that nobody knows how far it came.
+    /// Whether an attempt of a check was cut off, so that it is unknown what it did.
     pub cut_off: bool,
-    /// When the last attempt that acts began, if nothing but its beginning is known: it may still
-    /// go on outside.
+    /// When the last attempt with a proposal began, if it got no answer: its operation may still go
+    /// on outside of the host.
     pub unanswered: Option<Timestamp>,
 }
 
-/// What undoes a step, and how far that is.
+/// What undoes a step, and the progress of that.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UndoState {
-    /// Which undo there is for it.
+    /// The kind of undo.
     pub plan: UndoPlan,
     /// How many undos have started.
     pub attempts: u32,
     /// Why the last one failed.
     pub fault: Option<Fault>,
-    /// What was found when the step was observed again.
+    /// The result of observing the step after its undo.
     pub finding: Option<UndoFinding>,
 }
 
@@ -128,24 +127,24 @@ impl StepState {
         }
     }
 
-    /// Another run has done it.
-    pub(super) fn assume(&mut self, assumed: &Assumed) {
+    /// Marks the step as done by another run.
+    pub(super) fn assume(&mut self, assumed: &AssumedStep) {
         self.phase = StepPhase::Skipped(SkipReason::Assumed);
         self.output = Some(assumed.output.clone());
         self.done_in = Some(assumed.done_in);
     }
 
-    /// Whether something would have to be undone, and can be.
+    /// Whether the step may have an effect, and has an undo that can be tried.
     pub fn is_undoable(&self) -> bool {
         self.effect != EffectState::None && self.undo.plan.can_be_tried()
     }
 
-    /// What a person found who did it, if one has.
+    /// The answer of the person who has done the step; `None` if there is none yet.
     pub fn manual_answer(&self) -> Option<&ManualAnswer> {
         self.manual.as_ref().and_then(|manual| manual.answer.as_ref())
     }
 
-    /// The operator asks that the run be undone: what was not undone is tried again.
+    /// The operator asks to undo the run: a failed undo may be tried again.
     pub(super) fn request_undo(&mut self) {
         self.change.request_undo();
         self.undo = UndoState::new(self.undo.plan);
@@ -154,7 +153,8 @@ impl StepState {
         }
     }
 
-    /// Whether its undo may have happened and must not happen twice.
+    /// Whether a person must decide about the undo: it may have happened, and must not happen
+    /// twice.
     pub fn is_undo_unclear(&self) -> bool {
         self.change.is_undo_unclear()
     }
@@ -179,9 +179,10 @@ impl StepState {
         Some(())
     }
 
-    /// It begins, or goes on, if it may; `None` if it may not.
-    fn go_on(&mut self, at: Timestamp) -> Option<()> {
-        let may = match self.phase {
+    /// Checks that an attempt may begin in this phase; `None` if not. Notes when the step has
+    /// started.
+    fn begin_or_continue(&mut self, at: Timestamp) -> Option<()> {
+        let may_begin = match self.phase {
             StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting(_) => true,
             StepPhase::Skipped(_)
             | StepPhase::Repeating
@@ -194,7 +195,7 @@ impl StepState {
             | StepPhase::Undone
             | StepPhase::UndoFailed => false,
         };
-        may.then(|| {
+        may_begin.then(|| {
             self.started.get_or_insert(at);
         })
     }
@@ -202,7 +203,7 @@ impl StepState {
     fn apply_to_items(&mut self, event: &ItemsEvent, at: Timestamp) -> Option<()> {
         match event {
             ItemsEvent::Listed { .. } | ItemsEvent::GroupBegan { .. } => {
-                self.go_on(at)?;
+                self.begin_or_continue(at)?;
                 self.phase = StepPhase::Repeating;
             }
             ItemsEvent::Ended { result, then } => {
@@ -216,9 +217,9 @@ impl StepState {
     fn apply_to_approval(&mut self, event: &ApprovalEvent, at: Timestamp) -> Option<()> {
         match event {
             ApprovalEvent::Asked { digest, input, proposal, places, .. } => {
-                self.go_on(at)?;
+                self.begin_or_continue(at)?;
                 self.phase = StepPhase::Asking;
-                // What was said before was about something else, or is too old.
+                // Earlier answers were about something else, or are too old.
                 let (digest, input) = (digest.clone(), input.clone());
                 let (proposal, places) = (proposal.clone(), places.clone());
                 let asked = Some(ApprovalRequest { digest, input, proposal, places });
@@ -241,14 +242,14 @@ impl StepState {
     fn apply_to_manual(&mut self, event: &ManualEvent, at: Timestamp) -> Option<()> {
         match event {
             ManualEvent::Asked { .. } => {
-                self.go_on(at)?;
+                self.begin_or_continue(at)?;
                 self.phase = StepPhase::Asking;
                 self.manual.get_or_insert(ManualState { asked: at, answer: None });
             }
             ManualEvent::Answered { by, values } => {
                 (self.phase == StepPhase::Asking).then_some(())?;
-                let open = self.manual.as_mut().filter(|manual| manual.answer.is_none())?;
-                open.answer = Some(ManualAnswer { by: by.clone(), values: values.clone() });
+                let unanswered = self.manual.as_mut().filter(|manual| manual.answer.is_none())?;
+                unanswered.answer = Some(ManualAnswer { by: by.clone(), values: values.clone() });
             }
         }
         Some(())
@@ -258,12 +259,12 @@ impl StepState {
         match event {
             AttemptEvent::Started { attempt, input, proposal, undo, .. } => {
                 (*attempt == self.attempts + 1).then_some(())?;
-                self.go_on(at)?;
+                self.begin_or_continue(at)?;
                 self.start(at, *attempt, input, proposal.as_ref(), *undo);
             }
             AttemptEvent::Refused { attempt, fault, then } => {
                 (*attempt == self.attempts + 1).then_some(())?;
-                self.go_on(at)?;
+                self.begin_or_continue(at)?;
                 self.attempts = *attempt;
                 self.fail(fault, *then, at);
             }
@@ -272,13 +273,13 @@ impl StepState {
                 self.finish(result, *then, at);
             }
             AttemptEvent::Recovered { attempt, decision } => {
-                let open = matches!(self.phase, StepPhase::Running | StepPhase::Unknown);
-                ((open || self.change.is_effect_unclear()) && *attempt == self.attempts)
+                let is_open = matches!(self.phase, StepPhase::Running | StepPhase::Unknown);
+                ((is_open || self.change.is_effect_unclear()) && *attempt == self.attempts)
                     .then_some(())?;
-                if open {
+                if is_open {
                     self.recover(decision, at);
                 } else {
-                    // It is over, and only whether it is undone depends on the answer.
+                    // The step is over. Only whether it is undone depends on the decision.
                     self.question = Question::of(decision);
                 }
             }
@@ -324,8 +325,7 @@ impl StepState {
         self.undo.plan = undo;
         self.proposal = proposal.cloned();
         if let Some(proposal) = proposal {
-            // What was there before the first effect is what an undo puts back, however many
-            // attempts follow.
+            // An undo restores the state before the first effect, however many attempts follow.
             if self.effect == EffectState::None {
                 self.before = Some(proposal.before.clone());
             }
@@ -423,7 +423,7 @@ impl StepState {
     }
 }
 
-/// Whether a fault leaves open if the effect happened.
+/// Whether after a fault of this class it is unknown whether the effect happened.
 pub(crate) fn is_ambiguous(class: ErrorClass) -> bool {
     match class {
         ErrorClass::Timeout | ErrorClass::Trap | ErrorClass::Cancelled | ErrorClass::Unknown => {

@@ -1,23 +1,27 @@
-//! The values that a template sees. Every name that it refers to has a value before Jinja reads it.
+//! Builds the values for a template. Every name to which it refers is checked before it is
+//! rendered.
 
-use super::reading::{IfMissing, Reference};
-use super::{Form, Scope, StepView, TemplateError, reading_of, shown, shown_path};
+use super::contents::{IfMissing, Reference};
+use super::{Form, Scope, StepView, TemplateError, contents_of, id_of_key, path_as_written};
 use minijinja::Value;
 use runbook_contract::Json;
 
-/// Builds what the text refers to and nothing else.
+/// The values of the names to which the text refers.
+///
+/// # Errors
+/// A name has no value, and the text has no default for it.
 pub(super) fn context_for(
     text: &str,
     form: Form,
     scope: &Scope<'_>,
 ) -> Result<Value, TemplateError> {
     let mut steps = serde_json::Map::new();
-    for reference in reading_of(text, form)?.references {
+    for reference in contents_of(text, form)?.references {
         let strictness = strictness_of(&reference, scope);
         if reference.path[0] == "steps" {
             add_step(&mut steps, &reference.path, scope, strictness)?;
-        } else if scope.later.contains(&reference.path[0]) {
-            return Err(TemplateError::AtRunTime { path: shown_path(&reference.path) });
+        } else if scope.run_time_names.contains(&reference.path[0]) {
+            return Err(TemplateError::AtRunTime { path: path_as_written(&reference.path) });
         } else if strictness == Strictness::Strict {
             check_path(&reference.path, scope)?;
         }
@@ -30,7 +34,7 @@ pub(super) fn context_for(
         .map_err(|error| TemplateError::Compute { message: error.to_string() })
 }
 
-/// Whether a missing name is an error at once.
+/// Whether a missing name is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strictness {
     Strict,
@@ -58,8 +62,8 @@ fn add_step(
     scope: &Scope<'_>,
     strictness: Strictness,
 ) -> Result<(), TemplateError> {
-    let written = shown_path(path);
-    let missing = |reason: String| TemplateError::Missing { path: written.clone(), reason };
+    let written_path = path_as_written(path);
+    let missing = |reason: String| TemplateError::Missing { path: written_path.clone(), reason };
     let Some(key) = path.get(1) else {
         return Err(missing(": name the step, as in `steps.backup.output`".to_owned()));
     };
@@ -71,11 +75,11 @@ fn add_step(
         };
     };
     let entry = match view {
-        StepView::AtRunTime => return Err(TemplateError::AtRunTime { path: written }),
+        StepView::AtRunTime => return Err(TemplateError::AtRunTime { path: written_path }),
         StepView::Absent(_) if strictness == Strictness::Lenient => return Ok(()),
         StepView::Absent(reason) => {
             return Err(missing(format!(
-                ": {reason}; a default helps, as in `{written} | default(0)`"
+                ": {reason}; a default helps, as in `{written_path} | default(0)`"
             )));
         }
         StepView::Done { outcome, output } => {
@@ -86,16 +90,16 @@ fn add_step(
         find(&entry, &path[2..])
             .map_err(|key| missing(format!(": the output of `{id}` has no `{key}`")))?;
     }
-    // Behind a dot its dashes are `_`; in `steps['stop-app']` they are not.
+    // `steps.stop-app` was rewritten to `steps.stop_app`; `steps['stop-app']` was not.
     if key.contains('_') {
-        steps.insert(shown(key), entry.clone());
+        steps.insert(id_of_key(key), entry.clone());
     }
     steps.insert(key.clone(), entry);
     Ok(())
 }
 
 fn check_path(path: &[String], scope: &Scope<'_>) -> Result<(), TemplateError> {
-    let missing = |reason: String| TemplateError::Missing { path: shown_path(path), reason };
+    let missing = |reason: String| TemplateError::Missing { path: path_as_written(path), reason };
     let (root, rest) = match path[0].as_str() {
         "params" => (&scope.params, &path[1..]),
         "run" => (&scope.run, &path[1..]),
@@ -106,8 +110,11 @@ fn check_path(path: &[String], scope: &Scope<'_>) -> Result<(), TemplateError> {
     find(value, rest).map_err(|_| missing(String::new()))
 }
 
-/// Follows a path; the key that is missing is the error. What is behind a list, a text or a number
-/// is a method, which Jinja itself checks.
+/// Checks that a path has a value.
+///
+/// # Errors
+/// The first key that is missing. Keys of lists, texts and numbers are methods, which the template
+/// engine checks.
 fn find<'a>(value: &Json, path: &'a [String]) -> Result<(), &'a str> {
     const METHODS: &[&str] = &["items", "keys", "values", "get"];
     let (Some(key), Json::Object(entries)) = (path.first(), value) else { return Ok(()) };

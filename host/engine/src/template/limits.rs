@@ -1,27 +1,27 @@
-//! Limits that keep a template from taking all memory or all time: the author of a runbook can make
-//! mistakes, too.
+//! Limits the memory and the time of a template, because the author of a runbook can make mistakes.
 
 use minijinja::value::{Rest, Value};
 use minijinja::{Environment, Error, ErrorKind};
 use std::io;
 
-/// No text is longer. A statement or a message is never that long; an input of this size is a file.
-pub(super) const MAX_TEXT: usize = 16 << 20;
-/// No template takes more steps.
-const MAX_STEPS: u64 = 1_000_000;
+/// The longest text that a template may produce, in bytes. No statement and no message is that
+/// long; an input of this size belongs in a file.
+pub(super) const MAX_TEXT_LENGTH: usize = 16 << 20;
+/// The most steps that a template may take.
+const MAX_TEMPLATE_STEPS: u64 = 1_000_000;
 
-/// Sets the limits of an environment. Only a filter can make a text much longer than what stands in
-/// the runbook: those that can are asked before they do.
-pub(super) fn limit(environment: &mut Environment<'_>) {
-    environment.set_fuel(Some(MAX_STEPS));
-    // They make texts as wide as somebody says, and no runbook needs them.
-    for wide in ["format", "pprint", "indent"] {
-        environment.remove_filter(wide);
+/// Sets the limits of an environment. Filters that can make a text much longer are removed, or
+/// replaced by ones that check the length first.
+pub(super) fn apply_limits(environment: &mut Environment<'_>) {
+    environment.set_fuel(Some(MAX_TEMPLATE_STEPS));
+    // They pad texts to any width, and no runbook needs them.
+    for filter in ["format", "pprint", "indent"] {
+        environment.remove_filter(filter);
     }
     environment.add_filter("replace", replace);
     environment.add_filter("join", join);
-    for escaping in ["escape", "e"] {
-        environment.add_filter(escaping, escape);
+    for filter in ["escape", "e"] {
+        environment.add_filter(filter, escape);
     }
     environment.add_filter("tojson", to_json);
 }
@@ -29,19 +29,22 @@ pub(super) fn limit(environment: &mut Environment<'_>) {
 fn too_long() -> Error {
     Error::new(
         ErrorKind::InvalidOperation,
-        format!("the text would be longer than {} MiB", MAX_TEXT >> 20),
+        format!("the text would be longer than {} MiB", MAX_TEXT_LENGTH >> 20),
     )
 }
 
-/// The text, if it is not too long.
-pub(super) fn check(text: String) -> Result<String, Error> {
-    if text.len() > MAX_TEXT { Err(too_long()) } else { Ok(text) }
+/// Returns the text.
+///
+/// # Errors
+/// The text is too long.
+pub(super) fn check_length(text: String) -> Result<String, Error> {
+    if text.len() > MAX_TEXT_LENGTH { Err(too_long()) } else { Ok(text) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of minijinja filters")]
 fn replace(text: String, from: String, to: String) -> Result<String, Error> {
-    let more = text.matches(&from).count().saturating_mul(to.len());
-    if text.len().saturating_add(more) > MAX_TEXT {
+    let added_length = text.matches(&from).count().saturating_mul(to.len());
+    if text.len().saturating_add(added_length) > MAX_TEXT_LENGTH {
         Err(too_long())
     } else {
         Ok(text.replace(&from, &to))
@@ -60,37 +63,37 @@ fn join(items: Value, separator: Option<String>) -> Result<String, Error> {
             Some(text) => joined.push_str(text),
             None => joined.push_str(&item.to_string()),
         }
-        joined = check(joined)?;
+        joined = check_length(joined)?;
     }
     Ok(joined)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of minijinja filters")]
 fn escape(text: Value) -> Result<String, Error> {
-    let text = check(text.to_string())?;
-    check(minijinja::HtmlEscape(&text).to_string())
+    let text = check_length(text.to_string())?;
+    check_length(minijinja::HtmlEscape(&text).to_string())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of minijinja filters")]
 fn to_json(value: Value, _layout: Rest<Value>) -> Result<String, Error> {
     let text = serde_json::to_string(&value)
         .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    check(text)
+    check_length(text)
 }
 
-/// Takes in what a template prints.
+/// The text that a template prints, up to [`MAX_TEXT_LENGTH`].
 #[derive(Debug, Default)]
-pub(super) struct Printed(Vec<u8>);
+pub(super) struct BoundedOutput(Vec<u8>);
 
-impl Printed {
+impl BoundedOutput {
     pub(super) fn into_text(self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 }
 
-impl io::Write for &mut Printed {
+impl io::Write for &mut BoundedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_TEXT {
+        if self.0.len() + bytes.len() > MAX_TEXT_LENGTH {
             return Err(io::Error::other(too_long().detail().unwrap_or_default().to_owned()));
         }
         self.0.extend_from_slice(bytes);

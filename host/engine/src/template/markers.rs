@@ -1,6 +1,6 @@
-//! Finds the template parts of a text.
+//! Finds the template markers of a text.
 
-/// Whether a text has anything to render.
+/// Whether a text contains a template marker.
 pub fn has_markers(text: &str) -> bool {
     text.contains("{{") || text.contains("{%") || text.contains("{#")
 }

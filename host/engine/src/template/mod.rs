@@ -4,23 +4,23 @@
 //! may be written with the dashes of the id, although Jinja would read them as minus;
 //! `steps['stop-app']` is the same.
 
+mod contents;
 mod context;
-mod cut;
 mod limits;
 pub(crate) mod markers;
-mod reading;
-mod words;
+mod truncated;
+mod unknown_filters;
 
-pub use cut::{cut_in, cut_in_text, is_marked_cut};
+pub use contents::Form;
 pub use markers::{has_markers, sole_expression};
-pub use reading::Form;
-pub use words::{nearest_filter, unknown_words};
+pub use truncated::{is_marked_truncated, truncated_output_in, truncated_output_in_text};
+pub use unknown_filters::{nearest_filter, unknown_filters_and_tests};
 
-use crate::known::{Known, below};
+use crate::partial_input::{PartialInput, below};
+use contents::TemplateContents;
 use context::context_for;
-use limits::Printed;
+use limits::BoundedOutput;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
-use reading::Reading;
 use runbook_contract::{Json, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -39,10 +39,10 @@ pub enum TemplateError {
     Missing {
         /// The name, as written.
         path: String,
-        /// Why, after a colon; may be empty.
+        /// Why, beginning with a colon; may be empty.
         reason: String,
     },
-    /// The value depends on what a step will answer, and this is a dry run.
+    /// The value depends on the result of a step, and this is a dry run.
     #[error("known only at run time (`{path}`)")]
     AtRunTime {
         /// The name, as written.
@@ -56,7 +56,7 @@ pub enum TemplateError {
     },
 }
 
-/// What is known of another step when a template is rendered.
+/// What a template can use of another step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepView {
     /// The step has run, and has a result.
@@ -66,14 +66,14 @@ pub enum StepView {
         /// Its output; null if it has none.
         output: Json,
     },
-    /// It did not run, or has no output; the text says why.
+    /// The step did not run, or has no output; with the reason.
     Absent(String),
-    /// It would run, and this is a dry run.
+    /// The step would run, and this is a dry run.
     AtRunTime,
 }
 
-/// Finds a step by its [`template_key`]. A look-up and not a map, because a run of a thousand steps
-/// would otherwise copy a thousand outputs for each of them.
+/// Finds a step by its [`template_key`]. A function and not a map, because a map would copy the
+/// outputs of all steps for each template.
 pub type StepLookup<'a> = &'a dyn Fn(&str) -> Option<(StepId, StepView)>;
 
 /// The names that a template can use.
@@ -85,20 +85,27 @@ pub struct Scope<'a> {
     pub steps: StepLookup<'a>,
     /// What templates see as `run`.
     pub run: serde_json::Map<String, Json>,
-    /// Others, such as the item of `for_each`, `outcome`, `output`.
+    /// Other names, such as the item of `for_each`, `outcome` and `output`.
     pub locals: serde_json::Map<String, Json>,
-    /// Parameters that come from an output which was cut off, with the name of that output.
-    pub cut: BTreeMap<String, String>,
+    /// The parameters whose value comes from a truncated output, each with the name of that output.
+    pub truncated_params: BTreeMap<String, String>,
     /// Names that have a value only at run time: the item of a `for_each` whose list is not known
     /// yet.
-    pub later: BTreeSet<String>,
+    pub run_time_names: BTreeSet<String>,
 }
 
 impl Default for Scope<'_> {
     fn default() -> Self {
         let empty = serde_json::Map::new;
-        let (cut, later) = (BTreeMap::new(), BTreeSet::new());
-        Self { params: empty(), steps: &|_| None, run: empty(), locals: empty(), cut, later }
+        let (truncated_params, run_time_names) = (BTreeMap::new(), BTreeSet::new());
+        Self {
+            params: empty(),
+            steps: &|_| None,
+            run: empty(),
+            locals: empty(),
+            truncated_params,
+            run_time_names,
+        }
     }
 }
 
@@ -110,58 +117,58 @@ pub fn template_key(id: &StepId) -> String {
     id.as_str().replace('-', "_")
 }
 
-/// The key of a step of a nested file, by the key that templates of that file call it.
+/// The key of a step of a nested file in the whole run. `key` is its key in templates of that file.
 pub fn inner_key(group: &StepId, key: &str) -> String {
     format!("{}.{key}", template_key(group))
 }
 
-/// What `{{ … }}` or an expression refers to.
+/// The names to which a template or an expression refers.
 ///
 /// # Errors
 /// [`TemplateError::Syntax`] if the text is no template or no expression.
 pub fn references(text: &str, form: Form) -> Result<References, TemplateError> {
-    Ok(reading_of(text, form)?
+    Ok(contents_of(text, form)?
         .references
         .into_iter()
         .map(|reference| reference.path.join("."))
         .collect())
 }
 
-/// The names in a text that must have a value, each with the keys behind it.
-pub(crate) fn required(text: &str, form: Form) -> Vec<Vec<String>> {
-    let found = reading_of(text, form).map(|found| found.references).unwrap_or_default();
+/// The names in a text that must have a value, each with its keys.
+pub(crate) fn required_paths(text: &str, form: Form) -> Vec<Vec<String>> {
+    let found = contents_of(text, form).map(|found| found.references).unwrap_or_default();
     found
         .into_iter()
-        .filter(|reference| reference.missing == reading::IfMissing::Error)
+        .filter(|reference| reference.missing == contents::IfMissing::Error)
         .map(|reference| reference.path)
         .collect()
 }
 
-/// The names in a text that are compared with values that stand beside them.
-pub(crate) fn comparisons(text: &str, form: Form) -> Vec<reading::Comparison> {
-    reading_of(text, form).map(|found| found.comparisons).unwrap_or_default()
+/// The comparisons of names with literal values in a text.
+pub(crate) fn comparisons(text: &str, form: Form) -> Vec<contents::Comparison> {
+    contents_of(text, form).map(|found| found.comparisons).unwrap_or_default()
 }
 
-/// What a text is made of, without what every template knows (`range`, …).
-fn reading_of(text: &str, form: Form) -> Result<Reading, TemplateError> {
-    let mut found = reading::read(&plain_ids(text, form), form)
-        .map_err(|error| TemplateError::Syntax { message: describe(&error) })?;
+/// The contents of a text, without references to globals of the template engine (`range`, …).
+fn contents_of(text: &str, form: Form) -> Result<TemplateContents, TemplateError> {
+    let mut found = contents::read_contents(&with_underscored_ids(text, form), form)
+        .map_err(|error| TemplateError::Syntax { message: error_message(&error) })?;
     found
         .references
         .retain(|reference| ENVIRONMENT.globals().all(|(name, _)| reference.path[0] != name));
     Ok(found)
 }
 
-/// A step's key as its id is written.
-fn shown(key: &str) -> String {
+/// The id of a step, from its key in templates.
+fn id_of_key(key: &str) -> String {
     key.replace('_', "-")
 }
 
 /// A path as it is written in a runbook.
-fn shown_path(path: &[String]) -> String {
+fn path_as_written(path: &[String]) -> String {
     match path {
         [root, step, rest @ ..] if root == "steps" => {
-            [&[root.clone(), shown(step)], rest].concat().join(".")
+            [&[root.clone(), id_of_key(step)], rest].concat().join(".")
         }
         path => path.join("."),
     }
@@ -186,7 +193,7 @@ pub fn render(value: &Json, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     }
 }
 
-/// The same as far as it is known: a string whose value is not known stays as it is written.
+/// Renders every string whose value is known. All other strings stay as they are written.
 pub fn render_known(value: &Json, scope: &Scope<'_>) -> Json {
     match value {
         Json::String(text) => render_text(text, scope).unwrap_or_else(|_| value.clone()),
@@ -198,18 +205,19 @@ pub fn render_known(value: &Json, scope: &Scope<'_>) -> Json {
     }
 }
 
-/// The same before all steps have run: places whose value is known only at run time stay as they
-/// are written, and are named.
+/// Renders a JSON value before all steps have run. Strings whose value is known only at run time
+/// stay as they are written, and their places are returned.
 ///
 /// # Errors
 /// The first [`TemplateError`] but `AtRunTime`.
-pub fn render_partly(value: &Json, scope: &Scope<'_>) -> Result<Known, TemplateError> {
-    let mut known = Known { value: Json::Null, unknown: Vec::new(), sampled: Vec::new() };
-    known.value = partly(value, scope, "", &mut known.unknown)?;
-    Ok(known)
+pub fn render_partially(value: &Json, scope: &Scope<'_>) -> Result<PartialInput, TemplateError> {
+    let mut partial =
+        PartialInput { value: Json::Null, unknown: Vec::new(), sample_places: Vec::new() };
+    partial.value = render_partially_at(value, scope, "", &mut partial.unknown)?;
+    Ok(partial)
 }
 
-fn partly(
+fn render_partially_at(
     value: &Json,
     scope: &Scope<'_>,
     pointer: &str,
@@ -226,12 +234,14 @@ fn partly(
         Json::Array(items) => {
             let items = items.iter().enumerate();
             items
-                .map(|(number, item)| partly(item, scope, &format!("{pointer}/{number}"), unknown))
+                .map(|(number, item)| {
+                    render_partially_at(item, scope, &format!("{pointer}/{number}"), unknown)
+                })
                 .collect()
         }
         Json::Object(entries) => {
             let entries = entries.iter().map(|(key, value)| {
-                Ok((key.clone(), partly(value, scope, &below(pointer, key), unknown)?))
+                Ok((key.clone(), render_partially_at(value, scope, &below(pointer, key), unknown)?))
             });
             entries.collect::<Result<serde_json::Map<_, _>, _>>().map(Json::Object)
         }
@@ -247,11 +257,11 @@ fn render_text(text: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
         return evaluate(inner, scope);
     }
     let context = context_for(text, Form::Template, scope)?;
-    let compute = |error: Error| TemplateError::Compute { message: describe(&error) };
-    let text = plain_ids(text, Form::Template);
-    let mut printed = Printed::default();
-    let template = ENVIRONMENT.template_from_str(&text).map_err(compute)?;
-    drop(template.render_captured_to(context, &mut printed).map_err(compute)?);
+    let compute_error = |error: Error| TemplateError::Compute { message: error_message(&error) };
+    let text = with_underscored_ids(text, Form::Template);
+    let mut printed = BoundedOutput::default();
+    let template = ENVIRONMENT.template_from_str(&text).map_err(compute_error)?;
+    drop(template.render_captured_to(context, &mut printed).map_err(compute_error)?);
     Ok(Json::from(printed.into_text()))
 }
 
@@ -261,12 +271,12 @@ fn render_text(text: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
 /// A [`TemplateError`].
 pub fn evaluate(expression: &str, scope: &Scope<'_>) -> Result<Json, TemplateError> {
     let context = context_for(expression, Form::Expression, scope)?;
-    let text = plain_ids(expression, Form::Expression);
-    let compute = |error: Error| TemplateError::Compute { message: describe(&error) };
+    let text = with_underscored_ids(expression, Form::Expression);
+    let compute_error = |error: Error| TemplateError::Compute { message: error_message(&error) };
     let value = ENVIRONMENT
         .compile_expression(&text)
         .and_then(|compiled| compiled.eval(context))
-        .map_err(compute)?;
+        .map_err(compute_error)?;
     if value.is_undefined() {
         return Err(TemplateError::Missing {
             path: expression.trim().to_owned(),
@@ -277,8 +287,7 @@ pub fn evaluate(expression: &str, scope: &Scope<'_>) -> Result<Json, TemplateErr
         .map_err(|error| TemplateError::Compute { message: error.to_string() })
 }
 
-/// The truth of an expression, which must be `true` or `false`: a text or a number is a mistake,
-/// not a yes.
+/// The value of a condition, which must be `true` or `false`: a text or a number is an error.
 ///
 /// # Errors
 /// A [`TemplateError`].
@@ -289,12 +298,13 @@ pub fn holds(expression: &str, scope: &Scope<'_>) -> Result<bool, TemplateError>
     })
 }
 
-/// It is the same for all templates, and making it costs more than most of them.
+/// The environment of all templates. It is made once, because that takes longer than to render most
+/// templates.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
-/// The engine of all templates: lenient look-up, because [`context_for`] has refused every missing
-/// name already unless the text gives a default; and strict printing, so that nothing missing ever
-/// becomes an empty text.
+/// Makes the environment. Lookup is lenient, because [`context_for`] has already refused every
+/// missing name for which the text has no default. Printing is strict, so that a missing value
+/// never becomes an empty text.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
@@ -311,7 +321,7 @@ fn environment() -> Environment<'static> {
     });
     environment.add_filter("seconds", seconds);
     environment.add_filter("bytes", bytes);
-    limits::limit(&mut environment);
+    limits::apply_limits(&mut environment);
     environment
 }
 
@@ -338,7 +348,7 @@ fn bytes(text: String) -> Result<u64, Error> {
     })
 }
 
-fn describe(error: &Error) -> String {
+fn error_message(error: &Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
         return "the template does not come to an end".to_owned();
     }
@@ -351,22 +361,23 @@ fn describe(error: &Error) -> String {
     detail.trim_end_matches('.').to_owned()
 }
 
-/// Writes the dashes of ids after `steps.` as `_`, outside string literals, and inside the markers
-/// only.
-fn plain_ids(text: &str, form: Form) -> String {
+/// Replaces `-` by `_` in ids after `steps.`, inside of template markers and outside of string
+/// literals.
+fn with_underscored_ids(text: &str, form: Form) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut inside = form == Form::Expression;
+    let mut is_inside_marker = form == Form::Expression;
     let mut quote: Option<char> = None;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         if form == Form::Template && quote.is_none() {
-            inside = if inside {
+            is_inside_marker = if is_inside_marker {
                 !(rest.starts_with("}}") || rest.starts_with("%}"))
             } else {
                 rest.starts_with("{{") || rest.starts_with("{%")
             };
         }
-        if inside && quote.is_none() && rest.starts_with("steps.") && !ends_in_word(&out) {
+        if is_inside_marker && quote.is_none() && rest.starts_with("steps.") && !ends_in_word(&out)
+        {
             let tail = &rest["steps.".len()..];
             let end = tail
                 .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
@@ -377,9 +388,9 @@ fn plain_ids(text: &str, form: Form) -> String {
             rest = &tail[id.len()..];
             continue;
         }
-        if inside {
+        if is_inside_marker {
             quote = match quote {
-                Some(open) if open == c => None,
+                Some(opening) if opening == c => None,
                 None if c == '\'' || c == '"' => Some(c),
                 other => other,
             };
@@ -394,10 +405,10 @@ fn ends_in_word(text: &str) -> bool {
     text.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.')
 }
 
-/// Whether an expression has a value that never changes.
+/// The value of an expression that refers to no name; `None` if it refers to one, or is wrong.
 pub fn constant(expression: &str) -> Option<Json> {
-    let none = references(expression, Form::Expression).ok()?.is_empty();
-    if none { evaluate(expression, &Scope::default()).ok() } else { None }
+    let is_constant = references(expression, Form::Expression).ok()?.is_empty();
+    if is_constant { evaluate(expression, &Scope::default()).ok() } else { None }
 }
 
 #[cfg(test)]

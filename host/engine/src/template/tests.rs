@@ -4,28 +4,39 @@ use serde_json::json;
 
 #[test]
 fn a_filter_or_a_test_that_does_not_exist_is_found_before_it_is_reached() {
-    let words = |text: &str| unknown_words(text, Form::Template);
-    assert_eq!(words("{{ a | loud }} {{ b is not oddd }}"), ["filter `loud`", "test `oddd`"]);
+    let unknown_words = |text: &str| unknown_filters_and_tests(text, Form::Template);
     assert_eq!(
-        words("{{ a | default(0) | seconds }} {% if b is not defined and c is none %}x{% endif %}"),
+        unknown_words("{{ a | loud }} {{ b is not oddd }}"),
+        ["filter `loud`", "test `oddd`"]
+    );
+    assert_eq!(
+        unknown_words(
+            "{{ a | default(0) | seconds }} {% if b is not defined and c is none %}x{% endif %}"
+        ),
         [""; 0]
     );
-    assert_eq!(words("a | loud {{ 'b | loud' ~ \"is oddd\" }} c is oddd"), [""; 0]);
-    assert_eq!(unknown_words("steps.a.output.lag | loud > 3", Form::Expression), ["filter `loud`"]);
-    assert_eq!(unknown_words("[1, 2] | map('upper') | join(' | loud')", Form::Expression), [""; 0]);
+    assert_eq!(unknown_words("a | loud {{ 'b | loud' ~ \"is oddd\" }} c is oddd"), [""; 0]);
+    assert_eq!(
+        unknown_filters_and_tests("steps.a.output.lag | loud > 3", Form::Expression),
+        ["filter `loud`"]
+    );
+    assert_eq!(
+        unknown_filters_and_tests("[1, 2] | map('upper') | join(' | loud')", Form::Expression),
+        [""; 0]
+    );
 }
 
 /// A part of an expression: its text, and whether it has a value.
 #[derive(Debug, Clone)]
-struct Part {
+struct ExpressionPart {
     text: String,
-    good: bool,
+    has_value: bool,
 }
 
-/// Names that are there, and names that are not; the words that give a default stand among them as
-/// names and texts.
-fn leaf() -> impl Strategy<Value = Part> {
-    let part = |text: &str, good| Just(Part { text: text.to_owned(), good });
+/// Names with and without a value. Some names and texts contain the words `default` and `is
+/// defined`.
+fn leaf() -> impl Strategy<Value = ExpressionPart> {
+    let part = |text: &str, has_value| Just(ExpressionPart { text: text.to_owned(), has_value });
     prop_oneof![
         part("params.name", true),
         part("params.default", true),
@@ -42,37 +53,59 @@ fn leaf() -> impl Strategy<Value = Part> {
     ]
 }
 
-fn part() -> impl Strategy<Value = Part> {
+fn part() -> impl Strategy<Value = ExpressionPart> {
     leaf().prop_recursive(4, 24, 3, |inner| {
-        let of = |name: &'static str, text: String, good: bool| (name, Part { text, good }).1;
+        let labeled_part = |name: &'static str, text: String, has_value: bool| {
+            (name, ExpressionPart { text, has_value }).1
+        };
         prop_oneof![
             // Only the reference itself may be missing.
-            leaf().prop_map(move |p| of("default", format!("({} | default('x'))", p.text), true)),
-            leaf().prop_map(move |p| of("d", format!("({} | d('default'))", p.text), true)),
-            leaf().prop_map(move |p| of("defined", format!("({} is defined)", p.text), true)),
-            leaf().prop_map(move |p| of(
+            leaf().prop_map(move |p| labeled_part(
+                "default",
+                format!("({} | default('x'))", p.text),
+                true
+            )),
+            leaf().prop_map(move |p| labeled_part(
+                "d",
+                format!("({} | d('default'))", p.text),
+                true
+            )),
+            leaf().prop_map(move |p| labeled_part(
+                "defined",
+                format!("({} is defined)", p.text),
+                true
+            )),
+            leaf().prop_map(move |p| labeled_part(
                 "guard",
                 format!("({0} if {0} is defined else 'none')", p.text),
                 true
             )),
             (leaf(), inner.clone()).prop_map(move |(p, other)| {
-                of("beside", format!("({} | default({}))", p.text, other.text), other.good)
+                labeled_part(
+                    "beside",
+                    format!("({} | default({}))", p.text, other.text),
+                    other.has_value,
+                )
             }),
-            inner.clone().prop_map(move |p| of("string", format!("({} | string)", p.text), p.good)),
-            (inner.clone(), inner.clone()).prop_map(move |(a, b)| of(
+            inner.clone().prop_map(move |p| labeled_part(
+                "string",
+                format!("({} | string)", p.text),
+                p.has_value
+            )),
+            (inner.clone(), inner.clone()).prop_map(move |(a, b)| labeled_part(
                 "join",
                 format!("({} ~ {})", a.text, b.text),
-                a.good && b.good
+                a.has_value && b.has_value
             )),
-            (inner.clone(), inner.clone()).prop_map(move |(a, b)| of(
+            (inner.clone(), inner.clone()).prop_map(move |(a, b)| labeled_part(
                 "is",
                 format!("({} == {})", a.text, b.text),
-                a.good && b.good
+                a.has_value && b.has_value
             )),
-            (inner.clone(), inner).prop_map(move |(a, b)| of(
+            (inner.clone(), inner).prop_map(move |(a, b)| labeled_part(
                 "list",
                 format!("[{}, {}]", a.text, b.text),
-                a.good && b.good
+                a.has_value && b.has_value
             )),
         ]
     })
@@ -100,14 +133,14 @@ proptest! {
     #[test]
     fn a_name_that_is_missing_is_an_error_unless_that_very_name_has_a_default(part in part()) {
         let value = with_scope(|scope| evaluate(&part.text, scope));
-        prop_assert_eq!(value.is_ok(), part.good, "{}: {:?}", part.text, value);
+        prop_assert_eq!(value.is_ok(), part.has_value, "{}: {:?}", part.text, value);
         let text = with_scope(|scope| render(&Json::from(format!("a {{{{ {} }}}} b", part.text)), scope));
-        prop_assert_eq!(text.is_ok(), part.good, "{}: {:?}", part.text, text);
+        prop_assert_eq!(text.is_ok(), part.has_value, "{}: {:?}", part.text, text);
     }
 }
 
 #[test]
-fn what_is_asked_for_only_if_it_is_there_is_no_mistake_and_what_is_behind_it_is_one() {
+fn a_missing_name_is_allowed_after_a_definedness_test_and_a_missing_key_of_it_is_an_error() {
     let holds = |text: &str| with_scope(|scope| holds(text, scope));
     assert_eq!(
         holds("steps.skipped.output is defined and steps.skipped.output.rows > 3"),
@@ -121,7 +154,7 @@ fn what_is_asked_for_only_if_it_is_there_is_no_mistake_and_what_is_behind_it_is_
         holds("not (steps.skipped.output is defined) or steps.skipped.output.rows"),
         Ok(true)
     );
-    // It is there, and has no such key: that is not what was asked.
+    // The value exists, but has no such key.
     assert!(
         holds("steps.look-twice.output is defined and steps.look-twice.output.row > 3").is_err()
     );
@@ -132,7 +165,7 @@ fn what_is_asked_for_only_if_it_is_there_is_no_mistake_and_what_is_behind_it_is_
 }
 
 #[test]
-fn a_slice_of_what_is_missing_is_an_error() {
+fn a_slice_of_a_missing_value_is_an_error() {
     assert!(with_scope(|scope| evaluate("steps.skipped.output[0:2]", scope)).is_err());
     assert_eq!(
         with_scope(|scope| evaluate("steps.look-twice.output.rows[0:1]", scope)),
@@ -161,7 +194,7 @@ fn an_id_with_dashes_is_written_in_each_of_three_ways_and_named_as_in_the_file()
             BTreeSet::from(["steps.look_twice.output.rows".to_owned()])
         );
     }
-    // A name of one's own keeps its `_`.
+    // The name of a parameter keeps its `_`.
     assert_eq!(with_scope(|scope| evaluate("params.apps_exist", scope)), Ok(json!(1)));
     assert!(
         with_scope(|scope| evaluate("params.apps_exits", scope))
@@ -193,8 +226,8 @@ fn a_template_without_end_is_stopped() {
             rendered.map(|text| text.to_string().len()).unwrap_or_default()
         );
     }
-    let most = with_scope(|scope| {
+    let longest = with_scope(|scope| {
         render(&Json::from("{% for a in range(9999) %}{{ 'x' * 1000 }}{% endfor %}"), scope)
     });
-    assert_eq!(most.expect("it is within the limit").as_str().map(str::len), Some(9_999_000));
+    assert_eq!(longest.expect("it is within the limit").as_str().map(str::len), Some(9_999_000));
 }

@@ -1,4 +1,4 @@
-//! A cancel at any moment of a run.
+//! A cancel at any record of a run.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::{Run, *};
@@ -9,7 +9,7 @@ const RUNBOOK: &str = "[[preflight]]\nid = \"before\"\nuses = \"test:look\"\n[[s
      undo = \"auto\"\n[[verify]]\nid = \"sound\"\nuses = \"test:look\"\n[[finally]]\n\
      id = \"tidy\"\nuses = \"test:do\"\n";
 
-/// Somebody cancels the run when it has written this record.
+/// Executes a run that is cancelled when it has written this record.
 fn cancelled_at(run: &Run, record: u64) -> Result<RunOutcome, RunError> {
     let token = run.options.cancel.clone();
     let reporter = &mut |written: &Record| {
@@ -21,25 +21,27 @@ fn cancelled_at(run: &Run, record: u64) -> Result<RunOutcome, RunError> {
 }
 
 #[test]
-fn a_cancel_is_in_the_journal_wherever_it_comes_and_once_the_steps_are_over_it_undoes_nothing() {
+fn a_cancel_is_recorded_at_any_record_and_undoes_nothing_after_the_steps() {
     for fails in [false, true] {
-        let sound: &[Reply] = if fails { &[Reply::Fails(ErrorClass::Assertion)] } else { &[] };
-        let world = || World::default().with("sound", sound.iter().cloned());
-        let whole = Run::new(RUNBOOK, world());
-        let (usual, cause) = end(whole.execute());
-        let records = whole.records();
-        let place = |wanted: fn(&LifecycleEvent) -> bool| {
-            let is_it =
+        let verify_replies: &[Reply] =
+            if fails { &[Reply::Fails(ErrorClass::Assertion)] } else { &[] };
+        let plugins = || FakePlugins::default().with("sound", verify_replies.iter().cloned());
+        let complete_run = Run::new(RUNBOOK, plugins());
+        let (usual_end, cause) = end(complete_run.execute());
+        let records = complete_run.records();
+        let seq_of = |wanted: fn(&LifecycleEvent) -> bool| {
+            let is_wanted =
                 |record: &&Record| matches!(&record.event, RunEvent::Run(event) if wanted(event));
-            records.iter().find(is_it).map(|record| record.seq)
+            records.iter().find(is_wanted).map(|record| record.seq)
         };
-        let over = place(|event| matches!(event, LifecycleEvent::FinallyBegan { .. })).unwrap();
-        let undoing =
-            place(|event| matches!(event, LifecycleEvent::UndoBegan { .. })).unwrap_or(over);
-        for at in 0..records.len() as u64 - 1 {
-            let run = Run::new(RUNBOOK, world());
-            let (ended, why) = end(cancelled_at(&run, at));
-            let asked: Vec<String> = run
+        let finally_seq =
+            seq_of(|event| matches!(event, LifecycleEvent::FinallyBegan { .. })).unwrap();
+        let undo_seq = seq_of(|event| matches!(event, LifecycleEvent::UndoBegan { .. }))
+            .unwrap_or(finally_seq);
+        for cancel_seq in 0..records.len() as u64 - 1 {
+            let run = Run::new(RUNBOOK, plugins());
+            let (ended, ended_cause) = end(cancelled_at(&run, cancel_seq));
+            let requested_by: Vec<String> = run
                 .records()
                 .iter()
                 .filter_map(|record| {
@@ -50,24 +52,31 @@ fn a_cancel_is_in_the_journal_wherever_it_comes_and_once_the_steps_are_over_it_u
                     Some(by.clone())
                 })
                 .collect();
-            assert_eq!(asked, ["ada@desk"], "record {at}: who and that, once");
-            if at >= undoing {
-                assert_eq!((ended, &why), (usual, &cause), "record {at}: it ends as it would have");
+            assert_eq!(requested_by, ["ada@desk"], "record {cancel_seq}: who and that, once");
+            if cancel_seq >= undo_seq {
+                assert_eq!(
+                    (ended, &ended_cause),
+                    (usual_end, &cause),
+                    "record {cancel_seq}: it ends as it would have"
+                );
             } else {
-                // What was decided before it was looked at stays decided.
-                let is_late = why == cause && ended == usual;
-                assert!(is_late || why == Some(Cause::Cancel), "record {at}: {ended:?} {why:?}");
+                // The end may have been decided before the cancel was seen.
+                let is_late = ended_cause == cause && ended == usual_end;
+                assert!(
+                    is_late || ended_cause == Some(Cause::Cancel),
+                    "record {cancel_seq}: {ended:?} {ended_cause:?}"
+                );
             }
-            if at >= over {
-                let done: Vec<String> = run.world.done();
+            if cancel_seq >= finally_seq {
+                let done: Vec<String> = run.plugins.done();
                 let expected: &[&str] = if fails { &["tidy"] } else { &["a", "b", "tidy"] };
-                assert_eq!(done, expected, "record {at}");
+                assert_eq!(done, expected, "record {cancel_seq}");
             }
-            let account = run.state().account();
+            let remaining_changes = run.state().remaining_changes();
             assert!(
-                !account.changed.contains(&"tidy".into())
-                    && !account.perhaps.contains(&"tidy".into()),
-                "{account:?}"
+                !remaining_changes.changed.contains(&"tidy".into())
+                    && !remaining_changes.possibly_changed.contains(&"tidy".into()),
+                "{remaining_changes:?}"
             );
         }
     }

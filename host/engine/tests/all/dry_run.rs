@@ -1,13 +1,12 @@
-//! A dry run decides what each step does as the run does: it only puts the proposal in place of the
-//! call.
+//! A dry run decides what each step does as the run does, and only proposes instead of acting.
 
-use crate::support::{Run, World, block_on};
+use crate::support::{FakePlugins, Run, block_on};
 use runbook_engine::*;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Each form of a step, by what stands in it.
-const FORMS: &[&str] = &[
+/// The forms of a step.
+const STEP_FORMS: &[&str] = &[
     "uses = \"test:look\"\nwith = { text = \"{{ params.word }}\" }",
     "uses = \"test:do\"\nundo = \"auto\"\nwith = { text = \"{{ params.word }}\" }",
     "uses = \"test:do\"\nundo = \"auto\"\nfor_each = [\"a\", \"b\"]\n\
@@ -25,7 +24,7 @@ const FORMS: &[&str] = &[
 
 const WHENS: &[&str] =
     &["", "when = \"params.go\"", "when = \"not params.go\"", "when = \"params.word\""];
-/// Conditions that speak of the item.
+/// Conditions that refer to the item.
 const WHENS_OF_ITEMS: &[&str] = &["when = \"item != 'a'\"", "when = \"item == 'c'\""];
 
 const PARAMS: &str = "[params.go]\ntype = \"bool\"\ndefault = true\n[params.word]\n\
@@ -35,11 +34,11 @@ const INNER: &str = "[params.word]\ntype = \"string\"\nrequired = true\n[[step]]
                      uses = \"test:do\"\nundo = \"auto\"\n\
                      with = { text = \"{{ params.word }}\" }\n";
 
-/// What a step does, told of both kinds of run in the same words.
-fn of_the_run(run: &Run) -> BTreeMap<String, String> {
-    let told = |record: Record| {
+/// What each step did in the run, in words that are the same for run and dry run.
+fn run_results(run: &Run) -> BTreeMap<String, String> {
+    let step_and_description = |record: Record| {
         let RunEvent::Step { step, event } = record.event else { return None };
-        let what = match event {
+        let description = match event {
             StepEvent::Skip(SkipEvent::Skipped { reason: SkipReason::Condition }) => {
                 "skipped".to_owned()
             }
@@ -58,67 +57,68 @@ fn of_the_run(run: &Run) -> BTreeMap<String, String> {
             | StepEvent::Wait(_)
             | StepEvent::Undo(_) => return None,
         };
-        Some((step.to_string(), what))
+        Some((step.to_string(), description))
     };
-    run.records().into_iter().filter_map(told).collect()
+    run.records().into_iter().filter_map(step_and_description).collect()
 }
 
-fn of_the_dry_run(run: &Run) -> BTreeMap<String, String> {
-    let Run { plan, world, options, .. } = run;
-    let (audience, environment) = (AskedPlugins::Everybody, None);
-    let dry = DryRun {
+fn dry_run_results(run: &Run) -> BTreeMap<String, String> {
+    let Run { plan, plugins, options, .. } = run;
+    let (dry_run_scope, environment) = (DryRunScope::ProbesAndSteps, None);
+    let dry_run = DryRun {
         plan,
-        operate: world,
+        operate: plugins,
         run: options.run,
         operator: "tester",
         environment,
-        audience,
+        dry_run_scope,
     };
-    let told = |step: DryStep| {
-        let what = match step.finding {
-            DryFinding::Skipped => "skipped".to_owned(),
-            DryFinding::Opens { .. } => "opens".to_owned(),
-            DryFinding::Found { .. } | DryFinding::Would(_) => step.input.to_string(),
-            DryFinding::Failed(_) => "cannot begin".to_owned(),
-            DryFinding::AtRunTime { reason } if reason.starts_with("a person") => {
+    let step_and_description = |step: DryStep| {
+        let description = match step.result {
+            DryRunResult::Skipped => "skipped".to_owned(),
+            DryRunResult::NestedFile { .. } => "opens".to_owned(),
+            DryRunResult::Probed { .. } | DryRunResult::Proposed(_) => step.input.to_string(),
+            DryRunResult::Failed(_) => "cannot begin".to_owned(),
+            DryRunResult::AtRunTime { reason } if reason.starts_with("a person") => {
                 "a person".to_owned()
             }
-            DryFinding::AtRunTime { reason } if reason.starts_with("the list is empty") => {
+            DryRunResult::AtRunTime { reason } if reason.starts_with("the list is empty") => {
                 "no items".to_owned()
             }
-            // Of a step of a file that cannot be opened.
-            found @ (DryFinding::AtRunTime { .. } | DryFinding::NotAsked) => format!("{found:?}"),
+            // A step of a nested file that cannot begin.
+            found @ (DryRunResult::AtRunTime { .. } | DryRunResult::NotAsked) => {
+                format!("{found:?}")
+            }
         };
-        (step.id.to_string(), what)
+        (step.id.to_string(), description)
     };
-    block_on(dry.ask_all()).into_iter().map(told).collect()
+    block_on(dry_run.ask_all()).into_iter().map(step_and_description).collect()
 }
 
 #[test]
 fn a_dry_run_decides_what_each_form_of_a_step_does_as_the_run_does() {
     let mut seen = BTreeMap::new();
-    for form in FORMS {
-        let of_items: &[&str] =
+    for form in STEP_FORMS {
+        let item_conditions: &[&str] =
             if form.contains("for_each = [\"a\"") { WHENS_OF_ITEMS } else { &[] };
-        for when in WHENS.iter().chain(of_items) {
+        for when in WHENS.iter().chain(item_conditions) {
             let text = format!("{PARAMS}[[step]]\nid = \"s\"\n{form}\n{when}\n");
-            let run = Run::nesting(&text, &[("inner.toml", INNER)], World::default());
-            let dry = of_the_dry_run(&run);
-            assert!(run.world.done().is_empty(), "a dry run does nothing: {text}");
-            // What it comes to is not asked here: a wrong input ends it, and a manual step makes it
-            // wait.
+            let run =
+                Run::with_nested_files(&text, &[("inner.toml", INNER)], FakePlugins::default());
+            let dry = dry_run_results(&run);
+            assert!(run.plugins.done().is_empty(), "a dry run does nothing: {text}");
+            // The result does not matter: a wrong input ends the run, and a manual step pauses it.
             drop(run.execute());
-            let real = of_the_run(&run);
-            // What a step that cannot begin keeps from beginning was never begun, and a dry run
-            // cannot know it.
+            let real = run_results(&run);
+            // Steps after one that cannot begin are only in the dry run.
             let dry: BTreeMap<_, _> =
                 dry.into_iter().filter(|(step, _)| real.contains_key(step)).collect();
             assert_eq!(dry, real, "{text}");
-            real.into_values().for_each(|what| *seen.entry(what).or_insert(0) += 1);
+            real.into_values().for_each(|description| *seen.entry(description).or_insert(0) += 1);
         }
     }
-    for what in ["skipped", "opens", "a person", "cannot begin", "no items"] {
-        assert!(seen.contains_key(what), "no form of a step is {what}: {seen:?}");
+    for description in ["skipped", "opens", "a person", "cannot begin", "no items"] {
+        assert!(seen.contains_key(description), "no form of a step is {description}: {seen:?}");
     }
     assert!(
         seen.contains_key(&json!({ "text": "w!" }).to_string()),

@@ -1,20 +1,23 @@
-//! `for_each` in a run: each item is a step of its own, done once, undone in reverse, whatever
-//! breaks.
+//! `for_each` in a run: each item is a step of its own, which is done once and undone in reverse
+//! order, at whichever record the journal fails.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use crate::support::{Reply, Run, World, broken_at_each_record, end, refused};
+use crate::support::{
+    FakePlugins, Reply, Run, break_journal_at_each_record, end, refusal_messages,
+};
 use proptest::prelude::*;
 use runbook_engine::*;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-const EACH: &str = "[[step]]\nid = \"each\"\nuses = \"test:do\"\nundo = \"auto\"\n";
+const EACH_STEP: &str = "[[step]]\nid = \"each\"\nuses = \"test:do\"\nundo = \"auto\"\n";
 
-/// A first step, a step for each of three names, and one that reads what came of them.
-fn three(more: &str) -> String {
+/// A first step, a step for each of three names, and a step that uses their outputs. `more` is
+/// further TOML of the step with the items.
+fn runbook_with_three_items(more: &str) -> String {
     format!(
         "[[step]]\nid = \"first\"\nuses = \"test:do\"\nundo = \"auto\"\n\
-             {EACH}for_each = [\"a\", \"b\", \"c\"]\nwith = {{ name = \"{{{{ item }}}}\" }}\n\
+             {EACH_STEP}for_each = [\"a\", \"b\", \"c\"]\nwith = {{ name = \"{{{{ item }}}}\" }}\n\
              {more}\n[[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\n\
              with = {{ seen = \"{{{{ steps.each.output }}}}\" }}\n"
     )
@@ -26,46 +29,46 @@ fn fault(run: &Run, step: &str) -> Fault {
 
 #[test]
 fn items_are_done_in_order_and_their_outputs_are_a_map_by_key() {
-    let run = Run::new(&three(""), World::default());
+    let run = Run::new(&runbook_with_three_items(""), FakePlugins::default());
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
-    assert_eq!(run.world.applied(), ["first", "each[a]", "each[b]", "each[c]", "last"]);
+    assert_eq!(run.plugins.applied(), ["first", "each[a]", "each[b]", "each[c]", "last"]);
     let seen = json!({ "a": { "input": { "name": "a" } }, "b": { "input": { "name": "b" } },
         "c": { "input": { "name": "c" } } });
-    assert_eq!(run.world.input("last"), json!({ "seen": seen }));
+    assert_eq!(run.plugins.input("last"), json!({ "seen": seen }));
 }
 
 #[test]
-fn the_output_of_an_earlier_step_is_gone_through_by_key() {
+fn for_each_over_an_output_uses_key() {
     let look = "[[preflight]]\nid = \"look\"\nuses = \"test:look\"\n";
     let each = "for_each = \"steps.look.output.tables\"\nas = \"table\"\n\
                 key = \"{{ table.name }}\"\nwith = { rows = \"{{ table.rows }}\" }\n";
     let tables =
         json!({ "tables": [{ "name": "orders", "rows": 3 }, { "name": "users", "rows": 5 }] });
     let run = Run::new(
-        &format!("{look}{EACH}{each}"),
-        World::default().with("look", [Reply::Found(Outcome::Pass, tables)]),
+        &format!("{look}{EACH_STEP}{each}"),
+        FakePlugins::default().with("look", [Reply::Found(Outcome::Pass, tables)]),
     );
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
-    assert_eq!(run.world.applied(), ["each[orders]", "each[users]"]);
-    assert_eq!(run.world.input("each[users]"), json!({ "rows": 5 }));
+    assert_eq!(run.plugins.applied(), ["each[orders]", "each[users]"]);
+    assert_eq!(run.plugins.input("each[users]"), json!({ "rows": 5 }));
 }
 
 #[test]
-fn a_map_is_gone_through_by_its_keys() {
+fn for_each_over_a_map_uses_its_keys() {
     let run = Run::new(
         &format!(
-            "{EACH}for_each = {{ x = 1, y = 2 }}\nwith = {{ n = \"{{{{ item.value }}}}\" }}\n"
+            "{EACH_STEP}for_each = {{ x = 1, y = 2 }}\nwith = {{ n = \"{{{{ item.value }}}}\" }}\n"
         ),
-        World::default(),
+        FakePlugins::default(),
     );
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
-    assert_eq!(run.world.applied(), ["each[x]", "each[y]"]);
-    assert_eq!(run.world.input("each[y]"), json!({ "n": 2 }));
+    assert_eq!(run.plugins.applied(), ["each[x]", "each[y]"]);
+    assert_eq!(run.plugins.input("each[y]"), json!({ "n": 2 }));
 }
 
 #[test]
-fn an_empty_list_is_a_success_that_says_so() {
-    let run = Run::new(&format!("{EACH}for_each = []\n"), World::default());
+fn a_step_with_an_empty_list_succeeds_and_says_that_the_list_is_empty() {
+    let run = Run::new(&format!("{EACH_STEP}for_each = []\n"), FakePlugins::default());
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
     let state = run.state();
     assert_eq!(state.step(&"each".into()).summary, "the list is empty: nothing to do");
@@ -73,8 +76,8 @@ fn an_empty_list_is_a_success_that_says_so() {
 }
 
 #[test]
-fn keys_that_are_there_twice_fail_the_step_before_anything_is_done() {
-    let run = Run::new(&format!("{EACH}for_each = [\"a\", \"a\"]\n"), World::default());
+fn duplicate_keys_fail_the_step_before_any_effect() {
+    let run = Run::new(&format!("{EACH_STEP}for_each = [\"a\", \"a\"]\n"), FakePlugins::default());
     assert_eq!(
         end(run.execute()),
         (RunEnd::FailedClean, Some(Cause::Step { step: "each".into() }))
@@ -83,18 +86,18 @@ fn keys_that_are_there_twice_fail_the_step_before_anything_is_done() {
         fault(&run, "each").message,
         "two items have the key `a`; let `key` tell them apart"
     );
-    assert!(run.world.applied().is_empty());
+    assert!(run.plugins.applied().is_empty());
 }
 
 #[test]
 fn a_failed_item_stops_the_others_and_all_is_undone_in_reverse() {
     let run = Run::new(
-        &three(""),
-        World::default().with("each[b]", [Reply::FailsLate(ErrorClass::Assertion)]),
+        &runbook_with_three_items(""),
+        FakePlugins::default().with("each[b]", [Reply::FailsAfterEffect(ErrorClass::Assertion)]),
     );
     assert_eq!(end(run.execute()), (RunEnd::Undone, Some(Cause::Step { step: "each[b]".into() })));
-    assert_eq!(run.world.applied(), ["first", "each[a]", "each[b]"]);
-    assert_eq!(run.world.undone(), ["each[b]", "each[a]", "first"]);
+    assert_eq!(run.plugins.applied(), ["first", "each[a]", "each[b]"]);
+    assert_eq!(run.plugins.undone(), ["each[b]", "each[a]", "first"]);
     assert_eq!(
         fault(&run, "each").message,
         "1 of 3 items done, 1 not begun or not ended, 1 failed: `b`"
@@ -102,53 +105,56 @@ fn a_failed_item_stops_the_others_and_all_is_undone_in_reverse() {
 }
 
 #[test]
-fn a_tolerated_item_leaves_the_others_to_be_done() {
+fn with_on_failure_continue_a_failed_item_does_not_stop_the_others() {
     let run = Run::new(
-        &three("on_failure = \"continue\""),
-        World::default().with("each[b]", [Reply::Fails(ErrorClass::Conflict)]),
+        &runbook_with_three_items("on_failure = \"continue\""),
+        FakePlugins::default().with("each[b]", [Reply::Fails(ErrorClass::Conflict)]),
     );
     assert_eq!(end(run.execute()).0, RunEnd::SucceededWithWarnings);
-    assert_eq!(run.world.applied(), ["first", "each[a]", "each[c]", "last"]);
-    let seen = run.world.input("last");
+    assert_eq!(run.plugins.applied(), ["first", "each[a]", "each[c]", "last"]);
+    let seen = run.plugins.input("last");
     let keys: Vec<_> = seen["seen"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(keys, ["a", "c"], "what did not work has no output");
 }
 
 #[test]
-fn a_step_that_stops_leaves_its_items_as_they_are() {
+fn with_on_failure_stop_a_failed_item_is_not_followed_by_an_undo() {
     let run = Run::new(
-        &three("on_failure = \"stop\""),
-        World::default().with("each[b]", [Reply::Fails(ErrorClass::Conflict)]),
+        &runbook_with_three_items("on_failure = \"stop\""),
+        FakePlugins::default().with("each[b]", [Reply::Fails(ErrorClass::Conflict)]),
     );
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
-    assert!(run.world.undone().is_empty());
+    assert!(run.plugins.undone().is_empty());
 }
 
 #[test]
 fn each_item_has_its_own_attempts() {
     let retry = "retry = { attempts = 2, on = [\"transient\"] }";
-    let world = World::default().with(
+    let plugins = FakePlugins::default().with(
         "each[b]",
-        [Reply::Refused(ErrorClass::Transient), Reply::Refused(ErrorClass::Transient)],
+        [
+            Reply::FailsWithoutEffect(ErrorClass::Transient),
+            Reply::FailsWithoutEffect(ErrorClass::Transient),
+        ],
     );
-    let run = Run::new(&three(retry), world);
+    let run = Run::new(&runbook_with_three_items(retry), plugins);
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
     assert_eq!(run.state().step(&"each[b]".into()).attempts, 2);
     assert_eq!(run.state().step(&"each[a]".into()).attempts, 1);
 }
 
 #[test]
-fn a_condition_that_names_the_item_is_asked_for_each_and_another_once() {
-    let run = Run::new(&three("when = \"item != 'b'\""), World::default());
+fn a_condition_with_the_item_is_evaluated_for_each_item_and_any_other_once() {
+    let run = Run::new(&runbook_with_three_items("when = \"item != 'b'\""), FakePlugins::default());
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
-    assert_eq!(run.world.applied(), ["first", "each[a]", "each[c]", "last"]);
+    assert_eq!(run.plugins.applied(), ["first", "each[a]", "each[c]", "last"]);
     assert_eq!(run.state().step(&"each".into()).summary, "2 of 3 items done, 1 skipped");
-    // The list does not exist, and is not looked at.
-    let none = "for_each = \"steps.look.output.none\"\nwhen = \"steps.look.output.go\"\n";
+    // The list does not exist, and is not evaluated.
+    let missing_list = "for_each = \"steps.look.output.none\"\nwhen = \"steps.look.output.go\"\n";
     let look = "[[preflight]]\nid = \"look\"\nuses = \"test:look\"\n";
-    let world =
-        World::default().with("look", [Reply::Found(Outcome::Pass, json!({ "go": false }))]);
-    let run = Run::new(&format!("{look}{EACH}{none}"), world);
+    let plugins =
+        FakePlugins::default().with("look", [Reply::Found(Outcome::Pass, json!({ "go": false }))]);
+    let run = Run::new(&format!("{look}{EACH_STEP}{missing_list}"), plugins);
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
     assert!(matches!(
         run.state().step(&"each".into()).phase,
@@ -162,15 +168,16 @@ fn an_explicit_undo_sees_its_item_and_the_output_of_its_item() {
                 with = { name = \"{{ item }}\" }\n\
                 undo = \
                 { uses = \"test:do\", with = { name = \"{{ item }}\", was = \"{{ steps.each.output.input.name }}\" } }\n[[step]]\nid = \"bad\"\nuses = \"test:do\"\nundo = \"auto\"\n";
-    let run = Run::new(each, World::default().with("bad", [Reply::Fails(ErrorClass::Invalid)]));
+    let run =
+        Run::new(each, FakePlugins::default().with("bad", [Reply::Fails(ErrorClass::Invalid)]));
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
-    assert_eq!(run.world.applied(), ["each[a]", "each[b]", "each[b]/undo", "each[a]/undo"]);
-    assert_eq!(run.world.input("each[a]/undo"), json!({ "name": "a", "was": "a" }));
+    assert_eq!(run.plugins.applied(), ["each[a]", "each[b]", "each[b]/undo", "each[a]/undo"]);
+    assert_eq!(run.plugins.input("each[a]/undo"), json!({ "name": "a", "was": "a" }));
 }
 
 #[test]
 fn mistakes_in_for_each_are_shown() {
-    let step = |text: &str| refused(&format!("{EACH}{text}"));
+    let step = |text: &str| refusal_messages(&format!("{EACH_STEP}{text}"));
     assert!(step("for_each = 5\n").contains("must be a list, a map, or an expression"));
     assert!(step("for_each = [1]\nas = \"steps\"\n").contains("cannot be called `steps`"));
     assert!(step("max_parallel = 2\n").contains("has no `for_each`"));
@@ -180,13 +187,13 @@ fn mistakes_in_for_each_are_shown() {
     );
     let verify = "[[verify]]\nid = \"v\"\nuses = \"test:look\"\nfor_each = [1]\n";
     assert!(
-        refused(&format!("{EACH}{verify}")).contains("`for_each` of verify `v` has no meaning")
+        refusal_messages(&format!("{EACH_STEP}{verify}"))
+            .contains("`for_each` of verify `v` has no meaning")
     );
 }
 
-/// Every way in which a list of an output comes to `for_each`: with `cut`, what it says of itself
-/// is `truncated = true`.
-const WAYS: &[&str] = &[
+/// `for_each` lines whose expression uses a list in an output.
+const FOR_EACH_EXPRESSIONS: &[&str] = &[
     "for_each = \"steps.look.output.rows\"",
     "for_each = \"steps['look'].output.rows[0:2]\"",
     "for_each = \"steps.look.output.rows | sort | list\"",
@@ -198,26 +205,27 @@ const WAYS: &[&str] = &[
 ];
 
 #[test]
-fn a_list_that_was_cut_is_never_gone_through() {
-    let rows = |cut: bool| json!({ "rows": ["a", "b"], "row_count": 2, "truncated": cut });
-    for way in WAYS {
-        for cut in [false, true] {
-            // `first` hands on the outputs of a suite, which are a map of outputs.
+fn for_each_over_a_truncated_output_fails() {
+    let rows =
+        |truncated: bool| json!({ "rows": ["a", "b"], "row_count": 2, "truncated": truncated });
+    for expression in FOR_EACH_EXPRESSIONS {
+        for truncated in [false, true] {
+            // The output of `first` is a map of the outputs of a suite.
             let text = format!(
                 "[params.n]\ntype = \"int\"\ndefault = 1\n[[step]]\nid = \"look\"\n\
                  uses = \"test:look\"\n[[step]]\nid = \"first\"\nsuite = \"suite.toml\"\n\
-                 {EACH}{way}\n"
+                 {EACH_STEP}{expression}\n"
             );
             let suite = "[[check]]\nid = \"look\"\nuses = \"test:look\"\n";
-            let found = || [Reply::Found(Outcome::Pass, rows(cut))];
-            let world = World::default().with("look", found()).with("first.look", found());
-            let run = Run::nesting(&text, &[("suite.toml", suite)], world);
+            let found = || [Reply::Found(Outcome::Pass, rows(truncated))];
+            let plugins = FakePlugins::default().with("look", found()).with("first.look", found());
+            let run = Run::with_nested_files(&text, &[("suite.toml", suite)], plugins);
             let ended = end(run.execute()).0;
-            if cut {
-                assert_eq!(ended, RunEnd::FailedClean, "{way}");
-                assert_eq!(fault(&run, "each").code, "engine.items-cut", "{way}");
-                assert!(fault(&run, "each").message.contains("is cut"), "{way}");
-                assert!(run.world.applied().is_empty(), "{way}");
+            if truncated {
+                assert_eq!(ended, RunEnd::FailedClean, "{expression}");
+                assert_eq!(fault(&run, "each").code, "engine.items-cut", "{expression}");
+                assert!(fault(&run, "each").message.contains("is cut"), "{expression}");
+                assert!(run.plugins.applied().is_empty(), "{expression}");
                 assert!(
                     run.state()
                         .step(&"look".into())
@@ -228,7 +236,7 @@ fn a_list_that_was_cut_is_never_gone_through() {
                 assert_eq!(
                     ended,
                     RunEnd::Succeeded,
-                    "{way}: {:?}",
+                    "{expression}: {:?}",
                     run.state().step(&"each".into()).fault
                 );
             }
@@ -237,7 +245,7 @@ fn a_list_that_was_cut_is_never_gone_through() {
 }
 
 #[test]
-fn a_list_that_was_cut_is_not_gone_through_in_a_nested_file_either() {
+fn for_each_over_a_truncated_parameter_of_a_nested_file_fails() {
     let outer = "[[step]]\nid = \"look\"\nuses = \"test:look\"\n[[step]]\nid = \"nest\"\n\
                  runbook = \"middle.toml\"\n\
                  with = { rows = \"{{ steps.look.output.rows }}\", other = \"x\" }\n";
@@ -248,13 +256,17 @@ fn a_list_that_was_cut_is_not_gone_through_in_a_nested_file_either() {
                  with = {{ rows = \"{{{{ params.rows }}}}\" }}\n[[step]]\nid = \"plain\"\n\
                  uses = \"test:do\"\nundo = \"auto\"\nfor_each = [\"{{{{ params.other }}}}\"]\n"
     );
-    let inner = format!("{params}{EACH}for_each = \"params.rows\"\n");
-    for cut in [false, true] {
-        let rows = json!({ "rows": ["a", "b"], "truncated": cut });
-        let world = World::default().with("look", [Reply::Found(Outcome::Pass, rows)]);
-        let run = Run::nesting(outer, &[("middle.toml", &middle), ("inner.toml", &inner)], world);
+    let inner = format!("{params}{EACH_STEP}for_each = \"params.rows\"\n");
+    for truncated in [false, true] {
+        let rows = json!({ "rows": ["a", "b"], "truncated": truncated });
+        let plugins = FakePlugins::default().with("look", [Reply::Found(Outcome::Pass, rows)]);
+        let run = Run::with_nested_files(
+            outer,
+            &[("middle.toml", &middle), ("inner.toml", &inner)],
+            plugins,
+        );
         let ended = end(run.execute());
-        if cut {
+        if truncated {
             assert_eq!(
                 ended,
                 (RunEnd::FailedClean, Some(Cause::Step { step: "nest.deep.each".into() }))
@@ -263,39 +275,38 @@ fn a_list_that_was_cut_is_not_gone_through_in_a_nested_file_either() {
         } else {
             assert_eq!(ended.0, RunEnd::Succeeded);
             assert_eq!(
-                run.world.applied(),
+                run.plugins.applied(),
                 ["nest.deep.each[a]", "nest.deep.each[b]", "nest.plain[x]"]
             );
         }
     }
 }
 
-/// The most items of one step that were under way at once.
+/// The most items that were under way at once.
 fn most_at_once(records: &[Record]) -> usize {
-    let (mut open, mut most) = (BTreeSet::new(), 0);
+    let (mut under_way, mut most) = (BTreeSet::new(), 0);
     for record in records {
         let RunEvent::Step { step, event: StepEvent::Attempt(event) } = &record.event else {
             continue;
         };
         match event {
-            AttemptEvent::Started { .. } => drop(open.insert(step.clone())),
-            AttemptEvent::Ended { .. } => drop(open.remove(step)),
+            AttemptEvent::Started { .. } => drop(under_way.insert(step.clone())),
+            AttemptEvent::Ended { .. } => drop(under_way.remove(step)),
             AttemptEvent::Refused { .. } | AttemptEvent::Recovered { .. } => {}
         }
-        most = most.max(open.len());
+        most = most.max(under_way.len());
     }
     most
 }
 
-/// Resumes until the end. Where it is unknown whether an item took effect, looks at the world and
-/// says so.
+/// Resumes until the run ends. Decides each unknown outcome by whether the step has taken effect.
 fn finish(run: &Run) -> RunEnd {
     let mut outcome = run.resume().unwrap();
     for _ in 0..20 {
         match outcome.stopped {
-            Stopped::Ended { end, .. } => return end,
-            Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
-                let done = run.world.done();
+            StopReason::Ended { end, .. } => return end,
+            StopReason::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
+                let done = run.plugins.done();
                 let decide = |step: StepId| {
                     let decision = if done.contains(&step.to_string()) {
                         Decision::Done
@@ -304,9 +315,9 @@ fn finish(run: &Run) -> RunEnd {
                     };
                     (step, decision)
                 };
-                outcome = run.decide(&steps.into_iter().map(decide).collect()).unwrap();
+                outcome = run.resume_with(&steps.into_iter().map(decide).collect()).unwrap();
             }
-            Stopped::Paused { reason } => panic!("it paused: {reason:?}"),
+            StopReason::Paused { reason } => panic!("it paused: {reason:?}"),
         }
     }
     panic!("it never ended")
@@ -316,21 +327,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn items_are_done_once_at_most_so_many_at_a_time_whatever_breaks(n_items in 0_usize..5,
+    fn items_are_done_once_and_at_most_max_parallel_at_a_time(n_items in 0_usize..5,
         max_parallel in 1_usize..4) {
         let names: Vec<_> = (0..n_items).map(|n| format!("\"i{n}\"")).collect();
-        let text = format!("{EACH}for_each = [{}]\nmax_parallel = {max_parallel}\n",
+        let text = format!("{EACH_STEP}for_each = [{}]\nmax_parallel = {max_parallel}\n",
             names.join(", "));
-        let anew = || Run::new(&text, World::default());
-        let whole = anew();
-        prop_assert_eq!(end(whole.execute()).0, RunEnd::Succeeded);
-        prop_assert!(most_at_once(&whole.records()) <= max_parallel);
-        prop_assert_eq!(whole.world.done().len(), n_items);
-        broken_at_each_record(&whole, anew, |run, at| {
+        let new_run = || Run::new(&text, FakePlugins::default());
+        let complete_run = new_run();
+        prop_assert_eq!(end(complete_run.execute()).0, RunEnd::Succeeded);
+        prop_assert!(most_at_once(&complete_run.records()) <= max_parallel);
+        prop_assert_eq!(complete_run.plugins.done().len(), n_items);
+        break_journal_at_each_record(&complete_run, new_run, |run, at| {
             let ended = finish(run);
             assert!(matches!(ended, RunEnd::Succeeded | RunEnd::SucceededWithWarnings),
                 "record {at}: {ended:?}");
-            let applied = run.world.applied();
+            let applied = run.plugins.applied();
             assert_eq!(applied.iter().collect::<BTreeSet<_>>().len(), applied.len(),
                 "record {at}: an item was done twice: {applied:?}");
             assert_eq!(applied.len(), n_items, "record {at}");
@@ -338,23 +349,23 @@ proptest! {
     }
 
     #[test]
-    fn after_a_failed_item_nothing_is_left_whatever_breaks(n_items in 1_usize..5,
+    fn after_a_failed_item_everything_is_undone(n_items in 1_usize..5,
         failing in 0_usize..5, max_parallel in 1_usize..4) {
         let names: Vec<_> = (0..n_items).map(|n| format!("\"i{n}\"")).collect();
-        let text = format!("{EACH}for_each = [{}]\nmax_parallel = {max_parallel}\n",
+        let text = format!("{EACH_STEP}for_each = [{}]\nmax_parallel = {max_parallel}\n",
             names.join(", "));
         let failing = format!("each[i{}]", failing % n_items);
-        let anew = || Run::new(&text,
-            World::default().with(&failing, [Reply::Fails(ErrorClass::Assertion)]));
-        let whole = anew();
-        prop_assert!(matches!(end(whole.execute()).0, RunEnd::Undone | RunEnd::FailedClean));
-        prop_assert!(whole.world.done().is_empty());
-        broken_at_each_record(&whole, anew, |run, at| {
+        let new_run = || Run::new(&text,
+            FakePlugins::default().with(&failing, [Reply::Fails(ErrorClass::Assertion)]));
+        let complete_run = new_run();
+        prop_assert!(matches!(end(complete_run.execute()).0, RunEnd::Undone | RunEnd::FailedClean));
+        prop_assert!(complete_run.plugins.done().is_empty());
+        break_journal_at_each_record(&complete_run, new_run, |run, at| {
             let ended = finish(run);
-            // An item that counts as done by the operator's word may be all that there was.
+            // `FailedClean` if no item took effect before the failed one.
             assert!(matches!(ended, RunEnd::Undone | RunEnd::FailedClean),
                 "record {at}: {ended:?}");
-            assert!(run.world.done().is_empty(), "record {at}: left {:?}", run.world.done());
+            assert!(run.plugins.done().is_empty(), "record {at}: left {:?}", run.plugins.done());
         });
     }
 }

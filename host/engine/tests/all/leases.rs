@@ -1,4 +1,4 @@
-//! A lock that another run has taken: from that moment on the run begins nothing.
+//! A lock that another run has taken: from then on the run begins no effect.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::{Run, *};
@@ -36,22 +36,24 @@ const LOCKED: &str = r#"
     undo = "auto"
 "#;
 
-/// The steps that began an effect, in the journal's order.
-fn intents(records: &[Record]) -> usize {
+/// How many effects began.
+fn n_intents(records: &[Record]) -> usize {
     records.iter().filter(|record| record.event.begins_effect()).count()
 }
 
-/// A run whose last step fails, so that the others are undone, up to the person that it waits for;
-/// and then to its end.
-fn to_the_end(run: &Run) -> Result<RunOutcome, RunError> {
+/// Executes a run to its end, and answers its manual step.
+fn run_to_the_end(run: &Run) -> Result<RunOutcome, RunError> {
     let first = run.execute();
-    go_on(run, first)
+    resume_to_the_end(run, first)
 }
 
-/// Answers for the person as long as the run waits for one.
-fn go_on(run: &Run, mut outcome: Result<RunOutcome, RunError>) -> Result<RunOutcome, RunError> {
+/// Answers the manual step and resumes, as long as the run waits for a person.
+fn resume_to_the_end(
+    run: &Run,
+    mut outcome: Result<RunOutcome, RunError>,
+) -> Result<RunOutcome, RunError> {
     while let Ok(RunOutcome {
-        stopped: Stopped::Paused { reason: PauseReason::Manual { .. } },
+        stopped: StopReason::Paused { reason: PauseReason::Manual { .. } },
         state,
     }) = &outcome
     {
@@ -64,72 +66,81 @@ fn go_on(run: &Run, mut outcome: Result<RunOutcome, RunError>) -> Result<RunOutc
     outcome
 }
 
-/// Steps that have taken effect and are not undone; a message that was sent stays sent.
-fn left(run: &Run) -> Vec<String> {
-    run.world.done().into_iter().filter(|step| !step.starts_with("notify/")).collect()
+/// Steps that have taken effect and are not undone, without notifications.
+fn remaining_effects(run: &Run) -> Vec<String> {
+    run.plugins.done().into_iter().filter(|step| !step.starts_with("notify/")).collect()
 }
 
-fn fresh() -> Run {
-    Run::new(LOCKED, World::default().with("c", [Reply::Fails(ErrorClass::Assertion)]))
+fn new_run() -> Run {
+    Run::new(LOCKED, FakePlugins::default().with("c", [Reply::Fails(ErrorClass::Assertion)]))
 }
 
 #[test]
-fn whichever_lock_is_taken_at_whichever_record_no_effect_begins_after_it() {
-    let whole = fresh();
-    assert_eq!(end(to_the_end(&whole)).0, RunEnd::Undone);
-    let n_records = whole.records().len() as u64;
+fn no_effect_begins_after_any_lock_is_taken_at_any_record() {
+    let complete_run = new_run();
+    assert_eq!(end(run_to_the_end(&complete_run)).0, RunEnd::Undone);
+    let n_records = complete_run.records().len() as u64;
     assert!(
-        intents(&whole.records()) >= 6,
+        n_intents(&complete_run.records()) >= 6,
         "attempts, a person, undos, a notification: {:#?}",
-        whole.records()
+        complete_run.records()
     );
     for lock in ["lock:db", "lock:shop"] {
         for at in 1..n_records {
-            let run = fresh();
+            let run = new_run();
             *run.journal.taken_at.lock().unwrap() = Some((at, lock.to_owned()));
-            let outcome = to_the_end(&run);
+            let outcome = run_to_the_end(&run);
             let records = run.records();
-            let late = records
+            let n_late_effects = records
                 .iter()
                 .filter(|record| record.seq >= at && record.event.begins_effect())
                 .count();
-            assert_eq!(late, 0, "{lock} at {at}: {records:#?}");
+            assert_eq!(n_late_effects, 0, "{lock} at {at}: {records:#?}");
             match outcome.unwrap().stopped {
-                Stopped::Paused { reason: PauseReason::LeaseLost { name, .. } } => {
+                StopReason::Paused { reason: PauseReason::LeaseLost { name, .. } } => {
                     assert_eq!(format!("lock:{name}"), lock);
                 }
-                // It was taken when nothing was left to do.
-                Stopped::Ended { .. } => {
-                    assert_eq!(intents(&records), intents(&whole.records()), "{lock} at {at}");
+                // The lock was taken when nothing was left to do.
+                StopReason::Ended { .. } => {
+                    assert_eq!(
+                        n_intents(&records),
+                        n_intents(&complete_run.records()),
+                        "{lock} at {at}"
+                    );
                 }
-                Stopped::Paused { reason } => panic!("{lock} at {at}: {reason:?}"),
+                StopReason::Paused { reason } => panic!("{lock} at {at}: {reason:?}"),
             }
             // The lock is free again.
             *run.journal.taken_at.lock().unwrap() = None;
             if run.state().ended.is_none() {
                 let first = run.resume();
-                assert_eq!(end(go_on(&run, first)).0, RunEnd::Undone, "{lock} at {at}");
+                assert_eq!(end(resume_to_the_end(&run, first)).0, RunEnd::Undone, "{lock} at {at}");
             }
-            assert!(left(&run).is_empty(), "{lock} at {at}: all is undone: {:?}", left(&run));
-            let applied = run.world.applied();
-            let once = |step: &str| applied.iter().filter(|done| *done == step).count() == 1;
-            assert!(once("a") && once("b"), "{lock} at {at}: {applied:?}");
+            assert!(
+                remaining_effects(&run).is_empty(),
+                "{lock} at {at}: all is undone: {:?}",
+                remaining_effects(&run)
+            );
+            let applied = run.plugins.applied();
+            let is_applied_once =
+                |step: &str| applied.iter().filter(|done| *done == step).count() == 1;
+            assert!(is_applied_once("a") && is_applied_once("b"), "{lock} at {at}: {applied:?}");
         }
     }
 }
 
 #[test]
-fn whoever_lost_the_right_to_execute_a_run_writes_and_begins_nothing_more() {
-    let whole = fresh();
-    end(to_the_end(&whole));
-    for at in 1..whole.records().len() as u64 {
-        let run = fresh();
+fn a_process_that_lost_the_right_to_execute_a_run_writes_and_begins_nothing() {
+    let complete_run = new_run();
+    end(run_to_the_end(&complete_run));
+    for at in 1..complete_run.records().len() as u64 {
+        let run = new_run();
         *run.journal.taken_at.lock().unwrap() = Some((at, format!("run:{}", run.options.run)));
-        let outcome = to_the_end(&run);
+        let outcome = run_to_the_end(&run);
         assert!(matches!(outcome, Err(RunError::TakenOver { .. })), "record {at}: {outcome:?}");
         let records = run.records();
         // What a person says is written by another process.
-        let own = records
+        let n_own_records = records
             .iter()
             .filter(|record| {
                 !matches!(
@@ -138,37 +149,37 @@ fn whoever_lost_the_right_to_execute_a_run_writes_and_begins_nothing_more() {
                 )
             })
             .count() as u64;
-        assert!(own <= at, "record {at}: {records:#?}");
-        let undone = run.world.undone().len();
+        assert!(n_own_records <= at, "record {at}: {records:#?}");
+        let undone = run.plugins.undone().len();
         assert!(
-            run.world.applied().len() + undone <= intents(&records),
+            run.plugins.applied().len() + undone <= n_intents(&records),
             "record {at}: an effect without its intent"
         );
     }
 }
 
-/// The process stands still between the intent and the effect, for longer than its leases live.
+/// The process is stopped between the intent and the effect, for longer than its leases live.
 #[test]
 fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by_resume() {
-    let whole = fresh();
-    end(to_the_end(&whole));
-    for at in whole
+    let complete_run = new_run();
+    end(run_to_the_end(&complete_run));
+    for at in complete_run
         .records()
         .iter()
         .filter(|record| record.event.begins_effect())
         .map(|record| record.seq)
     {
-        let (run, stopped) = (fresh(), at);
+        let (run, stopped) = (new_run(), at);
         let journal = &run.journal;
-        let mut tell = |record: &Record| {
+        let mut reporter = |record: &Record| {
             if record.seq == stopped {
-                run.clock.pass(LEASE_TTL);
+                run.clock.advance(LEASE_TTL);
                 *journal.taken_at.lock().unwrap() = Some((stopped + 1, "lock:shop".to_owned()));
             }
         };
-        let mut outcome = block_on(run.engine().execute(&mut tell));
+        let mut outcome = block_on(run.engine().execute(&mut reporter));
         while let Ok(RunOutcome {
-            stopped: Stopped::Paused { reason: PauseReason::Manual { .. } },
+            stopped: StopReason::Paused { reason: PauseReason::Manual { .. } },
             state,
         }) = &outcome
         {
@@ -179,27 +190,31 @@ fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by
                 .of(StepId::new("ask"));
             let record = Record { seq: state.next_seq, at: run.clock.now(), event };
             block_on(journal.append(run.options.run, &record)).unwrap();
-            outcome = block_on(run.engine().resume(&BTreeMap::new(), Changes::Refuse, &mut tell));
+            outcome = block_on(run.engine().resume(
+                &BTreeMap::new(),
+                ChangePolicy::Refuse,
+                &mut reporter,
+            ));
         }
-        let acted = run.world.applied().len() + run.world.undone().len();
-        let earlier = whole
+        let n_effects = run.plugins.applied().len() + run.plugins.undone().len();
+        let n_earlier_intents = complete_run
             .records()
             .iter()
             .filter(|record| record.seq < at && record.event.begins_effect())
             .count();
         assert!(
-            acted <= earlier,
-            "record {at}: {acted} effects, {earlier} intents before it; {outcome:?}"
+            n_effects <= n_earlier_intents,
+            "record {at}: {n_effects} effects, {n_earlier_intents} intents before it; {outcome:?}"
         );
         *run.journal.taken_at.lock().unwrap() = None;
         if run.state().ended.is_none() {
             let first = run.resume();
-            go_on(&run, first).unwrap();
+            resume_to_the_end(&run, first).unwrap();
         }
         assert!(
-            run.state().ended.is_some() && left(&run).is_empty(),
+            run.state().ended.is_some() && remaining_effects(&run).is_empty(),
             "record {at}: {:?}",
-            left(&run)
+            remaining_effects(&run)
         );
     }
 }
@@ -214,9 +229,9 @@ fn identity(machine: &str, boot: &str, namespaces: &str, started: u64) -> Proces
 }
 
 #[test]
-fn a_holder_is_dead_only_if_its_pid_is_seen_as_it_saw_it_and_is_nobodys_or_a_younger_process() {
+fn a_holder_is_dead_only_if_its_pid_is_missing_or_started_later_in_the_same_namespaces() {
     let names: &'static [&str] = &["", "x", "y"];
-    let all = || {
+    let all_identities = || {
         names.iter().flat_map(|m| {
             names.iter().flat_map(move |b| names.iter().map(move |n| identity(m, b, n, 100)))
         })
@@ -228,27 +243,32 @@ fn a_holder_is_dead_only_if_its_pid_is_seen_as_it_saw_it_and_is_nobodys_or_a_you
         pid: 7,
         process,
     };
-    for own in all() {
-        for other in all() {
-            let same = own == other && !own.boot.is_empty() && !own.namespaces.is_empty();
-            for (seen, gone) in [
-                (ProcessSighting::Missing, true),
-                (ProcessSighting::Started(99), false),
-                (ProcessSighting::Started(100), false),
-                (ProcessSighting::Started(101), true),
-                (ProcessSighting::Hidden, false),
+    for observer in all_identities() {
+        for other in all_identities() {
+            let shares_pids =
+                observer == other && !observer.boot.is_empty() && !observer.namespaces.is_empty();
+            for (pid_status, is_gone) in [
+                (PidStatus::Missing, true),
+                (PidStatus::Started(99), false),
+                (PidStatus::Started(100), false),
+                (PidStatus::Started(101), true),
+                (PidStatus::Hidden, false),
             ] {
-                let dead = holder(Some(other.clone())).is_dead(Some(&own), |pid| {
+                let is_dead = holder(Some(other.clone())).is_dead(Some(&observer), |pid| {
                     assert_eq!(pid, 7);
-                    seen
+                    pid_status
                 });
-                assert_eq!(dead, same && gone, "{own:?} sees {other:?} as {seen:?}");
+                assert_eq!(
+                    is_dead,
+                    shares_pids && is_gone,
+                    "{observer:?} sees {other:?} as {pid_status:?}"
+                );
             }
         }
         assert!(
-            !holder(None).is_dead(Some(&own), |_| ProcessSighting::Missing),
+            !holder(None).is_dead(Some(&observer), |_| PidStatus::Missing),
             "of whom nothing is known, nothing is proven"
         );
-        assert!(!holder(Some(own)).is_dead(None, |_| ProcessSighting::Missing));
+        assert!(!holder(Some(observer)).is_dead(None, |_| PidStatus::Missing));
     }
 }

@@ -10,7 +10,7 @@ const REMOVED: (&str, Outcome) = ("cleanup: it is removed", Outcome::Pass);
 const NOT_REMOVED: (&str, Outcome) = ("cleanup: it is removed", Outcome::Fail);
 const NOT_TRIED: (&str, Outcome) = ("cleanup: it is removed", Outcome::Unknown);
 
-/// Whether an answer shows that nothing is left.
+/// Replies, each with whether it shows that nothing is left.
 const ANSWERS: &[(Reply, bool)] = &[
     (Reply::Cases(&[GOOD]), true),
     (Reply::Cases(&[GOOD, REMOVED]), true),
@@ -19,7 +19,7 @@ const ANSWERS: &[(Reply, bool)] = &[
     (Reply::Cases(&[GOOD, NOT_REMOVED]), false),
     (Reply::Cases(&[BAD, NOT_TRIED]), false),
     (Reply::Cases(&[GOOD, REMOVED, NOT_REMOVED]), false),
-    // Nobody knows how far it came.
+    // It is unknown how far it came.
     (Reply::Fails(ErrorClass::Timeout), false),
     (Reply::Fails(ErrorClass::Trap), false),
 ];
@@ -37,7 +37,7 @@ const RUNBOOKS: &[&str] = &[
 fn a_smoke_test_that_wrote_and_did_not_show_that_it_removed_it_is_no_clean_end() {
     for text in RUNBOOKS {
         for (answer, shows_nothing_left) in ANSWERS {
-            let run = Run::new(text, World::default().with("smoke", [answer.clone()]));
+            let run = Run::new(text, FakePlugins::default().with("smoke", [answer.clone()]));
             let ended = end(run.execute()).0;
             assert_eq!(
                 ended != RunEnd::Dirty,
@@ -52,43 +52,46 @@ fn a_smoke_test_that_wrote_and_did_not_show_that_it_removed_it_is_no_clean_end()
 #[test]
 fn a_smoke_test_that_wrote_nothing_leaves_nothing() {
     for text in RUNBOOKS {
-        let world = World::default().doing("smoke", &[]).with("smoke", [Reply::Cases(&[BAD])]);
-        assert_ne!(end(Run::new(text, world).execute()).0, RunEnd::Dirty, "{text}");
+        let plugins = FakePlugins::default()
+            .with_changing_verbs("smoke", &[])
+            .with("smoke", [Reply::Cases(&[BAD])]);
+        assert_ne!(end(Run::new(text, plugins).execute()).0, RunEnd::Dirty, "{text}");
     }
 }
 
 #[test]
-fn what_one_attempt_left_is_told_although_the_next_one_passes() {
+fn a_leftover_of_one_attempt_is_reported_although_the_next_one_passes() {
     let text = "[[step]]\nid = \"smoke\"\nuses = \"test:smoke\"\n\
                 retry = { attempts = 2, delay = \"1s\", on = [\"assertion\"] }\n";
     let run = Run::new(
         text,
-        World::default().with("smoke", [Reply::Cases(&[BAD]), Reply::Cases(&[GOOD])]),
+        FakePlugins::default().with("smoke", [Reply::Cases(&[BAD]), Reply::Cases(&[GOOD])]),
     );
     assert_eq!(end(run.execute()).0, RunEnd::SucceededWithWarnings);
 }
 
 #[test]
 fn a_smoke_test_that_was_cut_off_may_have_left_something() {
-    let whole = Run::new(RUNBOOKS[0], World::default().with("smoke", [Reply::Cases(&[GOOD])]));
-    assert_eq!(end(whole.execute()).0, RunEnd::Succeeded);
-    broken_at_each_record(
-        &whole,
-        || Run::new(RUNBOOKS[0], World::default().with("smoke", [Reply::Cases(&[GOOD])])),
+    let complete_run =
+        Run::new(RUNBOOKS[0], FakePlugins::default().with("smoke", [Reply::Cases(&[GOOD])]));
+    assert_eq!(end(complete_run.execute()).0, RunEnd::Succeeded);
+    break_journal_at_each_record(
+        &complete_run,
+        || Run::new(RUNBOOKS[0], FakePlugins::default().with("smoke", [Reply::Cases(&[GOOD])])),
         |run, _| {
-            let begun = |record: &Record| {
+            let is_start = |record: &Record| {
                 matches!(
                     record.event,
                     RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Started { .. }), .. }
                 )
             };
-            let ended = |record: &Record| {
+            let is_end = |record: &Record| {
                 matches!(
                     record.event,
                     RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Ended { .. }), .. }
                 )
             };
-            let cut_off = run.records().iter().any(begun) && !run.records().iter().any(ended);
+            let cut_off = run.records().iter().any(is_start) && !run.records().iter().any(is_end);
             let found = end(if run.records().is_empty() { run.execute() } else { run.resume() }).0;
             assert_eq!(
                 found,
@@ -99,7 +102,7 @@ fn a_smoke_test_that_was_cut_off_may_have_left_something() {
 }
 
 #[test]
-fn a_step_does_not_run_without_what_its_needs_name_unless_it_says_so() {
+fn a_step_is_skipped_if_a_step_in_its_needs_failed_unless_if_needs_failed_is_run() {
     let text = |needs: &str| {
         format!(
             "[[step]]\nid = \"renew\"\nuses = \"test:do\"\nundo = \"auto\"\n\
@@ -112,10 +115,10 @@ fn a_step_does_not_run_without_what_its_needs_name_unless_it_says_so() {
     let applied = |needs: &str| {
         let run = Run::new(
             &text(needs),
-            World::default().with("renew", [Reply::Fails(ErrorClass::Assertion)]),
+            FakePlugins::default().with("renew", [Reply::Fails(ErrorClass::Assertion)]),
         );
         assert_eq!(end(run.execute()).0, RunEnd::SucceededWithWarnings);
-        run.world.applied()
+        run.plugins.applied()
     };
     assert_eq!(
         applied("needs = [\"renew\"]"),
@@ -127,24 +130,27 @@ fn a_step_does_not_run_without_what_its_needs_name_unless_it_says_so() {
         ["reload", "tell", "last"]
     );
     assert_eq!(applied(""), ["reload", "tell", "last"], "one that only stands below it goes on");
-    assert!(refused(&text("if_needs_failed = \"run\"")).contains("has no meaning without `needs`"));
+    assert!(
+        refusal_messages(&text("if_needs_failed = \"run\""))
+            .contains("has no meaning without `needs`")
+    );
 }
 
-/// Executes it while time goes on by itself.
-fn paced(run: &Run) -> Result<RunOutcome, RunError> {
-    let Run { plan, world, journal, options, .. } = run;
-    let clock = &Paced::default();
-    let engine = runbook_engine::Run { plan, operate: world, journal, clock, options };
+/// Executes a run on a clock that advances by itself.
+fn execute_on_auto_clock(run: &Run) -> Result<RunOutcome, RunError> {
+    let Run { plan, plugins, journal, options, .. } = run;
+    let clock = &AutoAdvanceClock::default();
+    let engine = runbook_engine::Run { plan, operate: plugins, journal, clock, options };
     block_on(engine.execute(&mut |_: &Record| {}))
 }
 
 #[test]
-fn a_step_that_hangs_before_its_effect_is_told_with_how_long_it_may_take() {
+fn a_plan_call_that_hangs_is_recorded_with_its_timeout() {
     let text = "[[step]]\nid = \"hangs\"\nuses = \"test:do\"\nundo = \"auto\"\ntimeout = \"1m\"\n";
-    let run = Run::new(text, World::default().with("hangs", [Reply::Hangs]));
-    assert_eq!(end(paced(&run)).0, RunEnd::FailedClean);
-    let told: Vec<RunEvent> = run.records().into_iter().map(|record| record.event).collect();
-    let told: Vec<_> = told
+    let run = Run::new(text, FakePlugins::default().with("hangs", [Reply::Hangs]));
+    assert_eq!(end(execute_on_auto_clock(&run)).0, RunEnd::FailedClean);
+    let waits: Vec<RunEvent> = run.records().into_iter().map(|record| record.event).collect();
+    let waits: Vec<_> = waits
         .iter()
         .filter(|event| {
             matches!(
@@ -158,34 +164,36 @@ fn a_step_that_hangs_before_its_effect_is_told_with_how_long_it_may_take() {
             step,
             event: StepEvent::Wait(WaitEvent::StillWaiting { call, at_most_ms, then, .. }),
         },
-    ] = told.as_slice()
+    ] = waits.as_slice()
     else {
-        panic!("{told:?}")
+        panic!("{waits:?}")
     };
     assert_eq!(
         (step.as_str(), *call, *at_most_ms, *then),
         ("hangs", CallPurpose::Plan, 60_000, AfterWait::GoesOn)
     );
     assert_eq!(
-        run.state().executed.recorded_ms(),
+        run.state().execution_time.recorded_ms(),
         61_000,
         "the time by the monotonic clock: the timeout and the grace of the host"
     );
 }
 
 #[test]
-fn a_run_that_would_pause_says_what_it_waits_for() {
+fn a_run_that_will_pause_records_the_calls_that_it_waits_for() {
     let text = "[[guard]]\nid = \"sees\"\nuses = \"test:look\"\nevery = \"1s\"\n\
                 on_breach = \"pause\"\n[[step]]\nid = \"hangs\"\nuses = \"test:do\"\n\
                 undo = \"auto\"\ntimeout = \"1m\"\n";
     let good = Reply::Found(Outcome::Pass, serde_json::json!({}));
     let bad = Reply::Found(Outcome::Fail, serde_json::json!({}));
-    let run =
-        Run::new(text, World::default().with("hangs", [Reply::Hangs]).with("sees", [good, bad]));
-    let _ = paced(&run);
-    let pausing = |record: &Record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::Wait(WaitEvent::StillWaiting { then: AfterWait::Pauses, .. }) } if step.as_str() == "hangs");
+    let run = Run::new(
+        text,
+        FakePlugins::default().with("hangs", [Reply::Hangs]).with("sees", [good, bad]),
+    );
+    let _ = execute_on_auto_clock(&run);
+    let is_wait_before_pause = |record: &Record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::Wait(WaitEvent::StillWaiting { then: AfterWait::Pauses, .. }) } if step.as_str() == "hangs");
     assert_eq!(
-        run.records().iter().filter(|record| pausing(record)).count(),
+        run.records().iter().filter(|record| is_wait_before_pause(record)).count(),
         1,
         "{:#?}",
         run.records()
@@ -193,17 +201,21 @@ fn a_run_that_would_pause_says_what_it_waits_for() {
 }
 
 #[test]
-fn what_cannot_be_undone_and_is_seen_to_have_happened_stays_and_is_not_dirty() {
+fn an_irreversible_change_that_is_observed_stays_and_the_run_is_not_dirty() {
     let text = "[[step]]\nid = \"backup\"\nuses = \"test:move\"\nirreversible = \"adds a file\"\n";
-    // It was stopped, and what is there says whether it had its effect.
-    for (reply, wanted) in [
-        (Reply::FailsLate(ErrorClass::Cancelled), true),
+    // The call was stopped, and the observation shows whether it took effect.
+    for (reply, took_effect) in [
+        (Reply::FailsAfterEffect(ErrorClass::Cancelled), true),
         (Reply::Fails(ErrorClass::Cancelled), false),
     ] {
-        let run = Run::new(text, World::default().with("backup", [reply]));
+        let run = Run::new(text, FakePlugins::default().with("backup", [reply]));
         assert_ne!(end(run.execute()).0, RunEnd::Dirty);
         let finding = run.state().step(&"backup".into()).undo.finding.clone();
-        assert_eq!(matches!(finding, Some(UndoFinding::TookEffect { .. })), wanted, "{finding:?}");
-        assert_eq!(run.state().has_effects(), wanted);
+        assert_eq!(
+            matches!(finding, Some(UndoFinding::TookEffect { .. })),
+            took_effect,
+            "{finding:?}"
+        );
+        assert_eq!(run.state().took_effect(), took_effect);
     }
 }

@@ -1,12 +1,14 @@
-//! `manual`: a step that a person does, in its place among the others.
+//! `manual`: a step that a person does, in order with the other steps.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use crate::support::{Run, World, broken_at_each_record, end, pause, refused};
+use crate::support::{
+    FakePlugins, Run, break_journal_at_each_record, end, pause, refusal_messages,
+};
 use runbook_engine::*;
 use serde_json::json;
 use std::time::Duration;
 
-fn text(manual: &str) -> String {
+fn runbook_with_manual_step(manual: &str) -> String {
     format!(
         "[[step]]\nid = \"first\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\n\
              id = \"look\"\nmanual = {manual}\n[[step]]\nid = \"last\"\nuses = \"test:do\"\n\
@@ -27,16 +29,16 @@ fn answer(run: &Run, values: Json) {
     });
 }
 
-fn asks(outcome: Result<RunOutcome, RunError>) {
+fn assert_waits_for_person(outcome: Result<RunOutcome, RunError>) {
     assert_eq!(pause(outcome), PauseReason::Manual { steps: vec!["look".into()] });
 }
 
 #[test]
 fn a_run_waits_for_a_person_and_goes_on_with_what_they_found() {
-    let run = Run::new(&text(FORM), World::default());
-    asks(run.execute());
-    assert_eq!(run.world.applied(), ["first"]);
-    let asked = run.records().into_iter().find_map(|record| {
+    let run = Run::new(&runbook_with_manual_step(FORM), FakePlugins::default());
+    assert_waits_for_person(run.execute());
+    assert_eq!(run.plugins.applied(), ["first"]);
+    let shown_instructions = run.records().into_iter().find_map(|record| {
         let RunEvent::Step { event: StepEvent::Manual(event), .. } = record.event else {
             return None;
         };
@@ -45,59 +47,59 @@ fn a_run_waits_for_a_person_and_goes_on_with_what_they_found() {
             ManualEvent::Answered { .. } => None,
         }
     });
-    assert_eq!(asked.as_deref(), Some("Is test caught up?"));
-    asks(run.resume());
+    assert_eq!(shown_instructions.as_deref(), Some("Is test caught up?"));
+    assert_waits_for_person(run.resume());
     answer(&run, json!({ "lag_ok": true, "note": "fine" }));
     assert_eq!(end(run.resume()).0, RunEnd::Succeeded);
-    assert_eq!(run.world.applied(), ["first", "last"]);
-    assert_eq!(run.world.input("last"), json!({ "note": "fine" }));
+    assert_eq!(run.plugins.applied(), ["first", "last"]);
+    assert_eq!(run.plugins.input("last"), json!({ "note": "fine" }));
     assert_eq!(run.state().step(&"look".into()).summary, "done by ada@bastion");
 }
 
 #[test]
-fn what_they_found_decides_what_follows() {
-    let run = Run::new(&text(FORM), World::default());
-    asks(run.execute());
+fn the_answer_of_a_manual_step_decides_a_later_condition() {
+    let run = Run::new(&runbook_with_manual_step(FORM), FakePlugins::default());
+    assert_waits_for_person(run.execute());
     answer(&run, json!({ "lag_ok": false, "note": "" }));
     assert_eq!(end(run.resume()).0, RunEnd::Succeeded);
-    assert_eq!(run.world.applied(), ["first"]);
+    assert_eq!(run.plugins.applied(), ["first"]);
 }
 
 #[test]
-fn nobody_is_waited_for_longer_than_the_runbook_says() {
-    let run = Run::new(&text(FORM), World::default());
-    asks(run.execute());
-    run.clock.pass(Duration::from_mins(11));
+fn a_manual_step_fails_after_its_timeout() {
+    let run = Run::new(&runbook_with_manual_step(FORM), FakePlugins::default());
+    assert_waits_for_person(run.execute());
+    run.clock.advance(Duration::from_mins(11));
     assert_eq!(end(run.resume()), (RunEnd::Undone, Some(Cause::Step { step: "look".into() })));
-    assert_eq!(run.world.undone(), ["first"]);
+    assert_eq!(run.plugins.undone(), ["first"]);
 }
 
 #[test]
 fn broken_at_each_record_the_answer_is_asked_for_once() {
-    let anew = || Run::new(&text(FORM), World::default());
-    let whole = anew();
-    asks(whole.execute());
-    broken_at_each_record(&whole, anew, |run, breaks_at| {
+    let new_run = || Run::new(&runbook_with_manual_step(FORM), FakePlugins::default());
+    let complete_run = new_run();
+    assert_waits_for_person(complete_run.execute());
+    break_journal_at_each_record(&complete_run, new_run, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
         if matches!(
             &outcome,
             Ok(RunOutcome {
-                stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } },
+                stopped: StopReason::Paused { reason: PauseReason::UnknownOutcome { .. } },
                 ..
             })
         ) {
-            outcome = run.decide(&[("first".into(), Decision::Retry)].into());
+            outcome = run.resume_with(&[("first".into(), Decision::Retry)].into());
         }
-        asks(outcome);
+        assert_waits_for_person(outcome);
         answer(run, json!({ "lag_ok": true, "note": "n" }));
-        // And once more between the two records of what a person did.
+        // The journal also fails between the two records about the manual step.
         let at = run.records().len() as u64 + 2;
         *run.journal.breaks_at.lock().unwrap() = Some(at);
         assert!(run.resume().is_err(), "record {breaks_at}");
         *run.journal.breaks_at.lock().unwrap() = None;
         assert_eq!(end(run.resume()).0, RunEnd::Succeeded, "record {breaks_at}");
         assert_eq!(
-            run.world.applied().iter().filter(|step| *step == "last").count(),
+            run.plugins.applied().iter().filter(|step| *step == "last").count(),
             1,
             "record {breaks_at}"
         );
@@ -106,16 +108,24 @@ fn broken_at_each_record_the_answer_is_asked_for_once() {
 
 #[test]
 fn mistakes_in_manual_are_shown() {
-    assert!(refused(&text("{ form = { a = \"bool\" } }")).contains("no `instructions`"));
     assert!(
-        refused(&text("{ instructions = \"x\", form = { a = \"boolean\" } }"))
-            .contains("must be the name of a type")
+        refusal_messages(&runbook_with_manual_step("{ form = { a = \"bool\" } }"))
+            .contains("no `instructions`")
     );
-    assert!(refused(&text("{ instruction = \"x\" }")).contains("unknown key `instruction`"));
+    assert!(
+        refusal_messages(&runbook_with_manual_step(
+            "{ instructions = \"x\", form = { a = \"boolean\" } }"
+        ))
+        .contains("must be the name of a type")
+    );
+    assert!(
+        refusal_messages(&runbook_with_manual_step("{ instruction = \"x\" }"))
+            .contains("unknown key `instruction`")
+    );
     let both = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n\
                 manual = { instructions = \"x\" }\n";
-    assert!(refused(both).contains("`uses` of step `a` has no meaning"));
+    assert!(refusal_messages(both).contains("`uses` of step `a` has no meaning"));
     let verify = "[[step]]\nid = \"s\"\nuses = \"test:do\"\nundo = \"auto\"\n[[verify]]\n\
                   id = \"v\"\nmanual = { instructions = \"x\" }\n";
-    assert!(refused(verify).contains("`manual` of verify `v` has no meaning"));
+    assert!(refusal_messages(verify).contains("`manual` of verify `v` has no meaning"));
 }

@@ -63,31 +63,34 @@ const RESTORE: &str = r#"
     uses = "test:do"
 "#;
 
-fn nesting(world: World) -> Run {
-    Run::nesting(OUTER, &[("restore.toml", RESTORE)], world)
+fn with_nested_files(plugins: FakePlugins) -> Run {
+    Run::with_nested_files(OUTER, &[("restore.toml", RESTORE)], plugins)
 }
 
-fn refused_with(outer: &str, files: &[(&str, &str)]) -> String {
+fn refusal_messages_with_files(outer: &str, files: &[(&str, &str)]) -> String {
     messages(&try_plan_with(outer, files).expect_err("it is refused")).join("\n")
 }
 
 /// An outer runbook that only names `restore.toml`.
-fn only(step: &str) -> String {
+fn nesting_step(step: &str) -> String {
     format!("[[step]]\nid = \"restore\"\nrunbook = \"restore.toml\"\n{step}")
 }
 
 #[test]
-fn its_steps_are_steps_of_the_run_with_its_own_parameters_and_names() {
-    let run = nesting(World::default());
+fn steps_of_a_nested_file_are_steps_of_the_run_with_parameters_of_that_file() {
+    let run = with_nested_files(FakePlugins::default());
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
-    assert_eq!(run.world.applied(), ["restore.copy", "restore.load", "open", "restore.tell"]);
+    assert_eq!(run.plugins.applied(), ["restore.copy", "restore.load", "open", "restore.tell"]);
     let file = json!({ "file": "orders-INC-1.dump" });
-    assert_eq!((run.world.input("restore.load"), run.world.input("open")), (file.clone(), file));
+    assert_eq!(
+        (run.plugins.input("restore.load"), run.plugins.input("open")),
+        (file.clone(), file)
+    );
 }
 
 #[test]
-fn its_locks_are_held_before_the_first_step_of_the_run() {
-    let run = nesting(World::default());
+fn locks_of_a_nested_file_are_held_before_the_first_step_of_the_run() {
+    let run = with_nested_files(FakePlugins::default());
     end(run.execute());
     assert_eq!(
         run.state().locks.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>(),
@@ -96,51 +99,55 @@ fn its_locks_are_held_before_the_first_step_of_the_run() {
 }
 
 #[test]
-fn a_failure_after_it_undoes_its_steps_too_in_reverse_order() {
-    let run = nesting(World::default().with("open", [Reply::Fails(ErrorClass::Conflict)]));
+fn a_later_failure_undoes_the_steps_of_a_nested_file_in_reverse_order() {
+    let run = with_nested_files(
+        FakePlugins::default().with("open", [Reply::Fails(ErrorClass::Conflict)]),
+    );
     assert_eq!(end(run.execute()), (RunEnd::Undone, Some(Cause::Step { step: "open".into() })));
     assert_eq!(
-        run.world.undone(),
+        run.plugins.undone(),
         ["open", "restore.load", "restore.copy"],
         "what failed may have half happened"
     );
 }
 
 #[test]
-fn a_failure_in_it_is_a_failure_of_the_run() {
+fn a_failure_in_a_nested_file_is_a_failure_of_the_run() {
     for (step, class) in
         [("restore.load", ErrorClass::Conflict), ("restore.good", ErrorClass::Transient)]
     {
-        let run = nesting(World::default().with(step, [Reply::Fails(class)]));
+        let run = with_nested_files(FakePlugins::default().with(step, [Reply::Fails(class)]));
         assert_eq!(end(run.execute()), (RunEnd::Undone, Some(Cause::Step { step: step.into() })));
         assert!(
-            run.world.done().iter().all(|done| done == "restore.tell"),
+            run.plugins.done().iter().all(|done| done == "restore.tell"),
             "{:?}",
-            run.world.done()
+            run.plugins.done()
         );
         assert_eq!(run.state().step(&"restore".into()).phase, StepPhase::Failed(class));
     }
 }
 
 #[test]
-fn its_preflight_holds_before_its_first_effect() {
-    let run = nesting(World::default().with("restore.there", [Reply::Fails(ErrorClass::NotFound)]));
+fn a_nested_preflight_runs_before_the_first_effect_of_its_file() {
+    let run = with_nested_files(
+        FakePlugins::default().with("restore.there", [Reply::Fails(ErrorClass::NotFound)]),
+    );
     assert_eq!(end(run.execute()).0, RunEnd::FailedClean);
-    assert_eq!(run.world.applied(), ["restore.tell"]);
+    assert_eq!(run.plugins.applied(), ["restore.tell"]);
 }
 
 #[test]
-fn when_it_is_skipped_so_are_all_its_steps() {
-    let run = Run::nesting(
-        &only(
+fn a_skipped_nested_file_skips_all_its_steps() {
+    let run = Run::with_nested_files(
+        &nesting_step(
             "when = \"params.incident != ''\"\nwith.table = \"a\"\n[params.incident]\n\
                type = \"string\"\ndefault = \"\"",
         ),
         &[("restore.toml", RESTORE)],
-        World::default(),
+        FakePlugins::default(),
     );
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
-    assert!(run.world.applied().is_empty());
+    assert!(run.plugins.applied().is_empty());
     assert_eq!(
         run.state().step(&"restore.copy".into()).phase,
         StepPhase::Skipped(SkipReason::Condition)
@@ -148,70 +155,73 @@ fn when_it_is_skipped_so_are_all_its_steps() {
 }
 
 #[test]
-fn its_limit_of_effects_is_for_its_steps_only() {
+fn max_effects_of_a_nested_file_applies_to_its_steps_only() {
     let limited = format!("[limits]\nmax_effects = {{ sql = 1 }}\n{RESTORE}");
-    let run = Run::nesting(OUTER, &[("restore.toml", &limited)], World::default());
+    let run = Run::with_nested_files(OUTER, &[("restore.toml", &limited)], FakePlugins::default());
     assert_eq!(
         end(run.execute()),
         (RunEnd::Undone, Some(Cause::Step { step: "restore.load".into() }))
     );
     let enough = limited.replace("sql = 1", "sql = 3");
     assert_eq!(
-        end(Run::nesting(OUTER, &[("restore.toml", &enough)], World::default()).execute()).0,
+        end(Run::with_nested_files(OUTER, &[("restore.toml", &enough)], FakePlugins::default())
+            .execute())
+        .0,
         RunEnd::Succeeded
     );
 }
 
 #[test]
-fn its_time_limit_is_for_its_steps_only() {
+fn the_timeout_of_a_nested_file_applies_to_its_steps_only() {
     let slow = RESTORE.replacen("[params.table]", "timeout = \"20s\"\n[params.table]", 1).replace(
         "[[verify]]",
         "[[step]]\nid = \"wait\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\n\
          every = \"5s\"\nwithin = \"1m\"\n[[verify]]",
     );
-    let run = Run::nesting(
+    let run = Run::with_nested_files(
         OUTER,
         &[("restore.toml", &slow)],
-        World::default().with("restore.wait", [Reply::Found(Outcome::Fail, json!({}))]),
+        FakePlugins::default().with("restore.wait", [Reply::Found(Outcome::Fail, json!({}))]),
     );
     assert_eq!(end(run.execute()), (RunEnd::Undone, Some(Cause::Timeout)));
 }
 
 #[test]
-fn broken_at_each_record_it_ends_as_if_nothing_had_been() {
-    let whole = nesting(World::default());
-    end(whole.execute());
-    broken_at_each_record(
-        &whole,
-        || nesting(World::default()),
+fn broken_at_each_record_a_run_with_a_nested_file_has_each_effect_once() {
+    let complete_run = with_nested_files(FakePlugins::default());
+    end(complete_run.execute());
+    break_journal_at_each_record(
+        &complete_run,
+        || with_nested_files(FakePlugins::default()),
         |run, at| {
             let mut outcome = run.resume().unwrap();
-            if let Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } =
+            if let StopReason::Paused { reason: PauseReason::UnknownOutcome { steps } } =
                 &outcome.stopped
             {
                 outcome = run
-                    .decide(&steps.iter().map(|step| (step.clone(), Decision::Done)).collect())
+                    .resume_with(&steps.iter().map(|step| (step.clone(), Decision::Done)).collect())
                     .unwrap();
             }
-            let Stopped::Ended { end, .. } = outcome.stopped else {
+            let StopReason::Ended { end, .. } = outcome.stopped else {
                 panic!("record {at}: {:?}", outcome.stopped)
             };
             assert!(
                 matches!(end, RunEnd::Succeeded | RunEnd::SucceededWithWarnings | RunEnd::Undone),
                 "record {at}: {end:?}"
             );
-            let applied = run.world.applied();
-            let once = applied.iter().filter(|step| *step != "restore.tell").count();
+            let applied = run.plugins.applied();
+            let n_effects = applied.iter().filter(|step| *step != "restore.tell").count();
             let different: std::collections::BTreeSet<_> =
                 applied.iter().filter(|step| *step != "restore.tell").collect();
-            assert_eq!(once, different.len(), "record {at}: {applied:?}");
+            assert_eq!(n_effects, different.len(), "record {at}: {applied:?}");
         },
     );
 }
 
 #[test]
-fn what_it_is_given_must_fit_its_parameters() {
-    let with = |with: &str| refused_with(&only(with), &[("restore.toml", RESTORE)]);
+fn the_input_of_a_nested_file_must_fit_its_parameters() {
+    let with =
+        |with: &str| refusal_messages_with_files(&nesting_step(with), &[("restore.toml", RESTORE)]);
     assert!(with("").contains("its parameter `table` is required"));
     assert!(with("with = { table = 5 }").contains("`table`: `5` is not of type string"));
     assert!(
@@ -221,17 +231,20 @@ fn what_it_is_given_must_fit_its_parameters() {
 }
 
 #[test]
-fn a_value_that_is_known_only_at_run_time_is_judged_then() {
+fn a_parameter_known_only_at_run_time_is_checked_at_run_time() {
     let numbered = RESTORE.replacen("type = \"string\"", "type = \"int\"", 1);
     let outer = "[[step]]\nid = \"look\"\nuses = \"test:look\"\n".to_owned()
-        + &only("with = { table = \"{{ steps.look.output.n }}\" }");
-    let world =
-        |n: Json| World::default().with("look", [Reply::Found(Outcome::Pass, json!({ "n": n }))]);
+        + &nesting_step("with = { table = \"{{ steps.look.output.n }}\" }");
+    let plugins = |n: Json| {
+        FakePlugins::default().with("look", [Reply::Found(Outcome::Pass, json!({ "n": n }))])
+    };
     assert_eq!(
-        end(Run::nesting(&outer, &[("restore.toml", &numbered)], world(json!(3))).execute()).0,
+        end(Run::with_nested_files(&outer, &[("restore.toml", &numbered)], plugins(json!(3)))
+            .execute())
+        .0,
         RunEnd::Succeeded
     );
-    let run = Run::nesting(&outer, &[("restore.toml", &numbered)], world(json!([])));
+    let run = Run::with_nested_files(&outer, &[("restore.toml", &numbered)], plugins(json!([])));
     assert_eq!(
         end(run.execute()),
         (RunEnd::FailedClean, Some(Cause::Step { step: "restore".into() }))
@@ -239,41 +252,48 @@ fn a_value_that_is_known_only_at_run_time_is_judged_then() {
 }
 
 #[test]
-fn what_belongs_to_its_steps_cannot_stand_beside_it() {
-    let refused = refused_with(
-        &only("with.table = \"a\"\nretry = { attempts = 2 }"),
+fn keys_of_steps_are_refused_beside_a_nested_file() {
+    let messages = refusal_messages_with_files(
+        &nesting_step("with.table = \"a\"\nretry = { attempts = 2 }"),
         &[("restore.toml", RESTORE)],
     );
     assert!(
-        refused.contains("`retry` of step `restore` has no meaning beside `runbook`"),
-        "{refused}"
+        messages.contains("`retry` of step `restore` has no meaning beside `runbook`"),
+        "{messages}"
     );
 }
 
 #[test]
-fn circles_other_folders_and_missing_files_are_refused() {
-    let refused = |file: &str, inner: &str| {
-        refused_with(&only("").replace("restore.toml", file), &[("restore.toml", inner)])
+fn nested_cycles_other_folders_and_missing_files_are_refused() {
+    let messages_of = |file: &str, inner: &str| {
+        refusal_messages_with_files(
+            &nesting_step("").replace("restore.toml", file),
+            &[("restore.toml", inner)],
+        )
     };
-    assert!(refused("gone.toml", RESTORE).contains("`gone.toml` cannot be read"));
-    assert!(refused("../restore.toml", RESTORE).contains("is not in the folder of the runbook"));
-    assert!(refused("restore.toml", &only("")).contains("`restore.toml` would run itself"));
+    assert!(messages_of("gone.toml", RESTORE).contains("`gone.toml` cannot be read"));
     assert!(
-        refused("restore.toml", &only("").replace("restore.toml", "test.toml"))
+        messages_of("../restore.toml", RESTORE).contains("is not in the folder of the runbook")
+    );
+    assert!(
+        messages_of("restore.toml", &nesting_step("")).contains("`restore.toml` would run itself")
+    );
+    assert!(
+        messages_of("restore.toml", &nesting_step("").replace("restore.toml", "test.toml"))
             .contains("`test.toml` would run itself")
     );
-    assert!(refused("test.toml", RESTORE).contains("would run itself"));
+    assert!(messages_of("test.toml", RESTORE).contains("would run itself"));
 }
 
 #[test]
-fn a_name_means_one_thing_in_a_run() {
+fn two_definitions_of_a_target_in_one_run_are_refused() {
     let target = |url: &str| format!("[targets.db]\nsql = \"{url}\"\n");
-    let outer = target("sqlite:a.db") + &only("with.table = \"a\"");
+    let outer = target("sqlite:a.db") + &nesting_step("with.table = \"a\"");
     let same = target("sqlite:a.db") + RESTORE;
     assert!(try_plan_with(&outer, &[("restore.toml", &same)]).is_ok());
     let other = target("sqlite:b.db") + RESTORE;
-    let refused = refused_with(&outer, &[("restore.toml", &other)]);
-    assert!(refused.contains("target `db` is one thing at test.toml:"), "{refused}");
+    let messages = refusal_messages_with_files(&outer, &[("restore.toml", &other)]);
+    assert!(messages.contains("target `db` is one thing at test.toml:"), "{messages}");
 }
 
 #[test]
@@ -283,12 +303,15 @@ fn a_nested_window_holds_for_the_whole_run() {
                   outside = \"refuse\"\n";
     let inner = window.to_owned() + RESTORE;
     let run = Run {
-        clock: Still::at("2026-11-22T05:00:00Z"),
-        ..Run::nesting(OUTER, &[("restore.toml", &inner)], World::default())
+        clock: InstantClock::at("2026-11-22T05:00:00Z"),
+        ..Run::with_nested_files(OUTER, &[("restore.toml", &inner)], FakePlugins::default())
     };
     assert!(matches!(end(run.execute()), (RunEnd::FailedClean, Some(Cause::OutsideWindow { .. }))));
     let other = window.replace("04:00", "06:00") + OUTER;
-    assert!(refused_with(&other, &[("restore.toml", &inner)]).contains("a `[window]` of its own"));
+    assert!(
+        refusal_messages_with_files(&other, &[("restore.toml", &inner)])
+            .contains("a `[window]` of its own")
+    );
 }
 
 #[test]
@@ -297,35 +320,36 @@ fn a_nested_guard_watches_while_its_steps_run() {
         "[[guard]]\nid = \"calm\"\nuses = \"test:look\"\nexpect = {{ crit = \"5\" }}\n{RESTORE}"
     );
     let rate = |rate: f64| Reply::Found(Outcome::Pass, json!({ "value": rate }));
-    let run = Run::nesting(
+    let run = Run::with_nested_files(
         OUTER,
         &[("restore.toml", &guarded)],
-        World::default().with("restore.calm", [rate(9.0)]),
+        FakePlugins::default().with("restore.calm", [rate(9.0)]),
     );
     assert_eq!(
         end(run.execute()),
         (RunEnd::FailedClean, Some(Cause::Guard { guard: "restore.calm".into() }))
     );
-    let calm = Run::nesting(
+    let calm_run = Run::with_nested_files(
         OUTER,
         &[("restore.toml", &guarded)],
-        World::default().with("restore.calm", [rate(1.0)]),
+        FakePlugins::default().with("restore.calm", [rate(1.0)]),
     );
-    assert_eq!(end(calm.execute()).0, RunEnd::Succeeded);
+    assert_eq!(end(calm_run.execute()).0, RunEnd::Succeeded);
 }
 
 #[test]
-fn nested_twice_it_is_one_run_all_the_same() {
-    let middle = only("with.table = \"t\"");
-    let outer = only("").replace("restore.toml", "middle.toml").replace("\"restore\"", "\"all\"");
-    let run = Run::nesting(
+fn a_file_nested_in_a_nested_file_is_part_of_the_same_run() {
+    let middle = nesting_step("with.table = \"t\"");
+    let outer =
+        nesting_step("").replace("restore.toml", "middle.toml").replace("\"restore\"", "\"all\"");
+    let run = Run::with_nested_files(
         &outer,
         &[("middle.toml", &middle), ("restore.toml", RESTORE)],
-        World::default(),
+        FakePlugins::default(),
     );
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
-    assert_eq!(run.world.applied()[0], "all.restore.copy");
-    assert_eq!(run.world.input("all.restore.load"), json!({ "file": "t-none.dump" }));
+    assert_eq!(run.plugins.applied()[0], "all.restore.copy");
+    assert_eq!(run.plugins.input("all.restore.load"), json!({ "file": "t-none.dump" }));
 }
 
 const SUITE: &str = r#"
@@ -347,22 +371,22 @@ const SUITE: &str = r#"
     tags = ["host"]
 "#;
 
-fn suite(step: &str, world: World) -> Run {
-    Run::nesting(
+fn run_with_suite(step: &str, plugins: FakePlugins) -> Run {
+    Run::with_nested_files(
         &format!("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"\n{step}"),
         &[("suite.toml", SUITE)],
-        world,
+        plugins,
     )
 }
 
 #[test]
 fn all_checks_of_a_suite_are_made_and_the_worst_critical_one_decides() {
     let fails = || [Reply::Found(Outcome::Fail, json!({}))];
-    let run = suite("", World::default());
+    let run = run_with_suite("", FakePlugins::default());
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
-    let run = suite("", World::default().with("all.disk", fails()));
+    let run = run_with_suite("", FakePlugins::default().with("all.disk", fails()));
     assert_eq!(end(run.execute()), (RunEnd::SucceededWithWarnings, None));
-    let run = suite("", World::default().with("all.api", fails()));
+    let run = run_with_suite("", FakePlugins::default().with("all.api", fails()));
     assert_eq!(end(run.execute()), (RunEnd::FailedClean, Some(Cause::Step { step: "all".into() })));
     let state = run.state();
     assert_eq!(
@@ -375,46 +399,57 @@ fn all_checks_of_a_suite_are_made_and_the_worst_critical_one_decides() {
 
 #[test]
 fn a_suite_that_may_fail_lets_the_run_go_on() {
-    let run = suite(
+    let run = run_with_suite(
         "on_failure = \"continue\"",
-        World::default().with("all.api", [Reply::Fails(ErrorClass::Transient)]),
+        FakePlugins::default().with("all.api", [Reply::Fails(ErrorClass::Transient)]),
     );
     assert_eq!(end(run.execute()), (RunEnd::SucceededWithWarnings, None));
 }
 
 #[test]
 fn tags_select_checks_and_a_selection_of_nothing_is_refused() {
-    let run = suite("tags = [\"host\"]", World::default());
+    let run = run_with_suite("tags = [\"host\"]", FakePlugins::default());
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
     assert_eq!(
         run.plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
         ["all", "all.disk"]
     );
-    let refused = refused_with(
+    let messages = refusal_messages_with_files(
         "[[step]]\nid = \"all\"\nsuite = \"suite.toml\"\ntags = [\"wep\"]",
         &[("suite.toml", SUITE)],
     );
-    assert!(refused.contains("no check of the suite has the tag `wep`"), "{refused}");
+    assert!(messages.contains("no check of the suite has the tag `wep`"), "{messages}");
 }
 
 #[test]
-fn a_suite_by_itself_is_no_runbook() {
-    assert!(refused_with(SUITE, &[]).contains("`test` is a suite of checks, not a runbook"));
+fn a_suite_cannot_be_run_as_a_runbook() {
+    assert!(
+        refusal_messages_with_files(SUITE, &[])
+            .contains("`test` is a suite of checks, not a runbook")
+    );
 }
 
 #[test]
-fn a_suite_only_looks() {
-    let acts = SUITE.replacen("test:look", "test:do", 1);
-    let refused =
-        refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"", &[("suite.toml", &acts)]);
-    assert!(refused.contains("check `api` uses an operation that changes things"), "{refused}");
+fn a_suite_may_only_read() {
+    let suite_with_step = SUITE.replacen("test:look", "test:do", 1);
+    let messages = refusal_messages_with_files(
+        "[[step]]\nid = \"all\"\nsuite = \"suite.toml\"",
+        &[("suite.toml", &suite_with_step)],
+    );
+    assert!(messages.contains("check `api` uses an operation that changes things"), "{messages}");
     let mixed = format!("{SUITE}\n[[step]]\nid = \"x\"\nuses = \"test:look\"");
     assert!(
-        refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"", &[("suite.toml", &mixed)])
-            .contains("a suite has no `step`")
+        refusal_messages_with_files(
+            "[[step]]\nid = \"all\"\nsuite = \"suite.toml\"",
+            &[("suite.toml", &mixed)]
+        )
+        .contains("a suite has no `step`")
     );
     assert!(
-        refused_with(&only("").replace("restore.toml", "suite.toml"), &[("suite.toml", SUITE)])
-            .contains("is a suite")
+        refusal_messages_with_files(
+            &nesting_step("").replace("restore.toml", "suite.toml"),
+            &[("suite.toml", SUITE)]
+        )
+        .contains("is a suite")
     );
 }

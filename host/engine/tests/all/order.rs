@@ -4,26 +4,26 @@
 use crate::support::*;
 use runbook_engine::{AttemptEvent, RunEvent, StepEvent};
 
-/// What the steps of a runbook say they need: nothing, or a list of earlier ones.
-type Shape = Vec<Option<Vec<usize>>>;
+/// The `needs` of the steps of a runbook: none, or a list of earlier steps.
+type NeedsOfSteps = Vec<Option<Vec<usize>>>;
 
-/// Every runbook of so many steps, of which each says nothing, or needs at most one earlier step.
-fn shapes(n: usize) -> Vec<Shape> {
-    (0..n).fold(vec![Vec::new()], |shapes, step| {
-        let says: Vec<Option<Vec<usize>>> = [None, Some(Vec::new())]
+/// All combinations for `n` steps, each without `needs` or with at most one earlier step.
+fn all_needs(n: usize) -> Vec<NeedsOfSteps> {
+    (0..n).fold(vec![Vec::new()], |all_needs, step| {
+        let choices: Vec<Option<Vec<usize>>> = [None, Some(Vec::new())]
             .into_iter()
             .chain((0..step).map(|need| Some(vec![need])))
             .collect();
-        shapes
+        all_needs
             .iter()
-            .flat_map(|shape: &Shape| {
-                says.iter().map(|say| [shape.clone(), vec![say.clone()]].concat())
+            .flat_map(|shape: &NeedsOfSteps| {
+                choices.iter().map(|choice| [shape.clone(), vec![choice.clone()]].concat())
             })
             .collect()
     })
 }
 
-fn text(shape: &Shape) -> String {
+fn text(shape: &NeedsOfSteps) -> String {
     let step = |(number, needs): (usize, &Option<Vec<usize>>)| {
         let names = |needs: &Vec<usize>| {
             needs.iter().map(|need| format!("\"s{need}\"")).collect::<Vec<_>>().join(", ")
@@ -35,65 +35,66 @@ fn text(shape: &Shape) -> String {
     shape.iter().enumerate().map(step).collect()
 }
 
-/// The first step that says nothing while an earlier one is open: nobody needs it, and this step
-/// does not wait for it.
-fn surprised(shape: &Shape) -> Option<usize> {
+/// The first step without `needs` for which some earlier step is open: no step needs that one so
+/// far, and this step does not wait for it.
+fn step_with_open_branches(shape: &NeedsOfSteps) -> Option<usize> {
     let needs = |step: usize| match (&shape[step], step) {
         (Some(needs), _) => needs.clone(),
         (None, 0) => Vec::new(),
         (None, step) => vec![step - 1],
     };
-    // What waits further below does not wait here: a later join silences nothing.
-    let waited = |step: usize, until: usize| (0..=until).any(|other| needs(other).contains(&step));
+    // Only the steps up to this one count: a later join does not matter.
+    let is_needed =
+        |step: usize, until: usize| (0..=until).any(|other| needs(other).contains(&step));
     (0..shape.len())
-        .find(|step| shape[*step].is_none() && (0..*step).any(|earlier| !waited(earlier, *step)))
+        .find(|step| shape[*step].is_none() && (0..*step).any(|earlier| !is_needed(earlier, *step)))
 }
 
 #[test]
 fn a_step_that_does_not_wait_for_open_branches_is_warned_of() {
-    let mut warned = 0;
-    for shape in (1..=4).flat_map(shapes) {
+    let mut n_warned = 0;
+    for shape in (1..=4).flat_map(all_needs) {
         let plan = plan(&text(&shape));
         let messages = messages(&plan.warnings);
         let found: Vec<&String> =
             messages.iter().filter(|message| message.contains(" only, and not for ")).collect();
-        match surprised(&shape) {
+        match step_with_open_branches(&shape) {
             Some(step) => {
                 assert!(
                     found[0].contains(&format!("step `s{step}` waits for `s{}` only", step - 1)),
                     "{shape:?}: {found:?}"
                 );
-                warned += 1;
+                n_warned += 1;
             }
             None => assert!(found.is_empty(), "{shape:?}: {found:?}"),
         }
     }
-    assert!(warned > 10, "{warned}");
+    assert!(n_warned > 10, "{n_warned}");
 }
 
 #[test]
-fn at_most_so_many_calls_are_made_at_once_as_the_runbook_says() {
-    for (limit, most) in [("", 64), ("[limits]\nmax_parallel = 3\n", 3)] {
+fn at_most_max_parallel_calls_are_made_at_once() {
+    for (limit, expected) in [("", 64), ("[limits]\nmax_parallel = 3\n", 3)] {
         let steps: String = (0..200)
             .map(|number| {
                 format!("[[step]]\nid = \"s{number}\"\nuses = \"test:look\"\nneeds = []\n")
             })
             .collect();
-        let run = Run::new(&format!("{limit}{steps}"), World::default());
+        let run = Run::new(&format!("{limit}{steps}"), FakePlugins::default());
         end(run.execute());
-        let (mut open, mut highest) = (0_i32, 0);
+        let (mut under_way, mut highest) = (0_i32, 0);
         for record in run.records() {
             let RunEvent::Step { event: StepEvent::Attempt(event), .. } = record.event else {
                 continue;
             };
-            open += match event {
+            under_way += match event {
                 AttemptEvent::Started { .. } => 1,
                 AttemptEvent::Ended { .. } => -1,
                 AttemptEvent::Refused { .. } | AttemptEvent::Recovered { .. } => 0,
             };
-            highest = highest.max(open);
+            highest = highest.max(under_way);
         }
-        assert_eq!(highest, most);
+        assert_eq!(highest, expected);
     }
 }
 
@@ -107,8 +108,8 @@ fn a_nested_file_sees_the_targets_of_the_files_that_nest_it() {
                      id = \"b\"\nuses = \"test:look\"\nbind.db = \"own\"\n";
     let files = [("inner.toml", inner), ("innermost.toml", innermost)];
     assert!(try_plan_with(outer, &files).is_ok());
-    // By itself it has to bring them, and a file beside it lends nothing.
-    assert!(refused(innermost).contains("there is no such target"));
+    // By itself it must define its targets. It does not see those of another nested file.
+    assert!(refusal_messages(innermost).contains("there is no such target"));
     let beside = "[[step]]\nid = \"lends\"\nrunbook = \"inner.toml\"\n[[step]]\nid = \"takes\"\n\
                   runbook = \"taking.toml\"\n";
     let taking = "[[step]]\nid = \"a\"\nuses = \"test:look\"\nbind.db = \"own\"\n";

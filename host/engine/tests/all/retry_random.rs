@@ -1,9 +1,9 @@
-//! Random runbooks (plain steps, items, nested files, branches), a failure at a random place, and a
-//! new run from each place from which one may begin, again and again: each effect happens once,
-//! whatever was done before.
+//! Random runbooks (plain steps, items, nested files, branches), a failure at a random step, and
+//! retries from every possible step, repeatedly: each effect happens once, whatever was done
+//! before.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use crate::support::{Reply, Run, World};
+use crate::support::{FakePlugins, Reply, Run};
 use proptest::prelude::*;
 use runbook_engine::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +12,11 @@ use std::fmt::Write as _;
 /// One entry of a file.
 #[derive(Debug, Clone)]
 enum Node {
-    /// A step that acts.
+    /// A step with an effect.
     Act,
-    /// A step that only looks.
+    /// A step that only reads.
     Look,
-    /// A step that acts once for each of so many items.
+    /// A step with an effect for each of `items` items.
     Each { items: usize, max_parallel: usize },
     /// Another file.
     Nest(Vec<Entry>),
@@ -25,12 +25,12 @@ enum Node {
 #[derive(Debug, Clone)]
 struct Entry {
     node: Node,
-    /// Which of the entries before it is needed, by a number that is taken modulo; `None` is the
-    /// one before it.
+    /// The entries before it that it needs, as numbers that are taken modulo; `None` means the one
+    /// before it.
     needs: Option<Vec<usize>>,
 }
 
-/// What fails, of all effects in file order, and how.
+/// The effect that fails, counted in file order, and how it fails.
 #[derive(Debug, Clone, Copy)]
 struct Failure {
     place: usize,
@@ -39,25 +39,25 @@ struct Failure {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// The plugin says that it failed; whether anything of it happened is not known.
+    /// The plugin reports a failure; whether anything happened is not known.
     Clean,
     /// The host knows that nothing of it happened.
     Refused,
-    /// It took effect, and nobody heard of it.
+    /// It took effect, and got no answer.
     Late,
 }
 
-/// What undoes a step, in the words of a runbook.
+/// The undo of a step, as TOML.
 const AUTO: &str = "undo = \"auto\"";
 const EXPLICIT: &str = "undo = { uses = \"test:move\" }";
 
-/// What is asked for after a run has ended.
+/// What the operator does after a run has ended.
 #[derive(Debug, Clone)]
 enum Request {
-    /// That one of the runs so far be undone, by a number that is taken modulo; of its undos this
-    /// one is answered so.
+    /// Undoes one of the runs so far, by a number that is taken modulo; one of its undos gets this
+    /// reply.
     Undo { run: usize, answer: Option<(usize, Reply)> },
-    /// That the last one be tried again from a place, by a number that is taken modulo.
+    /// Retries the last run from a step, by a number that is taken modulo.
     Retry { from: usize, failure: Option<Failure> },
 }
 
@@ -82,11 +82,14 @@ fn leaf() -> impl Strategy<Value = Node> {
     prop_oneof![3 => Just(Node::Act), 1 => Just(Node::Look), 2 => each]
 }
 
-fn entries(node: impl Strategy<Value = Node>, most: usize) -> impl Strategy<Value = Vec<Entry>> {
+fn entries(
+    node: impl Strategy<Value = Node>,
+    max_entries: usize,
+) -> impl Strategy<Value = Vec<Entry>> {
     let needs = proptest::option::of(proptest::collection::vec(0_usize..8, 0..3));
     proptest::collection::vec(
         (node, needs).prop_map(|(node, needs)| Entry { node, needs }),
-        1..=most,
+        1..=max_entries,
     )
 }
 
@@ -113,7 +116,7 @@ fn cases() -> impl Strategy<Value = Case> {
         })
 }
 
-/// A failure of which an undo by another operation is no guess.
+/// A failure whose effect is known, so that an explicit undo needs no decision.
 fn known_failure() -> impl Strategy<Value = Failure> {
     (0_usize..16, prop_oneof![Just(Kind::Refused), Just(Kind::Late)])
         .prop_map(|(place, kind)| Failure { place, kind })
@@ -128,9 +131,9 @@ fn undo_answer() -> impl Strategy<Value = Reply> {
         ]
     };
     prop_oneof![
-        class().prop_map(Reply::FailsLate),
+        class().prop_map(Reply::FailsAfterEffect),
         class().prop_map(Reply::Fails),
-        class().prop_map(Reply::Refused)
+        class().prop_map(Reply::FailsWithoutEffect)
     ]
 }
 
@@ -193,7 +196,7 @@ fn write(
 
 /// Every effect of a file, in file order.
 fn effects(entries: &[Entry], prefix: &str) -> Vec<String> {
-    let of = |(number, entry): (usize, &Entry)| {
+    let effects_of_entry = |(number, entry): (usize, &Entry)| {
         let id = format!("{prefix}s{number}");
         match &entry.node {
             Node::Act => vec![id],
@@ -202,36 +205,36 @@ fn effects(entries: &[Entry], prefix: &str) -> Vec<String> {
             Node::Nest(inner) => effects(inner, &format!("{id}.")),
         }
     };
-    entries.iter().enumerate().flat_map(of).collect()
+    entries.iter().enumerate().flat_map(effects_of_entry).collect()
 }
 
 impl Case {
-    fn run(&self, world: World) -> Run {
+    fn run(&self, plugins: FakePlugins) -> Run {
         let mut files = Vec::new();
         let text = write(&self.entries, "n", (self.on_failure, self.undo), &mut files);
         let files: Vec<(&str, &str)> =
             files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        Run::nesting(&text, &files, world)
+        Run::with_nested_files(&text, &files, plugins)
     }
 
-    fn world(&self, failure: Option<Failure>, done: &BTreeSet<String>) -> World {
+    fn plugins(&self, failure: Option<Failure>, done: &BTreeSet<String>) -> FakePlugins {
         let effects = effects(&self.entries, "");
         match failure.filter(|_| !effects.is_empty()) {
             Some(Failure { place, kind }) => {
                 let step = &effects[place % effects.len()];
                 let reply = match kind {
                     Kind::Clean => Reply::Fails(ErrorClass::Assertion),
-                    Kind::Refused => Reply::Refused(ErrorClass::Assertion),
-                    Kind::Late => Reply::FailsLate(ErrorClass::Timeout),
+                    Kind::Refused => Reply::FailsWithoutEffect(ErrorClass::Assertion),
+                    Kind::Late => Reply::FailsAfterEffect(ErrorClass::Timeout),
                 };
-                World::default().having_done(done).with(step, [reply])
+                FakePlugins::default().with_done(done).with(step, [reply])
             }
-            None => World::default().having_done(done),
+            None => FakePlugins::default().with_done(done),
         }
     }
 }
 
-/// What the new run takes as done; says of each step in doubt what the world knows.
+/// Plans a retry. A question about an unknown outcome is answered with what the plugins have done.
 fn begin(
     old: &Run,
     earlier: &BTreeMap<RunId, RunState>,
@@ -242,7 +245,7 @@ fn begin(
     loop {
         match retry_of(&old.plan, old.options.run, &old.state(), earlier, from, &decisions) {
             Ok(retry) => return Some(retry),
-            Err(RetryError::Doubtful { steps } | RetryError::PerhapsUndone { steps }) => {
+            Err(RetryError::OutcomeUnknown { steps } | RetryError::UndoUnknown { steps }) => {
                 for step in steps {
                     let decision =
                         if done.contains(step.as_str()) { Decision::Done } else { Decision::Retry };
@@ -250,30 +253,32 @@ fn begin(
                 }
             }
             Err(
-                RetryError::NoStep { .. } | RetryError::NotDone { .. } | RetryError::Done { .. },
+                RetryError::UnknownStep { .. }
+                | RetryError::NeededStepNotDone { .. }
+                | RetryError::AlreadyDone { .. },
             ) => return None,
             Err(error) => panic!("{from}: {error}"),
         }
     }
 }
 
-/// Runs that try one another again, and what of their effects is there.
+/// Runs each of which retries the one before, and the effects that exist.
 struct Chain {
     runs: Vec<Run>,
-    /// How much each of them had done and undone when it was looked at last.
+    /// For each run, how many effects and undos were checked so far.
     seen: Vec<(usize, usize)>,
     done: BTreeSet<String>,
 }
 
 impl Chain {
-    /// Drives a run to its end; what it asks is answered as the world is.
+    /// Resumes a run until it ends. A question is answered with what the plugins have done.
     fn drive(&mut self, run: usize, mut outcome: RunOutcome) {
-        while let Stopped::Paused { reason } = &outcome.stopped {
+        while let StopReason::Paused { reason } = &outcome.stopped {
             let PauseReason::UnknownOutcome { steps } = reason else {
                 panic!("it paused: {reason:?}")
             };
-            let happened: BTreeSet<String> = self.runs[run].world.done().into_iter().collect();
-            let say = |step: &StepId| {
+            let happened: BTreeSet<String> = self.runs[run].plugins.done().into_iter().collect();
+            let decision = |step: &StepId| {
                 (
                     step.clone(),
                     if happened.contains(step.as_str()) {
@@ -283,14 +288,14 @@ impl Chain {
                     },
                 )
             };
-            outcome = self.runs[run].decide(&steps.iter().map(say).collect()).unwrap();
+            outcome = self.runs[run].resume_with(&steps.iter().map(decision).collect()).unwrap();
         }
-        self.look(run);
+        self.check_effects(run);
     }
 
-    /// Nothing was done that was there, and nothing was undone that was not.
-    fn look(&mut self, run: usize) {
-        let (applied, undone) = (self.runs[run].world.applied(), self.runs[run].world.undone());
+    /// Checks that no existing effect was done again, and no missing one was undone.
+    fn check_effects(&mut self, run: usize) {
+        let (applied, undone) = (self.runs[run].plugins.applied(), self.runs[run].plugins.undone());
         let (effects, undos) = self.seen[run];
         for effect in &applied[effects..] {
             match effect.strip_suffix("/undo") {
@@ -311,14 +316,17 @@ impl Chain {
         self.drive(self.runs.len() - 1, outcome);
     }
 
-    /// Last done, first undone: nothing of a run is undone on which a later one stands.
+    /// Undoes a run, unless a later run has changes that must be undone first.
     fn undo(&mut self, run: usize) {
-        if self.runs[run + 1..].iter().any(|later| !later.state().account().undoable.is_empty()) {
+        if self.runs[run + 1..]
+            .iter()
+            .any(|later| !later.state().remaining_changes().undoable.is_empty())
+        {
             return;
         }
         let mut decisions = BTreeMap::new();
         let outcome = loop {
-            match self.runs[run].undo_deciding(&decisions) {
+            match self.runs[run].undo_with(&decisions) {
                 Ok(outcome) => break outcome,
                 Err(RunError::NothingToUndo { .. }) => return,
                 Err(RunError::UndoUnclear { steps }) => {
@@ -337,14 +345,13 @@ impl Chain {
         self.drive(run, outcome);
     }
 
-    /// The last run is tried again from the first place, counted from `first`, from which it can
-    /// be.
+    /// Retries the last run from the first possible step, counted from `first`.
     fn retry(&mut self, case: &Case, first: usize, failure: Option<Failure>) {
         let old = self.runs.last().unwrap();
         let earlier = self.runs.iter().map(|run| (run.options.run, run.state())).collect();
         let places: Vec<StepId> = old.state().steps.keys().cloned().collect();
-        let mut turned = (0..places.len()).map(|place| &places[(first + place) % places.len()]);
-        let Some(retry) = turned.find_map(|from| begin(old, &earlier, from, &self.done)) else {
+        let mut candidates = (0..places.len()).map(|place| &places[(first + place) % places.len()]);
+        let Some(retry) = candidates.find_map(|from| begin(old, &earlier, from, &self.done)) else {
             return;
         };
         for assumed in retry
@@ -352,25 +359,25 @@ impl Chain {
             .iter()
             .filter(|assumed| effects(&case.entries, "").contains(&assumed.step.to_string()))
         {
-            let by = self
+            let done_in = self
                 .runs
                 .iter()
                 .find(|run| run.options.run == assumed.done_in)
                 .expect("it is one of them");
-            let (step, found) = (assumed.step.as_str(), by.world.applied());
+            let (step, found) = (assumed.step.as_str(), done_in.plugins.applied());
             assert!(
                 found.iter().any(|effect| effect == step),
                 "`{step}` was not done in the run that is named"
             );
         }
-        let mut run = case.run(case.world(failure, &self.done));
+        let mut run = case.run(case.plugins(failure, &self.done));
         run.options.retry_of = Some(retry);
         self.begin(run);
     }
 }
 
-/// From every place from which the run may be tried again: what was done is not done again, what
-/// was not is, and all is done in the end. Returns from how many places that was.
+/// Retries a run from every possible step: completed steps are not repeated, and in the end all are
+/// done. Returns the number of possible steps.
 fn try_everywhere(
     case: &Case,
     old: &Run,
@@ -379,19 +386,19 @@ fn try_everywhere(
 ) -> usize {
     let state = old.state();
     let places: Vec<StepId> = state.steps.keys().cloned().collect();
-    let all: BTreeSet<String> = effects(&case.entries, "").into_iter().collect();
+    let all_effects: BTreeSet<String> = effects(&case.entries, "").into_iter().collect();
     let mut tried = 0;
     for from in &places {
         let Some(retry) = begin(old, &BTreeMap::new(), from, done) else { continue };
         tried += 1;
-        let mut run = case.run(case.world(failures.first().copied().flatten(), done));
+        let mut run = case.run(case.plugins(failures.first().copied().flatten(), done));
         run.options.retry_of = Some(retry);
         let outcome = run.execute().unwrap();
-        let Stopped::Ended { end, .. } = outcome.stopped else {
+        let StopReason::Ended { end, .. } = outcome.stopped else {
             panic!("from {from}: it stopped: {:?}", outcome.stopped)
         };
         assert_eq!(run.state(), outcome.state, "from {from}: the fold is the state");
-        let applied = run.world.applied();
+        let applied = run.plugins.applied();
         for effect in &applied {
             assert!(!done.contains(effect), "from {from}: `{effect}` was done, and is done again");
         }
@@ -400,10 +407,10 @@ fn try_everywhere(
             applied.len(),
             "from {from}: twice in one run: {applied:?}"
         );
-        let done: BTreeSet<String> = run.world.done().into_iter().collect();
+        let done: BTreeSet<String> = run.plugins.done().into_iter().collect();
         match end {
             RunEnd::Succeeded | RunEnd::SucceededWithWarnings => {
-                assert_eq!(done, all, "from {from}");
+                assert_eq!(done, all_effects, "from {from}");
             }
             RunEnd::Undone | RunEnd::FailedClean | RunEnd::Dirty => {
                 assert!(failures.first().is_some_and(Option::is_some), "from {from}: {end:?}");
@@ -419,31 +426,31 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_run_that_is_tried_again_has_each_effect_once_from_wherever_it_begins(case in cases()) {
-        let old = case.run(case.world(Some(case.first), &BTreeSet::new()));
+    fn a_retry_from_any_step_has_each_effect_once(case in cases()) {
+        let old = case.run(case.plugins(Some(case.first), &BTreeSet::new()));
         let outcome = old.execute().unwrap();
-        let Stopped::Ended { end, .. } = outcome.stopped else { panic!("it stopped: {:?}", outcome.stopped) };
-        let done: BTreeSet<String> = old.world.done().into_iter().collect();
+        let StopReason::Ended { end, .. } = outcome.stopped else { panic!("it stopped: {:?}", outcome.stopped) };
+        let done: BTreeSet<String> = old.plugins.done().into_iter().collect();
         let tried = try_everywhere(&case, &old, &done, &[case.second, None]);
-        let all: BTreeSet<String> = effects(&case.entries, "").into_iter().collect();
-        if end != RunEnd::Succeeded && done != all {
+        let all_effects: BTreeSet<String> = effects(&case.entries, "").into_iter().collect();
+        if end != RunEnd::Succeeded && done != all_effects {
             prop_assert!(tried > 0, "there is no place from which the run can be tried again");
         }
     }
 
     #[test]
-    fn over_execs_undos_and_retries_each_effect_is_made_at_most_once_more_than_its_undos(sequence in sequences()) {
+    fn over_any_sequence_of_runs_undos_and_retries_no_effect_exists_twice(sequence in sequences()) {
         let Sequence { case, requests } = sequence;
-        let all: BTreeSet<String> = effects(&case.entries, "").into_iter().collect();
+        let all_effects: BTreeSet<String> = effects(&case.entries, "").into_iter().collect();
         let mut chain = Chain { runs: Vec::new(), seen: Vec::new(), done: BTreeSet::new() };
-        chain.begin(case.run(case.world(Some(case.first), &BTreeSet::new())));
+        chain.begin(case.run(case.plugins(Some(case.first), &BTreeSet::new())));
         for request in requests {
             match request {
                 Request::Undo { run, answer } => {
                     let run = run % chain.runs.len();
-                    if let Some((place, answer)) = answer.filter(|_| !all.is_empty()) {
-                        let step = all.iter().nth(place % all.len()).unwrap();
-                        chain.runs[run].world.tell(&format!("{step}/undo"), [answer]);
+                    if let Some((place, answer)) = answer.filter(|_| !all_effects.is_empty()) {
+                        let step = all_effects.iter().nth(place % all_effects.len()).unwrap();
+                        chain.runs[run].plugins.set_replies(&format!("{step}/undo"), [answer]);
                     }
                     chain.undo(run);
                 }
@@ -451,9 +458,9 @@ proptest! {
             }
         }
         // Whatever was asked for before, all can be done in the end.
-        if chain.done != all {
+        if chain.done != all_effects {
             chain.retry(&case, 0, None);
-            prop_assert_eq!(chain.done, all);
+            prop_assert_eq!(chain.done, all_effects);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Random graphs of steps, random failures and a journal that breaks at every record: no completed
-//! step runs twice, what was done is undone in reverse order of dependence, the lock is always
+//! Random graphs of steps, random failures and a journal that fails at every record: no completed
+//! step runs twice, completed steps are undone in reverse order of dependence, the lock is always
 //! released, and the fold of the records is the state.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use crate::support::{Memory, Still, block_on, options};
+use crate::support::{InstantClock, MemoryJournal, block_on, options};
 use proptest::prelude::*;
 use runbook_document::Source;
 use runbook_engine::*;
@@ -13,7 +13,7 @@ use std::sync::Mutex;
 
 /// What plugins change: which steps have taken effect.
 #[derive(Default)]
-struct World {
+struct PluginChanges {
     done: BTreeSet<String>,
     applied: Vec<String>,
     undone: Vec<String>,
@@ -21,19 +21,18 @@ struct World {
 
 struct Plugins {
     facts: OperationFacts,
-    world: Mutex<World>,
+    changes: Mutex<PluginChanges>,
     failing: Option<(String, Failure)>,
-    /// Steps of which their plugin sees nothing, and which another operation undoes that must not
-    /// happen twice.
+    /// Steps that their plugin cannot observe, with an explicit undo that is not idempotent.
     blind: BTreeSet<String>,
 }
 
 /// How a step fails.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Failure {
-    /// Before it had any effect.
+    /// Before it has any effect.
     Clean,
-    /// After it, and nobody heard of it.
+    /// After its effect, without an answer.
     AfterEffect,
 }
 
@@ -48,14 +47,14 @@ impl Plugins {
             places: Vec::new(),
         };
         let blind = case.blind.iter().map(|index| format!("s{index}")).collect();
-        Self { facts, world: Mutex::default(), failing: case.failing.clone(), blind }
+        Self { facts, changes: Mutex::default(), failing: case.failing.clone(), blind }
     }
 
     fn seen(&self, step: &str) -> Json {
         if self.blind.contains(step) || step.ends_with("/undo") {
             return Json::Null;
         }
-        serde_json::json!({ "done": self.world.lock().unwrap().done.contains(step) })
+        serde_json::json!({ "done": self.changes.lock().unwrap().done.contains(step) })
     }
 
     fn apply(&self, step: &str) -> Result<(), Fault> {
@@ -71,14 +70,14 @@ impl Plugins {
                 "it failed before it did anything",
             ));
         }
-        let mut world = self.world.lock().unwrap();
+        let mut changes = self.changes.lock().unwrap();
         if let Some(undone) = step.strip_suffix("/undo") {
-            world.undone.push(undone.to_owned());
-            world.done.remove(undone);
+            changes.undone.push(undone.to_owned());
+            changes.done.remove(undone);
             return Ok(());
         }
-        world.applied.push(step.to_owned());
-        world.done.insert(step.to_owned());
+        changes.applied.push(step.to_owned());
+        changes.done.insert(step.to_owned());
         match failure {
             Some(_) => Err(Fault::new(
                 ErrorClass::Timeout,
@@ -90,10 +89,10 @@ impl Plugins {
     }
 
     fn undo(&self, step: &str, before: &Json) {
-        let mut world = self.world.lock().unwrap();
-        world.undone.push(step.to_owned());
+        let mut changes = self.changes.lock().unwrap();
+        changes.undone.push(step.to_owned());
         if before["done"] == serde_json::json!(false) {
-            world.done.remove(step);
+            changes.done.remove(step);
         }
     }
 }
@@ -134,7 +133,7 @@ impl Operate for Plugins {
             }
             Phase::Check => unreachable!("there are only steps"),
         };
-        Ok(CallReturn { response: answer, logs: Vec::new(), acted: Vec::new() })
+        Ok(CallReturn { response: answer, logs: Vec::new(), changing_verbs: Vec::new() })
     }
 }
 
@@ -142,7 +141,7 @@ impl Operate for Plugins {
 #[derive(Debug, Clone)]
 struct Graph(Vec<BTreeSet<usize>>);
 
-/// A graph, what fails in it, and what its plugins see.
+/// A graph, the step that fails, and the steps that cannot be observed.
 #[derive(Debug, Clone)]
 struct Case {
     graph: Graph,
@@ -170,9 +169,9 @@ impl Case {
         let runbook =
             parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         let facts = Plugins::new(self).facts;
-        let all: BTreeMap<_, _> =
-            runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
-        Plan::build(&runbook, &resolve_params(&runbook, &[]).unwrap(), &all).unwrap()
+        let facts_by_site: BTreeMap<_, _> =
+            runbook.call_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
+        Plan::build(&runbook, &resolve_params(&runbook, &[]).unwrap(), &facts_by_site).unwrap()
     }
 }
 
@@ -189,7 +188,7 @@ fn cases() -> impl Strategy<Value = Case> {
                 row.into_iter()
                     .take(index)
                     .enumerate()
-                    .filter(|(_, on)| *on)
+                    .filter(|(_, is_needed)| *is_needed)
                     .map(|(need, _)| need)
                     .collect()
             };
@@ -203,29 +202,35 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-fn run_whole(
+fn execute_run(
     plan: &Plan,
     plugins: &Plugins,
-    journal: &Memory,
+    journal: &MemoryJournal,
     run: RunId,
 ) -> Result<RunOutcome, RunError> {
-    let (clock, options) = (&Still::default(), &options(run));
+    let (clock, options) = (&InstantClock::default(), &options(run));
     block_on(Run { plan, operate: plugins, journal, clock, options }.execute(&mut |_: &Record| {}))
 }
 
-/// Resumes until the run ends; where it is unknown whether a step took effect, looks at the world
-/// and says so.
-fn resume_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> RunEnd {
+/// Resumes until the run ends. A question about an unknown outcome is answered with what the
+/// plugins have done.
+fn resume_to_the_end(
+    plan: &Plan,
+    plugins: &Plugins,
+    journal: &MemoryJournal,
+    run: RunId,
+) -> RunEnd {
     let mut decisions = BTreeMap::new();
     for _ in 0..10 {
-        let (clock, options) = (&Still::default(), &options(run));
+        let (clock, options) = (&InstantClock::default(), &options(run));
         let engine = Run { plan, operate: plugins, journal, clock, options };
         let outcome =
-            block_on(engine.resume(&decisions, Changes::Refuse, &mut |_: &Record| {})).unwrap();
+            block_on(engine.resume(&decisions, ChangePolicy::Refuse, &mut |_: &Record| {}))
+                .unwrap();
         match outcome.stopped {
-            Stopped::Ended { end, .. } => return end,
-            Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
-                let done = &plugins.world.lock().unwrap().done;
+            StopReason::Ended { end, .. } => return end,
+            StopReason::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
+                let done = &plugins.changes.lock().unwrap().done;
                 let is_undoing = outcome.state.stage == Stage::Undo;
                 let decide = |step: StepId| {
                     let failing = plugins
@@ -242,7 +247,7 @@ fn resume_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunI
                 };
                 decisions = steps.into_iter().map(decide).collect();
             }
-            Stopped::Paused { reason } => panic!("it paused: {reason:?}"),
+            StopReason::Paused { reason } => panic!("it paused: {reason:?}"),
         }
     }
     panic!("it never ended")
@@ -252,9 +257,9 @@ fn check_undo_order(graph: &Graph, undone: &[String]) {
     let position = |index: usize| undone.iter().position(|step| *step == format!("s{index}"));
     for (index, needs) in graph.0.iter().enumerate() {
         for need in needs {
-            if let (Some(own), Some(needed)) = (position(index), position(*need)) {
+            if let (Some(dependent), Some(needed)) = (position(index), position(*need)) {
                 assert!(
-                    own < needed,
+                    dependent < needed,
                     "s{index} needs s{need}, and was undone after it: {undone:?}"
                 );
             }
@@ -262,24 +267,23 @@ fn check_undo_order(graph: &Graph, undone: &[String]) {
     }
 }
 
-fn check_end(graph: &Graph, plugins: &Plugins, journal: &Memory, end: RunEnd) {
-    let world = plugins.world.lock().unwrap();
+fn check_end(graph: &Graph, plugins: &Plugins, journal: &MemoryJournal, end: RunEnd) {
+    let changes = plugins.changes.lock().unwrap();
     assert_eq!(
-        world.applied.iter().collect::<BTreeSet<_>>().len(),
-        world.applied.len(),
+        changes.applied.iter().collect::<BTreeSet<_>>().len(),
+        changes.applied.len(),
         "an effect happened twice: {:?}",
-        world.applied
+        changes.applied
     );
-    let refunded = |step: &&String| plugins.blind.contains(*step);
-    let refunds: Vec<_> = world.undone.iter().filter(refunded).collect();
+    let is_blind = |step: &&String| plugins.blind.contains(*step);
+    let refunds: Vec<_> = changes.undone.iter().filter(is_blind).collect();
     assert_eq!(
         refunds.iter().collect::<BTreeSet<_>>().len(),
         refunds.len(),
         "an undo happened twice: {refunds:?}"
     );
     match &plugins.failing {
-        // An undo was cut off of which nobody can say whether it happened. Whatever is left, it is
-        // of such a step.
+        // An undo was cut off, and its outcome is unknown. Only changes of such steps are left.
         Some(_) if end == RunEnd::Dirty => {
             let state = fold(&*journal.records.lock().unwrap()).unwrap().unwrap();
             let is_open = |step: &&str| {
@@ -295,61 +299,81 @@ fn check_end(graph: &Graph, plugins: &Plugins, journal: &Memory, end: RunEnd) {
                 "dirty, and no undo was cut off"
             );
             assert!(
-                world.done.iter().all(|step| is_open(&step.as_str())),
+                changes.done.iter().all(|step| is_open(&step.as_str())),
                 "left: {:?}",
-                world.done
+                changes.done
             );
         }
         None => {
-            assert_eq!(world.done.len(), graph.0.len());
+            assert_eq!(changes.done.len(), graph.0.len());
             assert!(matches!(end, RunEnd::Succeeded | RunEnd::SucceededWithWarnings), "{end:?}");
         }
         Some(_) => {
-            assert!(world.done.is_empty(), "left: {:?}, end {end:?}", world.done);
+            assert!(changes.done.is_empty(), "left: {:?}, end {end:?}", changes.done);
             assert!(matches!(end, RunEnd::Undone | RunEnd::FailedClean), "{end:?}");
         }
     }
-    check_account(
-        &fold(&*journal.records.lock().unwrap()).unwrap().unwrap().account(),
-        &world,
+    check_remaining_changes(
+        &fold(&*journal.records.lock().unwrap()).unwrap().unwrap().remaining_changes(),
+        &changes,
         end,
     );
-    check_undo_order(graph, &world.undone);
+    check_undo_order(graph, &changes.undone);
     assert!(journal.leases.lock().unwrap().is_empty(), "every lease is released");
 }
 
-/// What is said to be changed is, what is changed is at least said to be perhaps, and where nothing
-/// is said nothing is.
-fn check_account(account: &Account, world: &World, end: RunEnd) {
+/// Every reported change exists, every change is reported as sure or possible, and a clean end has
+/// no change.
+fn check_remaining_changes(
+    remaining_changes: &RemainingChanges,
+    plugin_changes: &PluginChanges,
+    end: RunEnd,
+) {
     let names = |steps: &[StepId]| steps.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-    let (changed, perhaps, undoable) =
-        (names(&account.changed), names(&account.perhaps), names(&account.undoable));
-    assert!(changed.is_subset(&world.done), "{account:?}, and there is {:?}", world.done);
-    assert!(
-        world.done.iter().all(|step| changed.contains(step) || perhaps.contains(step)),
-        "{account:?}, {:?}",
-        world.done
+    let (changed, possibly_changed, undoable) = (
+        names(&remaining_changes.changed),
+        names(&remaining_changes.possibly_changed),
+        names(&remaining_changes.undoable),
     );
     assert!(
-        undoable.iter().all(|step| changed.contains(step) || perhaps.contains(step)),
-        "{account:?}"
+        changed.is_subset(&plugin_changes.done),
+        "{remaining_changes:?}, and there is {:?}",
+        plugin_changes.done
+    );
+    assert!(
+        plugin_changes
+            .done
+            .iter()
+            .all(|step| changed.contains(step) || possibly_changed.contains(step)),
+        "{remaining_changes:?}, {:?}",
+        plugin_changes.done
+    );
+    assert!(
+        undoable.iter().all(|step| changed.contains(step) || possibly_changed.contains(step)),
+        "{remaining_changes:?}"
     );
     match end {
         RunEnd::Undone | RunEnd::FailedClean | RunEnd::Cancelled => {
-            assert!(account.is_clean(), "{end:?}: {account:?}");
+            assert!(remaining_changes.is_clean(), "{end:?}: {remaining_changes:?}");
         }
-        RunEnd::Dirty => assert!(!account.is_clean(), "dirty, and nothing is left"),
+        RunEnd::Dirty => assert!(!remaining_changes.is_clean(), "dirty, and nothing is left"),
         RunEnd::Succeeded | RunEnd::SucceededWithWarnings => {}
     }
 }
 
-/// A dirty run says of which undo it is not known whether it happened; who has looked says so, and
-/// then all is undone, once. What has nothing to undo says so and stays as it is.
-fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId, end: RunEnd) {
+/// Undoes a run that has ended. A dirty run asks about the undos with an unknown outcome, and with
+/// these decisions everything is undone once. A run without changes refuses, and stays as it is.
+fn undo_to_the_end(
+    plan: &Plan,
+    plugins: &Plugins,
+    journal: &MemoryJournal,
+    run: RunId,
+    end: RunEnd,
+) {
     let undo = |decisions: &BTreeMap<StepId, Decision>| {
-        let (clock, options) = (&Still::default(), &options(run));
+        let (clock, options) = (&InstantClock::default(), &options(run));
         let engine = Run { plan, operate: plugins, journal, clock, options };
-        block_on(engine.undo(UndoText::OfTheRun, decisions, &mut |_: &Record| {}))
+        block_on(engine.undo(UndoText::Recorded, decisions, &mut |_: &Record| {}))
     };
     let n_records = || journal.records.lock().unwrap().len();
     let before = n_records();
@@ -365,18 +389,22 @@ fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId,
                 panic!("it asks about the undo")
             };
             assert_eq!(n_records(), before, "the run is as it was");
-            let look = |step: StepId| {
-                let is_there = plugins.world.lock().unwrap().done.contains(step.as_str());
+            let decision_about = |step: StepId| {
+                let is_there = plugins.changes.lock().unwrap().done.contains(step.as_str());
                 (step, if is_there { Decision::Retry } else { Decision::Done })
             };
-            let decisions = steps.into_iter().map(look).collect();
+            let decisions = steps.into_iter().map(decision_about).collect();
             let ended = undo(&decisions).unwrap();
             assert!(
-                matches!(ended.stopped, Stopped::Ended { end: RunEnd::Undone, .. }),
+                matches!(ended.stopped, StopReason::Ended { end: RunEnd::Undone, .. }),
                 "{:?}",
                 ended.stopped
             );
-            assert!(ended.state.account().is_clean(), "{:?}", ended.state.account());
+            assert!(
+                ended.state.remaining_changes().is_clean(),
+                "{:?}",
+                ended.state.remaining_changes()
+            );
             check_end(&Graph(Vec::new()), plugins, journal, RunEnd::Undone);
         }
     }
@@ -403,26 +431,26 @@ proptest! {
 
     #[test]
     fn a_run_does_all_or_nothing_in_the_order_of_dependence(case in cases()) {
-        let (plan, plugins, journal, run) = (case.plan(), Plugins::new(&case), Memory::default(), RunId::generate());
+        let (plan, plugins, journal, run) = (case.plan(), Plugins::new(&case), MemoryJournal::default(), RunId::generate());
         let graph = &case.graph;
-        let outcome = run_whole(&plan, &plugins, &journal, run).unwrap();
+        let outcome = execute_run(&plan, &plugins, &journal, run).unwrap();
         let end = match &outcome.stopped {
-            Stopped::Ended { end, .. } => *end,
-            // Whether what failed late is to be undone is asked where its undo would be a guess.
-            Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } } => resume_to_the_end(&plan, &plugins, &journal, run),
-            Stopped::Paused { reason } => panic!("it paused: {reason:?}"),
+            StopReason::Ended { end, .. } => *end,
+            // A step that failed after its effect, with an undo that needs a decision.
+            StopReason::Paused { reason: PauseReason::UnknownOutcome { .. } } => resume_to_the_end(&plan, &plugins, &journal, run),
+            StopReason::Paused { reason } => panic!("it paused: {reason:?}"),
         };
         prop_assert_ne!(end, RunEnd::Dirty);
         check_end(graph, &plugins, &journal, end);
-        let applied = plugins.world.lock().unwrap().applied.clone();
+        let applied = plugins.changes.lock().unwrap().applied.clone();
         for (index, needs) in graph.0.iter().enumerate() {
-            let Some(own) = applied.iter().position(|step| *step == format!("s{index}")) else { continue };
+            let Some(position) = applied.iter().position(|step| *step == format!("s{index}")) else { continue };
             for need in needs {
-                prop_assert!(applied[..own].contains(&format!("s{need}")), "s{index} ran before s{need}");
+                prop_assert!(applied[..position].contains(&format!("s{need}")), "s{index} ran before s{need}");
             }
         }
         prop_assert_eq!(applied.iter().collect::<BTreeSet<_>>().len(), applied.len(), "no step ran twice");
-        if matches!(outcome.stopped, Stopped::Ended { .. }) {
+        if matches!(outcome.stopped, StopReason::Ended { .. }) {
             let folded = fold(&journal.records.lock().unwrap().clone()).unwrap().unwrap();
             prop_assert_eq!(folded, outcome.state, "the fold is the state");
         }
@@ -431,19 +459,19 @@ proptest! {
     #[test]
     fn a_run_whose_journal_breaks_at_any_record_is_resumed_to_the_same_end(case in cases()) {
         let plan = case.plan();
-        let whole = Memory::default();
-        run_whole(&plan, &Plugins::new(&case), &whole, RunId::generate()).unwrap();
-        let n_records = whole.records.lock().unwrap().len() as u64;
+        let complete_journal = MemoryJournal::default();
+        execute_run(&plan, &Plugins::new(&case), &complete_journal, RunId::generate()).unwrap();
+        let n_records = complete_journal.records.lock().unwrap().len() as u64;
         for breaks_at in 1..n_records {
-            let (plugins, journal, run) = (Plugins::new(&case), Memory::default(), RunId::generate());
+            let (plugins, journal, run) = (Plugins::new(&case), MemoryJournal::default(), RunId::generate());
             *journal.breaks_at.lock().unwrap() = Some(breaks_at);
-            let stopped = run_whole(&plan, &plugins, &journal, run);
+            let stopped = execute_run(&plan, &plugins, &journal, run);
             assert!(matches!(stopped, Err(RunError::Journal { .. })), "{stopped:?}");
             prop_assert!(journal.leases.lock().unwrap().is_empty(), "the lock is released although the journal is broken");
             let before = completed(&journal.records.lock().unwrap());
             let counts = |plugins: &Plugins| -> Vec<usize> {
-                let world = plugins.world.lock().unwrap();
-                before.iter().map(|step| world.applied.iter().filter(|applied| *applied == step).count()).collect()
+                let changes = plugins.changes.lock().unwrap();
+                before.iter().map(|step| changes.applied.iter().filter(|applied| *applied == step).count()).collect()
             };
             let applied_before = counts(&plugins);
             *journal.breaks_at.lock().unwrap() = None;
@@ -459,8 +487,8 @@ proptest! {
 fn an_illegal_event_is_refused_with_both_states() {
     let graph = Graph(vec![BTreeSet::new()]);
     let case = Case { graph, failing: None, blind: BTreeSet::new() };
-    let (plan, plugins, journal) = (case.plan(), Plugins::new(&case), Memory::default());
-    run_whole(&plan, &plugins, &journal, RunId::generate()).unwrap();
+    let (plan, plugins, journal) = (case.plan(), Plugins::new(&case), MemoryJournal::default());
+    execute_run(&plan, &plugins, &journal, RunId::generate()).unwrap();
     let mut records = journal.records.lock().unwrap().clone();
     let ended = records
         .iter()

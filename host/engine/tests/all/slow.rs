@@ -1,4 +1,4 @@
-//! Runs that take longer than usual are announced while somebody can still look.
+//! A notification is sent while a run still takes longer than usual.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::{Run, *};
@@ -21,25 +21,30 @@ fn a_run_that_takes_twice_as_long_as_usual_is_announced_while_it_hangs() {
     "#;
     let not_yet = || Reply::Found(Outcome::Fail, serde_json::json!({}));
     let passes = Reply::Found(Outcome::Pass, serde_json::json!({}));
-    let world = || {
-        World::default().with("wait", [not_yet(), not_yet(), not_yet(), not_yet(), passes.clone()])
+    let plugins = || {
+        FakePlugins::default()
+            .with("wait", [not_yet(), not_yet(), not_yet(), not_yet(), passes.clone()])
     };
-    let mut slow = Run::new(text, world());
-    slow.options.usual = Some(std::time::Duration::from_secs(6));
+    let mut slow = Run::new(text, plugins());
+    slow.options.usual_duration = Some(std::time::Duration::from_secs(6));
     assert_eq!(end(slow.execute()), (RunEnd::Succeeded, None));
-    assert_eq!(slow.world.applied(), ["notify/1"], "once");
+    assert_eq!(slow.plugins.applied(), ["notify/1"], "once");
     let records = slow.records();
-    let at = |wanted: &dyn Fn(&RunEvent) -> bool| {
+    let position_of = |wanted: &dyn Fn(&RunEvent) -> bool| {
         records.iter().position(|record| wanted(&record.event)).unwrap()
     };
-    let told = at(&|event| {
+    let notified = position_of(&|event| {
         matches!(event, RunEvent::Notify { event: NotifyEvent::NotifyEnded { .. }, .. })
     });
     assert!(
-        told < at(&|event| matches!(event, RunEvent::Run(LifecycleEvent::FinallyBegan { .. })))
+        notified
+            < position_of(&|event| matches!(
+                event,
+                RunEvent::Run(LifecycleEvent::FinallyBegan { .. })
+            ))
     );
-    let mut quick = Run::new(text, world());
-    quick.options.usual = Some(std::time::Duration::from_mins(1));
+    let mut quick = Run::new(text, plugins());
+    quick.options.usual_duration = Some(std::time::Duration::from_mins(1));
     end(quick.execute());
-    assert!(quick.world.applied().is_empty());
+    assert!(quick.plugins.applied().is_empty());
 }

@@ -1,4 +1,4 @@
-//! What an undo is given is rendered and compared with its schema before the effect that it would
+//! The input of an undo is rendered and compared with its schema before the effect that it would
 //! undo.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -6,11 +6,13 @@ use crate::support::{Run, *};
 use runbook_engine::*;
 use serde_json::json;
 
-const BEFORE: &str = "[params.n]\ntype = \"int\"\ndefault = 2\n[params.word]\ntype = \"string\"\n\
-                      default = \"v2\"\n[[preflight]]\nid = \"now\"\nuses = \"test:look\"\n";
+/// The beginning of the runbook, before its steps.
+const PARAMS_AND_PREFLIGHT: &str = "[params.n]\ntype = \"int\"\ndefault = 2\n[params.word]\n\
+                      type = \"string\"\ndefault = \"v2\"\n\
+                      [[preflight]]\nid = \"now\"\nuses = \"test:look\"\n";
 
-/// What the undo is given, and what is said of it; `None` if nothing can be said against it before
-/// the effect.
+/// Inputs of an undo, each with the error that keeps its step from beginning; `None` if the step
+/// begins.
 const INPUTS: &[(&str, Option<&str>)] = &[
     ("{ text = \"v1\" }", None),
     ("{ text = \"{{ params.word }}\" }", None),
@@ -33,129 +35,129 @@ const INPUTS: &[(&str, Option<&str>)] = &[
     ("{ text = \"{{ steps.now.output.tagg }}\" }", Some("the output of `now` has no `tagg`")),
 ];
 
-fn dry_run(run: &Run, audience: AskedPlugins) -> DryRun<'_, World> {
-    let Run { plan, world, options, .. } = run;
+fn dry_run(run: &Run, dry_run_scope: DryRunScope) -> DryRun<'_, FakePlugins> {
+    let Run { plan, plugins, options, .. } = run;
     DryRun {
         plan,
-        operate: world,
+        operate: plugins,
         run: options.run,
         operator: "tester",
         environment: None,
-        audience,
+        dry_run_scope,
     }
 }
 
-fn run(undo: &str, each: &str, world: World) -> Run {
+fn run(undo: &str, for_each: &str, plugins: FakePlugins) -> Run {
     let step = format!(
-        "[[step]]\nid = \"up\"\nuses = \"test:do\"\n{each}with.name = \"x\"\n\
+        "[[step]]\nid = \"up\"\nuses = \"test:do\"\n{for_each}with.name = \"x\"\n\
                  undo = {{ uses = \"test:back\", with = {undo} }}\n"
     );
     let found = Reply::Found(Outcome::Pass, json!({ "tag": "7", "count": 7 }));
-    Run::new(&format!("{BEFORE}{step}"), world.with("now", [found]))
+    Run::new(&format!("{PARAMS_AND_PREFLIGHT}{step}"), plugins.with("now", [found]))
 }
 
 #[test]
-fn a_step_whose_undo_could_not_be_done_is_not_begun() {
-    for (undo, wrong) in INPUTS {
-        for each in ["", "for_each = [\"a\"]\n"] {
-            let id = if each.is_empty() { "up" } else { "up[a]" };
-            let run = run(undo, each, World::default());
+fn a_step_whose_undo_has_a_wrong_input_does_not_begin() {
+    for (undo, error) in INPUTS {
+        for for_each in ["", "for_each = [\"a\"]\n"] {
+            let id = if for_each.is_empty() { "up" } else { "up[a]" };
+            let run = run(undo, for_each, FakePlugins::default());
             let ended = end(run.execute()).0;
-            let Some(wrong) = wrong else {
+            let Some(error) = error else {
                 assert_eq!(ended, RunEnd::Succeeded, "{undo}");
                 continue;
             };
             assert_eq!(ended, RunEnd::FailedClean, "{undo}");
-            assert!(run.world.applied().is_empty(), "{undo}");
+            assert!(run.plugins.applied().is_empty(), "{undo}");
             let fault = run.state().step(&id.into()).fault.clone().unwrap();
             assert!(
-                fault.code == "engine.undo-input" && fault.message.contains(wrong),
+                fault.code == "engine.undo-input" && fault.message.contains(error),
                 "{undo}: {}",
                 fault.message
             );
-            let begun = run
+            let has_begun = run
                 .records()
                 .iter()
                 .any(|record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::Attempt(AttemptEvent::Started { .. }) } if step.as_str() == id));
-            assert!(!begun, "{undo}: its intent is in the journal");
+            assert!(!has_begun, "{undo}: the step began");
         }
     }
 }
 
 #[test]
-fn a_plan_shows_what_each_undo_would_be_given_or_that_it_could_not_be_done() {
-    for (undo, wrong) in INPUTS {
-        let run = run(undo, "", World::default());
-        let found = block_on(dry_run(&run, AskedPlugins::Everybody).ask_all());
-        let shown =
+fn a_dry_run_shows_the_input_of_each_undo_or_why_it_is_wrong() {
+    for (undo, error) in INPUTS {
+        let run = run(undo, "", FakePlugins::default());
+        let found = block_on(dry_run(&run, DryRunScope::ProbesAndSteps).ask_all());
+        let undo_input =
             found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
-        match (shown, wrong) {
+        match (undo_input, error) {
             (Ok(input), None) => assert!(input["text"].is_string(), "{undo}: {input}"),
-            (Err(reason), Some(wrong)) => assert!(reason.contains(wrong), "{undo}: {reason}"),
-            (shown, _) => panic!("{undo}: {shown:?}"),
+            (Err(reason), Some(error)) => assert!(reason.contains(error), "{undo}: {reason}"),
+            (undo_input, _) => panic!("{undo}: {undo_input:?}"),
         }
     }
 }
 
 #[test]
-fn a_plan_knows_that_an_item_of_a_list_is_known_at_run_time_only() {
-    let each = |name: &str| {
+fn a_dry_run_accepts_an_undo_with_items_that_are_known_only_at_run_time() {
+    let for_each = |name: &str| {
         format!(
             "for_each = \"steps.now.output.tags\"\nas = \"{name}\"\nkey = \"{{{{ {name} }}}}\"\n"
         )
     };
-    for (undo, name, begun) in [
+    for (undo, name, is_accepted) in [
         ("{ text = \"{{ row.name }}\" }", "row", true),
         ("{ text = \"was {{ row.name }} of {{ params.word }}\" }", "row", true),
         ("{ text = \"{{ item }}\" }", "item", true),
         ("{ text = \"{{ row.name | default('x') }}\" }", "row", true),
-        // What is wrong whatever the item is.
+        // Wrong for every item.
         ("{ text = 1, was = \"{{ row.name }}\" }", "row", false),
         ("{ text = \"{{ params.n }}\", was = \"{{ row.name }}\" }", "row", false),
     ] {
-        let run = run(undo, &each(name), World::default());
-        for audience in [AskedPlugins::Nobody, AskedPlugins::Steps] {
-            let found = block_on(dry_run(&run, audience).ask_all());
-            let shown =
+        let run = run(undo, &for_each(name), FakePlugins::default());
+        for dry_run_scope in [DryRunScope::NoPlugins, DryRunScope::Steps] {
+            let found = block_on(dry_run(&run, dry_run_scope).ask_all());
+            let undo_input =
                 found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
-            assert_eq!(shown.is_ok(), begun, "{undo}: {shown:?}");
+            assert_eq!(undo_input.is_ok(), is_accepted, "{undo}: {undo_input:?}");
         }
     }
 }
 
 /// A run that fails after the step.
-fn failing(undo: &str) -> Run {
+fn failing_run(undo: &str) -> Run {
     let text = format!(
-        "{BEFORE}[[step]]\nid = \"up\"\nuses = \"test:do\"\nwith.name = \"x\"\n\
+        "{PARAMS_AND_PREFLIGHT}[[step]]\nid = \"up\"\nuses = \"test:do\"\nwith.name = \"x\"\n\
                  undo = {{ uses = \"test:back\", with = {undo} }}\n[[step]]\nid = \"bad\"\n\
                  uses = \"test:do\"\nundo = \"auto\"\n"
     );
-    Run::new(&text, World::default().with("bad", [Reply::Fails(ErrorClass::Assertion)]))
+    Run::new(&text, FakePlugins::default().with("bad", [Reply::Fails(ErrorClass::Assertion)]))
 }
 
-/// It is dirty, because an undo that depends on what its step put out has no value.
-fn dirty() -> Run {
-    failing("{ text = \"{{ steps.up.output.count }}\" }")
+/// A run that ends dirty, because the input of an undo depends on a missing output of its step.
+fn run_with_wrong_undo() -> Run {
+    failing_run("{ text = \"{{ steps.up.output.count }}\" }")
 }
 
 #[test]
 fn a_run_whose_undo_was_wrong_is_undone_by_a_corrected_one() {
-    let run = dirty();
+    let run = run_with_wrong_undo();
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
-    assert_eq!(run.world.done(), ["up"]);
+    assert_eq!(run.plugins.done(), ["up"]);
     assert_eq!(end(run.undo()).0, RunEnd::Dirty, "the same text is wrong again");
-    let corrected = failing("{ text = \"{{ params.word }}\" }").plan;
-    assert_eq!(end(run.undo_by(&corrected)), (RunEnd::Undone, Some(Cause::Requested)));
-    assert_eq!(run.world.input("up/undo"), json!({ "text": "v2" }));
+    let corrected = failing_run("{ text = \"{{ params.word }}\" }").plan;
+    assert_eq!(end(run.undo_with_text(&corrected)), (RunEnd::Undone, Some(Cause::Requested)));
+    assert_eq!(run.plugins.input("up/undo"), json!({ "text": "v2" }));
     let records = run.records();
-    let asked = records.iter().rev().find_map(|record| {
+    let recorded = records.iter().rev().find_map(|record| {
         let RunEvent::Run(LifecycleEvent::UndoRequested { corrected, .. }) = &record.event else {
             return None;
         };
         corrected.clone()
     });
     assert_eq!(
-        asked.unwrap(),
+        recorded.unwrap(),
         CorrectedText { sources: corrected.sources.clone(), digest: corrected.digest.clone() }
     );
     assert_eq!(fold(&records).unwrap().unwrap(), run.state());
@@ -163,14 +165,16 @@ fn a_run_whose_undo_was_wrong_is_undone_by_a_corrected_one() {
 
 #[test]
 fn a_corrected_text_with_other_steps_is_refused() {
-    let run = dirty();
+    let run = run_with_wrong_undo();
     end(run.execute());
     let other = plan("[[step]]\nid = \"other\"\nuses = \"test:do\"\nundo = \"auto\"\n");
-    let Err(RunError::Changed { what }) = run.undo_by(&other) else { panic!("it is not refused") };
+    let Err(RunError::Changed { differences }) = run.undo_with_text(&other) else {
+        panic!("it is not refused")
+    };
     assert!(
-        what.contains(&"step `up` is gone".to_owned())
-            && what.contains(&"step `other` is new".to_owned()),
-        "{what:?}"
+        differences.contains(&"step `up` is gone".to_owned())
+            && differences.contains(&"step `other` is new".to_owned()),
+        "{differences:?}"
     );
-    assert_eq!(run.world.done(), ["up"]);
+    assert_eq!(run.plugins.done(), ["up"]);
 }

@@ -1,5 +1,5 @@
-//! Operations whose effect their plugin cannot see: seeing nothing afterwards does not show that
-//! nothing happened.
+//! Operations whose effect their plugin cannot observe: an observation afterwards does not show
+//! that nothing happened.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::{Run, *};
@@ -9,43 +9,46 @@ use std::collections::BTreeMap;
 
 const CALL: &str = "[[step]]\nid = \"call\"\nuses = \"test:move\"\nirreversible = \"it is said\"\n";
 
-/// A plugin that sees nothing of what it changes, as `sql:transaction` and `webhook:post` are.
-fn blind() -> World {
-    let world = World::default();
-    world.set_before("call", Json::Null);
-    world
+/// A plugin that cannot observe what it changes, such as `sql:transaction` and `webhook:post`.
+fn blind_plugins() -> FakePlugins {
+    let plugins = FakePlugins::default();
+    plugins.set_before("call", Json::Null);
+    plugins
 }
 
 #[test]
-fn what_cannot_be_observed_is_asked_about() {
-    let anew = || Run::new(CALL, blind());
-    let whole = anew();
-    assert_eq!(end(whole.execute()).0, RunEnd::Succeeded);
-    let asked = std::cell::Cell::new(0);
-    broken_at_each_record(&whole, anew, |run, breaks_at| {
+fn a_person_is_asked_about_an_attempt_that_cannot_be_observed() {
+    let new_run = || Run::new(CALL, blind_plugins());
+    let complete_run = new_run();
+    assert_eq!(end(complete_run.execute()).0, RunEnd::Succeeded);
+    let n_asked = std::cell::Cell::new(0);
+    break_journal_at_each_record(&complete_run, new_run, |run, breaks_at| {
         let outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
         if matches!(
             &outcome,
             Ok(RunOutcome {
-                stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } },
+                stopped: StopReason::Paused { reason: PauseReason::UnknownOutcome { .. } },
                 ..
             })
         ) {
-            asked.set(asked.get() + 1);
-            let happened = !run.world.applied().is_empty();
+            n_asked.set(n_asked.get() + 1);
+            let happened = !run.plugins.applied().is_empty();
             let decision = if happened { Decision::Done } else { Decision::Retry };
-            end(run.decide(&BTreeMap::from([("call".into(), decision)])));
+            end(run.resume_with(&BTreeMap::from([("call".into(), decision)])));
         } else {
             end(outcome);
         }
-        assert_eq!(run.world.applied(), ["call"], "record {breaks_at}: it happens once");
+        assert_eq!(run.plugins.applied(), ["call"], "record {breaks_at}: it happens once");
     });
-    assert!(asked.get() > 0, "nobody was ever asked");
+    assert!(n_asked.get() > 0, "nobody was ever asked");
 }
 
 #[test]
 fn a_run_whose_irreversible_step_may_have_happened_is_dirty() {
-    let run = Run::new(CALL, blind().with("call", [Reply::FailsLate(ErrorClass::Timeout)]));
+    let run = Run::new(
+        CALL,
+        blind_plugins().with("call", [Reply::FailsAfterEffect(ErrorClass::Timeout)]),
+    );
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
     let finding = run.state().step(&"call".into()).undo.finding.clone();
     assert!(
@@ -54,80 +57,87 @@ fn a_run_whose_irreversible_step_may_have_happened_is_dirty() {
     );
 }
 
-/// A step whose undo is another operation, which nobody says may be repeated: a refund.
+/// A step with an explicit undo that is not idempotent, such as a refund.
 const REFUND: &str = "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n\
                       [[step]]\nid = \"fail\"\nuses = \"test:look\"\n";
 
-fn failing() -> World {
-    World::default().with("fail", [Reply::Fails(ErrorClass::Assertion)])
+fn failing_plugins() -> FakePlugins {
+    FakePlugins::default().with("fail", [Reply::Fails(ErrorClass::Assertion)])
 }
 
 #[test]
 fn an_undo_that_may_have_happened_is_not_repeated() {
-    let refunds = |run: &Run| run.world.applied().iter().filter(|step| *step == "pay/undo").count();
-    // Without an answer: not again.
-    let run = Run::new(REFUND, failing().with("pay/undo", [Reply::FailsLate(ErrorClass::Timeout)]));
-    assert_eq!(end(run.execute()).0, RunEnd::Dirty);
-    assert_eq!(refunds(&run), 1);
-    // With an answer that it did not happen: again.
+    let n_refunds =
+        |run: &Run| run.plugins.applied().iter().filter(|step| *step == "pay/undo").count();
+    // Without an answer, it is not repeated.
     let run = Run::new(
         REFUND,
-        failing().with(
+        failing_plugins().with("pay/undo", [Reply::FailsAfterEffect(ErrorClass::Timeout)]),
+    );
+    assert_eq!(end(run.execute()).0, RunEnd::Dirty);
+    assert_eq!(n_refunds(&run), 1);
+    // It surely did not happen, so it is repeated.
+    let run = Run::new(
+        REFUND,
+        failing_plugins().with(
             "pay/undo",
-            [Reply::Refused(ErrorClass::Transient), Reply::Found(Outcome::Pass, Json::Null)],
+            [
+                Reply::FailsWithoutEffect(ErrorClass::Transient),
+                Reply::Found(Outcome::Pass, Json::Null),
+            ],
         ),
     );
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
-    assert_eq!(refunds(&run), 1);
-    // Cut off anywhere: at most once, and where nobody can say, the run is dirty.
-    let anew = || Run::new(REFUND, failing());
-    let whole = anew();
-    assert_eq!(end(whole.execute()).0, RunEnd::Undone);
-    let dirty = std::cell::Cell::new(0);
-    broken_at_each_record(&whole, anew, |run, breaks_at| {
+    assert_eq!(n_refunds(&run), 1);
+    // Cut off at any record, it happens at most once. If its outcome is unknown, the run is dirty.
+    let new_run = || Run::new(REFUND, failing_plugins());
+    let complete_run = new_run();
+    assert_eq!(end(complete_run.execute()).0, RunEnd::Undone);
+    let n_dirty = std::cell::Cell::new(0);
+    break_journal_at_each_record(&complete_run, new_run, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
         if let Ok(RunOutcome {
-            stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } },
+            stopped: StopReason::Paused { reason: PauseReason::UnknownOutcome { steps } },
             ..
         }) = &outcome
         {
-            let skip: BTreeMap<StepId, Decision> =
+            let decisions: BTreeMap<StepId, Decision> =
                 steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
-            outcome = run.decide(&skip);
+            outcome = run.resume_with(&decisions);
         }
         let (ended, _) = end(outcome);
-        assert!(refunds(run) <= 1, "record {breaks_at}: {:?}", run.world.applied());
+        assert!(n_refunds(run) <= 1, "record {breaks_at}: {:?}", run.plugins.applied());
         if ended == RunEnd::Dirty {
-            dirty.set(dirty.get() + 1);
+            n_dirty.set(n_dirty.get() + 1);
             // A person has looked, and tries it again.
-            if refunds(run) == 0 {
+            if n_refunds(run) == 0 {
                 end(run.undo());
-                assert_eq!(refunds(run), 1, "record {breaks_at}");
+                assert_eq!(n_refunds(run), 1, "record {breaks_at}");
             }
         } else {
-            assert_eq!(refunds(run), 1, "record {breaks_at}: {ended:?}");
+            assert_eq!(n_refunds(run), 1, "record {breaks_at}: {ended:?}");
         }
     });
-    assert!(dirty.get() > 0, "it was never cut off in its undo");
+    assert!(n_dirty.get() > 0, "it was never cut off in its undo");
 }
 
 #[test]
-fn an_undo_that_does_no_harm_is_tried_until_it_worked() {
+fn an_idempotent_undo_is_retried_until_it_succeeds() {
     let text =
         REFUND.replace("{ uses = \"test:move\" }", "{ uses = \"test:move\", idempotent = true }");
-    let anew = || Run::new(&text, failing());
-    let whole = anew();
-    end(whole.execute());
-    broken_at_each_record(&whole, anew, |run, breaks_at| {
+    let new_run = || Run::new(&text, failing_plugins());
+    let complete_run = new_run();
+    end(complete_run.execute());
+    break_journal_at_each_record(&complete_run, new_run, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
         if let Ok(RunOutcome {
-            stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } },
+            stopped: StopReason::Paused { reason: PauseReason::UnknownOutcome { steps } },
             ..
         }) = &outcome
         {
-            let skip: BTreeMap<StepId, Decision> =
+            let decisions: BTreeMap<StepId, Decision> =
                 steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
-            outcome = run.decide(&skip);
+            outcome = run.resume_with(&decisions);
         }
         assert_eq!(end(outcome).0, RunEnd::Undone, "record {breaks_at}");
     });

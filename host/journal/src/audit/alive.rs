@@ -1,4 +1,4 @@
-//! Whether the process that writes a chain of the audit log still lives.
+//! Finds out whether the process that writes a chain of the audit log is alive.
 
 use rustix::fs::FlockOperation;
 use std::fs::File;

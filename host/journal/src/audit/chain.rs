@@ -11,21 +11,21 @@ use std::path::{Path, PathBuf};
 /// The hash before the first record.
 pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// When a chain goes on in a new file.
+/// When a chain is continued in a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// Bytes after which no record is added to a file.
+    /// The size in bytes from which on no further record is added to a file.
     pub max_bytes: u64,
 }
 
 impl Default for Rotation {
     fn default() -> Self {
-        // A file that an editor still opens.
+        // Small enough to open in an editor.
         Self { max_bytes: 32 << 20 }
     }
 }
 
-/// One record: its place in the chain, and what it says.
+/// One record of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainRecord {
     /// The number of the record in its chain, counted from 1.
@@ -34,7 +34,7 @@ pub struct ChainRecord {
     pub previous: String,
     /// The SHA-256 hash of this record, as 64 hex digits.
     pub hash: String,
-    /// What the record says: a JSON object.
+    /// The other members of the record.
     pub body: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -51,23 +51,23 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Opens a chain to add to it. A new one begins with `start`, the hash that its first record
-    /// names.
+    /// Opens a chain for appending. The first record of a new chain names `start` as the hash
+    /// before it.
     ///
     /// # Errors
     /// [`AuditError::Io`] if the file cannot be opened, read or cut; [`AuditError::Damaged`] if its
     /// last whole line is no record or its hash does not fit.
     pub fn open(path: &Path, start: Option<&str>, rotation: Rotation) -> Result<Self, AuditError> {
-        let failed = |source| AuditError::Io { path: path.display().to_string(), source };
+        let io_error = |source| AuditError::Io { path: path.display().to_string(), source };
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
             .open(path)
-            .map_err(failed)?;
-        let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let (sequence, head) = match last_line(&mut file, size).map_err(failed)? {
+            .map_err(io_error)?;
+        let size = file.seek(SeekFrom::End(0)).map_err(io_error)?;
+        let (sequence, head) = match last_line(&mut file, size).map_err(io_error)? {
             Some(line) => {
                 let record = parse(&line).map_err(|reason| AuditError::Damaged {
                     path: path.display().to_string(),
@@ -102,7 +102,7 @@ impl Chain {
     /// Adds a record. `members` are the members of a JSON object, without its braces.
     ///
     /// # Errors
-    /// [`AuditError::Io`] if the record cannot be written, or the full file cannot be put aside.
+    /// [`AuditError::Io`] if the record cannot be written, or the full file cannot be renamed.
     pub fn append(&mut self, members: std::fmt::Arguments<'_>) -> Result<(), AuditError> {
         if self.size >= self.rotation.max_bytes {
             self.rotate()?;
@@ -117,10 +117,10 @@ impl Chain {
         self.line.push_str(&self.head);
         self.line.push_str("\"}\n");
         self.size += self.line.len() as u64;
-        self.file.write_all(self.line.as_bytes()).map_err(|source| self.failed(source))
+        self.file.write_all(self.line.as_bytes()).map_err(|source| self.io_error(source))
     }
 
-    /// Hands what is buffered to the system, so that it survives the end of this program.
+    /// Writes buffered records to the file, so that they survive the end of this process.
     ///
     /// # Errors
     /// [`AuditError::Io`] if the file cannot be written.
@@ -136,33 +136,33 @@ impl Chain {
     /// [`AuditError::Io`] if the file cannot be written or synced.
     pub fn sync(&mut self) -> Result<(), AuditError> {
         self.flush()?;
-        self.file.get_ref().sync_data().map_err(|source| self.failed(source))
+        self.file.get_ref().sync_data().map_err(|source| self.io_error(source))
     }
 
-    fn failed(&self, source: std::io::Error) -> AuditError {
+    fn io_error(&self, source: std::io::Error) -> AuditError {
         AuditError::Io { path: self.path.display().to_string(), source }
     }
 
-    /// Puts the full file aside, under a name that tells its place, and goes on in a new one; the
-    /// hashes go on too.
+    /// Renames the full file after its last record, and continues the chain in a new file.
     fn rotate(&mut self) -> Result<(), AuditError> {
         self.sync()?;
-        let aside = aside(&self.path, self.sequence);
-        std::fs::rename(&self.path, &aside).map_err(|source| self.failed(source))?;
+        let full_path = full_file_path(&self.path, self.sequence);
+        std::fs::rename(&self.path, &full_path).map_err(|source| self.io_error(source))?;
         let open = OpenOptions::new()
             .read(true)
             .append(true)
             .create_new(true)
             .mode(0o600)
             .open(&self.path);
-        self.file = BufWriter::with_capacity(64 << 10, open.map_err(|source| self.failed(source))?);
+        self.file =
+            BufWriter::with_capacity(64 << 10, open.map_err(|source| self.io_error(source))?);
         self.size = 0;
         Ok(())
     }
 }
 
 /// The name of a full file: `chain.000000001234.jsonl`, after its last record.
-fn aside(path: &Path, last: u64) -> PathBuf {
+fn full_file_path(path: &Path, last: u64) -> PathBuf {
     path.with_extension(format!("{last:012}.jsonl"))
 }
 
@@ -170,7 +170,7 @@ fn aside(path: &Path, last: u64) -> PathBuf {
 pub(super) fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut full = Vec::new();
+    let mut full_files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let number = name
@@ -180,14 +180,14 @@ pub(super) fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
         if number.is_some_and(|number| {
             number.len() == 12 && number.bytes().all(|byte| byte.is_ascii_digit())
         }) {
-            full.push(folder.join(name));
+            full_files.push(folder.join(name));
         }
     }
-    full.sort();
+    full_files.sort();
     if path.exists() {
-        full.push(path.to_owned());
+        full_files.push(path.to_owned());
     }
-    Ok(full)
+    Ok(full_files)
 }
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
@@ -202,9 +202,9 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
 pub(super) fn parse(line: &str) -> Result<ChainRecord, String> {
     const HASH: usize = 64;
     let end = "\"}";
-    let cut =
+    let hash_start =
         line.len().checked_sub(HASH + end.len() + ",\"hash\":\"".len()).ok_or("it is too short")?;
-    let (hashed, rest) = line.split_at_checked(cut).ok_or("it is not text")?;
+    let (hashed, rest) = line.split_at_checked(hash_start).ok_or("it is not text")?;
     let hash = rest
         .strip_prefix(",\"hash\":\"")
         .and_then(|rest| rest.strip_suffix(end))
@@ -234,10 +234,11 @@ fn last_line(file: &mut File, size: u64) -> std::io::Result<Option<String>> {
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    if whole < bytes.len() {
-        file.set_len(start + whole as u64)?;
+    let whole_lines_len =
+        bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    if whole_lines_len < bytes.len() {
+        file.set_len(start + whole_lines_len as u64)?;
     }
-    let text = String::from_utf8_lossy(&bytes[..whole]).into_owned();
+    let text = String::from_utf8_lossy(&bytes[..whole_lines_len]).into_owned();
     Ok(text.lines().last().map(str::to_owned))
 }

@@ -1,4 +1,4 @@
-//! Verifies that the audit log is whole.
+//! Verifies that the audit log is complete and unchanged.
 
 use super::alive::is_alive;
 use super::chain::{ChainRecord, GENESIS, files, parse};
@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 
 /// What [`verify`] found in the audit log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifiedLog {
-    /// Records that were read, of all chains.
+pub struct LogVerification {
+    /// How many records were read, of all chains.
     pub records: u64,
     /// How many chains of runs were read.
     pub runs: u64,
-    /// Chains whose process still lives.
-    pub going_on: Vec<String>,
-    /// Chains whose process was killed and that are not sealed yet. If records were cut off from
-    /// their ends, that cannot be seen; the records that they have are right.
-    pub open: Vec<String>,
-    /// The last hash of the host's chain. Kept elsewhere, it proves that nothing was cut off since.
+    /// Chains whose process is alive.
+    pub live_chains: Vec<String>,
+    /// Chains whose process was killed and that are not sealed yet. Records that were cut off from
+    /// their ends cannot be detected; the remaining records are verified.
+    pub unsealed: Vec<String>,
+    /// The last hash of the host's chain. A copy kept elsewhere proves that no record was cut off
+    /// since.
     pub head: String,
     /// What is wrong; empty if nothing is.
     pub problems: Vec<Problem>,
@@ -40,18 +41,19 @@ pub struct Problem {
 ///
 /// # Errors
 /// [`AuditError::Io`] if a file or folder that exists cannot be read. Damage is no error: it is
-/// among the problems of [`VerifiedLog`].
-pub fn verify(folder: &Path) -> Result<VerifiedLog, AuditError> {
-    let mut verified = VerifiedLog { head: GENESIS.to_owned(), ..VerifiedLog::default() };
-    let main = folder.join(CHAIN);
-    let host = walk(&main, GENESIS, &mut verified)?;
-    verified.head.clone_from(&host.head);
-    if let Some(what) = nothing_in(folder, &host) {
-        verified.problems.push(problem(&main, 0, what));
+/// among the problems of [`LogVerification`].
+pub fn verify(folder: &Path) -> Result<LogVerification, AuditError> {
+    let mut verification =
+        LogVerification { head: GENESIS.to_owned(), ..LogVerification::default() };
+    let host_path = folder.join(CHAIN);
+    let host_chain = read_chain(&host_path, GENESIS, &mut verification)?;
+    verification.head.clone_from(&host_chain.head);
+    if let Some(what) = missing_log_reason(folder, &host_chain) {
+        verification.problems.push(problem(&host_path, 0, what));
     }
     let mut opened: BTreeMap<String, String> = BTreeMap::new();
     let mut closed: BTreeMap<String, (u64, String)> = BTreeMap::new();
-    for record in &host.records {
+    for record in &host_chain.records {
         let text = |key: &str| {
             record.body.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
         };
@@ -68,16 +70,18 @@ pub fn verify(folder: &Path) -> Result<VerifiedLog, AuditError> {
         }
     }
     for (file, start) in &opened {
-        verified.runs += 1;
+        verification.runs += 1;
         let path = folder.join(RUNS).join(file);
-        let run = walk(&path, start, &mut verified)?;
+        let run = read_chain(&path, start, &mut verification)?;
         match closed.get(file) {
-            None if is_alive(&folder.join(OPEN).join(file)) => verified.going_on.push(file.clone()),
-            None => verified.open.push(file.clone()),
+            None if is_alive(&folder.join(OPEN).join(file)) => {
+                verification.live_chains.push(file.clone());
+            }
+            None => verification.unsealed.push(file.clone()),
             // A process that was killed before it made a file has left none.
             Some((0, _)) if run.count == 0 => {}
             Some(_) if run.count == 0 && files(&path).is_ok_and(|files| files.is_empty()) => {
-                verified.problems.push(problem(
+                verification.problems.push(problem(
                     &path,
                     0,
                     "it is missing, though the host's chain has closed it",
@@ -88,84 +92,88 @@ pub fn verify(folder: &Path) -> Result<VerifiedLog, AuditError> {
                     "it ends after {} records; {records} were written when it was closed",
                     run.count
                 );
-                verified.problems.push(problem(&path, run.count, &what));
+                verification.problems.push(problem(&path, run.count, &what));
             }
             Some(_) => {}
         }
     }
-    strangers(folder, &opened.keys().cloned().collect(), &mut verified)?;
-    Ok(verified)
+    report_unopened_files(folder, &opened.keys().cloned().collect(), &mut verification)?;
+    Ok(verification)
 }
 
-/// Why there is no log in a folder. A log that was never begun, one that was removed or emptied,
-/// and a wrong name look alike, so none of them counts as complete.
-fn nothing_in(folder: &Path, host: &Walked) -> Option<&'static str> {
-    match host.count {
+/// Why a folder has no log; `None` if it has one. A log that was never begun cannot be
+/// distinguished from one that was removed, or from a wrong name, so each of them is a problem.
+fn missing_log_reason(folder: &Path, host_chain: &ChainReading) -> Option<&'static str> {
+    match host_chain.count {
         0 if !folder.exists() => {
             Some("there is no such folder: its name is wrong, it was removed, or nothing ran yet")
         }
-        0 if host.is_read => Some("it holds no record: it was emptied"),
+        0 if host_chain.is_read => Some("it holds no record: it was emptied"),
         0 => Some("it is not there: nothing ran yet, or it was removed"),
         _ => None,
     }
 }
 
-/// How many records a chain has, and the hash of the last one.
-pub(super) fn end_of(path: &Path) -> Result<(u64, String), AuditError> {
-    let walked = walk(path, "", &mut VerifiedLog::default())?;
-    Ok((walked.count, walked.head))
+/// The number of records in a chain, and the hash of the last one.
+pub(super) fn chain_end(path: &Path) -> Result<(u64, String), AuditError> {
+    let reading = read_chain(path, "", &mut LogVerification::default())?;
+    Ok((reading.count, reading.head))
 }
 
-/// Files among the runs that no record has opened.
-fn strangers(
+/// Reports the files in the folder of runs that no record of the host's chain has opened.
+fn report_unopened_files(
     folder: &Path,
     opened: &BTreeSet<String>,
-    verified: &mut VerifiedLog,
+    verification: &mut LogVerification,
 ) -> Result<(), AuditError> {
     let runs = folder.join(RUNS);
     if !runs.exists() {
         return Ok(());
     }
-    let failed = |source| AuditError::Io { path: runs.display().to_string(), source };
-    for entry in std::fs::read_dir(&runs).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+    let io_error = |source| AuditError::Io { path: runs.display().to_string(), source };
+    for entry in std::fs::read_dir(&runs).map_err(io_error)? {
+        let name = entry.map_err(io_error)?.file_name().to_string_lossy().into_owned();
         let stem = name.split('.').next().unwrap_or_default();
         if !opened.contains(&format!("{stem}.jsonl")) {
-            verified.problems.push(problem(
+            verification.problems.push(problem(
                 &runs.join(&name),
                 0,
                 "no record of the host's chain has opened it",
             ));
         }
     }
-    verified.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    verification.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     Ok(())
 }
 
-struct Walked {
+struct ChainReading {
     records: Vec<ChainRecord>,
     count: u64,
     head: String,
-    /// Whether the record before is known, so that the next one can be held against it. One break
-    /// is one problem.
-    before: Before,
-    /// Whether there is any file.
+    /// Whether the record before could be read, so that the next one can be compared with it. Thus
+    /// one broken record is reported once.
+    previous_record: PreviousRecord,
+    /// Whether the chain has any file.
     is_read: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Before {
+enum PreviousRecord {
     Known,
     Broken,
 }
 
 /// Reads one chain from its first file to its last, and reports where it breaks.
-fn walk(path: &Path, start: &str, verified: &mut VerifiedLog) -> Result<Walked, AuditError> {
-    let mut walked = Walked {
+fn read_chain(
+    path: &Path,
+    start: &str,
+    verification: &mut LogVerification,
+) -> Result<ChainReading, AuditError> {
+    let mut reading = ChainReading {
         records: Vec::new(),
         count: 0,
         head: start.to_owned(),
-        before: Before::Known,
+        previous_record: PreviousRecord::Known,
         is_read: false,
     };
     let files = match files(path) {
@@ -174,49 +182,49 @@ fn walk(path: &Path, start: &str, verified: &mut VerifiedLog) -> Result<Walked, 
         Err(source) => return Err(AuditError::Io { path: path.display().to_string(), source }),
     };
     for file in files {
-        let failed = |source| AuditError::Io { path: file.display().to_string(), source };
-        let reader = BufReader::new(std::fs::File::open(&file).map_err(failed)?);
-        walked.is_read = true;
+        let io_error = |source| AuditError::Io { path: file.display().to_string(), source };
+        let reader = BufReader::new(std::fs::File::open(&file).map_err(io_error)?);
+        reading.is_read = true;
         for (index, line) in reader.split(b'\n').enumerate() {
-            let line = String::from_utf8_lossy(&line.map_err(failed)?).into_owned();
+            let line = String::from_utf8_lossy(&line.map_err(io_error)?).into_owned();
             let number = index as u64 + 1;
-            verified.records += 1;
+            verification.records += 1;
             match parse(&line) {
                 Err(reason) => {
-                    verified.problems.push(problem(&file, number, &reason));
-                    walked.before = Before::Broken;
+                    verification.problems.push(problem(&file, number, &reason));
+                    reading.previous_record = PreviousRecord::Broken;
                 }
                 Ok(record) => {
-                    if walked.before == Before::Known {
-                        check_place(&record, &walked, &file, number, verified);
+                    if reading.previous_record == PreviousRecord::Known {
+                        check_sequence(&record, &reading, &file, number, verification);
                     }
-                    walked.before = Before::Known;
-                    walked.count = record.sequence;
-                    walked.head.clone_from(&record.hash);
-                    walked.records.push(record);
+                    reading.previous_record = PreviousRecord::Known;
+                    reading.count = record.sequence;
+                    reading.head.clone_from(&record.hash);
+                    reading.records.push(record);
                 }
             }
         }
     }
-    Ok(walked)
+    Ok(reading)
 }
 
-fn check_place(
+fn check_sequence(
     record: &ChainRecord,
-    walked: &Walked,
+    reading: &ChainReading,
     file: &Path,
     line: u64,
-    verified: &mut VerifiedLog,
+    verification: &mut LogVerification,
 ) {
-    let expected = walked.count + 1;
+    let expected = reading.count + 1;
     if record.sequence != expected {
         let what = format!(
             "it is record {}, and {expected} comes here: records were removed, added or moved",
             record.sequence
         );
-        verified.problems.push(problem(file, line, &what));
-    } else if record.previous != walked.head {
-        verified.problems.push(problem(file, line, "it does not follow the record before it"));
+        verification.problems.push(problem(file, line, &what));
+    } else if record.previous != reading.head {
+        verification.problems.push(problem(file, line, "it does not follow the record before it"));
     }
 }
 
@@ -224,26 +232,26 @@ fn problem(file: &Path, line: u64, what: &str) -> Problem {
     Problem { file: file.display().to_string(), line, what: what.to_owned() }
 }
 
-/// The records of every run in an audit log, as they are; those that cannot be read are left out.
-/// Chains of one run are in order.
+/// The records of every chain of a run in an audit log, with the name of the chain. Records that
+/// cannot be read are left out. The chains of a run are in the order of its processes.
 ///
 /// # Errors
 /// [`AuditError::Io`] if a file or the folder exists and cannot be read.
-pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<ChainRecord>)>, AuditError> {
+pub fn run_records(folder: &Path) -> Result<Vec<(String, Vec<ChainRecord>)>, AuditError> {
     let runs = folder.join(RUNS);
-    let failed = |source| AuditError::Io { path: runs.display().to_string(), source };
+    let io_error = |source| AuditError::Io { path: runs.display().to_string(), source };
     let mut paths: Vec<PathBuf> = match std::fs::read_dir(&runs) {
         Ok(entries) => entries
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()
-            .map_err(failed)?,
+            .map_err(io_error)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(io_error(error)),
     };
     paths.sort();
     let mut all = Vec::new();
     for path in paths {
-        let text = std::fs::read(&path).map_err(failed)?;
+        let text = std::fs::read(&path).map_err(io_error)?;
         let records =
             String::from_utf8_lossy(&text).lines().filter_map(|line| parse(line).ok()).collect();
         let run = path
@@ -264,5 +272,5 @@ pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<ChainRecord>)>, Audi
 /// # Errors
 /// [`AuditError::Io`] if a file of the chain cannot be read.
 pub fn host_records(folder: &Path) -> Result<Vec<ChainRecord>, AuditError> {
-    Ok(walk(&folder.join(CHAIN), GENESIS, &mut VerifiedLog::default())?.records)
+    Ok(read_chain(&folder.join(CHAIN), GENESIS, &mut LogVerification::default())?.records)
 }

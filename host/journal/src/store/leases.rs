@@ -1,17 +1,19 @@
 //! Leases of locks and runs, who held them, and requests to cancel a run.
 
-use super::{SqlJournal, expiry, json};
+use super::{SqlJournal, expiry, to_json};
 use crate::error::JournalError;
-use crate::lease::{self, Decision, LeaseStatus, Stored, Takeover, TakeoverReason, decide};
+use crate::lease::{
+    self, LeaseDecision, LeaseStatus, StoredLease, Takeover, TakeoverReason, decide,
+};
 use crate::sql;
 use jiff::Timestamp;
-use runbook_engine::{Acquired, Holder, Lease, LeaseRequest, Renewed, RunId};
+use runbook_engine::{AcquireResult, Holder, Lease, LeaseRequest, RenewResult, RunId};
 use sqlx::{Any, AnyConnection, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
 impl SqlJournal {
-    /// How a lease stands at `now`, at one look.
+    /// The state of a lease at `now`.
     ///
     /// # Errors
     /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
@@ -22,13 +24,17 @@ impl SqlJournal {
     ) -> Result<LeaseStatus, JournalError> {
         let row =
             sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
-        let stored =
-            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let stored = row
+            .map_err(|source| self.database_error(source))?
+            .as_ref()
+            .map(sql::lease)
+            .transpose()?;
         let now = self.now(now).await?;
         Ok(lease::status(stored, now))
     }
 
-    /// Who holds a lease and how long it lives at `now` without a renewal, if anybody does.
+    /// The holder of a lease, and how long the lease is valid from `now` on without a renewal;
+    /// `None` if nobody holds it.
     ///
     /// # Errors
     /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
@@ -39,27 +45,29 @@ impl SqlJournal {
     ) -> Result<Option<(Holder, Duration)>, JournalError> {
         match self.lease_status(name, now).await? {
             LeaseStatus::Held { holder, left } => Ok(Some((holder, left))),
-            LeaseStatus::NeverTaken | LeaseStatus::GivenBack | LeaseStatus::Overdue { .. } => {
+            LeaseStatus::NeverTaken | LeaseStatus::Released | LeaseStatus::Expired { .. } => {
                 Ok(None)
             }
         }
     }
 
-    /// Every time that this lease was taken from a holder that had not released it.
+    /// The takeovers of a lease: each time that it was taken from a holder that had not released
+    /// it.
     ///
     /// # Errors
     /// [`JournalError`] if the journal cannot be read or a stored takeover is not understood.
     pub async fn takeovers(&self, name: &str) -> Result<Vec<Takeover>, JournalError> {
         let rows =
             sqlx::query(sql::SELECT_TAKEOVERS).bind(name).fetch_all(&self.pools.readers).await;
-        rows.map_err(|source| self.failed(source))?.iter().map(sql::takeover).collect()
+        rows.map_err(|source| self.database_error(source))?.iter().map(sql::takeover).collect()
     }
 
-    /// Asks whoever executes a run, as `executor`, to end it in order. Once is enough.
+    /// Asks the process that executes a run as `executor` to cancel it. A second request has no
+    /// further effect.
     ///
     /// # Errors
-    /// [`JournalError`] if the journal cannot be written, or its server stays away for longer than
-    /// it is waited for.
+    /// [`JournalError`] if the journal cannot be written, or its server does not answer within the
+    /// wait.
     pub async fn request_cancel(
         &self,
         run: RunId,
@@ -67,19 +75,23 @@ impl SqlJournal {
         operator: &str,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        self.patiently(async |_| {
+        self.retry_while_unreachable(async |_| {
             let insert = sqlx::query(sql::INSERT_CANCEL)
                 .bind(run.to_string())
                 .bind(executor.to_string())
                 .bind(sql::nanoseconds(now))
                 .bind(operator);
-            insert.execute(&self.pools.writer).await.map(drop).map_err(|source| self.failed(source))
+            insert
+                .execute(&self.pools.writer)
+                .await
+                .map(drop)
+                .map_err(|source| self.database_error(source))
         })
         .await
     }
 
-    /// When the process that executes a run, or died while it did, renewed its lease last, which it
-    /// takes for `ttl`. `None` if it was given back.
+    /// When the process that executes a run, or that died while it did, renewed its lease last.
+    /// `ttl` is the time of each renewal. `None` if the lease was released.
     ///
     /// # Errors
     /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
@@ -92,12 +104,15 @@ impl SqlJournal {
             .bind(format!("run:{run}"))
             .fetch_optional(&self.pools.readers)
             .await;
-        let stored =
-            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let stored = row
+            .map_err(|source| self.database_error(source))?
+            .as_ref()
+            .map(sql::lease)
+            .transpose()?;
         Ok(stored.and_then(|stored| stored.last_seen(ttl)))
     }
 
-    /// Who asked last that any execution of a run end it, and when.
+    /// Who asked last to cancel a run, in any of its executions, and when.
     ///
     /// # Errors
     /// [`JournalError`] if the journal cannot be read.
@@ -109,11 +124,11 @@ impl SqlJournal {
             .bind(run.to_string())
             .fetch_optional(&self.pools.readers)
             .await;
-        let row = row.map_err(|source| self.failed(source))?;
+        let row = row.map_err(|source| self.database_error(source))?;
         row.map(|row| Ok((sql::text(&row, "operator")?, sql::time(&row, "at_ns")?))).transpose()
     }
 
-    /// Who asked this execution of a run to end it, if anybody did.
+    /// Who asked to cancel this execution of a run, if anybody did.
     ///
     /// # Errors
     /// [`JournalError`] if the journal cannot be read.
@@ -127,38 +142,40 @@ impl SqlJournal {
         let row = select
             .fetch_optional(&self.pools.readers)
             .await
-            .map_err(|source| self.failed(source))?;
+            .map_err(|source| self.database_error(source))?;
         row.map(|row| sql::text(&row, "operator")).transpose()
     }
 
-    /// Writes onto `old` that `run` tries it again, in the transaction of that run's first record.
-    /// Only one run can.
-    pub(super) async fn claim(
+    /// Records that `run` retries `old`, in the transaction of the first record of `run`. Fails if
+    /// another run retries `old` already.
+    pub(super) async fn claim_retry(
         &self,
         transaction: &mut Transaction<'static, Any>,
         run: RunId,
         old: RunId,
     ) -> Result<(), JournalError> {
-        let failed = |source| self.failed(source);
-        let set = sqlx::query(sql::SET_RETRY).bind(old.to_string()).bind(run.to_string());
-        if set.execute(&mut **transaction).await.map_err(failed)?.rows_affected() == 1 {
+        let database_error = |source| self.database_error(source);
+        let update = sqlx::query(sql::SET_RETRY).bind(old.to_string()).bind(run.to_string());
+        if update.execute(&mut **transaction).await.map_err(database_error)?.rows_affected() == 1 {
             return Ok(());
         }
         let row = sqlx::query(sql::SELECT_RETRY)
             .bind(old.to_string())
             .fetch_optional(&mut **transaction)
             .await;
-        match row.map_err(failed)?.as_ref().map_or(Ok(None), sql::tried_again_by)? {
-            Some(by) => Err(JournalError::TriedAgain { run: old, by }),
+        match row.map_err(database_error)?.as_ref().map_or(Ok(None), sql::retried_by)? {
+            Some(by) => Err(JournalError::AlreadyRetried { run: old, by }),
             None => Err(JournalError::NoRun { run: old.to_string() }),
         }
     }
 
-    /// Removes what is kept of a run whose first record was refused: it never began.
-    pub(super) async fn forget(&self, run: RunId) {
+    /// Removes a run whose first record was refused, so that it never began.
+    pub(super) async fn remove_unstarted_run(&self, run: RunId) {
         // A remaining row is listed and has no effect.
-        let _ =
-            sqlx::query(sql::FORGET_RUN).bind(run.to_string()).execute(&self.pools.writer).await;
+        let _ = sqlx::query(sql::DELETE_UNSTARTED_RUN)
+            .bind(run.to_string())
+            .execute(&self.pools.writer)
+            .await;
     }
 
     /// Tries once to take a lease; `None` if another process was faster between reading and
@@ -166,39 +183,47 @@ impl SqlJournal {
     pub(super) async fn try_acquire(
         &self,
         request: &LeaseRequest,
-    ) -> Result<Option<Acquired>, JournalError> {
+    ) -> Result<Option<AcquireResult>, JournalError> {
         let request = &LeaseRequest { now: self.now(request.now).await?, ..request.clone() };
         let mut transaction = self.begin().await?;
         let row = sqlx::query(sql::SELECT_LEASE)
             .bind(&request.name)
             .fetch_optional(&mut *transaction)
             .await;
-        let stored =
-            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let stored = row
+            .map_err(|source| self.database_error(source))?
+            .as_ref()
+            .map(sql::lease)
+            .transpose()?;
         let (token, from) = match decide(stored.as_ref(), request) {
-            Decision::Busy { holder, token, left } => {
-                return Ok(Some(Acquired::Busy { holder, token, left }));
+            LeaseDecision::Busy { holder, token, left } => {
+                return Ok(Some(AcquireResult::Busy { holder, token, left }));
             }
-            Decision::Give { token, from } => (token, from),
+            LeaseDecision::Give { token, from } => (token, from),
         };
         if !write_lease(&mut transaction, request, stored.as_ref(), token)
             .await
-            .map_err(|source| self.failed(source))?
+            .map_err(|source| self.database_error(source))?
         {
             return Ok(None);
         }
-        self.note_holder(&mut transaction, request, token).await?;
+        self.record_holder(&mut transaction, request, token).await?;
         if let Some((holder, reason)) = &from {
             write_takeover(&mut transaction, request, token, holder, *reason)
                 .await
-                .map_err(|source| self.failed(source))?;
+                .map_err(|source| self.database_error(source))?;
         }
         self.commit(transaction).await?;
         let taken_from = from.map(|(holder, _)| holder);
         let last_seen = stored
             .filter(|_| taken_from.is_some())
             .and_then(|stored| stored.last_seen(request.ttl));
-        Ok(Some(Acquired::Held(Lease { name: request.name.clone(), token, taken_from, last_seen })))
+        Ok(Some(AcquireResult::Held(Lease {
+            name: request.name.clone(),
+            token,
+            taken_from,
+            last_seen,
+        })))
     }
 
     pub(super) async fn try_renew(
@@ -206,38 +231,38 @@ impl SqlJournal {
         lease: &Lease,
         now: Timestamp,
         ttl: Duration,
-    ) -> Result<Renewed, JournalError> {
+    ) -> Result<RenewResult, JournalError> {
         let now = self.now(now).await?;
         let renewed = sqlx::query(sql::RENEW_LEASE)
             .bind(&lease.name)
-            .bind(sql::stored(lease.token))
+            .bind(sql::signed(lease.token))
             .bind(sql::nanoseconds(expiry(now, ttl)))
             .execute(&self.pools.writer)
             .await
-            .map_err(|source| self.failed(source))?;
-        Ok(if renewed.rows_affected() == 1 { Renewed::Held } else { Renewed::Lost })
+            .map_err(|source| self.database_error(source))?;
+        Ok(if renewed.rows_affected() == 1 { RenewResult::Held } else { RenewResult::Lost })
     }
 
     pub(super) async fn try_release(&self, lease: &Lease) -> Result<(), JournalError> {
         let released = sqlx::query(sql::RELEASE_LEASE)
             .bind(&lease.name)
-            .bind(sql::stored(lease.token))
+            .bind(sql::signed(lease.token))
             .execute(&self.pools.writer)
             .await;
-        released.map(drop).map_err(|source| self.failed(source))
+        released.map(drop).map_err(|source| self.database_error(source))
     }
 }
 
-/// Writes the lease; `false` if the stored one is no longer the one that was decided about.
+/// Writes the lease; `false` if the stored lease has changed since the decision.
 async fn write_lease(
     connection: &mut AnyConnection,
     request: &LeaseRequest,
-    stored: Option<&Stored>,
+    stored: Option<&StoredLease>,
     token: u64,
 ) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(if stored.is_some() { sql::TAKE_LEASE } else { sql::INSERT_LEASE })
         .bind(&request.name)
-        .bind(sql::stored(token))
+        .bind(sql::signed(token))
         .bind(request.holder.run.to_string())
         .bind(request.holder.executor.to_string())
         .bind(&request.holder.host)
@@ -246,7 +271,7 @@ async fn write_lease(
         .bind(sql::nanoseconds(expiry(request.now, request.ttl)));
     let query = match stored {
         Some(stored) => {
-            query.bind(sql::stored(stored.token)).bind(stored.expires.map_or(-1, sql::nanoseconds))
+            query.bind(sql::signed(stored.token)).bind(stored.expires.map_or(-1, sql::nanoseconds))
         }
         None => query,
     };
@@ -262,11 +287,11 @@ async fn write_takeover(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(sql::INSERT_TAKEOVER)
         .bind(&request.name)
-        .bind(sql::stored(token))
+        .bind(sql::signed(token))
         .bind(sql::nanoseconds(request.now))
         .bind(reason.name())
         .bind(request.holder.run.to_string())
-        .bind(sql::stored(token - 1))
+        .bind(sql::signed(token - 1))
         .bind(from.run.to_string())
         .bind(from.executor.to_string())
         .bind(&from.host)
@@ -277,7 +302,7 @@ async fn write_takeover(
         .map(drop)
 }
 
-/// What tells a process from others, as stored.
+/// The identity of the holder's process, as stored.
 fn process(holder: &Holder) -> String {
-    holder.process.as_ref().map(json).unwrap_or_default()
+    holder.process.as_ref().map(to_json).unwrap_or_default()
 }

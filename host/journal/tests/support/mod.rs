@@ -1,4 +1,4 @@
-//! What the tests of the journal share.
+//! Helpers that the tests of the journal share.
 
 use runbook_engine::{
     Holder, LeaseRequest, LifecycleEvent, ProcessIdentity, Record, RunEnd, RunHeader, RunId,
@@ -26,8 +26,8 @@ pub fn header(run: RunId, second: i64) -> RunHeader {
     }
 }
 
-/// A record that changes no phase.
-pub fn plain(seq: u64) -> Record {
+/// A record that does not change the status of the run.
+pub fn plain_record(seq: u64) -> Record {
     let event = LifecycleEvent::LocksRetaken { locks: Vec::new() }.into();
     Record { seq, at: at(i64::try_from(seq).unwrap()), event }
 }
@@ -36,7 +36,7 @@ pub fn plain(seq: u64) -> Record {
 pub fn ended(seq: u64, end: RunEnd) -> Record {
     Record {
         event: LifecycleEvent::RunEnded { end, cause: None, took_ms: None }.into(),
-        ..plain(seq)
+        ..plain_record(seq)
     }
 }
 

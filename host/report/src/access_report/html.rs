@@ -1,11 +1,12 @@
 //! The access report as one file for a browser.
 
-use crate::html_page::{self, part};
-use crate::phrases::counted;
+use crate::html_page::{self, fragment};
+use crate::phrases::pluralize;
 use minijinja::value::Serde;
 use minijinja::{Value, context};
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Detail, Finding, PluginEntry, PluginOrigin, Row, RunbookEntry,
+    AccessReport, AccessRow, BoundaryStatus, Detail, Finding, PluginEntry, PluginOrigin,
+    RunbookEntry,
 };
 use serde::Serialize;
 
@@ -15,9 +16,9 @@ const STYLE: &str = include_str!("../../templates/access_report.css");
 /// The access report as one HTML page.
 pub(super) fn render(report: &AccessReport) -> String {
     let body = context! {
-        runbook_count => counted(report.runbooks.len(), "runbook"),
-        plugin_count => counted(report.plugins.len(), "plugin"),
-        verdict => super::verdict(report),
+        runbook_count => pluralize(report.runbooks.len(), "runbook"),
+        plugin_count => pluralize(report.plugins.len(), "plugin"),
+        summary => super::summary(report),
         findings => report.findings.iter().map(finding).collect::<Vec<_>>(),
         runbooks => report.runbooks.iter().map(runbook).collect::<Vec<_>>(),
         plugins => report.plugins.iter().map(plugin).collect::<Vec<_>>(),
@@ -52,7 +53,7 @@ fn runbook(runbook: &RunbookEntry) -> Value {
         details => details(&runbook.details),
         steps => runbook.steps.iter().map(step).collect::<Vec<_>>(),
         flows => runbook.flows.iter().map(flow).collect::<Vec<_>>(),
-        written => details(&runbook.written),
+        written => details(&runbook.file_entries),
     }
 }
 
@@ -73,15 +74,15 @@ fn plugin(plugin: &PluginEntry) -> Value {
     }
 }
 
-/// What the runbook's text says; nothing if it says nothing.
+/// The table of details; empty if there are none.
 fn details(details: &[Detail]) -> Value {
     if details.is_empty() {
         return Value::from_safe_string(String::new());
     }
-    part("access_report_details.html", context! { details => Serde(details) })
+    fragment("access_report_details.html", context! { details => Serde(details) })
 }
 
-/// A row of the table of rights.
+/// A row of the table of verbs, for the template.
 #[derive(Serialize)]
 struct GrantTableRow<'a> {
     risk: &'static str,
@@ -93,21 +94,21 @@ struct GrantTableRow<'a> {
     place: Option<String>,
     imported: &'static str,
     is_within: bool,
-    /// A call that the right allows and the boundary does not.
+    /// The witness: a call that the grant allows and the boundary does not.
     beyond: Option<&'a str>,
     used: Option<u64>,
     secrets: Vec<Value>,
 }
 
-fn rows(rows: &[Row]) -> Value {
+fn rows(rows: &[AccessRow]) -> Value {
     // A column without data is left out, because an empty one would read as "no".
     let (is_compared, is_counted) =
         (rows.iter().any(|row| row.boundary.is_some()), rows.iter().any(|row| row.used.is_some()));
-    let rows: Vec<_> = rows.iter().map(right).collect();
-    part("access_report_rows.html", context! { is_compared, is_counted, rows => Serde(&rows) })
+    let rows: Vec<_> = rows.iter().map(table_row).collect();
+    fragment("access_report_rows.html", context! { is_compared, is_counted, rows => Serde(&rows) })
 }
 
-fn right(row: &Row) -> GrantTableRow<'_> {
+fn table_row(row: &AccessRow) -> GrantTableRow<'_> {
     let (is_within, beyond) = match &row.boundary {
         None => (false, None),
         Some(BoundaryStatus::Within) => (true, None),

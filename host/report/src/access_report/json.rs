@@ -2,7 +2,7 @@
 
 use runbook_authority::access_report::AccessReport;
 
-/// The access report as JSON, in the order in which it was made.
+/// The access report as indented JSON.
 pub(super) fn render(report: &AccessReport) -> String {
-    crate::printed::json(report)
+    crate::single_line::json(report)
 }

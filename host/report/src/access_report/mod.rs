@@ -1,4 +1,4 @@
-//! The access report of authority in the forms in which reviewers and programs read it.
+//! The access report in the formats for reviewers and programs.
 
 mod html;
 mod json;
@@ -35,16 +35,16 @@ impl ReviewFormat {
     }
 }
 
-/// How many findings there are and how bad the worst is, and the risk of the riskiest right: two
-/// facts, because an intended right is not a finding.
-fn verdict(report: &AccessReport) -> String {
-    let findings = crate::phrases::counted(report.findings.len(), "finding");
+/// The number of findings with the worst risk, and the risk of the riskiest right. A right that is
+/// intended has a risk but is no finding, so both are shown.
+fn summary(report: &AccessReport) -> String {
+    let findings = crate::phrases::pluralize(report.findings.len(), "finding");
     let worst = report
-        .worst_finding()
+        .highest_finding_risk()
         .map(|risk| format!(", the worst of them {}", risk.name()))
         .unwrap_or_default();
     let right = report
-        .riskiest_right()
+        .highest_granted_risk()
         .map(|risk| format!("; the riskiest right is {}", risk.name()))
         .unwrap_or_default();
     findings + &worst + &right

@@ -19,14 +19,14 @@ pub(super) fn render(report: &AccessReport) -> String {
             "results": results,
         }],
     });
-    crate::printed::json(&sarif)
+    crate::single_line::json(&sarif)
 }
 
 fn rule(row: &FindingRow) -> Value {
     json!({
         "id": row.id,
         "name": row.name,
-        "shortDescription": { "text": row.about },
+        "shortDescription": { "text": row.description },
         "help": { "text": row.help },
         "defaultConfiguration": { "level": level(row.risk) },
         "properties": { "security-severity": severity(row.risk) },

@@ -1,11 +1,11 @@
 //! The access report for a terminal, and for `git diff`: one line for each fact, in a fixed order.
 
-use crate::phrases::counted;
-use crate::printed::push_line;
+use crate::phrases::pluralize;
+use crate::single_line::push_line;
 use crate::table::table;
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Detail, Finding, PluginEntry, PluginOrigin, Row, RunbookEntry,
-    UngrantedVerb,
+    AccessReport, AccessRow, BoundaryStatus, Detail, Finding, PluginEntry, PluginOrigin,
+    RunbookEntry, UngrantedVerb,
 };
 use std::fmt::Write as _;
 
@@ -22,11 +22,11 @@ pub(super) fn render(report: &AccessReport) -> String {
     let _ = write!(
         text,
         "{}, {}, {}.",
-        counted(report.runbooks.len(), "runbook"),
-        counted(report.plugins.len(), "plugin"),
-        super::verdict(report)
+        pluralize(report.runbooks.len(), "runbook"),
+        pluralize(report.plugins.len(), "plugin"),
+        super::summary(report)
     );
-    runbook_text::printed(&text).into_owned()
+    runbook_text::for_terminal(&text).into_owned()
 }
 
 fn push_finding(text: &mut String, finding: &Finding) {
@@ -67,9 +67,9 @@ fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
             .collect();
         push_indented(text, &table(&rows));
     }
-    if !runbook.written.is_empty() {
+    if !runbook.file_entries.is_empty() {
         text.push_str("  Every key of its files\n");
-        push_details(text, "    ", &runbook.written);
+        push_details(text, "    ", &runbook.file_entries);
     }
     text.push('\n');
 }
@@ -95,7 +95,7 @@ fn push_plugin(text: &mut String, plugin: &PluginEntry) {
 }
 
 /// Rows, then the author's reason once for each slot.
-fn push_rows(text: &mut String, rows: &[Row]) {
+fn push_rows(text: &mut String, rows: &[AccessRow]) {
     let lines: Vec<_> = rows.iter().map(cells).collect();
     push_indented(text, &table(&lines));
     let mut slot = None;
@@ -106,8 +106,8 @@ fn push_rows(text: &mut String, rows: &[Row]) {
     }
 }
 
-/// What the runbook's text says, one line each. Of a text with several lines, each following line
-/// begins with `|`.
+/// The details, one line each. If a text has several lines, each line after the first begins with
+/// `|`.
 fn push_details(text: &mut String, indent: &str, details: &[Detail]) {
     for detail in details {
         let mut lines = detail.text.lines();
@@ -121,7 +121,7 @@ fn push_details(text: &mut String, indent: &str, details: &[Detail]) {
     }
 }
 
-fn cells(row: &Row) -> Vec<String> {
+fn cells(row: &AccessRow) -> Vec<String> {
     let place = row
         .granted
         .as_ref()

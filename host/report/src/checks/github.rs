@@ -1,8 +1,8 @@
 //! Checks as annotations of GitHub Actions.
 
-use super::{Checks, Health, counts};
-use crate::phrases::counted;
-use crate::printed::{one_line, push_line};
+use super::{Checks, Health, count_text};
+use crate::phrases::pluralize;
+use crate::single_line::{one_line, push_line};
 use std::fmt::Write as _;
 
 /// Workflow commands: an annotation for each check that is not healthy.
@@ -24,10 +24,10 @@ pub(super) fn render(checks: &Checks) -> String {
             format_args!("::{command} title={}::{summary}", title.replace("##", "# # ")),
         );
     }
-    let of_all = match checks.results.len() {
+    let total = match checks.results.len() {
         0 => String::new(),
-        all => format!(" of {}", counted(all, "check")),
+        all => format!(" of {}", pluralize(all, "check")),
     };
-    let _ = writeln!(text, "{}{of_all}", counts(checks));
+    let _ = writeln!(text, "{}{total}", count_text(checks));
     text
 }

@@ -22,7 +22,7 @@ pub(super) fn render(checks: &Checks) -> String {
     let count =
         |wanted: Health| checks.results.iter().filter(|result| result.health == wanted).count();
     let unhealthy = |health: Health| !matches!(health, Health::Healthy | Health::Skipped);
-    crate::printed::json(&Document {
+    crate::single_line::json(&Document {
         format: 1,
         at: checks.at,
         worst: checks.worst(),

@@ -1,5 +1,5 @@
-//! What a suite of checks found, for people, for CI and for monitoring: what all formats share.
-//! Each format is a file of its own.
+//! The results of a suite of checks, for people, CI and monitoring. This file has what the formats
+//! share; each format is a module of its own.
 
 mod github;
 mod json;
@@ -11,33 +11,33 @@ mod prometheus;
 mod table;
 mod tap;
 
-use crate::junit::Ended;
-pub use crate::junit::Warnings;
+use crate::junit::CaseResult;
+pub use crate::junit::WarningPolicy;
 use crate::summary::{StepStatus, StepSummary};
 use jiff::Timestamp;
 use runbook_document::format_duration;
 use runbook_engine::model::Criticality;
-use runbook_engine::{Case as SmokeCase, Measurement, Outcome};
+use runbook_engine::{Case, Measurement, Outcome};
 use serde::Serialize;
 use std::time::Duration;
 
-/// What a check found.
+/// The state of what a check looked at. The order is from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
-    /// As it should be.
+    /// The check passed.
     Healthy,
     /// It did not run: its `when` is false, or a check that it depends on is not healthy.
     Skipped,
-    /// A threshold was passed, or it failed and is not critical.
+    /// A warning threshold was crossed, or a check failed whose `criticality` is minor.
     Warning,
     /// Unknown: no answer or no data. No data is never healthy.
     Unknown,
-    /// The condition does not hold.
+    /// The check failed.
     Critical,
 }
 
-/// For each: the word, the sign before it, and what Nagios calls it.
+/// Each health with its word, the sign before the word, and the name that Nagios uses.
 pub(crate) const HEALTHS: &[(Health, &str, &str, &str)] = &[
     (Health::Healthy, "healthy", "✓", "OK"),
     (Health::Skipped, "skipped", "-", "SKIPPED"),
@@ -58,16 +58,21 @@ impl Health {
     pub fn word(self) -> &'static str {
         self.row().1
     }
+
+    /// The name that Nagios uses for it.
+    fn nagios_state(self) -> &'static str {
+        self.row().3
+    }
 }
 
-/// One check of a suite with what it found.
+/// The result of one check of a suite.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckResult {
     /// The name of the suite.
     pub suite: String,
     /// The id of the check.
     pub check: String,
-    /// The health that the check found.
+    /// The state of what the check looked at.
     pub health: Health,
     /// One line: what was seen.
     pub summary: String,
@@ -77,13 +82,13 @@ pub struct CheckResult {
     pub measurements: Vec<Measurement>,
     /// The cases of a smoke test.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub cases: Vec<SmokeCase>,
+    pub cases: Vec<Case>,
 }
 
 impl CheckResult {
-    /// What a step of a suite found.
-    pub fn of(suite: &str, check: &str, step: &StepSummary, stake: Criticality) -> Self {
-        let failed = match stake {
+    /// The result of a check, from the summary of its step.
+    pub fn of(suite: &str, check: &str, step: &StepSummary, criticality: Criticality) -> Self {
+        let failed = match criticality {
             Criticality::Critical => Health::Critical,
             Criticality::Minor => Health::Warning,
         };
@@ -113,7 +118,7 @@ impl CheckResult {
         }
     }
 
-    /// A check that is waived until a date.
+    /// The result of a check that is waived until a date.
     pub fn waived(suite: &str, check: &str, reason: &str, until: &str) -> Self {
         Self {
             suite: suite.to_owned(),
@@ -127,30 +132,30 @@ impl CheckResult {
     }
 }
 
-/// What all checks found.
+/// The results of all checks of a suite.
 #[derive(Debug, Clone)]
 pub struct Checks {
-    /// When they were made.
+    /// When the checks ran.
     pub at: Timestamp,
-    /// What each check found, in file order.
+    /// The result of each check, in file order.
     pub results: Vec<CheckResult>,
     /// What a warning counts as in formats that know only passed and failed.
-    pub warnings: Warnings,
+    pub warnings: WarningPolicy,
 }
 
 impl Checks {
-    /// The worst of them; unknown if none ran.
+    /// The worst health; `Unknown` if no check ran.
     pub fn worst(&self) -> Health {
-        let made = self
+        let healths = self
             .results
             .iter()
             .map(|result| result.health)
             .filter(|health| *health != Health::Skipped);
-        made.max().unwrap_or(Health::Unknown)
+        healths.max().unwrap_or(Health::Unknown)
     }
 }
 
-/// How checks can be written.
+/// A format for the results of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckFormat {
     /// For a person's terminal.
@@ -200,7 +205,9 @@ impl CheckFormat {
             Self::JsonLines => jsonl::render(checks),
             Self::Junit => junit::render(checks),
             Self::Tap => tap::render(checks),
-            Self::Prometheus => runbook_text::printed(&prometheus::render(checks)).into_owned(),
+            Self::Prometheus => {
+                runbook_text::for_terminal(&prometheus::render(checks)).into_owned()
+            }
             Self::Nagios => nagios::render(checks),
             Self::Markdown => markdown::render(checks),
             Self::Github => github::render(checks),
@@ -208,12 +215,12 @@ impl CheckFormat {
     }
 }
 
-fn took(result: &CheckResult) -> String {
+fn duration_text(result: &CheckResult) -> String {
     format_duration(Duration::from_millis(result.duration_ms))
 }
 
 /// `3 healthy, 1 critical`.
-fn counts(checks: &Checks) -> String {
+fn count_text(checks: &Checks) -> String {
     let count = |health| checks.results.iter().filter(|result| result.health == health).count();
     let parts: Vec<_> = HEALTHS
         .iter()
@@ -225,15 +232,15 @@ fn counts(checks: &Checks) -> String {
 }
 
 /// The result of a check in formats that know only passed and failed.
-fn ended(result: &CheckResult, warnings: Warnings) -> Ended {
+fn case_result(result: &CheckResult, warnings: WarningPolicy) -> CaseResult {
     let why = format!("{}: {}", result.health.word(), result.summary);
-    let of = |outcome| Ended::of(outcome, &why, warnings);
+    let with_outcome = |outcome| CaseResult::of(outcome, &why, warnings);
     match result.health {
-        Health::Healthy => of(Outcome::Pass),
-        Health::Skipped => Ended::Skipped(result.summary.clone()),
-        Health::Warning => of(Outcome::Warn),
-        Health::Critical => of(Outcome::Fail),
-        Health::Unknown => of(Outcome::Unknown),
+        Health::Healthy => with_outcome(Outcome::Pass),
+        Health::Skipped => CaseResult::Skipped(result.summary.clone()),
+        Health::Warning => with_outcome(Outcome::Warn),
+        Health::Critical => with_outcome(Outcome::Fail),
+        Health::Unknown => with_outcome(Outcome::Unknown),
     }
 }
 
@@ -265,7 +272,7 @@ mod tests {
         Checks {
             at: "2026-01-02T03:04:05Z".parse().expect("a time"),
             results,
-            warnings: Warnings::Fail,
+            warnings: WarningPolicy::Fail,
         }
     }
 
@@ -287,18 +294,18 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_decides_and_nothing_at_all_is_unknown() {
+    fn the_worst_health_of_checks_decides_and_no_checks_are_unknown() {
         assert_eq!(hostile().worst(), Health::Critical);
         assert_eq!(checks(Vec::new()).worst(), Health::Unknown);
         assert_eq!(checks(vec![result("a", Health::Skipped, "")]).worst(), Health::Unknown);
-        let doubtful =
+        let warning_and_unknown =
             checks(vec![result("a", Health::Warning, ""), result("b", Health::Unknown, "")]);
-        assert_eq!(doubtful.worst(), Health::Unknown, "no data is worse than a warning");
+        assert_eq!(warning_and_unknown.worst(), Health::Unknown, "no data is worse than a warning");
     }
 
     /// A line of Nagios output has a word for each state: a check that did not run is not `OK`.
     #[test]
-    fn no_two_states_of_a_check_have_one_word() {
+    fn each_health_has_a_word_of_its_own() {
         let columns: [Vec<&str>; 2] =
             [HEALTHS.iter().map(|row| row.1).collect(), HEALTHS.iter().map(|row| row.3).collect()];
         for words in columns {
@@ -308,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn nagios_gets_one_line_of_state_with_its_data_and_one_for_each_check() {
+    fn nagios_output_has_a_line_with_the_performance_data_and_a_line_for_each_check() {
         let text = CheckFormat::Nagios.render(&hostile());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
@@ -321,19 +328,19 @@ mod tests {
     }
 
     #[test]
-    fn where_only_passed_and_failed_are_known_a_warning_is_what_it_is_to_the_exit_code() {
+    fn formats_with_only_passed_and_failed_treat_a_warning_as_the_exit_code_does() {
         for (warnings, tap, failures) in
-            [(Warnings::Fail, "not ok 1 - ", 2), (Warnings::Pass, "ok 1 - ", 0)]
+            [(WarningPolicy::Fail, "not ok 1 - ", 2), (WarningPolicy::Pass, "ok 1 - ", 0)]
         {
-            let mut warned = result("a", Health::Warning, "slow");
-            let case = SmokeCase {
+            let mut warning_result = result("a", Health::Warning, "slow");
+            let case = Case {
                 name: "pay".to_owned(),
                 outcome: Outcome::Warn,
                 detail: "slow".to_owned(),
                 duration_ms: 5,
             };
-            warned.cases = vec![case];
-            let found = Checks { warnings, ..checks(vec![warned]) };
+            warning_result.cases = vec![case];
+            let found = Checks { warnings, ..checks(vec![warning_result]) };
             let text = CheckFormat::Tap.render(&found);
             assert_eq!(text.lines().nth(2).map(|line| line.starts_with(tap)), Some(true), "{text}");
             let junit = CheckFormat::Junit.render(&found);
@@ -351,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_gets_no_value_where_there_is_no_data() {
+    fn a_check_without_data_has_no_value_in_prometheus() {
         let text = CheckFormat::Prometheus.render(&hostile());
         assert!(text.contains("runbook_check_healthy{suite=\"s\",check=\"a\"} 1\n"), "{text}");
         assert!(text.contains("runbook_check_healthy{suite=\"s\",check=\"b\"} 0\n"), "{text}");

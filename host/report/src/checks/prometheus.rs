@@ -1,19 +1,24 @@
-//! What checks found, for the textfile collector of the node exporter: the text exposition format.
+//! Checks in the text exposition format of Prometheus, for the textfile collector of the node
+//! exporter.
 
 use super::{CheckResult, Checks, HEALTHS, Health};
-use crate::printed::one_line;
+use crate::single_line::one_line;
 use runbook_engine::Measurement;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Health, state, duration, every measurement, and when the checks were made.
+/// The metrics of all checks: health, state, duration, measurements and time.
 pub(super) fn render(checks: &Checks) -> String {
     let mut text = String::new();
     let labels = |result: &CheckResult| {
-        format!("suite=\"{}\",check=\"{}\"", label(&result.suite), label(&result.check))
+        format!(
+            "suite=\"{}\",check=\"{}\"",
+            escape_label(&result.suite),
+            escape_label(&result.check)
+        )
     };
-    begin(
+    push_header(
         &mut text,
         "runbook_check_healthy",
         "1 if the check is healthy, 0 if it is not; absent if it is unknown.",
@@ -22,24 +27,27 @@ pub(super) fn render(checks: &Checks) -> String {
         let value = match result.health {
             Health::Healthy => 1,
             Health::Warning | Health::Critical => 0,
-            // No data is neither.
+            // Without data it is neither healthy nor unhealthy.
             Health::Unknown | Health::Skipped => continue,
         };
         let _ = writeln!(text, "runbook_check_healthy{{{}}} {value}", labels(result));
     }
-    begin(
+    push_header(
         &mut text,
         "runbook_check_state",
         "The state of the check: 1 for the state that it is in, 0 for the others.",
     );
     for result in &checks.results {
         for (health, word, ..) in HEALTHS {
-            let is = u8::from(*health == result.health);
-            let _ =
-                writeln!(text, "runbook_check_state{{{},state=\"{word}\"}} {is}", labels(result));
+            let value = u8::from(*health == result.health);
+            let _ = writeln!(
+                text,
+                "runbook_check_state{{{},state=\"{word}\"}} {value}",
+                labels(result)
+            );
         }
     }
-    begin(&mut text, "runbook_check_duration_seconds", "How long the check took.");
+    push_header(&mut text, "runbook_check_duration_seconds", "How long the check took.");
     for result in &checks.results {
         let seconds = Duration::from_millis(result.duration_ms).as_secs_f64();
         let _ = writeln!(text, "runbook_check_duration_seconds{{{}}} {seconds}", labels(result));
@@ -47,41 +55,41 @@ pub(super) fn render(checks: &Checks) -> String {
     push_measurements(&mut text, checks, labels);
     let at =
         Duration::from_millis(u64::try_from(checks.at.as_millisecond()).unwrap_or(0)).as_secs_f64();
-    begin(&mut text, "runbook_check_last_run_timestamp_seconds", "When the checks ran.");
+    push_header(&mut text, "runbook_check_last_run_timestamp_seconds", "When the checks ran.");
     let _ = writeln!(text, "runbook_check_last_run_timestamp_seconds {at:.3}");
     text
 }
 
-/// What a check measured. Its name is a label and not part of the metric's name, because plugins
-/// choose it; the unit is a label too, as the plugin gives it.
+/// Writes the measurements of all checks. The name of a measurement is a label and not part of the
+/// metric's name, because plugins choose it; the unit is a label too, as the plugin gives it.
 fn push_measurements(text: &mut String, checks: &Checks, labels: impl Fn(&CheckResult) -> String) {
-    begin(
+    push_header(
         text,
         "runbook_check_measurement",
         "What the check measured, in the unit given by the label `unit`.",
     );
-    let mut seen = BTreeSet::new();
+    let mut written_series = BTreeSet::new();
     for result in &checks.results {
         for Measurement { label: name, value, unit, .. } in &result.measurements {
             let series = format!(
                 "{},measurement=\"{}\",unit=\"{}\"",
                 labels(result),
-                label(name),
-                label(unit)
+                escape_label(name),
+                escape_label(unit)
             );
             // Each series is written once, and has a value.
-            if value.is_finite() && seen.insert(series.clone()) {
+            if value.is_finite() && written_series.insert(series.clone()) {
                 let _ = writeln!(text, "runbook_check_measurement{{{series}}} {value}");
             }
         }
     }
 }
 
-fn begin(text: &mut String, metric: &str, help: &str) {
+fn push_header(text: &mut String, metric: &str, help: &str) {
     let _ = writeln!(text, "# HELP {metric} {help}\n# TYPE {metric} gauge");
 }
 
 /// A label's value in the exposition format.
-fn label(text: &str) -> String {
+fn escape_label(text: &str) -> String {
     one_line(text).replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -1,6 +1,6 @@
-//! Checks for a person's terminal: a row a check, then how many there are of each health.
+//! Checks for a terminal: a row for each check, then how many checks have which health.
 
-use super::{CheckResult, Checks, counts, took};
+use super::{CheckResult, Checks, count_text, duration_text};
 use crate::table::table;
 
 /// The table with its heading, and the counts under it.
@@ -10,12 +10,13 @@ pub(super) fn render(checks: &Checks) -> String {
         vec![
             format!("{sign} {}", result.check),
             (*word).to_owned(),
-            took(result),
+            duration_text(result),
             result.suite.clone(),
             result.summary.clone(),
         ]
     };
     let heading = ["check", "state", "time", "suite", "what was seen"].map(str::to_owned).to_vec();
     let rows: Vec<_> = std::iter::once(heading).chain(checks.results.iter().map(row)).collect();
-    runbook_text::printed(&format!("{}\n\n{}\n", table(&rows), counts(checks))).into_owned()
+    runbook_text::for_terminal(&format!("{}\n\n{}\n", table(&rows), count_text(checks)))
+        .into_owned()
 }

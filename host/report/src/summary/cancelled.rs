@@ -1,4 +1,4 @@
-//! The request to end a run. What follows from it depends on how far the run was.
+//! The request to cancel a run. Its effect depends on how far the run was.
 
 use super::Summary;
 use super::wording::pause_text;
@@ -10,36 +10,36 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunProgress {
-    /// Its preflights, steps or post-conditions.
+    /// Preflights, steps or verifies run.
     #[default]
     Steps,
-    /// What it did is being undone.
+    /// Completed steps are being undone.
     Undo,
-    /// All of that is over; `finally` runs.
+    /// Steps and undo are over; `finally` runs.
     Finally,
 }
 
 /// A request to end the run, and how far the run was then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct Cancelled {
+pub struct CancelRequest {
     /// The name of the person who asked for it.
     pub by: String,
     /// When it was asked for.
     pub at: Timestamp,
     /// How far the run was.
-    pub while_it: RunProgress,
+    pub progress: RunProgress,
 }
 
-/// What an orderly end is.
-const ORDERLY: &str = "running steps are stopped, unless their `on_cancel` is \"finish\"; then what was done is \
+/// What a cancel does while steps run.
+const CANCEL_OF_STEPS: &str = "running steps are stopped, unless their `on_cancel` is \"finish\"; then what was done is \
      undone as the runbook says";
 
-impl Cancelled {
-    /// The line that tells of the request when it comes.
+impl CancelRequest {
+    /// The line of the live view for this request.
     pub(crate) fn line(&self, run: &str) -> String {
         let by = &self.by;
-        match self.while_it {
-            RunProgress::Steps => format!("{by} cancels the run: {ORDERLY}"),
+        match self.progress {
+            RunProgress::Steps => format!("{by} cancels the run: {CANCEL_OF_STEPS}"),
             RunProgress::Undo => format!(
                 "{by} cancels the run, which is being undone already: the undo goes on to its end"
             ),
@@ -51,40 +51,46 @@ impl Cancelled {
         }
     }
 
-    fn told(&self) -> String {
+    /// Who cancelled the run, and when.
+    fn clause(&self) -> String {
         format!("{} cancelled it at {}", self.by, self.at.strftime("%Y-%m-%d %H:%M:%S UTC"))
     }
 }
 
 impl Summary {
-    /// Why it paused, and that it is being undone if so.
+    /// Why the run paused. If it is being undone, the text says so, with the reason.
     pub(super) fn why_paused(&self, reason: &PauseReason) -> String {
         let text = pause_text(reason);
         if !self.is_undoing {
             return text;
         }
-        let cancelled = self.cancelled.as_ref().filter(|_| self.is_cancelled).map(Cancelled::told);
+        let cancelled =
+            self.cancelled.as_ref().filter(|_| self.is_ended_by_cancel).map(CancelRequest::clause);
         match cancelled.or_else(|| self.cause.clone()) {
             Some(why) => format!("{text}; it is being undone ({why})"),
             None => format!("{text}; it is being undone"),
         }
     }
 
-    /// That a cancel came when nothing was left that it could stop, in a sentence; empty if there
-    /// was none.
-    pub(super) fn too_late(&self) -> String {
-        let late =
-            self.cancelled.as_ref().filter(|cancelled| cancelled.while_it == RunProgress::Finally);
-        late.map(|late| format!(" {}, too late: its steps were over.", late.told()))
+    /// A sentence about a cancel that came when all steps were over; empty if there was none.
+    pub(super) fn late_cancel_text(&self) -> String {
+        let late_request =
+            self.cancelled.as_ref().filter(|cancelled| cancelled.progress == RunProgress::Finally);
+        late_request
+            .map(|late_request| {
+                format!(" {}, too late: its steps were over.", late_request.clause())
+            })
             .unwrap_or_default()
     }
 
-    pub(super) fn note_cancelled(&mut self, cause: &Cause) {
-        self.is_cancelled = *cause == Cause::Cancel;
+    /// Notes whether the run ends because a person cancelled it.
+    pub(super) fn set_is_ended_by_cancel(&mut self, cause: &Cause) {
+        self.is_ended_by_cancel = *cause == Cause::Cancel;
     }
 
-    /// What a decision about a step whose outcome is unknown means here.
-    pub(super) fn meaning(
+    /// What a decision about a step whose outcome is unknown means. `usual` is its meaning while
+    /// the run is not being undone.
+    pub(super) fn decision_meaning(
         &self,
         decision: Decision,
         step: Option<&StepId>,

@@ -1,63 +1,68 @@
-//! Steps that a run takes as done from an earlier run, which alone undoes them.
+//! Steps that a run takes as done because an earlier run did them. Only `runbook undo` of that
+//! earlier run undoes them.
 
 use super::Summary;
-use crate::phrases::quoted;
-use runbook_engine::{Assumed, RemainingEffect, RunEnd, RunId, RunState, StepId};
+use crate::phrases::quote_ids;
+use runbook_engine::{AssumedStep, RemainingEffect, RunEnd, RunId, RunState, StepId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A run that did something which a later one takes as done.
+/// An earlier run whose completed steps this run does not repeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct EarlierRun {
     /// The id of the run, in full.
     pub run: String,
-    /// What of that stays, in the order of the file.
-    pub stays: Vec<StepId>,
-    /// What of that `runbook undo` of that run puts back.
+    /// The steps of it that are still in effect, in the order of the file.
+    pub remaining: Vec<StepId>,
+    /// Those of them that `runbook undo` of that run would undo.
     pub undoable: Vec<StepId>,
 }
 
 impl Summary {
-    /// The runs whose effects it takes as done.
-    pub fn runs_relied_on(&self) -> BTreeSet<RunId> {
+    /// The earlier runs whose completed steps this run does not repeat.
+    pub fn earlier_run_ids(&self) -> BTreeSet<RunId> {
         self.assumed.iter().map(|assumed| assumed.done_in).collect()
     }
 
-    /// Takes in the states of those runs: effects of theirs that are not undone stay, however this
-    /// run ends.
-    pub fn note_earlier_runs(&mut self, states: &BTreeMap<RunId, RunState>) {
-        self.earlier_states = states.iter().map(|(run, state)| (*run, stays(state))).collect();
-        self.note_earlier();
+    /// Sets the states of those runs. Their effects stay unless they are undone, however this run
+    /// ends.
+    pub fn set_earlier_run_states(&mut self, states: &BTreeMap<RunId, RunState>) {
+        self.earlier_states =
+            states.iter().map(|(run, state)| (*run, steps_in_effect(state))).collect();
+        self.update_earlier_runs();
     }
 
-    /// Notes which steps that this run takes as done still stand, by the run that did them.
-    pub(super) fn note_earlier(&mut self) {
+    /// Updates `earlier_runs`: for each earlier run, the steps whose effects are still there.
+    pub(super) fn update_earlier_runs(&mut self) {
         let mut found: Vec<EarlierRun> = Vec::new();
-        for Assumed { step, done_in, .. } in &self.assumed {
-            let Some(undoable) = self.earlier_states.get(done_in).and_then(|stays| stays.get(step))
+        for AssumedStep { step, done_in, .. } in &self.assumed {
+            let Some(undoable) =
+                self.earlier_states.get(done_in).and_then(|remaining| remaining.get(step))
             else {
                 continue;
             };
             let run = done_in.to_string();
-            let place = found.iter().position(|earlier| earlier.run == run).unwrap_or_else(|| {
-                found.push(EarlierRun { run, stays: Vec::new(), undoable: Vec::new() });
+            let index = found.iter().position(|earlier| earlier.run == run).unwrap_or_else(|| {
+                found.push(EarlierRun { run, remaining: Vec::new(), undoable: Vec::new() });
                 found.len() - 1
             });
-            found[place].stays.push(step.clone());
-            found[place].undoable.extend(undoable.then(|| step.clone()));
+            found[index].remaining.push(step.clone());
+            found[index].undoable.extend(undoable.then(|| step.clone()));
         }
-        self.relies_on = found;
+        self.earlier_runs = found;
         if let Some(end) = self.end {
-            self.to_continue = self.after(end);
+            self.next_action = self.action_after(end);
         }
     }
 
-    /// What the operator does after this end.
-    pub(super) fn after(&self, end: RunEnd) -> Option<String> {
-        let own = match end {
-            RunEnd::Dirty => Some(self.way_out()),
-            RunEnd::Succeeded | RunEnd::SucceededWithWarnings if !self.too_late().is_empty() => {
-                self.undo_after_all()
+    /// What the operator does after this end, with the commands to type.
+    pub(super) fn action_after(&self, end: RunEnd) -> Option<String> {
+        let own_action = match end {
+            RunEnd::Dirty => Some(self.dirty_next_action()),
+            RunEnd::Succeeded | RunEnd::SucceededWithWarnings
+                if !self.late_cancel_text().is_empty() =>
+            {
+                self.undo_after_late_cancel()
             }
             RunEnd::Succeeded
             | RunEnd::SucceededWithWarnings
@@ -71,50 +76,53 @@ impl Summary {
                 self.undo_earlier()
             }
         };
-        match (own, earlier) {
-            (Some(own), Some(earlier)) => {
-                Some(format!("{own}; what stays of the runs before it: {earlier}"))
+        match (own_action, earlier) {
+            (Some(own_action), Some(earlier)) => {
+                Some(format!("{own_action}; what stays of the runs before it: {earlier}"))
             }
-            (own, earlier) => own.or(earlier),
+            (own_action, earlier) => own_action.or(earlier),
         }
     }
 
-    /// How to put back what stayed, after a cancellation that came too late.
-    fn undo_after_all(&self) -> Option<String> {
-        let undoable = self.account().undoable;
-        let run = crate::phrases::short(&self.run);
+    /// How to undo a run that succeeded although somebody cancelled it, because the cancel came too
+    /// late.
+    fn undo_after_late_cancel(&self) -> Option<String> {
+        let undoable = self.remaining_changes().undoable;
+        let run = crate::phrases::short_run_id(&self.run);
         (!undoable.is_empty()).then(|| {
-            format!("to put it back: `runbook undo {run}` puts back {}", quoted(&undoable))
+            format!("to put it back: `runbook undo {run}` puts back {}", quote_ids(&undoable))
         })
     }
 
+    /// The commands that undo the earlier runs, the last one first.
     fn undo_earlier(&self) -> Option<String> {
-        let undoable = self.relies_on.iter().rev().filter(|earlier| !earlier.undoable.is_empty());
+        let undoable =
+            self.earlier_runs.iter().rev().filter(|earlier| !earlier.undoable.is_empty());
         let commands: Vec<String> = undoable
             .map(|earlier| {
-                let run = crate::phrases::short(&earlier.run);
-                format!("`runbook undo {run}` puts back {}", quoted(&earlier.undoable))
+                let run = crate::phrases::short_run_id(&earlier.run);
+                format!("`runbook undo {run}` puts back {}", quote_ids(&earlier.undoable))
             })
             .collect();
         (!commands.is_empty()).then(|| commands.join(", then "))
     }
 
-    /// What other runs did and this one does not undo, in a sentence; empty if nothing.
+    /// A sentence for each earlier run whose effects stay; empty if there is none.
     pub(super) fn earlier_text(&self) -> String {
-        let told = self.relies_on.iter().map(|earlier| {
+        let sentences = self.earlier_runs.iter().map(|earlier| {
             format!(
                 " What run {} did stays: {}.",
-                crate::phrases::short(&earlier.run),
-                quoted(&earlier.stays)
+                crate::phrases::short_run_id(&earlier.run),
+                quote_ids(&earlier.remaining)
             )
         });
-        told.collect()
+        sentences.collect()
     }
 }
 
-/// The steps of which something is left, and whether an undo of each can be tried.
-fn stays(state: &RunState) -> BTreeMap<StepId, bool> {
-    let left =
-        state.steps.iter().filter(|(_, step)| step.change.left() != RemainingEffect::Nothing);
-    left.map(|(id, step)| (id.clone(), step.change.is_undoable())).collect()
+/// The steps whose effects are still there, and whether an undo of each can be tried.
+fn steps_in_effect(state: &RunState) -> BTreeMap<StepId, bool> {
+    let in_effect =
+        state.steps.iter().filter(|(_, step)| step.change.remaining() != RemainingEffect::Nothing);
+    in_effect.map(|(id, step)| (id.clone(), step.change.is_undoable())).collect()
 }

@@ -1,23 +1,23 @@
-//! A run, folded from its events.
+//! The summary of a run, folded from its events.
 
-mod beside;
 mod cancelled;
 mod earlier;
+mod finally;
 mod fold;
-mod left;
-mod parts;
+mod groups;
+mod remaining;
 mod step;
 mod step_fold;
 mod wording;
 
 use crate::timeline::Timeline;
-pub use beside::UnsentNotification;
-pub use cancelled::{Cancelled, RunProgress};
+pub use cancelled::{CancelRequest, RunProgress};
 pub use earlier::EarlierRun;
+pub use finally::UnsentNotification;
 use jiff::Timestamp;
 use runbook_engine::{
-    Account, Assumed, Executed, PauseReason, Record, RunEnd, RunHeader, RunId, RunPhase, Section,
-    StepId,
+    AssumedStep, ExecutionTime, PauseReason, Record, RemainingChanges, RunEnd, RunHeader, RunId,
+    RunStatus, Section, StepId,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use step::{StepStatus, StepSummary};
 pub(crate) use wording::{on_targets, waiting_text};
 
-/// What there is to say about a run.
+/// The state of a run as every report shows it: the fold of the records of the run.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Summary {
     /// The version of this form.
@@ -50,8 +50,8 @@ pub struct Summary {
     /// a crash are not part of it.
     pub duration_ms: u64,
     #[serde(skip)]
-    executed: Executed,
-    /// Where it stands.
+    execution_time: ExecutionTime,
+    /// The state of the run, such as `running`, `waiting` or `succeeded`.
     pub state: String,
     /// How it ended.
     #[serde(skip)]
@@ -60,86 +60,89 @@ pub struct Summary {
     pub cause: Option<String>,
     /// The step whose failure ended it.
     #[serde(skip)]
-    stopped_by: Option<StepId>,
-    /// The first sentence about how the run ended.
+    causing_step: Option<StepId>,
+    /// The first sentence about the end of a run that did not succeed, such as `Cancelled.`
     #[serde(skip)]
-    verdict: &'static str,
-    /// Why it stopped without an end.
+    opening_sentence: &'static str,
+    /// Why the run is paused; `null` if it is not.
     pub paused: Option<String>,
     #[serde(skip)]
-    pause: Option<PauseReason>,
-    /// The run that tries it again.
-    pub tried_again_by: Option<String>,
-    /// What the operator does then, with the commands to type.
-    pub to_continue: Option<String>,
-    /// The request to end the run, if there was one in this execution or before the run was undone.
-    pub cancelled: Option<Cancelled>,
+    pause_reason: Option<PauseReason>,
+    /// The run that retries it.
+    pub retried_by: Option<String>,
+    /// What the operator does next, with the commands to type.
+    pub next_action: Option<String>,
+    /// The request to cancel the run, if there was one in this execution or before the run was
+    /// undone.
+    pub cancelled: Option<CancelRequest>,
     /// How far the run is.
     #[serde(skip)]
-    reached: RunProgress,
+    progress: RunProgress,
     /// Whether the run ends because a person asked for it.
     #[serde(skip)]
-    is_cancelled: bool,
+    is_ended_by_cancel: bool,
     /// Whether its undo has begun.
     #[serde(skip)]
     is_undoing: bool,
     /// Who executes it, if it has neither ended nor paused.
     #[serde(skip)]
-    pub execution: Execution,
+    pub execution: ExecutionStatus,
     /// Its steps, in file order.
     pub steps: Vec<StepSummary>,
     #[serde(skip)]
-    places: BTreeMap<String, usize>,
-    /// The run that it tries again.
+    step_indexes: BTreeMap<String, usize>,
+    /// The run that it retries.
     pub retry_of: Option<String>,
-    /// Items that other runs have done.
+    /// Items that earlier runs have done.
     #[serde(skip)]
-    assumed_items: BTreeMap<StepId, Assumed>,
-    /// All that other runs have done and this one takes as done.
+    assumed_items: BTreeMap<StepId, AssumedStep>,
+    /// The steps and items that earlier runs have done and this run does not repeat.
     #[serde(skip)]
-    assumed: Vec<Assumed>,
-    /// For each run before it, the steps of which something is left, and whether an undo of each
+    assumed: Vec<AssumedStep>,
+    /// For each earlier run, the steps whose effects are still there, and whether an undo of each
     /// can be tried.
     #[serde(skip)]
     earlier_states: BTreeMap<RunId, BTreeMap<StepId, bool>>,
-    /// What other runs have done that this one takes as done, as far as it is still there.
-    pub relies_on: Vec<EarlierRun>,
+    /// The earlier runs whose completed steps this run does not repeat, and which of those steps
+    /// are still in effect.
+    pub earlier_runs: Vec<EarlierRun>,
     /// Notifications that could not be sent.
-    pub not_sent: Vec<UnsentNotification>,
-    /// That it runs outside its maintenance window.
+    pub unsent_notifications: Vec<UnsentNotification>,
+    /// A warning that it runs outside its maintenance window.
     pub window: Option<String>,
-    /// Locks that it held.
+    /// The names of the locks that it held last.
     pub locks: Vec<String>,
-    /// The token with which it held each of them last.
+    /// The token with which it held each lock last.
     #[serde(skip)]
     tokens: BTreeMap<String, u64>,
-    /// How often others held one of them since it gave it back, if it took it again.
+    /// How many other runs held a lock between this run's release of it and its next acquisition.
     #[serde(skip)]
     pub(crate) held_between: BTreeMap<String, u64>,
-    /// What went on at which time.
+    /// The spans of the run: attempts, pauses and others, with their times.
     pub timeline: Timeline,
 }
 
-/// Whether anybody executes a run that has neither ended nor paused. Its records do not say.
+/// Who executes a run that has neither ended nor paused. The records of the run do not contain
+/// this; the caller finds it out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Execution {
-    /// Nobody has asked whether a process executes it.
+pub enum ExecutionStatus {
+    /// The caller did not find out.
     #[default]
     Unknown,
-    /// Somebody executes it; the text says who, for people.
-    By(String),
-    /// A process that lives and stood still for longer than its lease.
-    StandsStill {
+    /// A process executes it; the text names the process, for people.
+    Somebody(String),
+    /// A process that is alive but was stopped for longer than its lease.
+    Stalled {
         /// The process id, as the process sees it.
         pid: u32,
         /// The name of the machine on which the process lives.
         host: String,
     },
-    /// Its process has died, so nobody executes it.
+    /// Its process has died.
     Nobody,
 }
 
-/// Whether later retries of a run still have effects.
+/// The effects of the later retries of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaterRun {
     /// One of them has not ended, or its effects were not all undone.
@@ -148,14 +151,14 @@ pub enum LaterRun {
     HasNone,
 }
 
-/// Whether a run is a success, in one word.
+/// How a run counts as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunVerdict {
     /// It succeeded, with or without warnings.
     Good,
     /// It waits for something, and nothing is wrong.
     Waiting,
-    /// It still runs, or stopped for a person, so its end is not known.
+    /// It still runs, or is paused because something is wrong: its end is not known.
     Open,
     /// It has ended, and did not succeed.
     Bad,
@@ -175,29 +178,29 @@ impl Summary {
             started: header.started,
             ended: None,
             duration_ms: 0,
-            executed: Executed::since(header.started),
-            state: RunPhase::Running.name().to_owned(),
+            execution_time: ExecutionTime::started_at(header.started),
+            state: RunStatus::Running.name().to_owned(),
             end: None,
             cause: None,
-            stopped_by: None,
-            verdict: "Failed.",
+            causing_step: None,
+            opening_sentence: "Failed.",
             paused: None,
-            pause: None,
+            pause_reason: None,
             cancelled: None,
-            reached: RunProgress::Steps,
-            is_cancelled: false,
+            progress: RunProgress::Steps,
+            is_ended_by_cancel: false,
             is_undoing: false,
-            tried_again_by: None,
-            to_continue: None,
-            execution: Execution::Unknown,
+            retried_by: None,
+            next_action: None,
+            execution: ExecutionStatus::Unknown,
             steps: Vec::new(),
-            places: BTreeMap::new(),
+            step_indexes: BTreeMap::new(),
             retry_of: None,
             assumed_items: BTreeMap::new(),
             assumed: Vec::new(),
             earlier_states: BTreeMap::new(),
-            relies_on: Vec::new(),
-            not_sent: Vec::new(),
+            earlier_runs: Vec::new(),
+            unsent_notifications: Vec::new(),
             window: None,
             locks: Vec::new(),
             tokens: BTreeMap::new(),
@@ -210,80 +213,78 @@ impl Summary {
         summary
     }
 
-    /// Takes in whether a process executes the run, and when that process was seen last. A run that
-    /// has ended or paused has none.
-    pub fn is_executed(&mut self, execution: Execution, seen: Timestamp) {
+    /// Sets whether a process executes the run, and when that process was seen last. Ignored for a
+    /// run that has ended or is paused.
+    pub fn set_execution(&mut self, execution: ExecutionStatus, last_seen: Timestamp) {
         if self.end.is_some() || self.paused.is_some() {
             return;
         }
         match &execution {
-            Execution::Unknown | Execution::By(_) => {}
-            Execution::StandsStill { pid, .. } => {
-                let run = crate::phrases::short(&self.run);
-                self.to_continue = Some(format!(
+            ExecutionStatus::Unknown | ExecutionStatus::Somebody(_) => {}
+            ExecutionStatus::Stalled { pid, .. } => {
+                let run = crate::phrases::short_run_id(&self.run);
+                self.next_action = Some(format!(
                     "let process {pid} go on (`kill -CONT {pid}`), or take the run over with \
                      `runbook resume {run}`"
                 ));
             }
-            Execution::Nobody => {
+            ExecutionStatus::Nobody => {
                 "interrupted".clone_into(&mut self.state);
-                self.to_continue = Some(format!(
+                self.next_action = Some(format!(
                     "continue with `runbook resume {}`",
-                    crate::phrases::short(&self.run)
+                    crate::phrases::short_run_id(&self.run)
                 ));
             }
         }
-        self.duration_ms = self.executed.until(seen);
+        self.duration_ms = self.execution_time.total_ms_at(last_seen);
         self.execution = execution;
     }
 
-    /// How long it took, in words that fit its state: `took 5 s`, `for 5 s until now`,
-    /// `interrupted after 5 s`.
-    pub fn lasted(&self) -> String {
+    /// The duration of the run in words: `took 5 s`, `for 5 s until now`, `interrupted after 5 s`.
+    pub fn duration_text(&self) -> String {
         let duration = runbook_document::format_duration(self.duration());
         match &self.execution {
-            Execution::Unknown => format!("took {duration}"),
-            Execution::By(_) => format!("for {duration} until now"),
-            Execution::StandsStill { .. } => format!("stands still after {duration}"),
-            Execution::Nobody => format!("interrupted after {duration}"),
+            ExecutionStatus::Unknown => format!("took {duration}"),
+            ExecutionStatus::Somebody(_) => format!("for {duration} until now"),
+            ExecutionStatus::Stalled { .. } => format!("stands still after {duration}"),
+            ExecutionStatus::Nobody => format!("interrupted after {duration}"),
         }
     }
 
-    /// How long it took, or takes until now.
+    /// How long the run was executed until now, without pauses.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration_ms)
     }
 
     /// How far the run is.
-    pub fn reached(&self) -> RunProgress {
-        self.reached
+    pub fn progress(&self) -> RunProgress {
+        self.progress
     }
 
-    /// Takes in that another run tries this one again, and whether anything is left of what that
-    /// run and those after it did.
+    /// Sets the run that retries this one, and whether that run or a later retry still has effects.
     pub fn set_later_run(&mut self, by: RunId, later: LaterRun) {
-        let (by, own) = (by.to_string(), crate::phrases::short(&self.run));
-        let short = crate::phrases::short(&by);
-        let undoable = self.account().undoable;
-        self.to_continue = Some(match later {
+        let (by, own_run) = (by.to_string(), crate::phrases::short_run_id(&self.run));
+        let later_run = crate::phrases::short_run_id(&by);
+        let undoable = self.remaining_changes().undoable;
+        self.next_action = Some(match later {
             LaterRun::HasNone if !undoable.is_empty() => format!(
-                "run {short} tried it again, and nothing is left of what that one did; \
-                 `runbook undo {own}` puts back {}",
-                crate::phrases::quoted(&undoable)
+                "run {later_run} tried it again, and nothing is left of what that one did; \
+                 `runbook undo {own_run}` puts back {}",
+                crate::phrases::quote_ids(&undoable)
             ),
             LaterRun::HasEffects | LaterRun::HasNone => {
                 format!(
-                    "run {short} tries it again and knows what both have done: \
-                     `runbook show {short}` says how it stands"
+                    "run {later_run} tries it again and knows what both have done: \
+                     `runbook show {later_run}` says how it stands"
                 )
             }
         });
-        self.tried_again_by = Some(by);
+        self.retried_by = Some(by);
     }
 
-    /// Whether it is a success.
+    /// How the run counts as a whole.
     pub fn verdict(&self) -> RunVerdict {
-        match (self.end, &self.pause) {
+        match (self.end, &self.pause_reason) {
             (Some(RunEnd::Succeeded | RunEnd::SucceededWithWarnings), _) => RunVerdict::Good,
             (Some(RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled), _) => {
                 RunVerdict::Bad
@@ -296,7 +297,7 @@ impl Summary {
                     | PauseReason::OutsideWindow { .. },
                 ),
             ) => RunVerdict::Waiting,
-            (None, None) if self.state == RunPhase::Waiting.name() => RunVerdict::Waiting,
+            (None, None) if self.state == RunStatus::Waiting.name() => RunVerdict::Waiting,
             (
                 None,
                 Some(
@@ -310,28 +311,28 @@ impl Summary {
         }
     }
 
-    /// What the run has left, by step.
-    pub fn account(&self) -> Account {
+    /// The changes that the run has left, by step.
+    pub fn remaining_changes(&self) -> RemainingChanges {
         let steps: Vec<_> =
             self.steps.iter().filter(|step| step.section == Section::Step).collect();
         let ids: Vec<StepId> = steps.iter().map(|step| StepId::new(step.id.as_str())).collect();
-        Account::of(ids.iter().zip(steps.iter().map(|step| &step.change)))
+        RemainingChanges::of(ids.iter().zip(steps.iter().map(|step| &step.change)))
     }
 
-    /// Where the step with this id stands: a run of ten thousand steps is not searched for each
-    /// record.
-    fn place(&self, id: &StepId) -> Option<usize> {
-        let known = self.places.get(id.as_str()).copied();
-        known.filter(|place| self.steps.get(*place).is_some_and(|step| step.id == id.as_str()))
+    /// The position of the step with this id. An index, because a run may have ten thousand steps
+    /// and each record looks one up.
+    fn step_index(&self, id: &StepId) -> Option<usize> {
+        let known = self.step_indexes.get(id.as_str()).copied();
+        known.filter(|index| self.steps.get(*index).is_some_and(|step| step.id == id.as_str()))
     }
 
-    fn note_places(&mut self) {
-        self.places =
-            self.steps.iter().enumerate().map(|(place, step)| (step.id.clone(), place)).collect();
+    fn index_steps(&mut self) {
+        self.step_indexes =
+            self.steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect();
     }
 
     /// The step with this id.
     pub fn step(&self, id: &StepId) -> Option<&StepSummary> {
-        self.place(id).map(|place| &self.steps[place])
+        self.step_index(id).map(|index| &self.steps[index])
     }
 }

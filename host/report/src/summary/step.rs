@@ -6,7 +6,7 @@ use runbook_engine::{
 use serde::Serialize;
 use std::time::Duration;
 
-/// What there is to say about a step.
+/// The state of a step as every report shows it.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -15,36 +15,36 @@ use std::time::Duration;
 pub struct StepSummary {
     /// The id of the step, such as `backup` or `copy[eu-1]`.
     pub id: String,
-    /// What to call it.
+    /// The title of the step, or its id if it has none.
     pub title: String,
-    /// The part of the file.
+    /// The section of the runbook that the step stands in.
     pub section: Section,
     /// The operation that it runs, as `plugin:operation`.
     pub uses: String,
     /// The digest of the plugin's component, `sha256:…`.
     pub digest: String,
-    /// Where it stands.
+    /// The state of the step.
     pub state: StepStatus,
     /// How many attempts were made.
     pub attempts: u32,
     /// Time of all attempts, in milliseconds.
     pub duration_ms: u64,
-    /// One line: what came of it.
+    /// One line: the result of the step, or why it has none.
     pub summary: String,
     /// Why it failed.
     pub fault: Option<Fault>,
-    /// What it said that it would do.
+    /// The effects of its plan.
     pub effects: Vec<Effect>,
     /// Whether it changed anything.
     pub changed: bool,
-    /// What is left of what it changed: nothing, perhaps something (it failed half-way, or got no
-    /// answer), or surely something.
-    pub left: RemainingEffect,
-    /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
+    /// Whether a change of it is still there: `nothing`, `perhaps` (it failed half-way, or got no
+    /// answer), or `surely`.
+    pub remaining_effect: RemainingEffect,
+    /// Whether it is a smoke test that wrote something and may not have removed it.
     pub may_have_left: bool,
-    /// Whether it counts as begun only because it was asked what it would do.
+    /// Whether it is shown as running only because of a call to `plan`.
     #[serde(skip)]
-    pub(super) asked: bool,
+    pub(super) is_planning: bool,
     /// The output that later steps can refer to.
     pub output: serde_json::Value,
     /// The outcome of a check, if it got an answer.
@@ -53,38 +53,38 @@ pub struct StepSummary {
     pub measurements: Vec<Measurement>,
     /// Cases of a smoke test.
     pub cases: Vec<Case>,
-    /// All lines of what a person is asked to do.
+    /// The instructions of a manual step.
     pub instructions: Option<String>,
-    /// The options of `runbook answer` that say that it is done.
+    /// The options that `runbook answer` needs for this step.
     pub answer_options: Vec<String>,
-    /// One line: what came of its undo.
+    /// One line: the result of its undo.
     pub undo: Option<String>,
     /// The log of its last attempt.
     pub logs: Vec<LogLine>,
     #[serde(skip)]
     pub(super) change: Change,
-    /// Whether it was observed after its undo, and was as before.
+    /// Whether its undo was verified: the observed state is the state before the step.
     pub restored: bool,
     /// The people who approved it.
     pub approved_by: Vec<String>,
-    /// Why what was said before counts no more: it was of another plan, or is too old.
-    pub approval_void: Option<String>,
-    /// What approval was asked for last.
+    /// Why the approval before is no longer valid: it was of an earlier plan, or is too old.
+    pub approval_void_reason: Option<String>,
+    /// The digest of the plan for which approval was asked last.
     #[serde(skip)]
-    pub(super) asked_digest: Option<String>,
-    /// What a person answered: fields of the form, and `choice`.
+    pub(super) plan_digest: Option<String>,
+    /// The answers to a manual step: fields of the form, and `choice`.
     pub answers: Option<serde_json::Value>,
-    /// Who is asked for approval, and what was said.
+    /// The last request for approval.
     #[serde(skip)]
-    pub(super) asked_of: Option<ApprovalSummary>,
-    /// What was seen or said later of whether it happened, if its result left that open.
-    pub doubt: Option<String>,
-    /// How often in a row it was not yet so for the same reason, after the first time.
+    pub(super) approval: Option<ApprovalSummary>,
+    /// What became known later about whether the step took effect, if its result left that open.
+    pub recovery: Option<String>,
+    /// How many polls in a row gave the same result, without the first one.
     #[serde(skip)]
     pub(crate) repeated: u32,
 }
 
-/// Who is asked for approval, and what came of it.
+/// A request for approval, and its result.
 #[derive(Debug, Clone)]
 pub(super) struct ApprovalSummary {
     pub(super) quorum: u32,
@@ -92,38 +92,38 @@ pub(super) struct ApprovalSummary {
     pub(super) verdict: Option<ApprovalResult>,
 }
 
-/// What was said about a step that asks for approval.
+/// The result of a request for approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ApprovalResult {
     Approved,
     Rejected,
 }
 
-/// Where a step stands.
+/// The state of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepStatus {
-    /// Its turn has not come.
+    /// It has not begun.
     Pending,
-    /// It does not run.
+    /// It is not executed.
     Skipped,
-    /// It waits for a person: for approval of what it would do, or for what a person does.
+    /// It waits for a person: for approval, or for the answer to a manual step.
     WaitingForPerson,
-    /// An attempt is under way, or the next one is awaited.
+    /// An attempt is under way, or the next one is due later.
     Running,
-    /// It did what it should.
+    /// Its last attempt succeeded.
     Succeeded,
-    /// It worked, and a threshold was passed.
+    /// Its last attempt succeeded with a warning.
     Warned,
-    /// It did not do what it should, and is not tried again.
+    /// It failed, and there is no further attempt.
     Failed,
     /// It is unknown whether it took effect.
     UnknownOutcome,
     /// It is being undone.
     Undoing,
-    /// What it did was undone.
+    /// It was undone.
     Undone,
-    /// Its undo failed, or something else was found after it.
+    /// Its undo failed, or the state observed after the undo differs from the state before.
     UndoFailed,
 }
 
@@ -147,17 +147,18 @@ impl StepStatus {
         STATES.iter().find(|(state, ..)| *state == self).map_or("", |(_, word, _)| word)
     }
 
-    /// The sign before the word. The word alone says all.
+    /// The sign before the word. It adds nothing to the word.
     pub fn sign(self) -> &'static str {
         STATES.iter().find(|(state, ..)| *state == self).map_or("", |(.., sign)| sign)
     }
 }
 
 impl StepSummary {
-    /// Whether the answer is there, so that the step goes on when the run is resumed.
+    /// Whether it was answered or its approval decided, so that it continues when the run is
+    /// resumed.
     pub(super) fn is_answered(&self) -> bool {
         self.answers.is_some()
-            || self.asked_of.as_ref().is_some_and(|asked| asked.verdict.is_some())
+            || self.approval.as_ref().is_some_and(|approval| approval.verdict.is_some())
     }
 
     /// How long its attempts took.
@@ -165,28 +166,27 @@ impl StepSummary {
         Duration::from_millis(self.duration_ms)
     }
 
-    /// Whether a person has to do it now. All that is to be done is then shown.
+    /// Whether it is a manual step that a person has to do now.
     pub fn is_for_a_person(&self) -> bool {
         self.state == StepStatus::WaitingForPerson && self.instructions.is_some()
     }
 
-    /// What people call it, and what came of it or of its undo. Most steps have no title of their
-    /// own.
-    pub fn titled(&self) -> String {
-        let said = self.undo.as_ref().unwrap_or(&self.summary);
-        match (self.has_title(), said.as_str()) {
-            (false, said) => said.to_owned(),
+    /// Its title, if it has one, and its result or the result of its undo.
+    pub fn title_and_result(&self) -> String {
+        let result = self.undo.as_ref().unwrap_or(&self.summary);
+        match (self.has_title(), result.as_str()) {
+            (false, result) => result.to_owned(),
             (true, "") => self.title.clone(),
-            (true, said) => format!("{}: {said}", self.title),
+            (true, result) => format!("{}: {result}", self.title),
         }
     }
 
-    /// Whether people call it something else than its id.
+    /// Whether its title differs from its id.
     pub fn has_title(&self) -> bool {
         self.title != self.id && !self.id.ends_with(&format!(".{}", self.title))
     }
 
-    /// Whether nothing more is to be done about it.
+    /// Whether it is in a final state.
     pub fn is_over(&self) -> bool {
         match self.state {
             StepStatus::Pending
@@ -203,8 +203,8 @@ impl StepSummary {
         }
     }
 
-    /// Whether it was changed and the runbook says that this cannot be undone.
-    pub fn stays(&self) -> bool {
-        self.change.left() == RemainingEffect::Surely && self.change.is_irreversible()
+    /// Whether it changed something and the runbook declares that it cannot be undone.
+    pub fn is_irreversibly_changed(&self) -> bool {
+        self.change.remaining() == RemainingEffect::Surely && self.change.is_irreversible()
     }
 }

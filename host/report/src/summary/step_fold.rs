@@ -1,12 +1,12 @@
 //! The fold of a step: how each of its events changes its summary.
 
 use super::step::{ApprovalResult, ApprovalSummary};
-use super::wording::{skip_text, waiting_text, with_reason};
+use super::wording::{skip_reason_text, waiting_text, with_last_result};
 use super::{StepStatus, StepSummary};
 use jiff::Timestamp;
 use runbook_engine::model::person_of;
 use runbook_engine::{
-    AfterAttempt, ApprovalEvent, ApprovalVerdict, Assumed, AttemptEvent, AttemptResult, Change,
+    AfterAttempt, ApprovalEvent, ApprovalVerdict, AssumedStep, AttemptEvent, AttemptResult, Change,
     EffectState, Fault, GuardObservation, GuardVerdict, Item, ItemsEvent, ManualEvent, NotifyEvent,
     Outcome, Recovery, RemainingEffect, Section, SkipEvent, StepEvent, StepId, Trigger, UndoEvent,
     UndoFinding, UndoResult, WaitEvent,
@@ -29,9 +29,9 @@ impl StepSummary {
             fault: None,
             effects: Vec::new(),
             changed: false,
-            left: RemainingEffect::Nothing,
+            remaining_effect: RemainingEffect::Nothing,
             may_have_left: false,
-            asked: false,
+            is_planning: false,
             output: serde_json::Value::Null,
             outcome: None,
             measurements: Vec::new(),
@@ -43,23 +43,23 @@ impl StepSummary {
             change: Change::default(),
             restored: false,
             approved_by: Vec::new(),
-            approval_void: None,
-            asked_of: None,
-            doubt: None,
-            asked_digest: None,
+            approval_void_reason: None,
+            approval: None,
+            recovery: None,
+            plan_digest: None,
             answers: None,
             repeated: 0,
         }
     }
 
-    pub(super) fn item(&self, of: &StepId, item: &Item) -> Self {
-        let (id, title) = (of.item(&item.key), format!("{}: {}", self.title, item.key));
+    pub(super) fn item(&self, parent_id: &StepId, item: &Item) -> Self {
+        let (id, title) = (parent_id.item(&item.key), format!("{}: {}", self.title, item.key));
         let (section, uses, digest) = (self.section, self.uses.clone(), self.digest.clone());
         Self::new(&runbook_engine::StepListing { id, title, section, uses, digest })
     }
 
-    /// Another run has done it.
-    pub(super) fn assume(&mut self, assumed: &Assumed) {
+    /// Marks the step as done by an earlier run.
+    pub(super) fn assume(&mut self, assumed: &AssumedStep) {
         self.state = StepStatus::Skipped;
         self.summary = format!("done in run {}", assumed.done_in.short());
         self.output = assumed.output.clone();
@@ -67,11 +67,11 @@ impl StepSummary {
 
     pub(super) fn fold(&mut self, event: &StepEvent, at: Timestamp) {
         self.change.fold(event);
-        self.left = self.change.left();
+        self.remaining_effect = self.change.remaining();
         match event {
             StepEvent::Skip(SkipEvent::Skipped { reason }) => {
                 self.state = StepStatus::Skipped;
-                skip_text(*reason).clone_into(&mut self.summary);
+                skip_reason_text(*reason).clone_into(&mut self.summary);
             }
             StepEvent::Items(event) => self.fold_items(event),
             StepEvent::Approval(event) => self.fold_approval(event, at),
@@ -80,7 +80,7 @@ impl StepSummary {
             StepEvent::Wait(WaitEvent::StillWaiting { call, waited_ms, at_most_ms, then }) => {
                 if self.state == StepStatus::Pending {
                     self.state = StepStatus::Running;
-                    self.asked = true;
+                    self.is_planning = true;
                 }
                 self.summary = waiting_text(&self.id, *call, (*waited_ms, *at_most_ms), *then);
             }
@@ -90,7 +90,7 @@ impl StepSummary {
 
     fn fold_items(&mut self, event: &ItemsEvent) {
         match event {
-            // The items are listed by the run, each in a line of its own.
+            // `Summary::add_items` adds the items.
             ItemsEvent::Listed { .. } => {}
             ItemsEvent::GroupBegan { .. } => {
                 self.state = StepStatus::Running;
@@ -103,8 +103,8 @@ impl StepSummary {
     fn fold_approval(&mut self, event: &ApprovalEvent, at: Timestamp) {
         match event {
             ApprovalEvent::Asked { proposal, digest, quorum, expires_ms, places, .. } => {
-                self.void_approval(digest);
-                self.asked_of = Some(ApprovalSummary {
+                self.void_earlier_approval(digest);
+                self.approval = Some(ApprovalSummary {
                     quorum: *quorum,
                     expires_ms: *expires_ms,
                     verdict: None,
@@ -117,7 +117,7 @@ impl StepSummary {
                 if *verdict == ApprovalVerdict::Approved && !self.approved_by.contains(by) {
                     self.approved_by.push(by.clone());
                 }
-                self.answer(by, verdict, at);
+                self.fold_approval_answer(by, verdict, at);
             }
         }
     }
@@ -147,8 +147,8 @@ impl StepSummary {
         match event {
             AttemptEvent::Started { attempt, proposal, .. } => {
                 self.state = StepStatus::Running;
-                // Who approved it then is told; that somebody had approved it before is over.
-                self.approval_void = None;
+                // The approval that counted is in `approved_by`.
+                self.approval_void_reason = None;
                 self.attempts = *attempt;
                 self.effects =
                     proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
@@ -182,12 +182,12 @@ impl StepSummary {
                     }
                 }
             }
-            UndoEvent::Checked { finding } => self.check_undo(finding),
+            UndoEvent::Checked { finding } => self.fold_undo_finding(finding),
         }
     }
 
-    /// What was seen when it was observed again.
-    fn check_undo(&mut self, finding: &UndoFinding) {
+    /// The result of observing the target again after the undo.
+    fn fold_undo_finding(&mut self, finding: &UndoFinding) {
         match finding {
             UndoFinding::Restored => self.restored = true,
             UndoFinding::TookEffect { .. } => {
@@ -213,7 +213,7 @@ impl StepSummary {
         }
     }
 
-    pub(super) fn notify(&mut self, on: Trigger, event: &NotifyEvent) {
+    pub(super) fn fold_notification(&mut self, on: Trigger, event: &NotifyEvent) {
         match event {
             NotifyEvent::NotifyStarted => self.state = StepStatus::Running,
             NotifyEvent::NotifyEnded { fault: None } => {
@@ -230,31 +230,32 @@ impl StepSummary {
         }
     }
 
-    /// Notes what somebody has said about an approval: how many have approved by now, and until
-    /// when that is good.
-    fn answer(&mut self, by: &str, verdict: &ApprovalVerdict, at: Timestamp) {
+    /// Notes an approval or rejection: how many people have approved by now, and until when the
+    /// approval is valid.
+    fn fold_approval_answer(&mut self, by: &str, verdict: &ApprovalVerdict, at: Timestamp) {
         let n_people =
             self.approved_by.iter().map(|by| person_of(by)).collect::<BTreeSet<_>>().len();
-        let Some(asked) = &mut self.asked_of else { return };
-        let quorum = usize::try_from(asked.quorum).unwrap_or(usize::MAX);
+        let Some(approval) = &mut self.approval else { return };
+        let quorum = usize::try_from(approval.quorum).unwrap_or(usize::MAX);
         self.summary = match verdict {
             ApprovalVerdict::Rejected { reason } => {
-                asked.verdict = Some(ApprovalResult::Rejected);
+                approval.verdict = Some(ApprovalResult::Rejected);
                 format!("rejected by {by}: {reason}")
             }
             ApprovalVerdict::Approved => {
                 if n_people >= quorum {
-                    asked.verdict.get_or_insert(ApprovalResult::Approved);
+                    approval.verdict.get_or_insert(ApprovalResult::Approved);
                 }
-                let end =
-                    asked.expires_ms.and_then(|ms| at.checked_add(Duration::from_millis(ms)).ok());
+                let end = approval
+                    .expires_ms
+                    .and_then(|ms| at.checked_add(Duration::from_millis(ms)).ok());
                 let until = end
                     .map(|end| format!(", until {}", end.strftime("%F %T UTC")))
                     .unwrap_or_default();
-                let of =
+                let count_note =
                     if quorum > 1 { format!(" ({n_people} of {quorum})") } else { String::new() };
                 format!(
-                    "approved by {}{of}{until}; {}",
+                    "approved by {}{count_note}{until}; {}",
                     self.approved_by.join(", "),
                     self.summary_of_plan()
                 )
@@ -262,27 +263,27 @@ impl StepSummary {
         };
     }
 
-    /// What it would do, without what was said about it.
+    /// The part of the summary that tells what the step would do, without the approvals.
     fn summary_of_plan(&self) -> &str {
         self.summary.rfind("would: ").map_or("", |at| &self.summary[at..])
     }
 
     /// Notes that approval is asked for again, so that earlier answers are void.
-    fn void_approval(&mut self, digest: &str) {
+    fn void_earlier_approval(&mut self, digest: &str) {
         let was_same =
-            self.asked_digest.replace(digest.to_owned()).is_some_and(|before| before == digest);
+            self.plan_digest.replace(digest.to_owned()).is_some_and(|before| before == digest);
         if self.approved_by.is_empty() {
             return;
         }
         let why = if was_same { "is too old" } else { "was for an earlier plan of this step" };
-        self.approval_void = Some(format!(
+        self.approval_void_reason = Some(format!(
             "the approval by {} {why}, so it is asked for again",
             self.approved_by.join(", ")
         ));
         self.approved_by.clear();
     }
 
-    pub(super) fn observe(&mut self, observation: &GuardObservation) {
+    pub(super) fn fold_observation(&mut self, observation: &GuardObservation) {
         self.state = match observation.verdict {
             GuardVerdict::Holds => StepStatus::Succeeded,
             GuardVerdict::Breached => StepStatus::Failed,
@@ -292,12 +293,12 @@ impl StepSummary {
     }
 
     fn end_attempt(&mut self, result: &AttemptResult, then: AfterAttempt) {
-        let said = match result {
+        let text = match result {
             AttemptResult::Succeeded { summary, .. } => summary,
             AttemptResult::Failed { fault, .. } => &fault.message,
         };
-        let again = matches!(then, AfterAttempt::Poll { .. }) && *said == self.summary;
-        self.repeated = if again { self.repeated + 1 } else { 0 };
+        let is_repeated = matches!(then, AfterAttempt::Poll { .. }) && *text == self.summary;
+        self.repeated = if is_repeated { self.repeated + 1 } else { 0 };
         match result {
             AttemptResult::Succeeded { outcome, summary, output, changed, cases, measurements } => {
                 self.outcome = Some(*outcome);
@@ -350,11 +351,12 @@ impl StepSummary {
         }
     }
 
+    /// Updates the step after a decision about an attempt whose result was not known.
     fn recover(&mut self, decision: &Recovery) {
         let is_over = !matches!(self.state, StepStatus::Running | StepStatus::UnknownOutcome);
         if is_over {
-            // Only whether it is undone depends on it: what came of it stays as it was told.
-            self.doubt = match decision {
+            // The decision only determines whether the step is undone; its result stays as it is.
+            self.recovery = match decision {
                 Recovery::AskOperator { .. } => {
                     Some("it is unknown whether it happened".to_owned())
                 }
@@ -393,8 +395,8 @@ impl StepSummary {
         }
     }
 
-    /// Its run has paused: an attempt that has no result was cut off.
-    pub(super) fn pause(&mut self) {
+    /// Notes that the run is paused: an attempt or undo without a result was cut off.
+    pub(super) fn end_execution(&mut self) {
         if self.state == StepStatus::Running
             && self.fault.is_none()
             && self.change.effect() == EffectState::Ambiguous
@@ -413,19 +415,19 @@ impl StepSummary {
         }
     }
 
-    /// Its run is being undone, or has ended: what has not begun never will. What always runs has
-    /// its turn yet.
-    pub(super) fn never_begins(&mut self) {
-        let is_of_the_way =
+    /// Notes that the undo of the run has begun: a pending preflight, step or verify will never
+    /// run. `finally` steps and notifications still will.
+    pub(super) fn skip_if_pending(&mut self) {
+        let is_skipped_by_undo =
             matches!(self.section, Section::Preflight | Section::Step | Section::Verify);
-        if is_of_the_way && self.state == StepStatus::Pending {
+        if is_skipped_by_undo && self.state == StepStatus::Pending {
             self.state = StepStatus::Skipped;
             "the run ended before it began".clone_into(&mut self.summary);
         }
     }
 
-    /// Notes that the run has ended: the step does nothing any more, and waits for nobody.
-    pub(super) fn end(&mut self) {
+    /// Notes that the run has ended: the step neither runs nor waits any more.
+    pub(super) fn end_run(&mut self) {
         match self.state {
             StepStatus::Running
                 if self.attempts == 0 && self.fault.is_none() && self.summary.is_empty() =>
@@ -434,9 +436,9 @@ impl StepSummary {
             }
             StepStatus::Running => {
                 self.state = StepStatus::Failed;
-                // What a look saw that was not the last one decides nothing.
+                // The outcome of a poll that was not the last one decides nothing.
                 self.outcome = None;
-                self.summary = with_reason("the run ended before it was done", &self.summary);
+                self.summary = with_last_result("the run ended before it was done", &self.summary);
             }
             StepStatus::WaitingForPerson if self.answers.is_some() => {
                 self.state = StepStatus::Succeeded;

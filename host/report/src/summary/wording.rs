@@ -1,18 +1,18 @@
-//! The words about a run: its state and end, why it paused or did not begin something, and what the
-//! operator does next.
+//! Texts about a run: its state and end, why it is paused or skipped a step, and what the operator
+//! does next.
 
-use super::{StepStatus, StepSummary, Summary, left};
-use crate::phrases::quoted;
+use super::{StepStatus, StepSummary, Summary, remaining};
+use crate::phrases::quote_ids;
 use runbook_engine::{
-    Account, AfterWait, CallPurpose, Cause, Decision, PauseReason, RunEnd, Section, SkipReason,
-    StepId, WindowVerdict, describe_closed,
+    AfterWait, CallPurpose, Cause, Decision, PauseReason, RemainingChanges, RunEnd, Section,
+    SkipReason, StepId, WindowVerdict, describe_closed_window,
 };
 use std::borrow::Cow;
 use std::time::Duration;
 
 impl Summary {
-    /// How it stands, in one sentence: every report begins with it.
-    pub fn standing_text(&self) -> String {
+    /// The state of the run in one sentence, with which every report begins.
+    pub fn status_text(&self) -> String {
         match (self.end, &self.paused) {
             (Some(end), _) => self.end_text(end),
             (None, Some(why)) => format!("Paused: {why}."),
@@ -20,8 +20,8 @@ impl Summary {
         }
     }
 
-    /// How the run ended, in one sentence. It says "verified" only of what was observed again, and
-    /// "changed" only of what certainly was.
+    /// How the run ended. The text says "observed" only of what was observed again, and "changed"
+    /// only of what was certainly changed.
     pub fn end_text(&self, end: RunEnd) -> String {
         let text = match end {
             RunEnd::Succeeded => "Succeeded. Everything was done.".to_owned(),
@@ -29,19 +29,28 @@ impl Summary {
                 "Succeeded, with warnings that somebody should look at.".to_owned()
             }
             RunEnd::Dirty => {
-                format!("DIRTY. {}: a person must look now.{}", self.dirt(), self.earlier_text())
+                format!(
+                    "DIRTY. {}: a person must look now.{}",
+                    self.dirty_reason(),
+                    self.earlier_text()
+                )
             }
             RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone => {
-                format!("{} {}{}", self.verdict, self.undone_text(end), self.earlier_text())
+                format!(
+                    "{} {}{}",
+                    self.opening_sentence,
+                    self.undone_text(end),
+                    self.earlier_text()
+                )
             }
         };
-        text + &self.beside_text()
+        text + &self.finally_text()
     }
 
-    /// What makes a run dirty.
-    fn dirt(&self) -> String {
-        let Account { changed, perhaps, .. } = self.account();
-        match (changed.is_empty(), perhaps.is_empty()) {
+    /// Why the run is dirty.
+    fn dirty_reason(&self) -> String {
+        let RemainingChanges { changed, possibly_changed, .. } = self.remaining_changes();
+        match (changed.is_empty(), possibly_changed.is_empty()) {
             (true, true) if self.steps.iter().any(|step| step.may_have_left) => {
                 "No step left a change, but a smoke test wrote and did not show that it removed \
                  what it made"
@@ -49,50 +58,50 @@ impl Summary {
             }
             (true, true) => "It is unknown whether everything is as before".to_owned(),
             (false, true) => {
-                format!("Something was changed and not put back ({})", listed(&changed))
+                format!("Something was changed and not put back ({})", join_ids(&changed))
             }
             (true, false) => format!(
                 "Something may have been changed, and was not put back ({})",
-                listed(&perhaps)
+                join_ids(&possibly_changed)
             ),
             (false, false) => format!(
                 "Something was changed and not put back ({}), and something may have been changed \
                  ({})",
-                listed(&changed),
-                listed(&perhaps)
+                join_ids(&changed),
+                join_ids(&possibly_changed)
             ),
         }
     }
 
-    /// What the operator does about it, with the commands to type.
-    pub(super) fn next_command(&self, reason: &PauseReason) -> String {
-        let run = crate::phrases::short(&self.run);
+    /// What the operator does about a paused run, with the commands to type.
+    pub(super) fn action_after_pause(&self, reason: &PauseReason) -> String {
+        let run = crate::phrases::short_run_id(&self.run);
         let resume = format!("`runbook resume {run}`");
-        let Some(reason) = self.still_asked(reason) else {
+        let Some(reason) = self.open_pause_reason(reason) else {
             return format!("continue with {resume}");
         };
         match &reason {
             PauseReason::UnknownOutcome { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
-                let decided = |how: &str| {
-                    format!("--decide {}", runbook_text::argument(&format!("{step}={how}")))
+                let decide_option = |how: &str| {
+                    format!("--decide {}", runbook_text::shell_argument(&format!("{step}={how}")))
                 };
-                let each = if steps.len() > 1 { "; the others likewise" } else { "" };
-                // A run that is being undone does nothing again.
-                let can_be_said =
+                let each_note = if steps.len() > 1 { "; the others likewise" } else { "" };
+                // A run that is being undone makes no further attempt.
+                let is_possible =
                     |decision: Decision| decision != Decision::Retry || !self.is_undoing;
                 let answers: Vec<String> = Decision::ALL
                     .iter()
-                    .filter(|(decision, ..)| can_be_said(*decision))
+                    .filter(|(decision, ..)| is_possible(*decision))
                     .enumerate()
-                    .map(|(place, (decision, word, meaning))| {
-                        let meaning = self.meaning(*decision, steps.first(), meaning);
-                        let command = if place == 0 {
+                    .map(|(index, (decision, word, meaning))| {
+                        let meaning = self.decision_meaning(*decision, steps.first(), meaning);
+                        let command = if index == 0 {
                             format!("runbook resume {run} ")
                         } else {
                             String::new()
                         };
-                        format!("`{command}{}` ({meaning})", decided(word))
+                        format!("`{command}{}` ({meaning})", decide_option(word))
                     })
                     .collect();
                 let (last, first) =
@@ -104,29 +113,31 @@ impl Summary {
                 } else {
                     ""
                 };
-                format!("find out whether it happened, then say so: {first} or {last}{each}{rest}")
+                format!(
+                    "find out whether it happened, then say so: {first} or {last}{each_note}{rest}"
+                )
             }
             PauseReason::Approval { steps } => {
-                let step = first_of(steps);
+                let step = first_argument(steps);
                 format!(
                     "`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; \
                      then {resume}"
                 )
             }
             PauseReason::Manual { steps } => {
-                let step = first_of(steps);
+                let step = first_argument(steps);
                 let options = steps
                     .first()
                     .and_then(|step| self.step(step))
                     .map_or(&[][..], |step| &step.answer_options);
                 format!(
                     "when it is done, {}; then {resume}",
-                    crate::phrases::answer(run, &step, options)
+                    crate::phrases::answer_command(run, &step, options)
                 )
             }
-            PauseReason::OutsideWindow { opens } => {
-                let when = opens.map_or("when it opens".to_owned(), |opens| {
-                    format!("from {} on", opens.strftime("%F %H:%M UTC"))
+            PauseReason::OutsideWindow { opens_at } => {
+                let when = opens_at.map_or("when it opens".to_owned(), |opens_at| {
+                    format!("from {} on", opens_at.strftime("%F %H:%M UTC"))
                 });
                 format!(
                     "{when}: {resume}; now, if you may: `runbook resume {run} --outside-window`; \
@@ -145,95 +156,100 @@ impl Summary {
         }
     }
 
-    /// What a person does about a dirty run, with the commands to type. It promises no undo that
-    /// the account does not list.
-    pub(super) fn way_out(&self) -> String {
-        let run = crate::phrases::short(&self.run);
-        let account = self.account();
-        if let Some(first) = account.unclear.first() {
-            let decided = |how: &str| {
-                format!("--decide {}", runbook_text::argument(&format!("{first}={how}")))
+    /// What a person does about a dirty run, with the commands to type. The text offers an undo
+    /// only of steps that can be undone.
+    pub(super) fn dirty_next_action(&self) -> String {
+        let run = crate::phrases::short_run_id(&self.run);
+        let remaining_changes = self.remaining_changes();
+        if let Some(first) = remaining_changes.undo_unclear.first() {
+            let decide_option = |how: &str| {
+                format!("--decide {}", runbook_text::shell_argument(&format!("{first}={how}")))
             };
-            let each = if account.unclear.len() > 1 { "; the others likewise" } else { "" };
+            let each_note =
+                if remaining_changes.undo_unclear.len() > 1 { "; the others likewise" } else { "" };
             return format!(
                 "find out whether {} undone, then say so: `runbook undo {run} {}` (it is), `{}` \
-                 (it is not; undo it) or `{}` (it is not; leave it){each}",
-                are(&account.unclear),
-                decided("done"),
-                decided("retry"),
-                decided("not-done")
+                 (it is not; undo it) or `{}` (it is not; leave it){each_note}",
+                ids_are(&remaining_changes.undo_unclear),
+                decide_option("done"),
+                decide_option("retry"),
+                decide_option("not-done")
             );
         }
-        let (again, by_hand): (Vec<_>, Vec<_>) = self
+        let (retriable, by_hand): (Vec<_>, Vec<_>) = self
             .steps
             .iter()
             .filter(|step| step.state == StepStatus::UndoFailed && step.section == Section::Step)
             .map(|step| StepId::new(step.id.as_str()))
-            .partition(|id| account.undoable.contains(id));
-        if !again.is_empty() {
+            .partition(|id| remaining_changes.undoable.contains(id));
+        if !retriable.is_empty() {
             return format!(
                 "repair what keeps {} from being undone, then `runbook undo {run}` tries it again; \
                  if the runbook's own `undo` is wrong, correct a copy: \
                  `runbook undo {run} --with FILE`; or put it back by hand",
-                quoted(&again)
+                quote_ids(&retriable)
             );
         }
         if !by_hand.is_empty() {
-            return format!("look at what {} left, and put it back by hand", quoted(&by_hand));
+            return format!("look at what {} left, and put it back by hand", quote_ids(&by_hand));
         }
-        let unknown: Vec<StepId> = account
-            .perhaps
+        let unknown: Vec<StepId> = remaining_changes
+            .possibly_changed
             .iter()
-            .filter(|step| !account.undoable.contains(step))
+            .filter(|step| !remaining_changes.undoable.contains(step))
             .cloned()
             .collect();
-        // One that was stopped as it was may go on from there, once somebody has said what
-        // happened.
-        let is_stopped_as_it_was = self.stopping_step().is_some() && !self.has_undone();
-        if !unknown.is_empty() && account.undoable.is_empty() && !is_stopped_as_it_was {
-            return format!("look at what {} left, and put it back by hand", quoted(&unknown));
+        // A run that failed and undid nothing can be retried from the failed step, once somebody
+        // has decided what happened.
+        let can_retry = self.failed_step().is_some() && !self.has_undone();
+        if !unknown.is_empty() && remaining_changes.undoable.is_empty() && !can_retry {
+            return format!("look at what {} left, and put it back by hand", quote_ids(&unknown));
         }
-        let left: Vec<_> = self
+        let smoke_tests: Vec<_> = self
             .steps
             .iter()
             .filter(|step| step.may_have_left)
             .map(|step| format!("`{}`", step.id))
             .collect();
-        if !left.is_empty() {
+        if !smoke_tests.is_empty() {
             return format!(
                 "find what smoke test {} made and did not remove, and remove it by hand",
-                left.join(", ")
+                smoke_tests.join(", ")
             );
         }
-        let undo = if account.undoable.is_empty() {
+        let undo = if remaining_changes.undoable.is_empty() {
             "; no command can undo it".to_owned()
         } else {
-            format!("; or `runbook undo {run}` puts back {}", quoted(&account.undoable))
+            format!(
+                "; or `runbook undo {run}` puts back {}",
+                quote_ids(&remaining_changes.undoable)
+            )
         };
-        match self.stopping_step() {
+        match self.failed_step() {
             Some(step) => {
-                let from = runbook_text::argument(&step.id);
-                let said = left::to_decide(&account.perhaps);
+                let from = runbook_text::shell_argument(&step.id);
+                let decide = remaining::decide_options(&remaining_changes.possibly_changed);
                 format!(
                     "what was done stays: fix the cause of the failure, then `runbook retry {run} \
-                     --from {from}{said} does the rest{undo}"
+                     --from {from}{decide} does the rest{undo}"
                 )
             }
             None => format!("look at `runbook show {run}`{undo}"),
         }
     }
 
-    /// The step whose failure left the run as it was.
-    fn stopping_step(&self) -> Option<&StepSummary> {
+    /// The failed step from which `runbook retry` can begin.
+    fn failed_step(&self) -> Option<&StepSummary> {
         let is_failed = |step: &&StepSummary| {
             let has_failed = matches!(step.state, StepStatus::Failed | StepStatus::UnknownOutcome);
             has_failed && step.section == Section::Step
         };
-        let stopped = self.stopped_by.as_ref().and_then(|step| self.step(step)).filter(is_failed);
-        stopped.or_else(|| self.steps.iter().find(is_failed))
+        let causing_step =
+            self.causing_step.as_ref().and_then(|step| self.step(step)).filter(is_failed);
+        causing_step.or_else(|| self.steps.iter().find(is_failed))
     }
 
-    /// Whether anything of it was undone, or was tried to be.
+    /// Whether an undo of any step was tried.
     fn has_undone(&self) -> bool {
         let is_undone =
             |step: &StepSummary| matches!(step.state, StepStatus::Undone | StepStatus::UndoFailed);
@@ -241,8 +257,8 @@ impl Summary {
     }
 }
 
-/// What a report says first of a run that did not succeed for this reason.
-pub(super) fn verdict_text(cause: &Cause) -> &'static str {
+/// The first sentence about a run that did not succeed for this reason.
+pub(super) fn opening_sentence(cause: &Cause) -> &'static str {
     match cause {
         Cause::Preflight { .. }
         | Cause::Step { .. }
@@ -256,8 +272,8 @@ pub(super) fn verdict_text(cause: &Cause) -> &'static str {
     }
 }
 
-/// Why a step does not run.
-pub(super) fn skip_text(reason: SkipReason) -> &'static str {
+/// Why a step is skipped, in words.
+pub(super) fn skip_reason_text(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::Condition => "its `when` is false",
         SkipReason::Dependency => "a step that it needs did not succeed",
@@ -267,25 +283,25 @@ pub(super) fn skip_text(reason: SkipReason) -> &'static str {
     }
 }
 
-/// What is said of a run outside its window.
+/// The warning about a run outside its window.
 pub(super) fn window_text(verdict: &WindowVerdict) -> Option<String> {
     match verdict {
         WindowVerdict::Open => None,
-        WindowVerdict::Warned { opens } | WindowVerdict::Refused { opens } => {
-            Some(describe_closed(*opens))
+        WindowVerdict::Warned { opens_at } | WindowVerdict::Refused { opens_at } => {
+            Some(describe_closed_window(*opens_at))
         }
-        WindowVerdict::Overridden { by, opens } => {
-            Some(format!("{}; overridden by {by}", describe_closed(*opens)))
+        WindowVerdict::Overridden { by, opens_at } => {
+            Some(format!("{}; overridden by {by}", describe_closed_window(*opens_at)))
         }
     }
 }
 
-/// Where something would be done; nothing if it needs no target.
-pub(crate) fn on_targets(places: &[String]) -> String {
-    if places.is_empty() { String::new() } else { format!(", on {}", places.join(" and ")) }
+/// `, on A and B` for the targets of a step; empty if it has none.
+pub(crate) fn on_targets(targets: &[String]) -> String {
+    if targets.is_empty() { String::new() } else { format!(", on {}", targets.join(" and ")) }
 }
 
-/// What a run waits for: `pausing: waiting for `x`, 40 s of at most 5m`.
+/// The text about a call that takes long: `` pausing: waiting for `x`, 40 s of at most 5m ``.
 pub(crate) fn waiting_text(
     step: &str,
     call: CallPurpose,
@@ -294,7 +310,7 @@ pub(crate) fn waiting_text(
 ) -> String {
     let duration =
         |ms: u64| runbook_document::format_duration(Duration::from_millis(ms / 1_000 * 1_000));
-    // The call is dropped shortly after its time.
+    // A call is dropped only shortly after its time limit.
     let (waited, at_most) = (duration(waited_ms.min(at_most_ms)), duration(at_most_ms));
     match (then, call) {
         (AfterWait::Pauses, _) => {
@@ -312,14 +328,16 @@ pub(crate) fn waiting_text(
     }
 }
 
-/// Why a run stopped without an end.
+/// Why a run is paused, in words.
 pub(super) fn pause_text(reason: &PauseReason) -> String {
     match reason {
         PauseReason::UnknownOutcome { steps } => {
-            format!("it is unknown whether {} took effect", quoted(steps))
+            format!("it is unknown whether {} took effect", quote_ids(steps))
         }
-        PauseReason::Approval { steps } => format!("it waits for approval of {}", quoted(steps)),
-        PauseReason::Manual { steps } => format!("it waits for a person to do {}", quoted(steps)),
+        PauseReason::Approval { steps } => format!("it waits for approval of {}", quote_ids(steps)),
+        PauseReason::Manual { steps } => {
+            format!("it waits for a person to do {}", quote_ids(steps))
+        }
         PauseReason::Guard { guard, why } => format!("guard `{guard}`: {why}"),
         PauseReason::LeaseLost { name, taken_by: None } => {
             format!("the lease on lock `{name}` was lost")
@@ -330,25 +348,25 @@ pub(super) fn pause_text(reason: &PauseReason) -> String {
             taken.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
             taken.reason
         ),
-        PauseReason::OutsideWindow { opens } => describe_closed(*opens),
+        PauseReason::OutsideWindow { opens_at } => describe_closed_window(*opens_at),
         PauseReason::Interrupted => "interrupted by the operator".to_owned(),
     }
 }
 
-/// A text, with what was said before if there is any.
-pub(super) fn with_reason(text: &str, before: &str) -> String {
-    if before.is_empty() { text.to_owned() } else { format!("{text}; at last: {before}") }
+/// A text with the last result of a step, if there is one.
+pub(super) fn with_last_result(text: &str, result: &str) -> String {
+    if result.is_empty() { text.to_owned() } else { format!("{text}; at last: {result}") }
 }
 
-fn listed(steps: &[StepId]) -> String {
+fn join_ids(steps: &[StepId]) -> String {
     steps.iter().map(StepId::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn are(steps: &[StepId]) -> String {
-    format!("{} {}", quoted(steps), if steps.len() == 1 { "is" } else { "are" })
+fn ids_are(steps: &[StepId]) -> String {
+    format!("{} {}", quote_ids(steps), if steps.len() == 1 { "is" } else { "are" })
 }
 
-/// The first of the steps, as an argument of a command.
-fn first_of(steps: &[StepId]) -> Cow<'_, str> {
-    runbook_text::argument(steps.first().map_or("STEP", StepId::as_str))
+/// The first step, quoted as an argument of a command.
+fn first_argument(steps: &[StepId]) -> Cow<'_, str> {
+    runbook_text::shell_argument(steps.first().map_or("STEP", StepId::as_str))
 }

@@ -1,11 +1,11 @@
 //! The access report with one of everything, in every format.
 
 use crate::{assert_golden, assert_on_terminals};
-use runbook_authority::access_report::flow::End;
+use runbook_authority::access_report::flow::FlowEndpoint;
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
-    PluginEntry, PluginOrigin, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
-    StepEntry, UngrantedVerb,
+    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, GrantedTarget,
+    Location, PluginEntry, PluginOrigin, ReportContext, RunbookEntry, SinkKind, SourceKind,
+    SourceLocation, StepEntry, UngrantedVerb,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -32,11 +32,11 @@ summary = "sends it"
 slots = { api = ["get", "post"] }
 "#;
 
-fn granted(target: &str) -> Granted {
+fn granted_target(target: &str) -> GrantedTarget {
     let reach =
         [("hosts", vec!["api.example.com".to_owned()]), ("paths", vec!["/v1/**".to_owned()])]
             .into();
-    Granted {
+    GrantedTarget {
         target: target.to_owned(),
         what: "https://api.example.com".to_owned(),
         reach,
@@ -59,7 +59,7 @@ fn plugin(reference: &str, origin: &PluginOrigin) -> PluginEntry {
         needs_inert_wasi: true,
         origin,
     };
-    PluginEntry::new(&component, &SentenceContext::default())
+    PluginEntry::new(&component, &ReportContext::default())
 }
 
 fn access_report() -> AccessReport {
@@ -69,10 +69,10 @@ fn access_report() -> AccessReport {
         is_trusted: true,
         is_wrongly_signed: false,
     };
-    let of_file = plugin("plugins/sender.wasm", &file);
-    let mut rows = of_file.rows.clone();
+    let file_plugin = plugin("plugins/sender.wasm", &file);
+    let mut rows = file_plugin.rows.clone();
     for row in &mut rows {
-        row.granted = Some(granted("api"));
+        row.granted = Some(granted_target("api"));
         row.boundary = Some(BoundaryStatus::Within);
         row.used = Some(3);
     }
@@ -99,12 +99,12 @@ fn access_report() -> AccessReport {
     };
     let flow = Flow {
         risk: Risk::High,
-        source: End {
-            kind: SourceKind::Revealed,
+        source: FlowEndpoint {
+            kind: SourceKind::RevealedSecret,
             what: "secret `token`".to_owned(),
             place: Some(place("send.toml", 4)),
         },
-        sink: End {
+        sink: FlowEndpoint {
             kind: SinkKind::Network,
             what: "api.example.com".to_owned(),
             place: Some(place("send.toml", 12)),
@@ -118,8 +118,11 @@ fn access_report() -> AccessReport {
         details,
         steps: vec![step],
         flows: vec![flow],
-        written: vec![Detail { name: "step.send.timeout".to_owned(), text: "\"5m\"".to_owned() }],
-        decided_by: Vec::new(),
+        file_entries: vec![Detail {
+            name: "step.send.timeout".to_owned(),
+            text: "\"5m\"".to_owned(),
+        }],
+        controlling_files: Vec::new(),
     };
     let finding = |rule, risk, location| Finding {
         rule,
@@ -137,12 +140,12 @@ fn access_report() -> AccessReport {
         ),
         finding(FindingRule::InertWasi, Risk::Info, Location::Bundled("http".to_owned())),
     ];
-    let plugins = vec![of_file, plugin("http", &PluginOrigin::Bundled)];
+    let plugins = vec![file_plugin, plugin("http", &PluginOrigin::Bundled)];
     AccessReport { format: 1, plugins, runbooks: vec![runbook], findings }
 }
 
 #[test]
-fn the_access_report_in_every_format_is_exactly_what_it_was() {
+fn every_format_of_the_access_report_is_equal_to_its_golden() {
     let report = access_report();
     for (format, name, _) in REVIEW_FORMATS {
         let text = render(*format, &report);
@@ -157,7 +160,7 @@ fn the_access_report_in_every_format_is_exactly_what_it_was() {
 
 /// Without a boundary and without a log of what was used, their columns are not there.
 #[test]
-fn what_nobody_asked_for_is_in_no_column() {
+fn a_column_without_data_is_left_out() {
     let mut report = access_report();
     report.findings.clear();
     for row in &mut report.runbooks[0].steps[0].rows {

@@ -2,7 +2,9 @@
 
 use crate::{assert_golden, assert_on_terminals};
 use runbook_engine::{Case, Measurement, Outcome};
-use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Warnings};
+use runbook_report::checks::{
+    CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, WarningPolicy,
+};
 
 fn result(check: &str, health: Health, summary: &str, duration_ms: u64) -> CheckResult {
     CheckResult {
@@ -30,7 +32,7 @@ fn case(name: &str, outcome: Outcome, detail: &str) -> Case {
     Case { name: name.to_owned(), outcome, detail: detail.to_owned(), duration_ms: 120 }
 }
 
-fn suite(warnings: Warnings) -> Checks {
+fn suite(warnings: WarningPolicy) -> Checks {
     let mut lag =
         result("replica-lag", Health::Warning, "the replica is 7.5 s behind, more than 5", 1_250);
     lag.measurements = vec![measurement("lag", 7.5, "s"), measurement("sessions", 12.0, "")];
@@ -52,8 +54,8 @@ fn suite(warnings: Warnings) -> Checks {
 }
 
 #[test]
-fn a_suite_in_every_format_is_exactly_what_it_was() {
-    let suite = suite(Warnings::Fail);
+fn every_report_of_a_suite_is_equal_to_its_golden() {
+    let suite = suite(WarningPolicy::Fail);
     for (format, name) in CHECK_FORMATS {
         let text = format.render(&suite);
         match format {
@@ -71,18 +73,18 @@ fn a_suite_in_every_format_is_exactly_what_it_was() {
 }
 
 #[test]
-fn where_warnings_pass_they_do_in_each_format_that_knows_only_passed_and_failed() {
-    let suite = suite(Warnings::Pass);
+fn if_warnings_pass_they_pass_in_each_format_with_only_passed_and_failed() {
+    let suite = suite(WarningPolicy::Pass);
     for (format, name) in [(CheckFormat::Junit, "junit"), (CheckFormat::Tap, "tap")] {
         assert_golden(&format!("checks.warnings-pass.{name}"), &format.render(&suite));
     }
 }
 
 #[test]
-fn no_checks_at_all_are_told_in_every_format() {
-    let none = Checks { results: Vec::new(), ..suite(Warnings::Fail) };
+fn every_format_can_report_no_checks() {
+    let no_checks = Checks { results: Vec::new(), ..suite(WarningPolicy::Fail) };
     let texts = CHECK_FORMATS
         .iter()
-        .map(|(format, name)| format!("--- {name}\n{}\n", format.render(&none)));
+        .map(|(format, name)| format!("--- {name}\n{}\n", format.render(&no_checks)));
     assert_golden("checks.none", &texts.collect::<String>());
 }

@@ -24,7 +24,7 @@ fn assert_golden(name: &str, text: &str) {
 fn assert_on_terminals(name: &str, text: &str) {
     for columns in WIDTHS {
         let shown =
-            runbook_text::printed(&runbook_report::wrap_to_width(text, columns)).into_owned();
+            runbook_text::for_terminal(&runbook_report::wrap_to_width(text, columns)).into_owned();
         assert_golden(&format!("{name}.{columns}-columns"), &shown);
     }
 }

@@ -20,14 +20,15 @@ pub struct Migration {
     pub moments: Vec<Moment>,
 }
 
-/// Its records, told one after the other.
-struct Story {
+/// Makes the records of the run, one after the other.
+struct RecordBuilder {
     seconds: i64,
     records: Vec<Record>,
     moments: Vec<Moment>,
 }
 
-impl Story {
+impl RecordBuilder {
+    /// Adds an event, this many seconds after the last one.
     fn after(&mut self, seconds: i64, event: Value) {
         self.seconds += seconds;
         let started: jiff::Timestamp = STARTED.parse().unwrap();
@@ -37,7 +38,8 @@ impl Story {
         self.records.push(Record { seq: self.records.len() as u64, at, event });
     }
 
-    fn moment(&mut self, name: &'static str) {
+    /// Adds a moment: the run as it stands after the records so far.
+    fn add_moment(&mut self, name: &'static str) {
         self.moments.push(Moment { name, records: self.records.len() });
     }
 
@@ -84,11 +86,11 @@ impl Story {
     }
 }
 
-fn last() -> Value {
+fn then_final() -> Value {
     json!({ "type": "final" })
 }
 
-fn done(summary: &str, changed: bool) -> Value {
+fn succeeded_result(summary: &str, changed: bool) -> Value {
     json!({ "type": "succeeded", "outcome": "pass", "summary": summary, "output": { "rows": 12 },
         "changed": changed })
 }
@@ -97,7 +99,7 @@ fn fault(class: &str, code: &str, message: &str) -> Value {
     json!({ "class": class, "code": code, "message": message, "logs": [] })
 }
 
-fn failed(class: &str, code: &str, message: &str) -> Value {
+fn failed_result(class: &str, code: &str, message: &str) -> Value {
     json!({ "type": "failed", "fault": fault(class, code, message) })
 }
 
@@ -113,7 +115,7 @@ fn header() -> RunHeader {
 }
 
 fn listings() -> Vec<Value> {
-    let sites = [
+    let steps = [
         ("disk", "There is room for a backup", "preflight", "sql:query"),
         ("replicas", "replicas", "preflight", "sql:query"),
         ("load", "The load is low", "guard", "http:get"),
@@ -131,160 +133,191 @@ fn listings() -> Vec<Value> {
         ("page", "page", "notify", "http:post"),
     ];
     let listing = |(id, title, section, uses): &(&str, &str, &str, &str)| json!({ "id": id, "title": title, "section": section, "uses": uses, "digest": "sha256:0a0b" });
-    sites.iter().map(listing).collect()
+    steps.iter().map(listing).collect()
 }
 
-/// The whole story.
+/// The run, with all its records.
 pub fn migration() -> Migration {
-    let mut story = Story { seconds: 0, records: Vec::new(), moments: Vec::new() };
-    begins(&mut story);
-    is_interrupted(&mut story);
-    fails(&mut story);
-    is_undone(&mut story);
-    Migration { header: header(), records: story.records, moments: story.moments }
+    let mut builder = RecordBuilder { seconds: 0, records: Vec::new(), moments: Vec::new() };
+    add_begin(&mut builder);
+    add_interruption(&mut builder);
+    add_failure(&mut builder);
+    add_undo(&mut builder);
+    Migration { header: header(), records: builder.records, moments: builder.moments }
 }
 
-/// Until it waits for people.
-fn begins(story: &mut Story) {
-    story.after(
+/// Adds the records until the run waits for people.
+fn add_begin(builder: &mut RecordBuilder) {
+    builder.after(
         0,
         json!({ "of": "run", "type": "run-started", "runbook": "migrate-orders",
         "title": "Migrate the orders database", "steps": listings(), "params": { "version": 42 } }),
     );
-    story.after(
+    builder.after(
         1,
         json!({ "of": "run", "type": "window-checked",
         "verdict": { "type": "overridden", "by": "ada@ops-1", "opens": "2026-03-05T01:00:00Z" } }),
     );
-    let measured =
+    let measurements =
         json!([{ "label": "free", "value": 12.5, "unit": "GiB", "warn": "20:", "crit": "5:" }]);
-    let warned = json!({ "type": "succeeded", "outcome": "warn",
+    let warned_result = json!({ "type": "succeeded", "outcome": "warn",
         "summary": "12.5 GiB are free, less than 20", "output": { "free": 12.5 }, "changed": false,
-        "measurements": measured });
-    story.attempt("disk", 1, "not-needed", &warned, &last());
-    story.attempt("replicas", 0, "not-needed", &done("2 replicas follow", false), &last());
-    story.after(
+        "measurements": measurements });
+    builder.attempt("disk", 1, "not-needed", &warned_result, &then_final());
+    builder.attempt(
+        "replicas",
+        0,
+        "not-needed",
+        &succeeded_result("2 replicas follow", false),
+        &then_final(),
+    );
+    builder.after(
         0,
         json!({ "of": "run", "type": "lock-waiting", "name": "orders",
         "holder": "run 0190aa10-ffff (bob@ops-2)" }),
     );
-    story.after(
+    builder.after(
         5,
         json!({ "of": "run", "type": "steps-began", "locks": [{ "name": "orders", "token": 7 }] }),
     );
-    story.after(
+    builder.after(
         0,
         json!({ "of": "guard", "type": "guard-observed", "guard": "load",
         "observation": { "verdict": "holds", "summary": "0.4 of the capacity is used" } }),
     );
-    story.begin("backup", 1, "not-needed");
-    story.after(
+    builder.begin("backup", 1, "not-needed");
+    builder.after(
         60,
         json!({ "of": "step", "type": "still-waiting", "step": "backup",
         "call": "attempt", "waited_ms": 60_000, "at_most_ms": 600_000, "then": "goes-on" }),
     );
     let logs = json!([{ "level": "info", "message": "writing /backup/orders.dump" },
         { "level": "warn", "message": "the network is slow" }]);
-    story.end("backup", 1, 31, &done("wrote orders.dump, 1.2 GiB", false), &last(), &logs);
-    story.after(
+    builder.end(
+        "backup",
+        1,
+        31,
+        &succeeded_result("wrote orders.dump, 1.2 GiB", false),
+        &then_final(),
+        &logs,
+    );
+    builder.after(
         0,
         json!({ "of": "step", "type": "step-skipped", "step": "announce", "reason": "condition" }),
     );
-    story.after(1, json!({ "of": "step", "type": "manual-asked", "step": "drain",
+    builder.after(1, json!({ "of": "step", "type": "manual-asked", "step": "drain",
         "instructions": "Open the console of the workers.\n\
                          Set each to `drain`, and wait until none has a job.", "options": ["--set workers=NUMBER", "--choice=done"] }));
-    story.after(1, json!({ "of": "step", "type": "approval-asked", "step": "schema",
+    builder.after(1, json!({ "of": "step", "type": "approval-asked", "step": "schema",
         "digest": "sha256:51", "input": { "version": 42 },
         "proposal": { "effects": [{ "verb": "sql.write", "target": "orders",
         "summary": "3 migrations are applied: 40_totals, 41_index and 42_currency" }],
         "summary": "apply 3 migrations to `orders`", "before": { "version": 41 } }, "quorum": 2, "expires_ms": 900_000 }));
-    story.begin("cache", 1, "irreversible");
-    story.end(
+    builder.begin("cache", 1, "irreversible");
+    builder.end(
         "cache",
         1,
         2,
-        &failed("transient", "http-503", "the cache answered 503 Service Unavailable"),
+        &failed_result("transient", "http-503", "the cache answered 503 Service Unavailable"),
         &json!({ "type": "retry", "delay_ms": 300_000 }),
         &json!([]),
     );
-    story.moment("executed");
-    story.after(
+    builder.add_moment("executed");
+    builder.after(
         1,
         json!({ "of": "run", "type": "paused",
         "reason": { "type": "approval", "steps": ["schema"] } }),
     );
-    story.moment("paused");
+    builder.add_moment("paused");
 }
 
-/// An answer comes, its process dies half-way through the index, and the operator says what came of
-/// that.
-fn is_interrupted(story: &mut Story) {
-    story.after(
+/// Adds an answer, an interruption during `index`, and the operator's decision about it.
+fn add_interruption(builder: &mut RecordBuilder) {
+    builder.after(
         100,
         json!({ "of": "step", "type": "approval-given", "step": "schema",
         "digest": "sha256:51", "by": "grace@ops-1", "verdict": { "type": "approved" } }),
     );
-    story.after(
+    builder.after(
         10,
         json!({ "of": "step", "type": "approval-given", "step": "schema",
         "digest": "sha256:51", "by": "linus@ops-3", "verdict": { "type": "approved" } }),
     );
-    story.after(
+    builder.after(
         5,
         json!({ "of": "step", "type": "manual-answered", "step": "drain",
         "by": "grace@ops-1", "values": { "workers": 6, "choice": "done" } }),
     );
-    story.after(20, json!({ "of": "run", "type": "resumed", "by": "ada@ops-1" }));
-    story.after(
+    builder.after(20, json!({ "of": "run", "type": "resumed", "by": "ada@ops-1" }));
+    builder.after(
         0,
         json!({ "of": "run", "type": "locks-retaken",
         "locks": [{ "name": "orders", "token": 9, "taken_from": "process 4711, which is dead" }] }),
     );
-    story.attempt(
+    builder.attempt(
         "schema",
         12,
         "auto",
-        &done("3 migrations applied: orders is at version 42", true),
-        &last(),
+        &succeeded_result("3 migrations applied: orders is at version 42", true),
+        &then_final(),
     );
-    story.after(
+    builder.after(
         0,
         json!({ "of": "step", "type": "items-listed", "step": "regions",
         "items": [{ "key": "eu", "value": "eu" }, { "key": "us", "value": "us" }] }),
     );
-    story.attempt("regions[eu]", 2, "auto", &done("eu reads version 42", true), &last());
-    story.attempt("regions[us]", 2, "auto", &done("us reads version 42", true), &last());
-    story.after(
+    builder.attempt(
+        "regions[eu]",
+        2,
+        "auto",
+        &succeeded_result("eu reads version 42", true),
+        &then_final(),
+    );
+    builder.attempt(
+        "regions[us]",
+        2,
+        "auto",
+        &succeeded_result("us reads version 42", true),
+        &then_final(),
+    );
+    builder.after(
         0,
         json!({ "of": "step", "type": "items-ended", "step": "regions",
-            "result": done("2 items done", true), "then": last() }),
+            "result": succeeded_result("2 items done", true), "then": then_final() }),
     );
-    story.begin("cache", 2, "irreversible");
-    story.end("cache", 2, 2, &done("412 entries removed", true), &last(), &json!([]));
-    story.begin("index", 1, "auto");
-    story.after(
+    builder.begin("cache", 2, "irreversible");
+    builder.end(
+        "cache",
+        2,
+        2,
+        &succeeded_result("412 entries removed", true),
+        &then_final(),
+        &json!([]),
+    );
+    builder.begin("index", 1, "auto");
+    builder.after(
         40,
         json!({ "of": "step", "type": "recovered", "step": "index", "attempt": 1,
         "decision": { "type": "ask-operator",
         "known": "the connection was lost before the answer came", "before": { "indexes": 3 },
         "now": null } }),
     );
-    story.after(
+    builder.after(
         1,
         json!({ "of": "run", "type": "paused",
         "reason": { "type": "unknown-outcome", "steps": ["index"] } }),
     );
-    story.moment("unknown");
-    story.after(300, json!({ "of": "run", "type": "resumed", "by": "ada@ops-1" }));
-    story.after(
+    builder.add_moment("unknown");
+    builder.after(300, json!({ "of": "run", "type": "resumed", "by": "ada@ops-1" }));
+    builder.after(
         0,
         json!({ "of": "step", "type": "recovered", "step": "index", "attempt": 1,
             "decision": { "type": "operator-done" } }),
     );
 }
 
-/// The smoke test finds that nothing can be bought.
-fn fails(story: &mut Story) {
+/// Adds the failure of the smoke test.
+fn add_failure(builder: &mut RecordBuilder) {
     let cases = json!([
         { "name": "search", "outcome": "pass", "detail": "", "duration_ms": 120 },
         { "name": "pay", "outcome": "fail", "detail": "status is 500, expected 201",
@@ -292,105 +325,113 @@ fn fails(story: &mut Story) {
         { "name": "mail", "outcome": "unknown", "detail": "not tried, because `pay` failed",
         "duration_ms": 0 }
     ]);
-    let seen = json!({ "type": "failed",
+    let smoke_result = json!({ "type": "failed",
         "fault": fault("assertion", "smoke-failed", "1 of 3 cases failed: pay"), "outcome": "fail",
         "cases": cases, "output": { "failed": 1 } });
     let logs =
         json!([{ "level": "error", "message": "POST /orders: 500, `currency` must not be null" }]);
-    story.begin("smoke", 1, "not-needed");
-    story.end("smoke", 1, 3, &seen, &last(), &logs);
-    story.after(
+    builder.begin("smoke", 1, "not-needed");
+    builder.end("smoke", 1, 3, &smoke_result, &then_final(), &logs);
+    builder.after(
         0,
         json!({ "of": "guard", "type": "guard-observed", "guard": "load",
         "observation": { "verdict": "blind", "summary": "no answer from metrics.internal" } }),
     );
-    story.after(
+    builder.after(
         0,
         json!({ "of": "run", "type": "stopping", "cause": { "type": "step", "step": "smoke" } }),
     );
 }
 
-/// What can be undone is undone, one of it in vain.
-fn is_undone(story: &mut Story) {
-    let ended = |step: &str, result: Value, then: Value| json!({ "of": "step", "type": "undo-ended", "step": step, "attempt": 1, "result": result, "then": then, "duration_ms": 1_500 });
-    let begun = |step: &str, attempt: u32| {
+/// Adds the undo, of which one step fails.
+fn add_undo(builder: &mut RecordBuilder) {
+    let undo_ended = |step: &str, result: Value, then: Value| json!({ "of": "step", "type": "undo-ended", "step": step, "attempt": 1, "result": result, "then": then, "duration_ms": 1_500 });
+    let undo_started = |step: &str, attempt: u32| {
         json!({ "of": "step", "type": "undo-started",
         "step": step, "attempt": attempt })
     };
-    story.after(
+    builder.after(
         0,
         json!({ "of": "run", "type": "undo-began",
         "cause": { "type": "step", "step": "smoke" },
         "order": ["regions[us]", "regions[eu]", "schema"] }),
     );
-    story.after(0, begun("regions[us]", 1));
-    story.after(
+    builder.after(0, undo_started("regions[us]", 1));
+    builder.after(
         2,
-        ended("regions[us]", json!({ "type": "done", "summary": "us reads version 41" }), last()),
+        undo_ended(
+            "regions[us]",
+            json!({ "type": "done", "summary": "us reads version 41" }),
+            then_final(),
+        ),
     );
-    story.after(
+    builder.after(
         0,
         json!({ "of": "step", "type": "undo-checked", "step": "regions[us]",
         "finding": { "type": "restored" } }),
     );
-    story.after(0, begun("regions[eu]", 1));
-    story.after(
+    builder.after(0, undo_started("regions[eu]", 1));
+    builder.after(
         2,
-        ended(
+        undo_ended(
             "regions[eu]",
             json!({ "type": "failed",
                 "fault": fault("transient", "http-timeout", "no answer from eu within 5 s") }),
             json!({ "type": "retry", "delay_ms": 5_000 }),
         ),
     );
-    story.after(5, begun("regions[eu]", 2));
-    story.moment("undoing");
-    story.after(
+    builder.after(5, undo_started("regions[eu]", 2));
+    builder.add_moment("undoing");
+    builder.after(
         5,
-        ended(
+        undo_ended(
             "regions[eu]",
             json!({ "type": "failed",
             "fault": fault("conflict", "http-409",
             "eu refuses: it is being changed by somebody else") }),
-            last(),
+            then_final(),
         ),
     );
-    story.after(0, begun("schema", 1));
-    story.after(
+    builder.after(0, undo_started("schema", 1));
+    builder.after(
         4,
-        ended("schema", json!({ "type": "done", "summary": "orders is at version 41" }), last()),
+        undo_ended(
+            "schema",
+            json!({ "type": "done", "summary": "orders is at version 41" }),
+            then_final(),
+        ),
     );
-    story.after(
+    builder.after(
         0,
         json!({ "of": "step", "type": "undo-checked", "step": "schema",
         "finding": { "type": "drifted", "before": { "version": 41, "rows": 12 },
         "now": { "version": 41, "rows": 13 } } }),
     );
-    story.after(
+    builder.after(
         0,
         json!({ "of": "run", "type": "finally-began", "end": "dirty",
         "cause": { "type": "step", "step": "smoke" } }),
     );
-    story.attempt(
+    builder.attempt(
         "undrain",
         1,
         "not-needed",
-        &failed("denied", "denied", "POST https://workers.internal/undrain is not granted"),
+        &failed_result("denied", "denied", "POST https://workers.internal/undrain is not granted"),
         &json!({ "type": "continue" }),
     );
-    story.after(
+    builder.after(
         0,
         json!({ "of": "notify", "type": "notify-started", "notify": "page", "on": "dirty" }),
     );
-    story.after(
+    builder.after(
         1,
         json!({ "of": "notify", "type": "notify-ended", "notify": "page", "on": "dirty",
         "fault": fault("transient", "http-timeout", "no answer from pager.example within 5 s") }),
     );
-    story.after(
+    builder.after(
         0,
         json!({ "of": "run", "type": "run-ended", "end": "dirty",
         "cause": { "type": "step", "step": "smoke" }, "took_ms": 346_000 }),
     );
-    story.moment("dirty");
+    builder.add_moment("dirty");
 }

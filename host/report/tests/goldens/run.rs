@@ -4,7 +4,8 @@ use crate::migration::{Migration, migration};
 use crate::{assert_golden, assert_on_terminals};
 use runbook_report::trace::trace;
 use runbook_report::{
-    FORMATS, Format, StepStatus, Summary, closing, event_line, lines, render, report_schema,
+    FORMATS, Format, StepStatus, Summary, closing_text, event_line, record_lines, render,
+    report_schema,
 };
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,7 +21,7 @@ fn summaries() -> Vec<(&'static str, Summary)> {
 
 /// A format that is new has no golden yet, and fails here until somebody has read what it says.
 #[test]
-fn a_run_in_every_format_is_exactly_what_it_was() {
+fn every_report_of_a_run_is_equal_to_its_golden() {
     for (moment, summary) in summaries() {
         for (format, name, ..) in FORMATS {
             let text = render(*format, &summary);
@@ -35,22 +36,22 @@ fn a_run_in_every_format_is_exactly_what_it_was() {
 }
 
 #[test]
-fn what_the_operator_reads_while_it_goes_on_is_exactly_what_it_was() {
+fn the_lines_of_the_live_view_are_equal_to_their_golden() {
     let Migration { header, records, .. } = migration();
     let mut summary = Summary::of(&header, &[]);
-    let mut told = String::new();
+    let mut lines = String::new();
     for record in &records {
         summary.fold(record);
-        for line in lines(&summary, record) {
-            let _ = writeln!(told, "{}", line.text);
+        for line in record_lines(&summary, record) {
+            let _ = writeln!(lines, "{}", line.text);
         }
     }
-    let _ = write!(told, "{}", closing(&summary));
-    assert_on_terminals("run.live", &told);
+    let _ = write!(lines, "{}", closing_text(&summary));
+    assert_on_terminals("run.live", &lines);
 }
 
 #[test]
-fn its_events_and_its_trace_are_exactly_what_they_were() {
+fn the_events_and_the_trace_of_a_run_are_equal_to_their_goldens() {
     let Migration { header, records, .. } = migration();
     let events: Vec<_> =
         records.iter().map(|record| event_line(header.run, record, None)).collect();
@@ -62,9 +63,9 @@ fn its_events_and_its_trace_are_exactly_what_they_were() {
     );
 }
 
-/// Otherwise the goldens would say nothing of it.
+/// A state in which no step stands would be in no golden.
 #[test]
-fn a_step_stands_in_every_state_at_one_of_the_moments() {
+fn the_goldens_have_a_step_in_every_state() {
     let found: BTreeSet<String> = summaries()
         .iter()
         .flat_map(|(_, summary)| &summary.steps)

@@ -1,12 +1,12 @@
 //! The access report of authority in every format.
 
-use crate::structure::{self, Grammar, Shown};
-use crate::{HARMLESS, each};
-use runbook_authority::access_report::flow::End;
+use crate::structure::{self, Grammar, RenderedReport};
+use crate::{HARMLESS, hostile_texts};
+use runbook_authority::access_report::flow::FlowEndpoint;
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
-    PluginEntry, PluginOrigin, Row, RunbookEntry, SentenceContext, SinkKind, SourceKind,
-    SourceLocation, StepEntry, UngrantedVerb,
+    AccessReport, AccessRow, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow,
+    GrantedTarget, Location, PluginEntry, PluginOrigin, ReportContext, RunbookEntry, SinkKind,
+    SourceKind, SourceLocation, StepEntry, UngrantedVerb,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -65,7 +65,7 @@ fn report(text: &str) -> AccessReport {
         needs_inert_wasi: true,
         origin: &origin,
     };
-    let mut plugin = PluginEntry::new(&component, &SentenceContext::default());
+    let mut plugin = PluginEntry::new(&component, &ReportContext::default());
     for part in [&mut plugin.name, &mut plugin.version, &mut plugin.description, &mut plugin.digest]
     {
         text.clone_into(part);
@@ -87,19 +87,27 @@ fn report(text: &str) -> AccessReport {
     };
     let flow = Flow {
         risk: Risk::High,
-        source: End { kind: SourceKind::Revealed, what: text.to_owned(), place: Some(place(text)) },
-        sink: End { kind: SinkKind::Network, what: text.to_owned(), place: Some(place(text)) },
+        source: FlowEndpoint {
+            kind: SourceKind::RevealedSecret,
+            what: text.to_owned(),
+            place: Some(place(text)),
+        },
+        sink: FlowEndpoint {
+            kind: SinkKind::Network,
+            what: text.to_owned(),
+            place: Some(place(text)),
+        },
         steps: vec![text.to_owned(), text.to_owned()],
     };
     let runbook = RunbookEntry {
-        decided_by: Vec::new(),
+        controlling_files: Vec::new(),
         file: text.to_owned(),
         name: text.to_owned(),
         environment: Some(text.to_owned()),
         details: detail(),
         steps: vec![step],
         flows: vec![flow],
-        written: detail(),
+        file_entries: detail(),
     };
     let locations = [
         Location::Line(place(text)),
@@ -121,12 +129,12 @@ fn report(text: &str) -> AccessReport {
     }
 }
 
-fn fill(row: &mut Row, text: &str) {
+fn fill(row: &mut AccessRow, text: &str) {
     for part in [&mut row.slot, &mut row.verb, &mut row.sentence, &mut row.reason] {
         text.clone_into(part);
     }
     row.imported = vec![text.to_owned()];
-    row.granted = Some(Granted {
+    row.granted = Some(GrantedTarget {
         target: text.to_owned(),
         what: text.to_owned(),
         reach: [("hosts", vec![text.to_owned()])].into(),
@@ -136,13 +144,15 @@ fn fill(row: &mut Row, text: &str) {
     row.used = Some(1);
 }
 
-fn words(value: &Value, key: &str, found: &mut BTreeSet<(String, String)>) {
+fn collect_texts(value: &Value, key: &str, found: &mut BTreeSet<(String, String)>) {
     match value {
         Value::String(text) => {
             found.insert((key.to_owned(), text.clone()));
         }
-        Value::Array(items) => items.iter().for_each(|item| words(item, key, found)),
-        Value::Object(entries) => entries.iter().for_each(|(key, value)| words(value, key, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, key, found)),
+        Value::Object(entries) => {
+            entries.iter().for_each(|(key, value)| collect_texts(value, key, found));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -150,7 +160,7 @@ fn words(value: &Value, key: &str, found: &mut BTreeSet<(String, String)>) {
 #[test]
 fn every_text_of_the_access_report_is_tried() {
     let mut found = BTreeSet::new();
-    words(&serde_json::to_value(report(HARMLESS)).unwrap(), "", &mut found);
+    collect_texts(&serde_json::to_value(report(HARMLESS)).unwrap(), "", &mut found);
     let others: Vec<_> =
         found.iter().filter(|(_, text)| text != HARMLESS).map(|(key, _)| key.as_str()).collect();
     assert!(
@@ -160,15 +170,17 @@ fn every_text_of_the_access_report_is_tried() {
 }
 
 #[test]
-fn no_text_of_the_access_report_leaves_its_place_in_any_format() {
-    for text in each() {
+fn no_text_of_the_access_report_changes_the_structure_of_any_format() {
+    for text in hostile_texts() {
         structure::compare(&structures(&report(HARMLESS)), &structures(&report(&text)), &text);
     }
 }
 
-fn structures(report: &AccessReport) -> Vec<Shown> {
+fn structures(report: &AccessReport) -> Vec<RenderedReport> {
     REVIEW_FORMATS
         .iter()
-        .map(|(format, name, _)| Shown::new(name, grammar(*format), render(*format, report)))
+        .map(|(format, name, _)| {
+            RenderedReport::new(name, grammar(*format), render(*format, report))
+        })
         .collect()
 }

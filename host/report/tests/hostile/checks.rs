@@ -1,9 +1,11 @@
 //! Checks in every format.
 
-use crate::structure::{self, Grammar, Shown};
-use crate::{HARMLESS, all_at_once, each};
+use crate::structure::{self, Grammar, RenderedReport};
+use crate::{HARMLESS, hostile_texts, joined_hostile_texts};
 use runbook_engine::{Case, Measurement, Outcome};
-use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Warnings};
+use runbook_report::checks::{
+    CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, WarningPolicy,
+};
 
 fn grammar(format: CheckFormat) -> Grammar {
     match format {
@@ -49,11 +51,11 @@ fn checks() -> Checks {
     Checks {
         at: "2026-01-02T03:04:05Z".parse().unwrap(),
         results: results.collect(),
-        warnings: Warnings::Fail,
+        warnings: WarningPolicy::Fail,
     }
 }
 
-/// Every text. Without `..`, so that a new field is not forgotten.
+/// Every text of the checks. Without `..`, so that a new field is not forgotten.
 fn texts(checks: &mut Checks) -> Vec<&mut String> {
     let Checks { at: _, results, warnings: _ } = checks;
     let mut found = Vec::new();
@@ -72,50 +74,54 @@ fn texts(checks: &mut Checks) -> Vec<&mut String> {
     found
 }
 
-fn structures(checks: &Checks) -> Vec<Shown> {
+fn structures(checks: &Checks) -> Vec<RenderedReport> {
     CHECK_FORMATS
         .iter()
-        .map(|(format, name)| Shown::new(name, grammar(*format), format.render(checks)))
+        .map(|(format, name)| RenderedReport::new(name, grammar(*format), format.render(checks)))
         .collect()
 }
 
-fn with(change: impl Fn(usize, &mut String)) -> Checks {
+fn checks_with(change: impl Fn(usize, &mut String)) -> Checks {
     let mut changed = checks();
     texts(&mut changed).into_iter().enumerate().for_each(|(index, text)| change(index, text));
     changed
 }
 
 #[test]
-fn no_text_of_a_check_leaves_its_place_in_any_format() {
-    let hostile = all_at_once();
+fn no_text_of_a_check_changes_the_structure_of_any_format() {
+    let hostile = joined_hostile_texts();
     for index in 0..texts(&mut checks()).len() {
-        let one = |text: &str| {
-            with(|at, place| {
+        let with_one_text = |text: &str| {
+            checks_with(|at, field| {
                 if at == index {
-                    text.clone_into(place);
+                    text.clone_into(field);
                 }
             })
         };
         structure::compare(
-            &structures(&one(HARMLESS)),
-            &structures(&one(&hostile)),
+            &structures(&with_one_text(HARMLESS)),
+            &structures(&with_one_text(&hostile)),
             &format!("text {index}"),
         );
     }
 }
 
 #[test]
-fn no_text_of_a_check_leaves_its_place_when_all_of_them_try() {
+fn no_text_of_a_check_changes_the_structure_when_all_texts_are_hostile() {
     // Prometheus takes a series once, and these differ by their number.
-    let all = |text: &str| with(|at, place| *place = format!("{text}{at}"));
-    for text in each() {
+    let with_all_texts = |text: &str| checks_with(|at, field| *field = format!("{text}{at}"));
+    for text in hostile_texts() {
         let text: String = text.chars().take(3_000).collect();
-        structure::compare(&structures(&all(HARMLESS)), &structures(&all(&text)), &text);
+        structure::compare(
+            &structures(&with_all_texts(HARMLESS)),
+            &structures(&with_all_texts(&text)),
+            &text,
+        );
     }
 }
 
 #[test]
-fn what_is_no_number_is_no_number_of_monitoring() {
+fn measurements_that_are_not_finite_are_not_given_to_monitoring() {
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let mut checks = checks();
         checks.results[0].measurements[0].value = value;

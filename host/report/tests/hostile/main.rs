@@ -7,18 +7,18 @@ mod checks;
 mod run;
 mod structure;
 
-/// What stands in a field where nothing is tried.
+/// The text of a field in which no hostile text is tried.
 const HARMLESS: &str = "harmless";
 
 /// All hostile texts in one, for the tests that go through the fields one by one.
-fn all_at_once() -> String {
+fn joined_hostile_texts() -> String {
     let short = runbook_tests::hostile_text::texts().into_iter().filter(|text| text.len() < 500);
     short.collect::<Vec<_>>().join("\n")
 }
 
 /// Each hostile text, and all at once.
-fn each() -> Vec<String> {
+fn hostile_texts() -> Vec<String> {
     let mut texts = runbook_tests::hostile_text::texts();
-    texts.push(all_at_once());
+    texts.push(joined_hostile_texts());
     texts
 }

@@ -1,11 +1,11 @@
 //! A run of which every event happened, in every report, in the live view and in the trace.
 
-use crate::structure::{self, Grammar, Shown};
-use crate::{HARMLESS, all_at_once, each};
+use crate::structure::{self, Grammar, RenderedReport};
+use crate::{HARMLESS, hostile_texts, joined_hostile_texts};
 use runbook_engine::{
     GuardEvent, LifecycleEvent, NotifyEvent, Record, RunEvent, RunHeader, StepEvent,
 };
-use runbook_report::{FORMATS, Format, Summary, lines, render};
+use runbook_report::{FORMATS, Format, Summary, record_lines, render};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -51,12 +51,12 @@ fn cases() -> Value {
         { "name": "n", "outcome": "unknown", "detail": "d", "duration_ms": 1 }])
 }
 
-fn succeeded() -> Value {
+fn succeeded_result() -> Value {
     json!({ "type": "succeeded", "outcome": "warn", "summary": "s", "output": { "o": "o" },
         "changed": true, "measurements": measurements(), "cases": cases() })
 }
 
-fn failed() -> Value {
+fn failed_result() -> Value {
     json!({ "type": "failed", "fault": fault(), "outcome": "fail", "output": { "o": "o" },
         "measurements": measurements(), "cases": cases() })
 }
@@ -75,7 +75,7 @@ fn events() -> Vec<Value> {
         .chain(sections.iter().map(|section| step(&format!("s-{section}"), section)))
         .collect();
     let attempt = |step: &str, result: Value, then: Value| json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1, "result": result, "then": then, "duration_ms": 5, "logs": logs });
-    let started = |step: &str| {
+    let attempt_started = |step: &str| {
         json!({ "of": "step", "type": "attempt-started", "step": step,
         "attempt": 1, "input": { "i": "i" }, "input_digest": "d", "proposal": proposal(),
         "undo": "auto" })
@@ -102,19 +102,19 @@ fn events() -> Vec<Value> {
             "verdict": { "type": "rejected", "reason": "r" } }),
         json!({ "of": "step", "type": "approval-given", "step": "a", "digest": "d", "by": "b",
             "verdict": { "type": "approved" } }),
-        started("a"),
+        attempt_started("a"),
         json!({ "of": "step", "type": "still-waiting", "step": "a", "call": "attempt",
             "waited_ms": 60_000, "at_most_ms": 90_000, "then": "pauses" }),
-        attempt("a", failed(), json!({ "type": "retry", "delay_ms": 5 })),
-        started("a"),
-        attempt("a", succeeded(), last.clone()),
+        attempt("a", failed_result(), json!({ "type": "retry", "delay_ms": 5 })),
+        attempt_started("a"),
+        attempt("a", succeeded_result(), last.clone()),
         json!({ "of": "step", "type": "manual-asked", "step": "b", "instructions": "i",
             "options": ["--set v=STRING"] }),
         json!({ "of": "step", "type": "manual-answered", "step": "b", "by": "b",
             "values": { "v": "v" } }),
         json!({ "of": "step", "type": "items-listed", "step": "c",
             "items": [{ "key": "k", "value": { "v": "v" } }] }),
-        json!({ "of": "step", "type": "items-ended", "step": "c", "result": failed(),
+        json!({ "of": "step", "type": "items-ended", "step": "c", "result": failed_result(),
             "then": last }),
         json!({ "of": "step", "type": "group-began", "step": "d", "params": { "p": "v" } }),
         json!({ "of": "step", "type": "attempt-refused", "step": "d", "attempt": 1,
@@ -180,7 +180,7 @@ fn run() -> Value {
     json!({ "header": header(), "events": events() })
 }
 
-fn read(run: &Value) -> Option<(RunHeader, Vec<Record>)> {
+fn parse_run(run: &Value) -> Option<(RunHeader, Vec<Record>)> {
     let header = serde_json::from_value(run["header"].clone()).ok()?;
     let records = run["events"].as_array()?.iter().enumerate().map(|(seq, event)| {
         let event: RunEvent = serde_json::from_value(event.clone()).ok()?;
@@ -206,7 +206,7 @@ fn texts(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Steps within steps are read from their ids, which are made of words, and of keys of items
 /// between brackets. None has a backtick.
-fn fitting(pointer: &str, text: &str) -> String {
+fn text_for_field(pointer: &str, text: &str) -> String {
     let mut keys = pointer.rsplit('/').filter(|key| key.parse::<usize>().is_err());
     match keys.next() {
         Some("step" | "id" | "guard" | "notify" | "order") => {
@@ -219,38 +219,38 @@ fn fitting(pointer: &str, text: &str) -> String {
     }
 }
 
-fn with(run: &Value, pointers: &[&String], text: &str) -> Option<(RunHeader, Vec<Record>)> {
+fn run_with(run: &Value, pointers: &[&String], text: &str) -> Option<(RunHeader, Vec<Record>)> {
     let mut changed = run.clone();
     for pointer in pointers {
-        *changed.pointer_mut(pointer).unwrap() = Value::String(fitting(pointer, text));
+        *changed.pointer_mut(pointer).unwrap() = Value::String(text_for_field(pointer, text));
     }
-    read(&changed)
+    parse_run(&changed)
 }
 
 /// What a person is shown of a run at any time, and its structure.
-fn structures(header: &RunHeader, records: &[Record]) -> Vec<Shown> {
+fn structures(header: &RunHeader, records: &[Record]) -> Vec<RenderedReport> {
     let mut found = Vec::new();
     let mut live = Summary::of(header, &[]);
     for record in records {
         live.fold(record);
-        for line in lines(&live, record) {
+        for line in record_lines(&live, record) {
             assert!(!line.text.contains('\n'), "{:?}", line.text);
-            structure::of(Grammar::Lines, &runbook_text::printed(&line.text));
+            structure::of(Grammar::Lines, &runbook_text::for_terminal(&line.text));
         }
-        let is_told = matches!(
+        let is_reported = matches!(
             record.event,
             RunEvent::Run(LifecycleEvent::Paused { .. } | LifecycleEvent::RunEnded { .. })
         );
-        for (format, name, ..) in FORMATS.iter().filter(|_| is_told) {
-            found.push(Shown::new(name, grammar(*format), render(*format, &live)));
+        for (format, name, ..) in FORMATS.iter().filter(|_| is_reported) {
+            found.push(RenderedReport::new(name, grammar(*format), render(*format, &live)));
         }
     }
     found
 }
 
 #[test]
-fn the_run_has_every_event_and_every_word_that_has_a_text() {
-    let (_, records) = read(&run()).unwrap();
+fn the_hostile_run_has_every_kind_of_event() {
+    let (_, records) = parse_run(&run()).unwrap();
     let text = serde_json::to_string(&records).unwrap();
     let words = [
         variants::<LifecycleEvent>(),
@@ -268,42 +268,44 @@ fn the_run_has_every_event_and_every_word_that_has_a_text() {
 }
 
 #[test]
-fn no_text_of_a_run_leaves_its_place_in_any_report() {
+fn no_text_of_a_run_changes_the_structure_of_any_report() {
     let run = run();
     let mut pointers = Vec::new();
     texts(&run, "", &mut pointers);
-    let (open, closed): (Vec<_>, Vec<_>) =
-        pointers.iter().partition(|pointer| with(&run, &[*pointer], HARMLESS).is_some());
+    let (free_pointers, fixed_pointers): (Vec<_>, Vec<_>) =
+        pointers.iter().partition(|pointer| run_with(&run, &[*pointer], HARMLESS).is_some());
     // What no text can stand in: words of vocabularies, times and ids of runs.
     let words = [
         "of", "type", "run", "started", "section", "reason", "outcome", "class", "level", "undo",
         "on", "end", "opens", "verdict", "call", "then", "done_in", "at",
     ];
-    let unknown: Vec<_> =
-        closed.iter().filter(|at| !words.contains(&at.rsplit('/').next().unwrap())).collect();
+    let unknown: Vec<_> = fixed_pointers
+        .iter()
+        .filter(|at| !words.contains(&at.rsplit('/').next().unwrap()))
+        .collect();
     assert!(unknown.is_empty(), "no text was tried in {unknown:?}");
-    assert!(open.len() > 150, "only {} texts", open.len());
+    assert!(free_pointers.len() > 150, "only {} texts", free_pointers.len());
 
-    let hostile = all_at_once();
-    for pointer in &open {
-        let (header, records) = with(&run, &[*pointer], HARMLESS).unwrap();
+    let hostile = joined_hostile_texts();
+    for pointer in &free_pointers {
+        let (header, records) = run_with(&run, &[*pointer], HARMLESS).unwrap();
         let expected = structures(&header, &records);
-        let (header, records) = with(&run, &[*pointer], &hostile).unwrap();
+        let (header, records) = run_with(&run, &[*pointer], &hostile).unwrap();
         structure::compare(&expected, &structures(&header, &records), pointer);
     }
 }
 
 #[test]
-fn no_text_leaves_its_place_when_all_of_them_try() {
+fn no_text_changes_the_structure_when_all_texts_are_hostile() {
     let run = run();
     let mut pointers = Vec::new();
     texts(&run, "", &mut pointers);
-    let open: Vec<_> =
-        pointers.iter().filter(|pointer| with(&run, &[*pointer], HARMLESS).is_some()).collect();
-    let (header, records) = with(&run, &open, HARMLESS).unwrap();
+    let free_pointers: Vec<_> =
+        pointers.iter().filter(|pointer| run_with(&run, &[*pointer], HARMLESS).is_some()).collect();
+    let (header, records) = run_with(&run, &free_pointers, HARMLESS).unwrap();
     let expected = structures(&header, &records);
-    for text in each() {
-        let (header, records) = with(&run, &open, &text).unwrap();
+    for text in hostile_texts() {
+        let (header, records) = run_with(&run, &free_pointers, &text).unwrap();
         structure::compare(&expected, &structures(&header, &records), &text);
     }
 }

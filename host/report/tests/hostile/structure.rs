@@ -20,14 +20,14 @@ pub enum Grammar {
     Github,
 }
 
-/// A text that was made, and its structure.
-pub struct Shown {
+/// A report in one format, and its structure.
+pub struct RenderedReport {
     format: &'static str,
     text: String,
     structure: Vec<String>,
 }
 
-impl Shown {
+impl RenderedReport {
     pub fn new(format: &'static str, grammar: Grammar, text: String) -> Self {
         Self { format, structure: of(grammar, &text), text }
     }
@@ -37,7 +37,7 @@ impl Shown {
 ///
 /// # Panics
 /// If a structure differs.
-pub fn compare(harmless: &[Shown], hostile: &[Shown], what: &str) {
+pub fn compare(harmless: &[RenderedReport], hostile: &[RenderedReport], what: &str) {
     assert_eq!(harmless.len(), hostile.len(), "{what:.60}");
     for (expected, found) in harmless.iter().zip(hostile) {
         if expected.structure != found.structure {
@@ -92,7 +92,7 @@ pub fn of(grammar: Grammar, text: &str) -> Vec<String> {
     }
 }
 
-/// What a CI service would take for a command, wherever the text is logged.
+/// Fails if a CI service would take a line of the text for a command.
 fn assert_no_command(text: &str) {
     for line in text.lines() {
         assert!(!line.trim_start().starts_with("::"), "{line}");
@@ -105,8 +105,8 @@ fn assert_no_command(text: &str) {
 
 fn lines(text: &str) -> Vec<String> {
     assert_no_command(text);
-    let own = text.lines().filter(|line| !line.trim_start().starts_with('|'));
-    own.map(|line| if line.is_empty() { "empty" } else { "line" }.to_owned()).collect()
+    let unquoted_lines = text.lines().filter(|line| !line.trim_start().starts_with('|'));
+    unquoted_lines.map(|line| if line.is_empty() { "empty" } else { "line" }.to_owned()).collect()
 }
 
 fn shape(value: &Value) -> Vec<String> {
@@ -118,7 +118,7 @@ fn shape(value: &Value) -> Vec<String> {
             items.iter().flat_map(shape).chain([format!("array {}", items.len())]).collect()
         }
         Value::String(_) => vec!["text".to_owned()],
-        plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => vec![plain.to_string()],
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => vec![scalar.to_string()],
     }
 }
 
@@ -148,8 +148,7 @@ fn xml(text: &str) -> Vec<String> {
     }
 }
 
-/// Every tag with what is in it but the values of attributes, of which only the number of quotes
-/// counts.
+/// Every tag without the values of its attributes, of which only the number of quotes counts.
 fn html(text: &str) -> Vec<String> {
     let mut tags = Vec::new();
     for part in text.split('<').skip(1) {
@@ -166,7 +165,7 @@ fn html(text: &str) -> Vec<String> {
     tags
 }
 
-/// The tags that a real parser makes of it, with all that GitHub makes live.
+/// The tags that a Markdown parser produces, with the extensions of GitHub.
 fn markdown(text: &str) -> Vec<String> {
     assert_no_command(text);
     let mut options = comrak::Options::default();
@@ -186,8 +185,8 @@ fn markdown(text: &str) -> Vec<String> {
     tags.filter(|tag| tag != "br /").collect()
 }
 
-/// What GitHub and GitLab make of a page once it is one: mentions and references become links in
-/// each stretch of text, but in code.
+/// Fails if GitHub or GitLab would turn a text of the page into a mention or a reference. They do
+/// so everywhere but in code.
 fn assert_no_reference(page: &str) {
     let mut is_code = false;
     for part in page.split('<') {
@@ -210,10 +209,11 @@ fn assert_no_reference(page: &str) {
 
 fn tap(line: &str) -> String {
     assert_no_command(line);
-    let (said, directive) =
-        line.split_once(" # ").map_or((line, ""), |(said, directive)| (said, directive));
-    assert!(!said.contains('#') || said == "# ", "a directive in {line}");
-    let begin: String = said.split(" - ").next().unwrap_or_default().to_owned();
+    let (description, directive) = line
+        .split_once(" # ")
+        .map_or((line, ""), |(description, directive)| (description, directive));
+    assert!(!description.contains('#') || description == "# ", "a directive in {line}");
+    let begin: String = description.split(" - ").next().unwrap_or_default().to_owned();
     assert!(
         line.starts_with("ok ")
             || line.starts_with("not ok ")
@@ -230,12 +230,12 @@ fn nagios(text: &str) -> Vec<String> {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let mut found = vec![first.split(" - ").next().unwrap().to_owned()];
     let data = first.split_once(" | ").map_or("", |(_, data)| data);
-    let mut left = data.trim();
-    while !left.is_empty() {
-        let (label, after) = left
+    let mut remaining = data.trim();
+    while !remaining.is_empty() {
+        let (label, after) = remaining
             .strip_prefix('\'')
-            .and_then(|left| left.split_once("'="))
-            .unwrap_or_else(|| panic!("{left}"));
+            .and_then(|remaining| remaining.split_once("'="))
+            .unwrap_or_else(|| panic!("{remaining}"));
         assert!(!label.is_empty() && !label.contains(['\'', '=', '|']), "{label}");
         let (datum, next) = after.split_once(' ').unwrap_or((after, ""));
         let parts: Vec<_> = datum.split(';').collect();
@@ -249,7 +249,7 @@ fn nagios(text: &str) -> Vec<String> {
             "{datum}"
         );
         found.push("datum".to_owned());
-        left = next.trim_start();
+        remaining = next.trim_start();
     }
     for line in rest.lines() {
         assert!(!line.contains('|'), "{line}");
@@ -265,12 +265,12 @@ fn prometheus(line: &str) -> String {
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let end = line.find(|c| !is_name(c)).unwrap();
-    let (name, mut left) = line.split_at(end);
+    let (name, mut remaining) = line.split_at(end);
     let mut found = name.to_owned();
-    if let Some(labels) = left.strip_prefix('{') {
-        left = labels;
-        while !left.starts_with('}') {
-            let (label, value) = left.split_once("=\"").unwrap();
+    if let Some(labels) = remaining.strip_prefix('{') {
+        remaining = labels;
+        while !remaining.starts_with('}') {
+            let (label, value) = remaining.split_once("=\"").unwrap();
             assert!(label.chars().all(is_name), "{label}");
             found += label;
             let mut characters = value.char_indices();
@@ -281,10 +281,10 @@ fn prometheus(line: &str) -> String {
                     (_, _) => {}
                 }
             };
-            left = value[close + 1..].trim_start_matches(',');
+            remaining = value[close + 1..].trim_start_matches(',');
         }
-        left = &left[1..];
+        remaining = &remaining[1..];
     }
-    assert!(left.trim_start().parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+    assert!(remaining.trim_start().parse::<f64>().is_ok_and(f64::is_finite), "{line}");
     found
 }

@@ -4,7 +4,7 @@ use runbook_engine::{Record, RunEvent, RunHeader};
 use runbook_report::Summary;
 use serde_json::{Value, json};
 
-/// When everything happens.
+/// The time of every event.
 pub const AT: &str = "2026-01-01T10:00:00Z";
 
 /// The header of the run.
@@ -30,7 +30,7 @@ pub fn records(events: &[Value]) -> Vec<Record> {
         .collect()
 }
 
-/// What the events come to.
+/// The summary of a run with these events.
 pub fn summary(events: &[Value]) -> Summary {
     Summary::of(&header(), &records(events))
 }

@@ -1,18 +1,17 @@
-//! Time, which every plugin has.
+//! The clock, which every plugin may use.
 
 use crate::bindings::runbook::base::clock as wit;
 use crate::host::HostCall;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What `monotonic-ns` counts from. Arbitrary on purpose: the host's own uptime is none of a
-/// plugin's business.
+/// The zero of `monotonic-ns`. It is arbitrary, so that a plugin does not learn the host's uptime.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds since 1970-01-01T00:00:00Z, by the clock of the host.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl wit::Host for HostCall<'_> {

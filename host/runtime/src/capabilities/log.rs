@@ -1,4 +1,4 @@
-//! Lines for the operator, which every plugin can write.
+//! The log, which every plugin may write.
 
 use crate::bindings::runbook::base::log::{self as wit, Level};
 use crate::host::HostCall;

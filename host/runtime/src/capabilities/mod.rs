@@ -1,9 +1,7 @@
-//! The capabilities: one file each. Every host function asks
-//! [`Host::enter`](crate::host::Host::enter) before it touches anything.
+//! The host functions, by capability. Every host function calls
+//! [`Host::enter`](crate::host::Host::enter) before it has any effect.
 
 pub(crate) mod clock;
-#[cfg(test)]
-mod cuts;
 mod docker;
 pub(crate) mod files;
 mod http;
@@ -12,9 +10,11 @@ mod net;
 mod process;
 mod secrets;
 pub(crate) mod sql;
+#[cfg(test)]
+mod truncation_tests;
 pub(crate) mod wasi;
 
 pub use http::TokenCache;
-pub use sql::{Foreseen, foresee};
+pub use sql::{StatementProblem, check_statement};
 #[cfg(test)]
 mod without_effect;

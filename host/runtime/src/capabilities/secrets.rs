@@ -1,9 +1,9 @@
-//! One secret a slot: what is known of it, and, if there is no other way, its plain text.
+//! Secrets: facts about the secret that a slot is bound to, and its plain text if that is granted.
 
 use crate::bindings::runbook::secrets::{metadata, reveal};
 use crate::fault::Fault;
 use crate::host::{Host, HostCall};
-use runbook_authority::{Operation, Verb};
+use runbook_authority::{GateRequest, Verb};
 
 impl metadata::Host for HostCall<'_> {
     async fn describe(&mut self, slot: String) -> Result<metadata::SecretInfo, Fault> {
@@ -22,8 +22,7 @@ impl metadata::Host for HostCall<'_> {
 impl reveal::Host for HostCall<'_> {
     async fn reveal(&mut self, slot: String) -> Result<Vec<u8>, Fault> {
         let name = self.secret_name(&slot, Verb::SecretsReveal)?;
-        // From here on it is known to the scrubber, so it does not leave the call in a log or an
-        // answer as it is.
+        // From now on the scrubber knows the secret, and removes it from logs and responses.
         Ok(self.secret(&name).await?.expose().to_vec())
     }
 }
@@ -31,7 +30,7 @@ impl reveal::Host for HostCall<'_> {
 impl Host {
     /// The name in `[secrets]` that a slot is bound to, if `verb` may be used on the slot.
     fn secret_name(&mut self, slot: &str, verb: Verb) -> Result<String, Fault> {
-        self.enter(&Operation::Secret { slot, verb })?;
+        self.enter(&GateRequest::Secret { slot, verb })?;
         let target = self.target(slot)?;
         target.secret().map(|secret| secret.secret.clone()).ok_or_else(Fault::denied)
     }
@@ -49,29 +48,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_is_described_without_its_value_and_revealed_only_if_granted() {
-        let mut describing =
+        let mut describe_host =
             host(&[("key", &["secrets.describe"], "key")], TARGETS, Path::new("/"));
-        let info = metadata::Host::describe(&mut HostCall::new(&mut describing), "key".to_owned())
-            .await
-            .unwrap();
+        let info =
+            metadata::Host::describe(&mut HostCall::new(&mut describe_host), "key".to_owned())
+                .await
+                .unwrap();
         assert_eq!((info.name.as_str(), info.changed_ms), ("token", 0));
         assert_eq!(
-            HostCall::new(&mut describing).reveal("key".to_owned()).await.unwrap_err().class,
+            HostCall::new(&mut describe_host).reveal("key".to_owned()).await.unwrap_err().class,
             FaultClass::Denied
         );
-        assert!(describing.scrubber().is_empty(), "it was never fetched");
+        assert!(describe_host.scrubber().is_empty(), "it was never fetched");
     }
 
     #[tokio::test]
     async fn a_revealed_secret_is_scrubbed_from_then_on() {
-        let mut revealing = host(&[("key", &["secrets.reveal"], "key")], TARGETS, Path::new("/"));
+        let mut reveal_host = host(&[("key", &["secrets.reveal"], "key")], TARGETS, Path::new("/"));
         assert_eq!(
-            HostCall::new(&mut revealing).reveal("key".to_owned()).await.unwrap(),
+            HostCall::new(&mut reveal_host).reveal("key".to_owned()).await.unwrap(),
             b"s3cr3t-t0ken"
         );
-        assert_eq!(revealing.scrubber().text("a s3cr3t-t0ken b"), "a [secret token] b");
+        assert_eq!(reveal_host.scrubber().text("a s3cr3t-t0ken b"), "a [secret token] b");
         assert_eq!(
-            HostCall::new(&mut revealing).describe("key".to_owned()).await.unwrap_err().class,
+            HostCall::new(&mut reveal_host).describe("key".to_owned()).await.unwrap_err().class,
             FaultClass::Denied
         );
     }

@@ -1,5 +1,5 @@
-//! Tests that a change which certainly did not leave the host is reported as no change, whatever
-//! the gate let through.
+//! Tests that an allowed change is reported as without effect if it certainly did not leave the
+//! host.
 
 use crate::bindings::runbook::docker::control::Host as _;
 use crate::bindings::runbook::docker::lifecycle::{self, Host as _};
@@ -19,14 +19,15 @@ use tokio::net::TcpListener;
 
 const API: &[Slot] = &[("api", &["http.post", "http.put", "http.patch", "http.delete"], "api")];
 
-/// Every HTTP verb that changes something, once; how each failed, and what may have changed.
+/// Sends one request with each HTTP verb that changes something. Returns the result and the verbs
+/// that may have had an effect.
 async fn requests(targets: &str) -> Vec<(Result<u16, Fault>, Vec<Verb>)> {
-    let mut seen = Vec::new();
+    let mut results = Vec::new();
     for verb in [Verb::HttpPost, Verb::HttpPut, Verb::HttpPatch, Verb::HttpDelete] {
         let mut host = host(API, targets, Path::new("/"));
         let mut call = HostCall::new(&mut host);
         let (slot, path, body) = ("api".to_owned(), "/charge".to_owned(), b"{}".to_vec());
-        let answered = match verb {
+        let result = match verb {
             Verb::HttpPost => call.post(slot, path, Vec::new(), body, Vec::new()).await,
             Verb::HttpPut => call.put(slot, path, Vec::new(), body, Vec::new()).await,
             Verb::HttpPatch => call.patch(slot, path, Vec::new(), body, Vec::new()).await,
@@ -34,9 +35,9 @@ async fn requests(targets: &str) -> Vec<(Result<u16, Fault>, Vec<Verb>)> {
             other => unreachable!("{other} is not among the verbs above"),
         };
         drop(call);
-        seen.push((answered.map(|response| response.status), host.acted()));
+        results.push((result.map(|response| response.status), host.verbs_that_acted()));
     }
-    seen
+    results
 }
 
 fn target(address: &str) -> String {
@@ -45,26 +46,28 @@ fn target(address: &str) -> String {
 
 #[tokio::test]
 async fn a_request_of_which_no_byte_left_has_changed_nothing() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    // It takes a connection, and ends it in the middle of the handshake.
-    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let no_tls = format!("https://{}", mute.local_addr().unwrap());
+    let closed_address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // A server that closes each connection during the handshake.
+    let closing_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closing_url = format!("https://{}", closing_listener.local_addr().unwrap());
     tokio::spawn(async move {
-        while let Ok((stream, _)) = mute.accept().await {
+        while let Ok((stream, _)) = closing_listener.accept().await {
             drop(stream);
         }
     });
-    // No label of a name is so long, so nobody is even asked for its address.
-    let no_name = format!("http://{}", "a".repeat(64));
-    // An address that the gate denies: that of this machine, which is not link-local.
-    let own = std::fs::read_to_string("/etc/hostname").unwrap();
-    let denied = format!("http://{}\"\naddresses = [\"link-local\"]\n#", own.trim());
-    for address in [&format!("http://{closed}"), &no_name, &no_tls, &denied] {
-        for (answered, acted) in requests(&target(address)).await {
-            let fault = answered.expect_err("nothing answers there");
+    // A label of a host name is never so long, so it is not even resolved.
+    let unresolvable_url = format!("http://{}", "a".repeat(64));
+    // The address of this machine, which the gate denies because it is not link-local.
+    let hostname = std::fs::read_to_string("/etc/hostname").unwrap();
+    let denied_url = format!("http://{}\"\naddresses = [\"link-local\"]\n#", hostname.trim());
+    for address in
+        [&format!("http://{closed_address}"), &unresolvable_url, &closing_url, &denied_url]
+    {
+        for (result, verbs_that_acted) in requests(&target(address)).await {
+            let fault = result.expect_err("nothing answers there");
             assert!(
-                acted.is_empty(),
-                "{address}: {acted:?} after {}: {}",
+                verbs_that_acted.is_empty(),
+                "{address}: {verbs_that_acted:?} after {}: {}",
                 fault.code,
                 fault.message
             );
@@ -87,8 +90,8 @@ async fn a_request_that_left_may_have_changed_something_whatever_came_back() {
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
-        for (answered, acted) in requests(&target(&format!("http://{address}"))).await {
-            assert_eq!(acted.len(), 1, "{answer:?}: {answered:?}");
+        for (result, verbs_that_acted) in requests(&target(&format!("http://{address}"))).await {
+            assert_eq!(verbs_that_acted.len(), 1, "{answer:?}: {result:?}");
         }
     }
 }
@@ -121,20 +124,20 @@ async fn an_engine_that_is_not_there_has_changed_nothing() {
         environment: Vec::new(),
         labels: Vec::new(),
     };
-    let mut failed = Vec::new();
-    failed.push(HostCall::new(&mut host).start(slot(), name()).await.err());
-    failed.push(HostCall::new(&mut host).stop(slot(), name(), 1).await.err());
-    failed.push(HostCall::new(&mut host).restart(slot(), name(), 1).await.err());
-    failed.push(HostCall::new(&mut host).pull(slot(), "b".to_owned()).await.err());
-    failed.push(HostCall::new(&mut host).tag(slot(), "b".to_owned(), "b".to_owned()).await.err());
-    failed.push(HostCall::new(&mut host).create(slot(), spec).await.err());
-    failed.push(
+    let mut errors = Vec::new();
+    errors.push(HostCall::new(&mut host).start(slot(), name()).await.err());
+    errors.push(HostCall::new(&mut host).stop(slot(), name(), 1).await.err());
+    errors.push(HostCall::new(&mut host).restart(slot(), name(), 1).await.err());
+    errors.push(HostCall::new(&mut host).pull(slot(), "b".to_owned()).await.err());
+    errors.push(HostCall::new(&mut host).tag(slot(), "b".to_owned(), "b".to_owned()).await.err());
+    errors.push(HostCall::new(&mut host).create(slot(), spec).await.err());
+    errors.push(
         lifecycle::Host::remove(&mut HostCall::new(&mut host), slot(), name(), false).await.err(),
     );
-    failed.push(HostCall::new(&mut host).prune(slot()).await.err());
-    failed.push(exec(&mut host, slot(), name()).await.err());
-    assert!(failed.iter().all(Option::is_some), "{failed:?}");
-    assert_eq!(host.acted(), Vec::<Verb>::new());
+    errors.push(HostCall::new(&mut host).prune(slot()).await.err());
+    errors.push(exec(&mut host, slot(), name()).await.err());
+    assert!(errors.iter().all(Option::is_some), "{errors:?}");
+    assert_eq!(host.verbs_that_acted(), Vec::<Verb>::new());
 }
 
 /// The only `run` that takes a container.
@@ -166,7 +169,7 @@ async fn a_program_that_cannot_start_and_a_file_that_cannot_be_opened_have_chang
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path
     };
-    let (good, broken) =
+    let (working_script, broken_script) =
         (script("good.sh", "#!/bin/sh\nexit 0\n"), script("broken.sh", "#!/no/such/interpreter\n"));
     let targets = |program: &Path| {
         format!(
@@ -177,18 +180,24 @@ async fn a_program_that_cannot_start_and_a_file_that_cannot_be_opened_have_chang
     let file = |path: &str| File { slot: "files".to_owned(), path: path.to_owned() };
     for (program, stdin, stdout) in [
         (folder.path().join("missing"), Input::Nothing, Sink::Capture),
-        (broken, Input::Nothing, Sink::Capture),
-        (good.clone(), Input::File(file("missing")), Sink::Capture),
-        (good.clone(), Input::Nothing, Sink::File(file("there"))),
-        (good.clone(), Input::Nothing, Sink::File(file("missing/new"))),
+        (broken_script, Input::Nothing, Sink::Capture),
+        (working_script.clone(), Input::File(file("missing")), Sink::Capture),
+        (working_script.clone(), Input::Nothing, Sink::File(file("there"))),
+        (working_script.clone(), Input::Nothing, Sink::File(file("missing/new"))),
     ] {
         let mut host = host(SLOTS, &targets(&program), folder.path());
-        let ran =
+        let result =
             HostCall::new(&mut host).run("program".to_owned(), Vec::new(), stdin, stdout).await;
-        let fault = ran.err().unwrap_or_else(|| panic!("{} ran", program.display()));
-        assert_eq!(host.acted(), Vec::<Verb>::new(), "{}: {}", program.display(), fault.message);
+        let fault = result.err().unwrap_or_else(|| panic!("{} ran", program.display()));
+        assert_eq!(
+            host.verbs_that_acted(),
+            Vec::<Verb>::new(),
+            "{}: {}",
+            program.display(),
+            fault.message
+        );
     }
-    let mut host = host(SLOTS, &targets(&good), folder.path());
+    let mut host = host(SLOTS, &targets(&working_script), folder.path());
     let slot = || "files".to_owned();
     for path in ["missing/new", "folder"] {
         assert!(
@@ -202,7 +211,7 @@ async fn a_program_that_cannot_start_and_a_file_that_cannot_be_opened_have_chang
                 .is_err()
         );
     }
-    assert_eq!(host.acted(), Vec::<Verb>::new());
+    assert_eq!(host.verbs_that_acted(), Vec::<Verb>::new());
     // And what happened is counted.
     HostCall::new(&mut host).write(slot(), "there".to_owned(), b"new".to_vec()).await.unwrap();
     writer::Host::remove(&mut HostCall::new(&mut host), slot(), "there".to_owned()).await.unwrap();
@@ -210,8 +219,8 @@ async fn a_program_that_cannot_start_and_a_file_that_cannot_be_opened_have_chang
         .run("program".to_owned(), Vec::new(), Input::Nothing, Sink::File(file("new")))
         .await
         .unwrap();
-    let acted = host.acted();
+    let verbs_that_acted = host.verbs_that_acted();
     for verb in [Verb::FilesWrite, Verb::FilesRemove, Verb::ProcessRun] {
-        assert!(acted.contains(&verb), "{acted:?}");
+        assert!(verbs_that_acted.contains(&verb), "{verbs_that_acted:?}");
     }
 }

@@ -1,10 +1,10 @@
 //! Questions to DNS resolvers: by UDP, and by TCP when the answer does not fit.
 //!
-//! Only a [`JudgedResolver`] is asked. What does not carry the number and the question that were
+//! Only a [`AllowedResolver`] is asked. What does not carry the number and the question that were
 //! sent is no answer, whoever sent it.
 
+use super::allowed_addresses::AllowedResolver;
 use super::connect::connect;
-use super::judged::JudgedResolver;
 use simple_dns::rdata::{OPT, RData};
 use simple_dns::{
     CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE,
@@ -61,7 +61,7 @@ pub(crate) struct DnsRecord {
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
     /// Nobody answered in this time; what came meanwhile was no answer to the question.
-    Late(Duration),
+    TimedOut(Duration),
     /// The last one that was asked cannot be reached.
     Unreachable(SocketAddr, io::Error),
     /// What it said cannot be read.
@@ -92,7 +92,7 @@ fn named_in(text: &str) -> Vec<SocketAddr> {
 
 /// Asks one after the other, and from the first again, until one answers.
 pub(crate) async fn ask(
-    resolvers: &[JudgedResolver],
+    resolvers: &[AllowedResolver],
     name: &str,
     kind: TYPE,
     within: Duration,
@@ -120,7 +120,7 @@ pub(crate) async fn ask(
             break;
         }
     }
-    Err(NoAnswer::Late(within))
+    Err(NoAnswer::TimedOut(within))
 }
 
 /// A question as it is sent.

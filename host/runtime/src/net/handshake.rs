@@ -1,37 +1,36 @@
-//! Why there is no encrypted connection, in classes and in plain words. One table of everything
-//! that rustls says.
+//! Converts the errors of rustls to failures with a class and a plain reason.
 
-use super::issuer::Untrusted;
+use super::issuer::UntrustedIssuer;
 use jiff::Timestamp;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use std::io;
 
-/// Why there is no encrypted connection.
+/// Why a connection could not be encrypted, with a reason in plain words; `it` in a reason is the
+/// server.
 #[derive(Debug)]
 pub(crate) enum TlsFailure {
-    /// It was cut, or the other side was not ready for it: the next attempt may work.
-    Cut(String),
-    /// The certificate that was shown is not one to trust.
+    /// The handshake was interrupted, or the server was not ready: the next attempt may succeed.
+    Interrupted(String),
+    /// The certificate of the server is not trusted.
     Certificate(String),
-    /// The other side does not speak TLS, or none that is accepted here.
+    /// The server does not speak TLS, or no version or cipher that is accepted here.
     Protocol(String),
-    /// The other side does not accept who this host says it is: it shows no certificate, or one
-    /// that is refused.
-    Client(String),
-    /// This host cannot make such a connection to anybody: its authorities cannot be read, say.
-    Here(String),
+    /// The server refuses the client certificate of this host, or requires one that is missing.
+    ClientRejected(String),
+    /// The setup of this host is wrong, such as authorities that cannot be read.
+    LocalSetup(String),
 }
 
-/// Why the other side refused who this host says it is, if that is what is behind an error. By TLS
-/// 1.3 a server says so only after the handshake, when it has not looked at anything else yet.
-pub(crate) fn refused_client(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+/// Why the server refused the client certificate, if that is the cause of an error. In TLS 1.3 a
+/// server reports it only after the handshake, before it has read any data.
+pub(crate) fn client_rejection(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let alert = inner.and_then(|inner| inner.downcast_ref::<Error>());
         if let Some(Error::AlertReceived(alert)) = alert
-            && let TlsFailure::Client(reason) = of_alert(*alert)
+            && let TlsFailure::ClientRejected(reason) = failure_of_alert(*alert)
         {
             return Some(reason);
         }
@@ -44,9 +43,9 @@ impl From<io::Error> for TlsFailure {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(error) => Self::of(error),
-            None => {
-                Self::Cut(format!("the connection broke in the middle of the handshake: {error}"))
-            }
+            None => Self::Interrupted(format!(
+                "the connection broke in the middle of the handshake: {error}"
+            )),
         }
     }
 }
@@ -55,30 +54,30 @@ impl TlsFailure {
     /// In plain words.
     pub(crate) fn reason(&self) -> &str {
         match self {
-            Self::Cut(why)
+            Self::Interrupted(why)
             | Self::Certificate(why)
             | Self::Protocol(why)
-            | Self::Client(why)
-            | Self::Here(why) => why,
+            | Self::ClientRejected(why)
+            | Self::LocalSetup(why) => why,
         }
     }
 
     pub(crate) fn of(error: &Error) -> Self {
         let protocol = |what: &str| Self::Protocol(what.to_owned());
         match error {
-            Error::InvalidCertificate(error) => Self::Certificate(certificate(error)),
+            Error::InvalidCertificate(error) => Self::Certificate(certificate_reason(error)),
             Error::InvalidCertRevocationList(_) => {
-                Self::Here("a list of revoked certificates cannot be used".to_owned())
+                Self::LocalSetup("a list of revoked certificates cannot be used".to_owned())
             }
             Error::NoCertificatesPresented => {
                 Self::Certificate("it shows no certificate".to_owned())
             }
             Error::UnsupportedNameType => {
-                Self::Here("its name cannot stand in a certificate".to_owned())
+                Self::LocalSetup("its name cannot stand in a certificate".to_owned())
             }
             Error::InvalidMessage(_) => protocol("it does not speak TLS on this port"),
-            Error::PeerIncompatible(error) => Self::Protocol(incompatible(error)),
-            Error::AlertReceived(alert) => of_alert(*alert),
+            Error::PeerIncompatible(error) => Self::Protocol(incompatibility_reason(error)),
+            Error::AlertReceived(alert) => failure_of_alert(*alert),
             Error::NoApplicationProtocol => {
                 protocol("it speaks neither HTTP/2 nor HTTP/1.1 over TLS")
             }
@@ -88,50 +87,54 @@ impl TlsFailure {
             | Error::PeerSentOversizedRecord
             | Error::DecryptError
             | Error::InvalidEncryptedClientHello(_) => protocol("it breaks the rules of TLS"),
-            Error::HandshakeNotComplete => Self::Cut("the handshake did not end".to_owned()),
+            Error::HandshakeNotComplete => {
+                Self::Interrupted("the handshake did not end".to_owned())
+            }
             Error::EncryptError
             | Error::General(_)
             | Error::FailedToGetCurrentTime
             | Error::FailedToGetRandomBytes
             | Error::BadMaxFragmentSize
             | Error::InconsistentKeys(_)
-            | Error::Other(_) => Self::Here("this host cannot encrypt".to_owned()),
-            // Of a later rustls.
+            | Error::Other(_) => Self::LocalSetup("this host cannot encrypt".to_owned()),
+            // Variants of a later rustls.
             _ => protocol("the handshake failed"),
         }
     }
 }
 
-/// What the other side gave as its reason.
-fn of_alert(alert: AlertDescription) -> TlsFailure {
+/// The failure for a TLS alert of the server.
+fn failure_of_alert(alert: AlertDescription) -> TlsFailure {
     use AlertDescription as Alert;
     let protocol = |what: &str| TlsFailure::Protocol(what.to_owned());
-    let client = |why: &str| {
-        TlsFailure::Client(format!("it refuses the certificate that this host shows: {why}"))
+    let client_rejected = |reason: &str| {
+        TlsFailure::ClientRejected(format!(
+            "it refuses the certificate that this host shows: {reason}"
+        ))
     };
     match alert {
-        Alert::CloseNotify | Alert::UserCanceled | Alert::InternalError => {
-            TlsFailure::Cut(format!("it ended the handshake ({})", words(&format!("{alert:?}"))))
-        }
+        Alert::CloseNotify | Alert::UserCanceled | Alert::InternalError => TlsFailure::Interrupted(
+            format!("it ended the handshake ({})", words(&format!("{alert:?}"))),
+        ),
         Alert::ProtocolVersion => protocol(OLD_VERSION),
         Alert::HandshakeFailure | Alert::InsufficientSecurity => {
             protocol("it has no cipher in common with this host")
         }
         Alert::UnrecognisedName => protocol("it does not know the name that it is called by"),
-        Alert::NoCertificate | Alert::CertificateRequired => TlsFailure::Client(
+        Alert::NoCertificate | Alert::CertificateRequired => TlsFailure::ClientRejected(
             "it wants a certificate of the client, and this host sends none; name one as \
              `client_cert` of the target, with its `client_key`"
                 .to_owned(),
         ),
-        Alert::CertificateExpired => client("it has expired, or is not valid yet"),
-        Alert::CertificateRevoked => client("it was revoked"),
-        Alert::UnknownCA => client("its authority is not one that the server knows"),
+        Alert::CertificateExpired => client_rejected("it has expired, or is not valid yet"),
+        Alert::CertificateRevoked => client_rejected("it was revoked"),
+        Alert::UnknownCA => client_rejected("its authority is not one that the server knows"),
         Alert::BadCertificate
         | Alert::UnsupportedCertificate
         | Alert::CertificateUnknown
         | Alert::AccessDenied
         | Alert::DecryptError => {
-            client(&format!("it says only `{}`", words(&format!("{alert:?}"))))
+            client_rejected(&format!("it says only `{}`", words(&format!("{alert:?}"))))
         }
         Alert::NoApplicationProtocol => protocol("it speaks neither HTTP/2 nor HTTP/1.1 over TLS"),
         other => TlsFailure::Protocol(format!(
@@ -143,7 +146,7 @@ fn of_alert(alert: AlertDescription) -> TlsFailure {
 
 const OLD_VERSION: &str = "it speaks no version of TLS from 1.2 on";
 
-fn incompatible(error: &PeerIncompatible) -> String {
+fn incompatibility_reason(error: &PeerIncompatible) -> String {
     match error {
         PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
@@ -153,65 +156,67 @@ fn incompatible(error: &PeerIncompatible) -> String {
     }
 }
 
-/// What to do about a certificate whose issuer is not trusted.
-const NAME_CA: &str = "; if it is right, name the authority's PEM file as `ca` of the target";
+/// The hint for a certificate whose issuer is not trusted.
+const CA_HINT: &str = "; if it is right, name the authority's PEM file as `ca` of the target";
 
-/// What is wrong with a certificate, in plain words.
-fn certificate(error: &CertificateError) -> String {
-    use CertificateError as Wrong;
+/// The problem of a certificate, in plain words.
+fn certificate_reason(error: &CertificateError) -> String {
+    use CertificateError as CertError;
     let text = match error {
-        Wrong::ExpiredContext { not_after, .. } => {
+        CertError::ExpiredContext { not_after, .. } => {
             return format!("its certificate expired at {}", time(*not_after));
         }
-        Wrong::NotValidYetContext { not_before, .. } => {
+        CertError::NotValidYetContext { not_before, .. } => {
             return format!("its certificate is not valid before {}", time(*not_before));
         }
-        Wrong::NotValidForNameContext { expected, presented } => {
-            return other_name(expected, presented);
+        CertError::NotValidForNameContext { expected, presented } => {
+            return name_mismatch_reason(expected, presented);
         }
-        Wrong::Other(other) => {
-            return match other.0.downcast_ref::<Untrusted>() {
-                Some(untrusted) => format!("{untrusted}{NAME_CA}"),
-                None => of_verifier(&other.0.to_string()),
+        CertError::Other(other) => {
+            return match other.0.downcast_ref::<UntrustedIssuer>() {
+                Some(untrusted_issuer) => format!("{untrusted_issuer}{CA_HINT}"),
+                None => verifier_reason(&other.0.to_string()),
             };
         }
-        Wrong::Expired => "its certificate has expired",
-        Wrong::NotValidYet => "its certificate is not valid yet",
-        Wrong::NotValidForName => "its certificate is for another name",
-        Wrong::UnknownIssuer => return format!("{}{NAME_CA}", Untrusted::By(None)),
-        Wrong::Revoked => "its certificate was revoked",
-        Wrong::UnknownRevocationStatus => "nobody says whether its certificate was revoked",
-        Wrong::ExpiredRevocationList | Wrong::ExpiredRevocationListContext { .. } => {
+        CertError::Expired => "its certificate has expired",
+        CertError::NotValidYet => "its certificate is not valid yet",
+        CertError::NotValidForName => "its certificate is for another name",
+        CertError::UnknownIssuer => {
+            return format!("{}{CA_HINT}", UntrustedIssuer::Authority(None));
+        }
+        CertError::Revoked => "its certificate was revoked",
+        CertError::UnknownRevocationStatus => "nobody says whether its certificate was revoked",
+        CertError::ExpiredRevocationList | CertError::ExpiredRevocationListContext { .. } => {
             "the list of revoked certificates by which its certificate is judged is too old"
         }
-        Wrong::BadEncoding => "its certificate cannot be read",
-        Wrong::BadSignature => "the signature of its certificate is wrong",
-        Wrong::UnsupportedSignatureAlgorithmContext { .. }
-        | Wrong::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+        CertError::BadEncoding => "its certificate cannot be read",
+        CertError::BadSignature => "the signature of its certificate is wrong",
+        CertError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "its certificate is signed in a way that is too weak or not known here"
         }
-        Wrong::UnhandledCriticalExtension => {
+        CertError::UnhandledCriticalExtension => {
             "its certificate demands something that is not known here"
         }
-        Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => {
+        CertError::InvalidPurpose | CertError::InvalidPurposeContext { .. } => {
             "its certificate is not one for servers"
         }
-        Wrong::InvalidOcspResponse => {
+        CertError::InvalidOcspResponse => {
             "what it shows about the revocation of its certificate is wrong"
         }
-        Wrong::ApplicationVerificationFailure => "its certificate was not accepted",
-        // Of a later rustls, and old names of what is above.
+        CertError::ApplicationVerificationFailure => "its certificate was not accepted",
+        // Variants of a later rustls, and deprecated variants.
         _ => "its certificate is not accepted here",
     };
     text.to_owned()
 }
 
-/// The words for an error of the verifier, for which rustls has none of its own.
-fn of_verifier(name: &str) -> String {
+/// The reason for an error of the verifier that has no variant in rustls.
+fn verifier_reason(name: &str) -> String {
     match name {
         "CaUsedAsEndEntity" => {
-            "its certificate is self-signed as an authority's own (`CA:TRUE`), which no server may \
-             show; issue one for the server"
+            "its certificate is the own certificate of an authority (`CA:TRUE`), which no server \
+             may present; issue one for the server"
                 .to_owned()
         }
         "NameConstraintViolation" => {
@@ -221,10 +226,10 @@ fn of_verifier(name: &str) -> String {
     }
 }
 
-fn other_name(expected: &ServerName<'_>, presented: &[String]) -> String {
-    // As the library writes them: `DnsName("a.example")`.
-    let plain = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
-    let names: Vec<_> = presented.iter().map(plain).collect();
+fn name_mismatch_reason(expected: &ServerName<'_>, presented: &[String]) -> String {
+    // rustls writes them as `DnsName("a.example")`.
+    let plain_name = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    let names: Vec<_> = presented.iter().map(plain_name).collect();
     let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
     format!("its certificate is for {names}, not for {}", expected.to_str())
 }
@@ -236,7 +241,8 @@ fn time(time: UnixTime) -> String {
         .map_or_else(|| "a time that cannot be written".to_owned(), |time| time.to_string())
 }
 
-/// `PathLenConstraintViolated` is `path len constraint violated`.
+/// The words of a name in camel case: `PathLenConstraintViolated` becomes `path len constraint
+/// violated`.
 fn words(camel_case: &str) -> String {
     let mut text = String::new();
     for c in camel_case.chars().filter(|c| c.is_alphanumeric()) {
@@ -255,20 +261,20 @@ mod tests {
     use std::sync::Arc;
 
     #[derive(Debug)]
-    struct Named(&'static str);
+    struct NamedError(&'static str);
 
-    impl std::fmt::Display for Named {
+    impl std::fmt::Display for NamedError {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str(self.0)
         }
     }
 
-    impl std::error::Error for Named {}
+    impl std::error::Error for NamedError {}
 
     #[test]
-    fn every_fault_of_a_certificate_is_one_of_the_server_in_plain_words() {
+    fn every_certificate_error_becomes_a_plain_reason() {
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_700_000_000));
-        let other = |name| CertificateError::Other(OtherError(Arc::new(Named(name))));
+        let other = |name| CertificateError::Other(OtherError(Arc::new(NamedError(name))));
         let named = |presented: &[&str]| CertificateError::NotValidForNameContext {
             expected: ServerName::try_from("a.example").unwrap(),
             presented: presented.iter().map(|name| format!("DnsName(\"{name}\")")).collect(),
@@ -309,13 +315,13 @@ mod tests {
             );
         }
         assert_eq!(
-            certificate(&named(&["b.example", "c.example"])),
+            certificate_reason(&named(&["b.example", "c.example"])),
             "its certificate is for b.example, c.example, not for a.example"
         );
         let expired = CertificateError::ExpiredContext { time: now, not_after: now };
-        assert_eq!(certificate(&expired), "its certificate expired at 2023-11-14T22:13:20Z");
+        assert_eq!(certificate_reason(&expired), "its certificate expired at 2023-11-14T22:13:20Z");
         assert_eq!(
-            certificate(&other("PathLenConstraintViolated")),
+            certificate_reason(&other("PathLenConstraintViolated")),
             "its certificate is not accepted (path len constraint violated)"
         );
     }
@@ -325,17 +331,19 @@ mod tests {
         for number in 0..=u8::MAX {
             let alert = AlertDescription::from(number);
             let failure = TlsFailure::of(&Error::AlertReceived(alert));
-            let is_passing = matches!(
+            let is_transient = matches!(
                 alert,
                 AlertDescription::CloseNotify
                     | AlertDescription::UserCanceled
                     | AlertDescription::InternalError
             );
-            assert_eq!(matches!(failure, TlsFailure::Cut(_)), is_passing, "{alert:?}");
+            assert_eq!(matches!(failure, TlsFailure::Interrupted(_)), is_transient, "{alert:?}");
             assert!(
                 matches!(
                     failure,
-                    TlsFailure::Cut(_) | TlsFailure::Protocol(_) | TlsFailure::Client(_)
+                    TlsFailure::Interrupted(_)
+                        | TlsFailure::Protocol(_)
+                        | TlsFailure::ClientRejected(_)
                 ),
                 "{alert:?}: {failure:?}"
             );

@@ -1,4 +1,4 @@
-//! Who issued a certificate that is not trusted: rustls says only that it is not.
+//! Names the issuer of an untrusted certificate, which rustls does not.
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -7,36 +7,36 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 use std::fmt;
 use std::sync::Arc;
 
-/// The error of a chain that ends at an authority that is not trusted.
+/// The error for a certificate chain that ends at an untrusted authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Untrusted {
+pub(crate) enum UntrustedIssuer {
     /// The server's certificate is signed by its own key.
     SelfSigned,
-    /// The name of the authority where the chain ends, if it has one that can be shown.
-    By(Option<String>),
+    /// The chain ends at this authority; `None` if its name cannot be read.
+    Authority(Option<String>),
 }
 
-impl fmt::Display for Untrusted {
+impl fmt::Display for UntrustedIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SelfSigned => f.write_str("its certificate is self-signed"),
-            Self::By(Some(name)) => {
+            Self::Authority(Some(name)) => {
                 write!(f, "its certificate was issued by `{name}`, which is not trusted here")
             }
-            Self::By(None) => {
+            Self::Authority(None) => {
                 f.write_str("its certificate was issued by an authority that is not trusted here")
             }
         }
     }
 }
 
-impl std::error::Error for Untrusted {}
+impl std::error::Error for UntrustedIssuer {}
 
-/// A verifier that decides as rustls does, and names the issuer that is not trusted.
+/// Verifies as rustls does, and adds the untrusted issuer to the error.
 #[derive(Debug)]
-pub(super) struct NamingIssuers(pub(super) Arc<WebPkiServerVerifier>);
+pub(super) struct IssuerNamingVerifier(pub(super) Arc<WebPkiServerVerifier>);
 
-impl ServerCertVerifier for NamingIssuers {
+impl ServerCertVerifier for IssuerNamingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -49,8 +49,8 @@ impl ServerCertVerifier for NamingIssuers {
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
             .map_err(|error| match error {
                 Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                    let untrusted = untrusted(end_entity, intermediates);
-                    CertificateError::Other(OtherError(Arc::new(untrusted))).into()
+                    let untrusted_issuer = untrusted_issuer(end_entity, intermediates);
+                    CertificateError::Other(OtherError(Arc::new(untrusted_issuer))).into()
                 }
                 other => other,
             })
@@ -79,49 +79,52 @@ impl ServerCertVerifier for NamingIssuers {
     }
 }
 
-fn untrusted(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Untrusted {
-    let Some(names) = Names::of(intermediates.last().unwrap_or(end_entity)) else {
-        return Untrusted::By(None);
+fn untrusted_issuer(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> UntrustedIssuer {
+    let Some(names) = CertificateNames::of(intermediates.last().unwrap_or(end_entity)) else {
+        return UntrustedIssuer::Authority(None);
     };
     if intermediates.is_empty() && names.issuer == names.subject {
-        return Untrusted::SelfSigned;
+        return UntrustedIssuer::SelfSigned;
     }
-    Untrusted::By(common_name(names.issuer))
+    UntrustedIssuer::Authority(common_name(names.issuer))
 }
 
-/// The two names of a certificate, as DER.
-struct Names<'a> {
+/// The issuer and the subject of a certificate, as DER.
+struct CertificateNames<'a> {
     issuer: &'a [u8],
     subject: &'a [u8],
 }
 
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const VERSION: u8 = 0xa0;
+const SEQUENCE_TAG: u8 = 0x30;
+const SET_TAG: u8 = 0x31;
+const OBJECT_IDENTIFIER_TAG: u8 = 0x06;
+const VERSION_TAG: u8 = 0xa0;
 /// `2.5.4.3`, the common name, and `2.5.4.10`, the organisation.
-const NAMED_BY: [&[u8]; 2] = [&[0x55, 4, 3], &[0x55, 4, 10]];
-const UTF8: u8 = 0x0c;
-const PRINTABLE: u8 = 0x13;
+const NAME_ATTRIBUTES: [&[u8]; 2] = [&[0x55, 4, 3], &[0x55, 4, 10]];
+const UTF8_TAG: u8 = 0x0c;
+const PRINTABLE_TAG: u8 = 0x13;
 
-impl<'a> Names<'a> {
+impl<'a> CertificateNames<'a> {
     /// RFC 5280, section 4.1.
     fn of(certificate: &'a [u8]) -> Option<Self> {
-        let (certificate, _) = expect(certificate, SEQUENCE)?;
-        let (signed, _) = expect(certificate, SEQUENCE)?;
-        let rest = expect(signed, VERSION).map_or(signed, |(_, rest)| rest);
+        let (certificate, _) = expect(certificate, SEQUENCE_TAG)?;
+        let (signed_part, _) = expect(certificate, SEQUENCE_TAG)?;
+        let rest = expect(signed_part, VERSION_TAG).map_or(signed_part, |(_, rest)| rest);
         let (_, _serial, rest) = element(rest)?;
-        let (_algorithm, rest) = expect(rest, SEQUENCE)?;
-        let (issuer, rest) = expect(rest, SEQUENCE)?;
-        let (_validity, rest) = expect(rest, SEQUENCE)?;
-        let (subject, _) = expect(rest, SEQUENCE)?;
+        let (_algorithm, rest) = expect(rest, SEQUENCE_TAG)?;
+        let (issuer, rest) = expect(rest, SEQUENCE_TAG)?;
+        let (_validity, rest) = expect(rest, SEQUENCE_TAG)?;
+        let (subject, _) = expect(rest, SEQUENCE_TAG)?;
         Some(Self { issuer, subject })
     }
 }
 
-/// The common name in a name, or its organisation.
+/// The common name in a distinguished name, or its organisation.
 fn common_name(name: &[u8]) -> Option<String> {
-    NAMED_BY
+    NAME_ATTRIBUTES
         .into_iter()
         .find_map(|kind| attribute(name, kind))
         .map(|text| String::from_utf8_lossy(text).into_owned())
@@ -130,12 +133,12 @@ fn common_name(name: &[u8]) -> Option<String> {
 fn attribute<'a>(name: &'a [u8], kind: &[u8]) -> Option<&'a [u8]> {
     let mut rest = name;
     loop {
-        let (set, behind) = expect(rest, SET)?;
-        rest = behind;
-        let (pair, _) = expect(set, SEQUENCE)?;
-        let (found, value) = expect(pair, OBJECT_IDENTIFIER)?;
+        let (set, after_set) = expect(rest, SET_TAG)?;
+        rest = after_set;
+        let (pair, _) = expect(set, SEQUENCE_TAG)?;
+        let (attribute_type, value) = expect(pair, OBJECT_IDENTIFIER_TAG)?;
         let (tag, text, _) = element(value)?;
-        if found == kind && matches!(tag, UTF8 | PRINTABLE) && !text.is_empty() {
+        if attribute_type == kind && matches!(tag, UTF8_TAG | PRINTABLE_TAG) && !text.is_empty() {
             return Some(text);
         }
     }
@@ -143,7 +146,9 @@ fn attribute<'a>(name: &'a [u8], kind: &[u8]) -> Option<&'a [u8]> {
 
 /// The content of the first element, if it has this tag, and what follows it.
 fn expect(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    element(der).filter(|(found, _, _)| *found == tag).map(|(_, content, rest)| (content, rest))
+    element(der)
+        .filter(|(first_tag, _, _)| *first_tag == tag)
+        .map(|(_, content, rest)| (content, rest))
 }
 
 /// The first element of DER: its tag, its content, and what follows it.
@@ -169,7 +174,7 @@ mod tests {
     use proptest::prelude::*;
     use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair};
 
-    fn named(kind: DnType, name: &str) -> CertificateParams {
+    fn params_with_name(kind: DnType, name: &str) -> CertificateParams {
         let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(kind, name);
@@ -179,29 +184,34 @@ mod tests {
     #[test]
     fn the_issuer_is_named_by_its_common_name_or_its_organisation() {
         for (kind, name) in [(DnType::CommonName, "Root X"), (DnType::OrganizationName, "Acme")] {
-            let issuer =
-                CertifiedIssuer::self_signed(named(kind, name), KeyPair::generate().unwrap())
-                    .unwrap();
-            let leaf = named(DnType::CommonName, "leaf")
+            let issuer = CertifiedIssuer::self_signed(
+                params_with_name(kind, name),
+                KeyPair::generate().unwrap(),
+            )
+            .unwrap();
+            let leaf = params_with_name(DnType::CommonName, "leaf")
                 .signed_by(&KeyPair::generate().unwrap(), &issuer)
                 .unwrap();
-            assert_eq!(untrusted(leaf.der(), &[]), Untrusted::By(Some(name.to_owned())));
+            assert_eq!(
+                untrusted_issuer(leaf.der(), &[]),
+                UntrustedIssuer::Authority(Some(name.to_owned()))
+            );
         }
         let key = KeyPair::generate().unwrap();
-        let alone = named(DnType::CommonName, "alone").self_signed(&key).unwrap();
-        assert_eq!(untrusted(alone.der(), &[]), Untrusted::SelfSigned);
+        let self_signed = params_with_name(DnType::CommonName, "alone").self_signed(&key).unwrap();
+        assert_eq!(untrusted_issuer(self_signed.der(), &[]), UntrustedIssuer::SelfSigned);
     }
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_strange(mut bytes: Vec<u8>, at: usize, byte: u8) {
-            let _ = untrusted(&CertificateDer::from(bytes.clone()), &[]);
+        fn any_bytes_are_parsed_without_a_panic(mut bytes: Vec<u8>, position: usize, byte: u8) {
+            let _ = untrusted_issuer(&CertificateDer::from(bytes.clone()), &[]);
             let key = KeyPair::generate().unwrap();
-            let good = named(DnType::CommonName, "leaf").self_signed(&key).unwrap();
-            bytes = good.der().to_vec();
-            let at = at % bytes.len();
-            bytes[at] = byte;
-            let _ = untrusted(&CertificateDer::from(bytes), &[]);
+            let certificate = params_with_name(DnType::CommonName, "leaf").self_signed(&key).unwrap();
+            bytes = certificate.der().to_vec();
+            let position = position % bytes.len();
+            bytes[position] = byte;
+            let _ = untrusted_issuer(&CertificateDer::from(bytes), &[]);
         }
     }
 }

@@ -6,10 +6,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// Who is asked for the addresses of a name.
+/// Resolves names to addresses.
 #[derive(Debug, Clone, Default)]
 pub enum Resolver {
-    /// The system: its files and its name servers.
+    /// The resolver of the system: its files and its name servers.
     #[default]
     System,
     /// These names and no others.
@@ -17,8 +17,8 @@ pub enum Resolver {
 }
 
 impl Resolver {
-    /// Every address of a server. One that is written out is its own address: it takes the same
-    /// way through the gate.
+    /// Every address of a server. A host that is an IP address is returned as it is, so that the
+    /// gate decides about it too.
     pub(crate) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let name = match ServerName::of(host) {
             ServerName::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),

@@ -1,8 +1,8 @@
-//! TLS by rustls with ring: one way to build a connection for every kind of target. The certificate
-//! is always checked, but for a database whose target says `sslmode=prefer` or `require`.
+//! TLS by rustls with ring, for every kind of target. The certificate of the server is always
+//! verified, except for a database whose target says `sslmode=prefer` or `require`.
 
 use super::handshake::TlsFailure;
-use super::issuer::NamingIssuers;
+use super::issuer::IssuerNamingVerifier;
 use super::recording::{Recorder, Recording};
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
@@ -24,48 +24,49 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Bytes of a file of certificates. All that a system has are below one MiB.
+/// The largest certificate file, in bytes. The bundle of a system is smaller than 1 MiB.
 const MAX_CERTIFICATES: u64 = 16 << 20;
 
-/// The protocols that a client of HTTP speaks.
-pub(crate) const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// The ALPN protocols of an HTTP client.
+pub(crate) const HTTP_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 
-/// How a server proves who it is.
+/// How a server is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Proof {
-    /// By a certificate for its name, of an authority that is believed.
+pub(crate) enum ServerVerification {
+    /// By a certificate for its name from a trusted authority.
     Certificate,
-    /// Not at all. Only for databases whose target says that the certificate does not count.
-    Nothing,
+    /// Not at all. Only for databases whose target says `sslmode=prefer` or `require`.
+    Skipped,
 }
 
-/// What the host must know to build a connection: texts in PEM.
+/// The certificates and keys for a connection, in PEM.
 #[derive(Default)]
-struct Material {
-    ca: Option<Text>,
-    client: Option<(Text, Text)>,
+struct TlsMaterial {
+    ca: Option<PemText>,
+    client: Option<(PemText, PemText)>,
 }
 
-/// A text in PEM, and what to call it in a message.
-struct Text {
+/// A text in PEM, and its name for messages.
+struct PemText {
     name: String,
     pem: Secret,
 }
 
 impl Host {
-    /// How connections of a target are encrypted. `protocols` are offered by ALPN; a fault has the
-    /// code `code`.
+    /// The TLS configuration for connections of a target. `protocols` are offered by ALPN; faults
+    /// get the code `code`.
     pub(crate) async fn client_config(
         &self,
         keys: &TlsKeys,
-        proof: Proof,
+        server_verification: ServerVerification,
         protocols: &'static [&'static [u8]],
         code: &'static str,
     ) -> Result<Arc<ClientConfig>, Fault> {
-        let here = |reason: String| Fault::new(FaultClass::Invalid, code, reason);
-        let material = self.material(keys, &here).await?;
-        let built = blocking::run(move |_| material.config(proof, protocols)).await;
-        built.map(Arc::new).map_err(here)
+        let client_fault = |reason: String| Fault::new(FaultClass::Invalid, code, reason);
+        let tls_material = self.tls_material(keys, &client_fault).await?;
+        let config =
+            blocking::run(move |_| tls_material.config(server_verification, protocols)).await;
+        config.map(Arc::new).map_err(client_fault)
     }
 
     /// How a connection is encrypted by which nothing is sent: it is made whatever the server shows
@@ -76,86 +77,95 @@ impl Host {
         protocols: &'static [&'static [u8]],
         code: &'static str,
     ) -> Result<(Arc<ClientConfig>, Recording), Fault> {
-        let here = |reason: String| Fault::new(FaultClass::Invalid, code, reason);
-        let material = self.material(keys, &here).await?;
+        let client_fault = |reason: String| Fault::new(FaultClass::Invalid, code, reason);
+        let tls_material = self.tls_material(keys, &client_fault).await?;
         let recording = Recording::default();
         let kept = Arc::clone(&recording);
-        let built = blocking::run(move |_| material.recording(kept, protocols)).await;
-        Ok((built.map(Arc::new).map_err(here)?, recording))
+        let built = blocking::run(move |_| tls_material.recording(kept, protocols)).await;
+        Ok((built.map(Arc::new).map_err(client_fault)?, recording))
     }
 
-    async fn material(
+    async fn tls_material(
         &self,
         keys: &TlsKeys,
-        here: &impl Fn(String) -> Fault,
-    ) -> Result<Material, Fault> {
-        let mut material = Material::default();
+        client_fault: &impl Fn(String) -> Fault,
+    ) -> Result<TlsMaterial, Fault> {
+        let mut tls_material = TlsMaterial::default();
         if let Some(ca) = &keys.ca {
-            material.ca = Some(self.certificates("ca", ca, here).await?);
+            tls_material.ca = Some(self.certificates("ca", ca, client_fault).await?);
         }
         if let Some(client) = &keys.client {
-            let shown = self.certificates("client_cert", &client.certificates, here).await?;
-            material.client = Some((shown, self.private_key(&client.key, here).await?));
+            let shown =
+                self.certificates("client_cert", &client.certificates, client_fault).await?;
+            tls_material.client = Some((shown, self.private_key(&client.key, client_fault).await?));
         }
-        Ok(material)
+        Ok(tls_material)
     }
 
     async fn certificates(
         &self,
         key: &str,
         certificates: &Certificates,
-        here: &impl Fn(String) -> Fault,
-    ) -> Result<Text, Fault> {
+        client_fault: &impl Fn(String) -> Fault,
+    ) -> Result<PemText, Fault> {
         match certificates {
             Certificates::File(file) => {
                 let name = format!("the `{key}` file `{}`", file.real().display());
                 let file = file.clone();
                 let read = blocking::run(move |_| read_pinned(&file)).await;
-                let pem = read.map_err(|why| here(format!("{name} cannot be used: {why}")))?;
-                Ok(Text { name, pem: Secret::new(pem) })
+                let pem =
+                    read.map_err(|why| client_fault(format!("{name} cannot be used: {why}")))?;
+                Ok(PemText { name, pem: Secret::new(pem) })
             }
-            Certificates::Secret(secret) => self.text_of_secret(key, secret).await,
+            Certificates::Secret(secret) => self.pem_of_secret(key, secret).await,
         }
     }
 
     async fn private_key(
         &self,
         key: &PrivateKey,
-        here: &impl Fn(String) -> Fault,
-    ) -> Result<Text, Fault> {
+        client_fault: &impl Fn(String) -> Fault,
+    ) -> Result<PemText, Fault> {
         match key {
             PrivateKey::File(path) => {
                 let path = path.real().to_owned();
                 let name = format!("the `client_key` file `{}`", path.display());
                 let read = blocking::run(move |_| read_private(&path)).await;
-                let pem = read.map_err(|why| here(format!("{name} cannot be used: {why}")))?;
-                Ok(Text { name, pem: Secret::new(pem.to_vec()) })
+                let pem =
+                    read.map_err(|why| client_fault(format!("{name} cannot be used: {why}")))?;
+                Ok(PemText { name, pem: Secret::new(pem.to_vec()) })
             }
-            PrivateKey::Secret(secret) => self.text_of_secret("client_key", secret).await,
+            PrivateKey::Secret(secret) => self.pem_of_secret("client_key", secret).await,
         }
     }
 
-    async fn text_of_secret(&self, key: &str, secret: &str) -> Result<Text, Fault> {
+    async fn pem_of_secret(&self, key: &str, secret: &str) -> Result<PemText, Fault> {
         let name = format!("secret `{secret}`, which is `{key}` of the target,");
-        Ok(Text { name, pem: self.secret(secret).await? })
+        Ok(PemText { name, pem: self.secret(secret).await? })
     }
 }
 
-impl Text {
-    fn unusable(&self, why: &str) -> String {
+impl PemText {
+    fn unusable_reason(&self, why: &str) -> String {
         format!("{} cannot be used: {why}", self.name)
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
-        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(self.pem.expose()).collect();
-        let all = all.map_err(|error| self.unusable(&error.to_string()))?;
-        if all.is_empty() { Err(self.unusable("it holds no certificate")) } else { Ok(all) }
+        let certificates: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(self.pem.expose()).collect();
+        let certificates =
+            certificates.map_err(|error| self.unusable_reason(&error.to_string()))?;
+        if certificates.is_empty() {
+            Err(self.unusable_reason("it holds no certificate"))
+        } else {
+            Ok(certificates)
+        }
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
-        // The library's message may quote what it read.
+        // The message of the library may quote the key.
         PrivateKeyDer::from_pem_slice(self.pem.expose()).map_err(|_| {
-            self.unusable(
+            self.unusable_reason(
                 "it holds no private key in PEM that is not encrypted; to keep one encrypted, \
                  put it into the secret store",
             )
@@ -163,12 +173,16 @@ impl Text {
     }
 }
 
-impl Material {
-    fn config(&self, proof: Proof, protocols: &[&[u8]]) -> Result<ClientConfig, String> {
+impl TlsMaterial {
+    fn config(
+        &self,
+        server_verification: ServerVerification,
+        protocols: &[&[u8]],
+    ) -> Result<ClientConfig, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier: Arc<dyn ServerCertVerifier> = match proof {
-            Proof::Nothing => Arc::new(Anybody(Arc::clone(&provider))),
-            Proof::Certificate => verifier(self.roots()?, Arc::clone(&provider)),
+        let verifier: Arc<dyn ServerCertVerifier> = match server_verification {
+            ServerVerification::Skipped => Arc::new(AcceptAnyCertificate(Arc::clone(&provider))),
+            ServerVerification::Certificate => verifier(self.roots()?, Arc::clone(&provider)),
         };
         self.config_with(verifier, provider, protocols)
     }
@@ -194,22 +208,22 @@ impl Material {
             None => builder.with_no_client_auth(),
             Some((certificates, key)) => builder
                 .with_client_auth_cert(certificates.certificates()?, key.private_key()?)
-                .map_err(|error| mismatch(certificates, key, &error))?,
+                .map_err(|error| key_mismatch(certificates, key, &error))?,
         };
-        // A resumed session would carry one target's connection into another's.
+        // A session must not be resumed by a connection of another target.
         config.resumption = rustls::client::Resumption::disabled();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(config)
     }
 
-    /// The authorities of the target alone, if it names any; else those of the system.
+    /// The authorities that the target names, or those of the system if it names none.
     fn roots(&self) -> Result<Arc<RootCertStore>, String> {
         let Some(ca) = &self.ca else {
             return system_roots().map_err(|error| error.to_string());
         };
         let mut roots = RootCertStore::empty();
         for certificate in ca.certificates()? {
-            roots.add(certificate).map_err(|error| ca.unusable(&error.to_string()))?;
+            roots.add(certificate).map_err(|error| ca.unusable_reason(&error.to_string()))?;
         }
         Ok(Arc::new(roots))
     }
@@ -222,15 +236,16 @@ fn verifier(
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
         .build()
         .expect("there is an authority, and no list of revoked certificates");
-    Arc::new(NamingIssuers(verifier))
+    Arc::new(IssuerNamingVerifier(verifier))
 }
 
-fn mismatch(certificates: &Text, key: &Text, error: &rustls::Error) -> String {
+fn key_mismatch(certificates: &PemText, key: &PemText, error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InconsistentKeys(_) => {
-            key.unusable(&format!("it does not belong to the certificate of {}", certificates.name))
-        }
-        _ => certificates.unusable(&error.to_string()),
+        rustls::Error::InconsistentKeys(_) => key.unusable_reason(&format!(
+            "it does not belong to the certificate of {}",
+            certificates.name
+        )),
+        _ => certificates.unusable_reason(&error.to_string()),
     }
 }
 
@@ -240,16 +255,17 @@ pub(crate) async fn encrypt(
     host: &str,
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, TlsFailure> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(bare).map_err(|error| TlsFailure::Here(error.to_string()))?;
+    let without_brackets = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(without_brackets)
+        .map_err(|error| TlsFailure::LocalSetup(error.to_string()))?;
     TlsConnector::from(config).connect(name, stream).await.map_err(TlsFailure::from)
 }
 
 /// A verifier that accepts every certificate, but only from a server that holds its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,
@@ -294,19 +310,21 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// How the host itself speaks TLS: the rule for plugins' requests is the rule for its own.
+/// The TLS configuration for connections of the host itself, with the same rules as for plugins.
 ///
 /// # Errors
 /// This machine has no certificate authorities.
 pub fn system_tls() -> io::Result<ClientConfig> {
-    // The client that sends traces has its own idea of HTTP/2.
-    Material::default().config(Proof::Certificate, &[b"http/1.1"]).map_err(io::Error::other)
+    // HTTP/1.1 only: the client that sends traces negotiates HTTP/2 itself.
+    TlsMaterial::default()
+        .config(ServerVerification::Certificate, &[b"http/1.1"])
+        .map_err(io::Error::other)
 }
 
 /// Reading the system's authorities takes milliseconds, so it is done once.
 fn system_roots() -> io::Result<Arc<RootCertStore>> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    if let Some(roots) = ROOTS.get() {
+    static SYSTEM_ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(roots) = SYSTEM_ROOTS.get() {
         return Ok(Arc::clone(roots));
     }
     let mut roots = RootCertStore::empty();
@@ -316,12 +334,11 @@ fn system_roots() -> io::Result<Arc<RootCertStore>> {
             "this machine has no certificate authorities; install them or set `ca` in the target",
         ));
     }
-    Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
+    Ok(Arc::clone(SYSTEM_ROOTS.get_or_init(|| Arc::new(roots))))
 }
 
-/// Where systems keep the certificates of the authorities that they trust: Debian, Fedora, SUSE,
-/// RHEL, Alpine.
-const BUNDLES: [&str; 5] = [
+/// The files in which systems keep the trusted authorities: Debian, Fedora, SUSE, RHEL, Alpine.
+const CA_BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -329,35 +346,34 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The authorities that this system trusts. No variable (`SSL_CERT_FILE`, `SSL_CERT_DIR`) changes
-/// them, because secrets are sent to the servers that they vouch for; a target or the system
-/// decides.
+/// The authorities that this system trusts. Environment variables (`SSL_CERT_FILE`, `SSL_CERT_DIR`)
+/// are ignored, because secrets are sent to servers that these authorities certify.
 fn authorities() -> Vec<CertificateDer<'static>> {
-    let bundle = BUNDLES.iter().map(Path::new).find(|bundle| bundle.is_file());
+    let bundle = CA_BUNDLES.iter().map(Path::new).find(|bundle| bundle.is_file());
     let folder = Path::new("/etc/ssl/certs");
     let folder = bundle.is_none().then_some(folder).filter(|folder| folder.is_dir());
     rustls_native_certs::load_certs_from_paths(bundle, folder).certs
 }
 
-/// The digest of a file of certificates, if it can be read: what a review shows, a lockfile holds,
-/// and alone is used.
+/// The digest of a certificate file, if it can be read. A review shows it, and a lockfile pins it.
 pub fn certificates_digest(path: &Path) -> Option<Digest> {
     read_certificates(path).ok().map(|pem| Digest::of(&pem))
 }
 
-/// The path was judged with its links followed, so that none is followed now.
+/// Reads a certificate file. Links in its path were resolved when the target was read; none is
+/// followed now.
 fn read_certificates(path: &Path) -> io::Result<Vec<u8>> {
     runbook_regular_file::read(path, MAX_CERTIFICATES)
 }
 
-/// The content of a file, if it is the one that was judged.
+/// The content of a PEM file, if it has not changed since the target was read.
 fn read_pinned(file: &PemFile) -> Result<Vec<u8>, String> {
     let pem = read_certificates(file.real()).map_err(|error| error.to_string())?;
     match file.content() {
-        FileContent::Is(digest) if *digest != Digest::of(&pem) => {
+        FileContent::Known(digest) if *digest != Digest::of(&pem) => {
             Err("it was changed since the runbook was read".to_owned())
         }
         FileContent::Absent => Err("it was not there when the runbook was read".to_owned()),
-        FileContent::Is(_) | FileContent::Unknown => Ok(pem),
+        FileContent::Known(_) | FileContent::Unknown => Ok(pem),
     }
 }

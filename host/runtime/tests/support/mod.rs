@@ -1,5 +1,5 @@
-//! Guests for tests: components made from a few lines of WebAssembly text, their manifests, and
-//! what they are granted.
+//! Guests for tests: components from a few lines of WebAssembly text, with their manifests and
+//! grants.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -10,12 +10,12 @@
 use runbook_authority::grant::{self, GrantSite};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
-use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
+use runbook_authority::{Binding, EffectiveGrants, Manifest, Mode, Targets};
 use runbook_contract::{Call, Phase, RunId, StepId};
-use runbook_document::{Diagnostics, Located, Source, Value};
+use runbook_document::{Diagnostics, Source, Spanned, Value};
 use runbook_runtime::{
-    CallLimits, CallOutcome, Linked, Permit, PreparedComponent, Runtime, RuntimeConfig, Services,
-    inspect, verify,
+    CallLimits, CallOutcome, LinkedOperation, Permit, PreparedComponent, Runtime, RuntimeConfig,
+    Services, inspect, verify,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -97,11 +97,11 @@ pub const STEP_INTERFACE: &str = "runbook:plugin/step@1.0.0";
 pub const LOG: &str = "runbook:base/log@1.0.0";
 pub const CLOCK: &str = "runbook:base/clock@1.0.0";
 
-/// The text of a core module that is a probe: `check` does `body`, which leaves the address of a
+/// The text of a core module that is a probe. `check` runs `body`, which returns the address of a
 /// `result<report, fault>`.
 ///
-/// Memory: at 0 the answer "pass", whose output is `output` (at 1024); from 64 KiB on what the host
-/// hands over.
+/// Memory: at 0 the result "pass", with the output `output` (at 1024); from 64 KiB on the arguments
+/// of the host.
 pub fn probe(imports: &str, globals: &str, body: &str, output: &str) -> String {
     let answer =
         [word(0), word(0), word(1000), word(2), word(1024), word(output.len()), word(0), word(0)]
@@ -151,28 +151,28 @@ pub fn prepare(runtime: &Runtime, component: Vec<u8>) -> PreparedComponent {
     runtime.prepare(&verified).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What operation `check` of `manifest` is granted when its slots are bound as `bindings` say to
-/// the targets of `toml`.
-pub fn effective(
+/// The grants of an operation of `manifest` whose slots are bound by `bindings` to the targets of
+/// `toml`.
+pub fn effective_grants(
     manifest: &Manifest,
     operation: &str,
     toml: &str,
     bindings: &[(&str, &str)],
     base: &Path,
-) -> Effective {
+) -> EffectiveGrants {
     let source = Source::new("runbook.toml", toml);
     let mut diagnostics = Diagnostics::default();
     let mut targets = Targets::default();
     if let Some(table) = runbook_document::parse(&source, &mut diagnostics)
         && let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value)
     {
-        let folder = Folder::new(base, &runbook_runtime::follow_links)
+        let folder = Folder::new(base, &runbook_runtime::resolve_symlinks)
             .expect("absolute")
             .with_digests(&runbook_runtime::certificates_digest);
         targets.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
-    let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
+    let located = |text: &str| Spanned { value: text.to_owned(), span: 0..0 };
     let bindings: Vec<_> = bindings
         .iter()
         .map(|(slot, target)| Binding { slot: located(slot), target: located(target) })
@@ -204,11 +204,12 @@ pub fn request(phase: Phase) -> Call {
     }
 }
 
-pub fn linked(prepared: &PreparedComponent, limits: CallLimits) -> Linked {
-    Linked::new(prepared, "check", Effective::none(), limits, Services::none()).unwrap()
+pub fn linked(prepared: &PreparedComponent, limits: CallLimits) -> LinkedOperation {
+    LinkedOperation::new(prepared, "check", EffectiveGrants::none(), limits, Services::none())
+        .unwrap()
 }
 
-/// Calls a probe that was granted nothing.
+/// Calls a probe without grants.
 pub async fn call(core: &str, imports: &[&str], timeout: Duration) -> CallOutcome {
     let prepared = prepare(&runtime(), component(core, imports, PROBE_INTERFACE, &manifest(PROBE)));
     let request = Call { timeout, ..request(Phase::Check) };

@@ -1,13 +1,13 @@
-//! The byte strings that show one secret.
+//! The byte strings by which one secret is found.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::fmt::Write;
 use std::ops::Range;
 
-/// A line of a secret of several lines is looked for by itself from this length on: logs come line
-/// by line.
-const MIN_LINE: usize = 8;
+/// From this length on, each line of a secret of several lines is a pattern of its own, because
+/// logs are scrubbed line by line.
+const MIN_LINE_LENGTH: usize = 8;
 
 /// One byte string to look for.
 pub(super) struct Pattern {
@@ -17,7 +17,7 @@ pub(super) struct Pattern {
     edges: PatternEdges,
 }
 
-/// What else of the text around a match shows a part of the secret.
+/// Which characters beside a match belong to the secret too.
 #[derive(Clone, Copy)]
 enum PatternEdges {
     Exact,
@@ -30,7 +30,7 @@ enum PatternEdges {
 }
 
 impl Pattern {
-    /// The match with what belongs to it at its edges.
+    /// The match, extended by the characters beside it that belong to the secret.
     pub(super) fn widen(&self, text: &[u8], found: Range<usize>) -> Range<usize> {
         let PatternEdges::Base64 { before, after } = self.edges else { return found };
         let is_sextet =
@@ -47,11 +47,11 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// Where the beginning of this pattern stands at the end of a text, if at least `least` bytes
-    /// of it and not all of them do.
-    pub(super) fn beginning_at_end(&self, text: &[u8], least: usize) -> Option<usize> {
+    /// The position from which on a text ends with a beginning of this pattern of at least `least`
+    /// bytes; `None` if there is none. The whole pattern does not count.
+    pub(super) fn beginning_at_end(&self, text: &[u8], min_length: usize) -> Option<usize> {
         let longest = text.len().min(self.bytes.len() - 1);
-        let length = (least..=longest).rev().find(|length| {
+        let length = (min_length..=longest).rev().find(|length| {
             let (end, beginning) = (&text[text.len() - length..], &self.bytes[..*length]);
             end.eq_ignore_ascii_case(beginning)
         })?;
@@ -59,25 +59,26 @@ impl Pattern {
     }
 }
 
-/// Everything to look for so that this secret is found.
-pub(super) fn of_secret(secret: &[u8], marker: usize) -> Vec<Pattern> {
-    let mut patterns = of_value(secret, marker);
+/// All patterns of a secret.
+pub(super) fn secret_patterns(secret: &[u8], marker: usize) -> Vec<Pattern> {
+    let mut patterns = value_patterns(secret, marker);
     for line in secret.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
         // The first and last line of a key in PEM are the same for everybody.
-        if line.len() >= MIN_LINE && line.len() < secret.len() && !line.starts_with(b"-----") {
-            patterns.extend(of_value(line, marker));
+        if line.len() >= MIN_LINE_LENGTH && line.len() < secret.len() && !line.starts_with(b"-----")
+        {
+            patterns.extend(value_patterns(line, marker));
         }
     }
     patterns
 }
 
-fn of_value(value: &[u8], marker: usize) -> Vec<Pattern> {
-    let sharp = |bytes: Vec<u8>| Pattern { bytes, marker, edges: PatternEdges::Exact };
+fn value_patterns(value: &[u8], marker: usize) -> Vec<Pattern> {
+    let exact = |bytes: Vec<u8>| Pattern { bytes, marker, edges: PatternEdges::Exact };
     let hex = value.iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
         hex
     });
-    let mut patterns = vec![sharp(value.to_vec()), sharp(hex.into_bytes())];
+    let mut patterns = vec![exact(value.to_vec()), exact(hex.into_bytes())];
     for offset in 0..3 {
         let (core, edges) = base64_core(value, offset);
         let url_safe: Vec<u8> = core

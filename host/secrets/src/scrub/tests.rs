@@ -10,7 +10,7 @@ fn scrubber(secrets: &[(&str, &[u8])]) -> Scrubber {
 }
 
 #[track_caller]
-fn check(secret: &str, text: &str, expect: &str) {
+fn assert_scrubbed(secret: &str, text: &str, expect: &str) {
     assert_eq!(scrubber(&[("db", secret.as_bytes())]).text(text), expect);
 }
 
@@ -32,25 +32,29 @@ fn percent(bytes: &[u8], keep: impl Fn(u8) -> bool) -> String {
 }
 
 #[test]
-fn each_form_is_replaced_and_its_surroundings_stay() {
-    check("p@ss word/1", "password=p@ss word/1;", "password=[secret db];");
-    check("p@ss word/1", "?p=p%40ss%20word%2F1&x=1", "?p=[secret db]&x=1");
-    check("p@ss word/1", "p=p%40ss+word%2f1&x=1", "p=[secret db]&x=1");
-    check("p@ss word/1", "url p%40ss%20word/1 here", "url [secret db] here");
-    check("p@ss word/1", r#"{"p":"p@ss word\/1"}"#, r#"{"p":"[secret db]"}"#);
-    check("a\"b\\c\n", r#"{"p":"a\"b\\c\n"}"#, r#"{"p":"[secret db]"}"#);
-    check("pässwörd", r"p\u00e4ssw\u00F6rd!", "[secret db]!");
-    check("key😀key", r"key\ud83d\ude00key!", "[secret db]!");
-    check("hunter2", "68756e74657232 and 68756E74657232.", "[secret db] and [secret db].");
-    check("hunter2\nnext", "first hunter2\nnext\nlast", "first [secret db]\nlast");
+fn each_encoded_form_of_a_secret_is_replaced_and_other_text_is_kept() {
+    assert_scrubbed("p@ss word/1", "password=p@ss word/1;", "password=[secret db];");
+    assert_scrubbed("p@ss word/1", "?p=p%40ss%20word%2F1&x=1", "?p=[secret db]&x=1");
+    assert_scrubbed("p@ss word/1", "p=p%40ss+word%2f1&x=1", "p=[secret db]&x=1");
+    assert_scrubbed("p@ss word/1", "url p%40ss%20word/1 here", "url [secret db] here");
+    assert_scrubbed("p@ss word/1", r#"{"p":"p@ss word\/1"}"#, r#"{"p":"[secret db]"}"#);
+    assert_scrubbed("a\"b\\c\n", r#"{"p":"a\"b\\c\n"}"#, r#"{"p":"[secret db]"}"#);
+    assert_scrubbed("pässwörd", r"p\u00e4ssw\u00F6rd!", "[secret db]!");
+    assert_scrubbed("key😀key", r"key\ud83d\ude00key!", "[secret db]!");
+    assert_scrubbed(
+        "hunter2",
+        "68756e74657232 and 68756E74657232.",
+        "[secret db] and [secret db].",
+    );
+    assert_scrubbed("hunter2\nnext", "first hunter2\nnext\nlast", "first [secret db]\nlast");
 }
 
 /// Each escaper of HTML has its own list: each character of a secret is written in each way that
 /// there is, alone and in two layers.
 #[test]
-fn a_secret_that_a_page_escapes_is_found_however_it_does() {
+fn a_secret_is_found_in_every_html_escaping() {
     let secret = "pa\"ss<w>&o'rd%7é\u{a0}x";
-    let ways: [fn(char) -> String; 6] = [
+    let escapers: [fn(char) -> String; 6] = [
         |c| match c {
             '<' => "&lt;".to_owned(),
             '>' => "&gt;".to_owned(),
@@ -66,13 +70,13 @@ fn a_secret_that_a_page_escapes_is_found_however_it_does() {
         |c| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("&#0{};", u32::from(c)) },
         |c| if "<>&".contains(c) { format!("&#{};", u32::from(c)) } else { c.to_string() },
     ];
-    for way in ways {
-        let escaped: String = secret.chars().map(way).collect();
-        check(secret, &format!("<p>{escaped}</p>"), "<p>[secret db]</p>");
+    for escaper in escapers {
+        let escaped: String = secret.chars().map(escaper).collect();
+        assert_scrubbed(secret, &format!("<p>{escaped}</p>"), "<p>[secret db]</p>");
         let twice: String = escaped.replace('&', "&amp;");
-        check(secret, &twice, "[secret db]");
+        assert_scrubbed(secret, &twice, "[secret db]");
         let json = serde_json::to_string(&escaped).expect("a text is JSON");
-        check(secret, &json, "\"[secret db]\"");
+        assert_scrubbed(secret, &json, "\"[secret db]\"");
     }
     // What is no entity stays, and a page without the secret is untouched.
     for plain in [
@@ -85,7 +89,7 @@ fn a_secret_that_a_page_escapes_is_found_however_it_does() {
         "&amp",
         "x &lt; y &#38; z",
     ] {
-        check("hunter2", plain, plain);
+        assert_scrubbed("hunter2", plain, plain);
     }
 }
 
@@ -97,7 +101,7 @@ fn an_authorization_header_with_user_and_password_in_base64_keeps_only_the_user(
 }
 
 #[test]
-fn two_layers_of_encoding_are_seen_through() {
+fn a_secret_in_two_layers_of_encoding_is_found() {
     let json = serde_json::to_string(r#"{"p":"quo\"te\\d"}"#).unwrap();
     assert_eq!(scrubber(&[("db", br#"quo"te\d"#)]).text(&json), r#""{\"p\":\"[secret db]\"}""#);
     let encoded =
@@ -118,7 +122,7 @@ fn wrapped_base64_and_single_lines_of_a_key_are_found() {
 }
 
 #[test]
-fn a_secret_across_the_end_of_a_window_is_found_wherever_it_lies() {
+fn a_secret_across_the_end_of_a_window_is_found() {
     let scrubber = scrubber(&[("db", b"hunter2!secret")]);
     for form in
         ["hunter2!secret", "hunter2%21secret", "\\u0068unter2!secret", "aHVudGVyMiFzZWNyZXQ"]
@@ -132,7 +136,7 @@ fn a_secret_across_the_end_of_a_window_is_found_wherever_it_lies() {
 }
 
 #[test]
-fn overlapping_secrets_leave_no_rest_and_the_longest_gives_the_name() {
+fn overlapping_secrets_are_replaced_by_the_marker_of_the_longest() {
     let scrubber = scrubber(&[("short", b"abcdef"), ("long", b"defghijkl")]);
     assert_eq!(scrubber.text("-abcdefghijkl-"), "-[secret long]-");
     assert_eq!(scrubber.text("abcdefabcdef"), "[secret short][secret short]");
@@ -147,7 +151,7 @@ fn scrubbing_twice_changes_nothing_even_if_the_marker_shows_the_secret() {
 }
 
 #[test]
-fn short_secrets_are_not_scrubbed_but_named() {
+fn short_secrets_are_not_scrubbed_but_listed() {
     let scrubber = scrubber(&[("pin", b"123")]);
     assert_eq!((scrubber.text("123"), scrubber.is_empty()), (Cow::Borrowed("123"), true));
     assert_eq!(scrubber.too_short(), ["pin"]);
@@ -163,7 +167,7 @@ fn text_without_secrets_is_borrowed() {
 }
 
 #[test]
-fn a_secret_that_is_no_text_never_cuts_a_character_in_half() {
+fn a_binary_secret_never_splits_a_character() {
     // The bytes of the secret are the end of one character and the beginning of the next but one.
     let text = "xäöüx";
     let scrubbed = scrubber(&[("bin", &text.as_bytes()[2..6])]).text(text).into_owned();
@@ -216,36 +220,43 @@ fn forms(secret: &[u8]) -> Vec<Form> {
 
 fn without_markers(mut bytes: &[u8]) -> Vec<u8> {
     const MARKER: &[u8] = b"[secret s]";
-    let mut left = Vec::new();
+    let mut remaining = Vec::new();
     while let Some((first, rest)) = bytes.split_first() {
         if let Some(rest) = bytes.strip_prefix(MARKER) {
             // What stands on both sides of it does not stand together.
-            left.push(0);
+            remaining.push(0);
             bytes = rest;
         } else {
-            left.push(*first);
+            remaining.push(*first);
             bytes = rest;
         }
     }
-    left
+    remaining
 }
 
 #[test]
 fn a_secret_in_large_or_small_letters_is_found() {
-    check("S3cr3t-T0ken", "x-s3cr3t-t0ken: 1, X-S3CR3T-T0KEN", "x-[secret db]: 1, X-[secret db]");
+    assert_scrubbed(
+        "S3cr3t-T0ken",
+        "x-s3cr3t-t0ken: 1, X-S3CR3T-T0KEN",
+        "x-[secret db]: 1, X-[secret db]",
+    );
 }
 
 #[test]
-fn what_may_be_the_beginning_of_a_secret_is_taken_from_the_end_of_cut_text_only() {
+fn the_beginning_of_a_secret_is_removed_only_at_the_end_of_truncated_text() {
     let scrubber = scrubber(&[("db", b"hunter2secret")]);
-    assert_eq!(scrubber.cut_text("the password is hunter2sec"), "the password is [secret db]");
-    assert_eq!(scrubber.cut_text("a hunter2secret and hun"), "a [secret db] and hun");
-    assert_eq!(scrubber.cut_text("hunter went home"), "hunter went home");
+    assert_eq!(
+        scrubber.truncated_text("the password is hunter2sec"),
+        "the password is [secret db]"
+    );
+    assert_eq!(scrubber.truncated_text("a hunter2secret and hun"), "a [secret db] and hun");
+    assert_eq!(scrubber.truncated_text("hunter went home"), "hunter went home");
     assert_eq!(scrubber.text("the password is hunter2sec"), "the password is hunter2sec");
     let header = STANDARD.encode("admin:hunter2secret");
-    let cut = scrubber.cut_text(&header[..header.len() - 6]).into_owned();
+    let cut = scrubber.truncated_text(&header[..header.len() - 6]).into_owned();
     assert_eq!(cut, format!("{}[secret db]", STANDARD.encode("admin:")));
-    assert!(matches!(scrubber.cut_text("nothing"), Cow::Borrowed(_)));
+    assert!(matches!(scrubber.truncated_text("nothing"), Cow::Borrowed(_)));
 }
 
 proptest! {
@@ -255,34 +266,34 @@ proptest! {
         before in surroundings(), after in surroundings(), prefix in proptest::collection::vec(any::<u8>(), 0..7), suffix in proptest::collection::vec(any::<u8>(), 0..7),
     ) {
         let scrubber = scrubber(&[("s", &secret)]);
-        let within = [prefix.as_slice(), &secret, &suffix].concat();
+        let embedded = [prefix.as_slice(), &secret, &suffix].concat();
         // Of the bytes beside it in the same Base64 as many letters may be left as they take, and
         // the padding.
-        let beside = (prefix.len() * 8).div_ceil(6) + (suffix.len() * 8).div_ceil(6) + 2;
-        let encoded = [STANDARD.encode(&within), STANDARD_NO_PAD.encode(&within), URL_SAFE.encode(&within), URL_SAFE_NO_PAD.encode(&within)];
-        let mut forms: Vec<(String, usize)> = encoded.into_iter().map(|form| (form, beside)).collect();
+        let n_beside = (prefix.len() * 8).div_ceil(6) + (suffix.len() * 8).div_ceil(6) + 2;
+        let encoded = [STANDARD.encode(&embedded), STANDARD_NO_PAD.encode(&embedded), URL_SAFE.encode(&embedded), URL_SAFE_NO_PAD.encode(&embedded)];
+        let mut forms: Vec<(String, usize)> = encoded.into_iter().map(|form| (form, n_beside)).collect();
         forms.extend([STANDARD.encode(&secret), URL_SAFE.encode(&secret)].map(|form| (form, 2)));
-        let mut whole = vec![
+        let mut exact_forms = vec![
             STANDARD_NO_PAD.encode(&secret), hex(&secret), hex(&secret).to_uppercase(),
             percent(&secret, |byte| byte.is_ascii_alphanumeric()), percent(&secret, |_| false),
             percent(&secret, |byte| byte.is_ascii_graphic() && byte != b'%' && byte != b'+').replace("%20", "+"),
         ];
         if let Ok(text) = std::str::from_utf8(&secret) {
             let json = serde_json::to_string(text).unwrap();
-            whole.push(text.to_owned());
+            exact_forms.push(text.to_owned());
             let twice = serde_json::to_string(&json[1..json.len() - 1]).unwrap();
-            whole.push(twice[1..twice.len() - 1].replace('/', "\\/"));
-            whole.push(json[1..json.len() - 1].to_owned());
+            exact_forms.push(twice[1..twice.len() - 1].replace('/', "\\/"));
+            exact_forms.push(json[1..json.len() - 1].to_owned());
         }
-        forms.extend(whole.into_iter().map(|form| (form, 0)));
-        for (form, most) in forms {
+        forms.extend(exact_forms.into_iter().map(|form| (form, 0)));
+        for (form, max_left) in forms {
             // A letter of the encoding directly beside it would be another text, so the form is set
             // off.
             let text = format!("{before}|{form}|{after}");
             let scrubbed = scrubber.text(&text);
             let between = scrubbed.strip_prefix(&format!("{before}|")).and_then(|rest| rest.strip_suffix(&format!("|{after}")));
             let left = between.map(|between| (between.contains("[secret s]"), between.replace("[secret s]", "").len()));
-            prop_assert!(left.is_some_and(|(found, left)| found && left <= most), "{:?} became {:?}", text, scrubbed);
+            prop_assert!(left.is_some_and(|(found, left)| found && left <= max_left), "{:?} became {:?}", text, scrubbed);
         }
     }
 
@@ -299,7 +310,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_scrubbed_stays_as_it_is_when_scrubbed_again(secrets in proptest::collection::vec("[a-d]{4,6}", 1..4), text in "[a-d%+\\\\n]{0,60}") {
+    fn scrubbing_scrubbed_text_changes_nothing(secrets in proptest::collection::vec("[a-d]{4,6}", 1..4), text in "[a-d%+\\\\n]{0,60}") {
         let named: Vec<(String, Secret)> = secrets.iter().enumerate().map(|(n, s)| (format!("n{n}"), Secret::from(s.as_str()))).collect();
         let scrubber = Scrubber::new(named.iter().map(|(name, secret)| (name.as_str(), secret)));
         let once = scrubber.text(&text).into_owned();
@@ -328,17 +339,17 @@ proptest! {
         for Form { text, unit } in forms(&secret) {
             // Of each form that many bytes may be left: three bytes of the secret, and in Base64
             // the bits of a fourth.
-            let left = (MIN_LEN - 1) * unit + unit;
+            let max_left = (MIN_SECRET_LENGTH - 1) * unit + unit;
             for cut in 1..=text.len() {
-                let whole = [before.as_bytes(), b"|", &text[..cut]].concat();
-                let behind = [before.as_bytes(), b"|", &text, b"|"].concat();
-                let first = scrubber.first_bytes(&behind, whole.len());
+                let cut_text = [before.as_bytes(), b"|", &text[..cut]].concat();
+                let longer_text = [before.as_bytes(), b"|", &text, b"|"].concat();
+                let first = scrubber.first_bytes(&longer_text, cut_text.len());
                 prop_assert!(first.ends_with(b"|[secret s]"), "cut at {}: {:?}", cut, String::from_utf8_lossy(&first));
-                let Ok(whole) = std::str::from_utf8(&whole) else { continue };
-                let scrubbed = scrubber.cut_text(whole).into_owned().into_bytes();
+                let Ok(cut_text) = std::str::from_utf8(&cut_text) else { continue };
+                let scrubbed = scrubber.truncated_text(cut_text).into_owned().into_bytes();
                 let shown = without_markers(&scrubbed);
                 prop_assert!(
-                    cut <= left || !shown.windows(left + 1).any(|window| window == &text[..=left]),
+                    cut <= max_left || !shown.windows(max_left + 1).any(|window| window == &text[..=max_left]),
                     "cut at {}: {:?} is left in {:?}", cut, String::from_utf8_lossy(&text[..cut]), String::from_utf8_lossy(&scrubbed)
                 );
             }

@@ -1,20 +1,19 @@
-//! The same text with one layer of encoding taken off, remembering where each byte came from.
+//! Decodes layers of encoding of a text, and keeps the origin of each byte in the original text.
 //!
-//! Looking for a secret in decoded text finds it however it was encoded: encoders disagree about
-//! which characters they escape, and a list of all escaped forms of a secret would never be
-//! complete.
+//! A secret is searched in decoded text, because encoders disagree about which characters they
+//! escape, so that a list of all encoded forms of a secret would never be complete.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-/// How many layers are taken off: JSON within a form within JSON is three.
+/// How many layers are decoded: JSON within a form within JSON has three.
 const MAX_LAYERS: usize = 3;
 
-/// Text with one or more layers of encoding taken off.
+/// A text after decoding one or more layers.
 pub(super) struct View {
     pub(super) bytes: Vec<u8>,
-    /// For each byte, which part of the original it stands for.
+    /// For each byte, the part of the original text that it was decoded from.
     origins: Vec<Origin>,
 }
 
@@ -30,36 +29,36 @@ enum Layer {
     Percent,
     /// Percent-encoded as forms do, where `+` is a space.
     Form,
-    /// Without line breaks and the white space after them: base64 is wrapped at 64 or 76
-    /// characters.
+    /// Line breaks with the white space after them, as in base64 that is wrapped at 64 or 76
+    /// characters. They are removed.
     Wrapped,
-    /// Escaped for HTML or XML: pages of errors quote what they were sent.
+    /// Escaped for HTML or XML, as in error pages that quote a request.
     Entities,
 }
 
 const LAYERS: [Layer; 5] =
     [Layer::Json, Layer::Percent, Layer::Form, Layer::Wrapped, Layer::Entities];
 
-/// Shows `visit` every way to read `text` with one to three layers taken off that reads
-/// differently. At most three views are in memory at once.
-pub(super) fn each_decoded(text: &[u8], visit: &mut impl FnMut(&View)) {
-    // Most text is plain: one pass tells.
-    if text.iter().any(|byte| LAYERS.iter().any(|layer| layer.begins().contains(byte))) {
-        descend(text, None, MAX_LAYERS, &mut HashSet::new(), visit);
+/// Calls `visit` with each decoding of one to three layers of `text` that differs from the text. At
+/// most three views are in memory at once.
+pub(super) fn each_decoding(text: &[u8], visit: &mut impl FnMut(&View)) {
+    // Most text has no encoding; one pass finds that out.
+    if text.iter().any(|byte| LAYERS.iter().any(|layer| layer.marker_bytes().contains(byte))) {
+        visit_decodings(text, None, MAX_LAYERS, &mut HashSet::new(), visit);
     }
 }
 
-/// Visits every decoding of a text. `seen` holds the hashes of the texts that were read already
-/// with as many layers left. Two equal hashes by chance would only hide a rare mixture of
+/// Visits each decoding of a text. `seen` has the hashes of the texts that were visited already
+/// with the same number of layers left. A collision of hashes would only skip a rare mixture of
 /// encodings.
-fn descend(
+fn visit_decodings(
     text: &[u8],
     origins: Option<&[Origin]>,
     n_left: usize,
     seen: &mut HashSet<(usize, u64)>,
     visit: &mut impl FnMut(&View),
 ) {
-    let views = LAYERS.iter().filter_map(|layer| peel(*layer, text, origins));
+    let views = LAYERS.iter().filter_map(|layer| decode_layer(*layer, text, origins));
     for view in views {
         let mut hasher = DefaultHasher::new();
         view.bytes.hash(&mut hasher);
@@ -68,14 +67,14 @@ fn descend(
         }
         visit(&view);
         if n_left > 1 {
-            descend(&view.bytes, Some(&view.origins), n_left - 1, seen, visit);
+            visit_decodings(&view.bytes, Some(&view.origins), n_left - 1, seen, visit);
         }
     }
 }
 
 impl Layer {
     /// The bytes without which this layer changes nothing.
-    fn begins(self) -> &'static [u8] {
+    fn marker_bytes(self) -> &'static [u8] {
         match self {
             Self::Json => b"\\",
             Self::Percent => b"%",
@@ -87,16 +86,16 @@ impl Layer {
 }
 
 impl View {
-    /// The part of the original that a part of this view, which is not empty, stands for.
+    /// The part of the original text that `range`, which is not empty, was decoded from.
     pub(super) fn origin(&self, range: &Range<usize>) -> Range<usize> {
         self.origins[range.start].start..self.origins[range.end - 1].end
     }
 }
 
-/// `text` without one layer, or `None` if that changes nothing. `origins` says where its bytes came
-/// from, if not from itself.
-fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
-    if !text.iter().any(|byte| layer.begins().contains(byte)) {
+/// Decodes one layer of `text`; `None` if that changes nothing. `origins` has the origins of the
+/// bytes of `text`; `None` if it is the original text.
+fn decode_layer(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
+    if !text.iter().any(|byte| layer.marker_bytes().contains(byte)) {
         return None;
     }
     let origin = |at: usize, len: usize| match origins {
@@ -107,15 +106,15 @@ fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
         View { bytes: Vec::with_capacity(text.len()), origins: Vec::with_capacity(text.len()) };
     let mut at = 0;
     while at < text.len() {
-        let (piece, len) = match layer {
+        let (decoded_bytes, len) = match layer {
             Layer::Json => json_escape(&text[at..]),
-            Layer::Form if text[at] == b'+' => Some((Piece::byte(b' '), 1)),
+            Layer::Form if text[at] == b'+' => Some((DecodedBytes::byte(b' '), 1)),
             Layer::Form | Layer::Percent => percent_escape(&text[at..]),
             Layer::Wrapped => line_break(&text[at..]),
             Layer::Entities => entity(&text[at..]),
         }
-        .unwrap_or((Piece::byte(text[at]), 1));
-        for byte in piece.as_slice() {
+        .unwrap_or((DecodedBytes::byte(text[at]), 1));
+        for byte in decoded_bytes.as_slice() {
             view.bytes.push(*byte);
             view.origins.push(origin(at, len));
         }
@@ -124,15 +123,15 @@ fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
     (view.bytes != text).then_some(view)
 }
 
-/// Up to four bytes that an escape stands for.
-struct Piece([u8; 4], usize);
+/// The bytes that an escape stands for: up to four, and how many.
+struct DecodedBytes([u8; 4], usize);
 
-impl Piece {
+impl DecodedBytes {
     fn byte(byte: u8) -> Self {
         Self([byte, 0, 0, 0], 1)
     }
 
-    fn of(c: char) -> Self {
+    fn from_char(c: char) -> Self {
         let mut bytes = [0; 4];
         let len = c.encode_utf8(&mut bytes).len();
         Self(bytes, len)
@@ -144,11 +143,11 @@ impl Piece {
 }
 
 /// What an escape stands for, and its length in the text.
-type Escape = Option<(Piece, usize)>;
+type Escape = Option<(DecodedBytes, usize)>;
 
 fn percent_escape(text: &[u8]) -> Escape {
     let [b'%', high, low, ..] = text else { return None };
-    Some((Piece::byte(hex_digit(*high)? << 4 | hex_digit(*low)?), 3))
+    Some((DecodedBytes::byte(hex_digit(*high)? << 4 | hex_digit(*low)?), 3))
 }
 
 fn json_escape(text: &[u8]) -> Escape {
@@ -166,13 +165,13 @@ fn json_escape(text: &[u8]) -> Escape {
         b'u' => return unicode_escape(text),
         _ => return None,
     };
-    Some((Piece::byte(simple), 2))
+    Some((DecodedBytes::byte(simple), 2))
 }
 
 /// `\xc3`, as Python and C write a byte.
 fn byte_escape(text: &[u8]) -> Escape {
     let [b'\\', b'x', high, low, ..] = text else { return None };
-    Some((Piece::byte(hex_digit(*high)? << 4 | hex_digit(*low)?), 4))
+    Some((DecodedBytes::byte(hex_digit(*high)? << 4 | hex_digit(*low)?), 4))
 }
 
 /// `\u{e9}`, as Rust and JavaScript write a character.
@@ -182,18 +181,18 @@ fn braced_escape(text: &[u8]) -> Escape {
     let number = digits[..len]
         .iter()
         .try_fold(0, |number, digit| Some(number << 4 | u32::from(hex_digit(*digit)?)))?;
-    Some((Piece::of(char::from_u32(number)?), len + 4))
+    Some((DecodedBytes::from_char(char::from_u32(number)?), len + 4))
 }
 
 fn unicode_escape(text: &[u8]) -> Escape {
     let first = code_unit(text)?;
     if let Some(c) = char::from_u32(first) {
-        return Some((Piece::of(c), 6));
+        return Some((DecodedBytes::from_char(c), 6));
     }
     let second = code_unit(&text[6..])?;
     let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
     let c = char::decode_utf16(pair).next()?.ok()?;
-    Some((Piece::of(c), 12))
+    Some((DecodedBytes::from_char(c), 12))
 }
 
 fn code_unit(text: &[u8]) -> Option<u32> {
@@ -204,7 +203,7 @@ fn code_unit(text: &[u8]) -> Option<u32> {
         .try_fold(0, |unit, digit| Some(unit << 4 | u32::from(hex_digit(*digit)?)))
 }
 
-/// Characters that escapers write by name. Others they write as they are, or by number.
+/// The characters that encoders write as named entities.
 const ENTITIES: [(&[u8], char); 6] = [
     (b"lt;", '<'),
     (b"gt;", '>'),
@@ -214,27 +213,27 @@ const ENTITIES: [(&[u8], char); 6] = [
     (b"nbsp;", '\u{a0}'),
 ];
 
-/// Digits of a number that stands for a character, with zeros in front.
-const MOST_DIGITS: usize = 12;
+/// The most digits of a numeric entity, leading zeros included.
+const MAX_DIGITS: usize = 12;
 
 fn entity(text: &[u8]) -> Escape {
     let rest = text.strip_prefix(b"&")?;
     if let Some((name, c)) = ENTITIES.iter().find(|(name, _)| {
         rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
     }) {
-        return Some((Piece::of(*c), 1 + name.len()));
+        return Some((DecodedBytes::from_char(*c), 1 + name.len()));
     }
-    let (digits, radix, before) = match rest {
+    let (digits, radix, prefix_len) = match rest {
         [b'#', b'x' | b'X', digits @ ..] => (digits, 16, 3),
         [b'#', digits @ ..] => (digits, 10, 2),
         _ => return None,
     };
     let len =
-        digits.iter().take(MOST_DIGITS).position(|byte| *byte == b';').filter(|len| *len > 0)?;
+        digits.iter().take(MAX_DIGITS).position(|byte| *byte == b';').filter(|len| *len > 0)?;
     let number = std::str::from_utf8(&digits[..len])
         .ok()
         .and_then(|digits| u32::from_str_radix(digits, radix).ok())?;
-    Some((Piece::of(char::from_u32(number)?), before + len + 1))
+    Some((DecodedBytes::from_char(char::from_u32(number)?), prefix_len + len + 1))
 }
 
 fn line_break(text: &[u8]) -> Escape {
@@ -242,7 +241,7 @@ fn line_break(text: &[u8]) -> Escape {
         return None;
     }
     let len = text.iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | b' ' | b'\t')).count();
-    Some((Piece([0; 4], 0), len))
+    Some((DecodedBytes([0; 4], 0), len))
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {

@@ -3,69 +3,69 @@
 
 use runbook_sdk::prelude::*;
 
-/// Nothing.
+/// No input.
 #[derive(Deserialize, JsonSchema)]
-struct Nothing {}
+struct NoInput {}
 
-/// A path.
+/// A path to request or read.
 #[derive(Deserialize, JsonSchema)]
-struct Path {
+struct PathInput {
     /// What to ask for.
     path: String,
 }
 
-/// What was had.
+/// The text that an operation got.
 #[derive(Serialize, JsonSchema)]
-struct Had {
+struct TextOutput {
     /// Text.
     text: String,
 }
 
-fn had(text: impl Into<String>) -> Result<Report<Had>> {
-    Ok(Report::pass("done", Had { text: text.into() }))
+fn report_text(text: impl Into<String>) -> Result<Report<TextOutput>> {
+    Ok(Report::pass("done", TextOutput { text: text.into() }))
 }
 
-fn noop(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+fn noop(_job: &Job, _input: NoInput) -> Result<Report<TextOutput>> {
     let now = clock::now_ms();
-    had(if now > 0 { "now" } else { "never" })
+    report_text(if now > 0 { "now" } else { "never" })
 }
 
-fn panic(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+fn panic(_job: &Job, _input: NoInput) -> Result<Report<TextOutput>> {
     let nothing: Option<u8> = std::hint::black_box(None);
-    had(nothing.expect("the reason of the panic").to_string())
+    report_text(nothing.expect("the reason of the panic").to_string())
 }
 
-fn allocate(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+fn allocate(_job: &Job, _input: NoInput) -> Result<Report<TextOutput>> {
     let mut all = Vec::new();
     loop {
         all.push(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
 }
 
-fn recurse(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+fn recurse(_job: &Job, _input: NoInput) -> Result<Report<TextOutput>> {
     #[expect(unconditional_recursion, reason = "that is what it does")]
     fn deeper(level: u64) -> u64 {
         let block = std::hint::black_box([level; 64]);
         std::hint::black_box(deeper(level + 1)) + block[3]
     }
-    had(deeper(0).to_string())
+    report_text(deeper(0).to_string())
 }
 
-fn spin(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+fn spin(_job: &Job, _input: NoInput) -> Result<Report<TextOutput>> {
     let mut number = 0_u64;
     loop {
         number = std::hint::black_box(number.wrapping_add(1));
     }
 }
 
-fn shout(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+fn shout(_job: &Job, _input: NoInput) -> Result<Report<TextOutput>> {
     for number in 0..20_000 {
         info!("line {number}");
     }
-    had("shouted")
+    report_text("shouted")
 }
 
-fn knock(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
+fn knock(_job: &Job, _input: NoInput) -> Result<Report<TextOutput>> {
     loop {
         if let Err(fault) = http::Endpoint::slot(slot!("api")).get("/")
             && fault.code == "limit.host-calls"
@@ -75,70 +75,70 @@ fn knock(_job: &Job, _input: Nothing) -> Result<Report<Had>> {
     }
 }
 
-fn get(_job: &Job, input: Path) -> Result<Report<Had>> {
-    had(http::Endpoint::slot(slot!("api")).get(&input.path)?.text())
+fn get(_job: &Job, input: PathInput) -> Result<Report<TextOutput>> {
+    report_text(http::Endpoint::slot(slot!("api")).get(&input.path)?.text())
 }
 
-fn read(_job: &Job, input: Path) -> Result<Report<Had>> {
-    had(String::from_utf8_lossy(&files::Directory::slot(slot!("directory")).read(&input.path)?).into_owned())
+fn read(_job: &Job, input: PathInput) -> Result<Report<TextOutput>> {
+    report_text(String::from_utf8_lossy(&files::Directory::slot(slot!("directory")).read(&input.path)?).into_owned())
 }
 
-fn tell(_job: &Job, input: Path) -> Result<Report<Had>> {
+fn tell(_job: &Job, input: PathInput) -> Result<Report<TextOutput>> {
     let secret = String::from_utf8_lossy(&secrets::SecretSlot::slot(slot!("key")).reveal()?).into_owned();
     warn!("it is {secret}");
     if input.path == "fault" {
         return Err(Fault::invalid("rogue.told", format!("it is {secret}")));
     }
-    Ok(Report::pass(format!("it is {secret}"), Had { text: format!("it is {secret}") }))
+    Ok(Report::pass(format!("it is {secret}"), TextOutput { text: format!("it is {secret}") }))
 }
 
-/// What to do, whatever was proposed.
+/// The actions to run, which the proposal does not contain.
 #[derive(Deserialize, JsonSchema)]
-struct Deeds {
-    /// Each a verb, what it is done to, and what is done.
-    deeds: Vec<(String, String, Vec<String>)>,
+struct ActionsInput {
+    /// Each with its verb, its object, and its arguments.
+    actions: Vec<(String, String, Vec<String>)>,
 }
 
-/// What came of each.
+/// The results of the actions.
 #[derive(Serialize, JsonSchema)]
-struct Came {
+struct ActionResults {
     /// `done`, or the code of the fault.
-    of: Vec<String>,
+    results: Vec<String>,
 }
 
-/// Proposes nothing, and does what it is told.
-struct Depart;
+/// Proposes nothing, and then runs the given actions.
+struct UnplannedActions;
 
-fn deed(verb: &str, object: &str, words: &[String]) -> Result<()> {
+fn run_action(verb: &str, object: &str, arguments: &[String]) -> Result<()> {
     let database = sql::Database::slot(slot!("db"));
     let none: &[sql::Value] = &[];
-    let statements: Vec<_> = words.iter().map(|word| (word.as_str(), none)).collect();
+    let statements: Vec<_> = arguments.iter().map(|argument| (argument.as_str(), none)).collect();
     match verb {
         "sql.execute" => database.execute(object, params![]).map(drop),
         "sql.transaction" => database.transaction(&statements).map(drop),
         "files.write" => files::Directory::slot(slot!("out")).write(object, b"x").map(drop),
         "process.run" => {
             let program = process::Program::slot(slot!("program"));
-            words.iter().fold(program, process::Program::argument).run().map(drop)
+            arguments.iter().fold(program, process::Program::argument).run().map(drop)
         }
         other => Err(Fault::invalid("rogue.verb", other)),
     }
 }
 
-impl Step for Depart {
-    type Input = Deeds;
-    type Output = Came;
+impl Step for UnplannedActions {
+    type Input = ActionsInput;
+    type Output = ActionResults;
 
-    fn plan(_job: &Job, _input: &Deeds) -> Result<Proposal> {
+    fn plan(_job: &Job, _input: &ActionsInput) -> Result<Proposal> {
         Ok(Proposal::nothing("nothing at all", Json::Null))
     }
 
-    fn apply(_job: &Job, input: &Deeds, _proposal: &Proposal) -> Result<Completion<Came>> {
-        let came = |(verb, object, words): &(String, String, Vec<String>)| match deed(verb, object, words) {
+    fn apply(_job: &Job, input: &ActionsInput, _proposal: &Proposal) -> Result<Completion<ActionResults>> {
+        let run_one = |(verb, object, arguments): &(String, String, Vec<String>)| match run_action(verb, object, arguments) {
             Ok(()) => "done".to_owned(),
             Err(fault) => fault.code,
         };
-        Ok(Completion::changed("done", Came { of: input.deeds.iter().map(came).collect() }))
+        Ok(Completion::changed("done", ActionResults { results: input.actions.iter().map(run_one).collect() }))
     }
 }
 
@@ -147,5 +147,5 @@ runbook_sdk::plugin! {
         "noop" => noop, "panic" => panic, "allocate" => allocate, "recurse" => recurse, "spin" => spin,
         "shout" => shout, "knock" => knock, "get" => get, "read" => read, "tell" => tell,
     },
-    steps: { "depart" => Depart },
+    steps: { "depart" => UnplannedActions },
 }

@@ -12,7 +12,7 @@ fn reads_input(program: &str, arguments: &[&str]) -> bool {
 
 fn reads_input_in(folder: &Path, program: &str, arguments: &[&str]) -> bool {
     let mut found = Vec::new();
-    of_arguments(&[program.to_owned()], &patterns(arguments), folder, &mut found);
+    find_in_arguments(&[program.to_owned()], &patterns(arguments), folder, &mut found);
     found.contains(&ProgramText::Input)
 }
 
@@ -20,7 +20,7 @@ fn reads_input_in(folder: &Path, program: &str, arguments: &[&str]) -> bool {
 fn an_interpreter_without_a_text_in_its_arguments_reads_standard_input() {
     for (name, family) in interpreter::names() {
         let expected =
-            !matches!(family.otherwise, DefaultSource::Arguments | DefaultSource::Command(0));
+            !matches!(family.default_source, DefaultSource::Arguments | DefaultSource::Command(0));
         assert_eq!(reads_input(name, &[]), expected, "{name}");
         for build in ["3.11", "-static", ".static", "5.36-x86_64-linux-gnu", "-2.1.0-beta3", "-18"]
         {
@@ -114,12 +114,12 @@ fn an_open_argument_that_may_be_an_option_may_name_standard_input() {
             ArgumentPattern::Literal("date".to_owned()),
         ];
         let mut found = Vec::new();
-        of_arguments(&[program.to_owned()], &arguments, Path::new("/"), &mut found);
+        find_in_arguments(&[program.to_owned()], &arguments, Path::new("/"), &mut found);
         assert_eq!(found.contains(&ProgramText::Input), expected, "{program} {first}");
     }
 }
 
-/// Runs a program with `text` on its standard input. Whether it did what the text says.
+/// Runs a program with `text` on its standard input, and returns whether it ran the text.
 fn runs_its_input(folder: &Path, program: &str, arguments: &[&str], text: &str) -> bool {
     let mut child = Command::new(program)
         .args(arguments)
@@ -132,11 +132,11 @@ fn runs_its_input(folder: &Path, program: &str, arguments: &[&str], text: &str) 
         .expect("it is there");
     // It may have ended already, and then it read nothing.
     let _ = std::io::Write::write_all(&mut child.stdin.take().expect("piped"), text.as_bytes());
-    let said = child.wait_with_output().expect("it ends").stdout;
-    String::from_utf8_lossy(&said).contains("fed")
+    let output = child.wait_with_output().expect("it ends").stdout;
+    String::from_utf8_lossy(&output).contains("fed")
 }
 
-/// Interpreters, and how each says `fed` by a text that does not contain the word.
+/// Interpreters, each with a text that makes it print `fed` and does not contain that word.
 const INTERPRETERS: &[(&str, &str)] = &[
     ("/bin/sh", "echo f''ed\n"),
     ("/bin/bash", "echo f''ed\n"),
@@ -150,14 +150,14 @@ const INTERPRETERS: &[(&str, &str)] = &[
     ("/usr/bin/m4", "syscmd(echo f''ed)\n"),
 ];
 
-fn there(program: &str) -> bool {
+fn is_installed(program: &str) -> bool {
     Path::new(program).exists()
 }
 
 /// Compares the table with the interpreters of this machine: one that the table calls safe must
 /// not run the text that it is given.
 #[test]
-fn an_interpreter_that_is_said_not_to_read_its_input_does_not() {
+fn an_interpreter_that_the_table_calls_safe_does_not_run_its_input() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("x"), "").expect("it is written");
     for (name, to) in [("link", "/dev/stdin"), ("far", "link"), ("devices", "/dev")] {
@@ -210,19 +210,19 @@ fn an_interpreter_that_is_said_not_to_read_its_input_does_not() {
         "devices/stdin",
         "/dev/null",
     ];
-    let mut fed = 0;
-    for (program, text) in INTERPRETERS.iter().filter(|(program, _)| there(program)) {
+    let mut reading_input = 0;
+    for (program, text) in INTERPRETERS.iter().filter(|(program, _)| is_installed(program)) {
         let lists = options.iter().flat_map(|first| {
-            let two = values.iter().map(move |value| vec![*first, *value]);
-            let three =
+            let value_lists = values.iter().map(move |value| vec![*first, *value]);
+            let script_lists =
                 ["x", "link"].into_iter().map(move |script| vec![*first, "errexit", script]);
-            two.chain(three).chain([vec![*first]])
+            value_lists.chain(script_lists).chain([vec![*first]])
         });
         let operands =
             values.iter().flat_map(|value| [vec![*value], vec![*value, "x"], vec!["--", *value]]);
         for arguments in lists.chain(operands).chain([vec![]]) {
             if reads_input_in(folder.path(), program, &arguments) {
-                fed += 1;
+                reading_input += 1;
                 continue;
             }
             assert!(
@@ -231,11 +231,11 @@ fn an_interpreter_that_is_said_not_to_read_its_input_does_not() {
             );
         }
     }
-    assert!(fed > 0, "no interpreter is installed");
+    assert!(reading_input > 0, "no interpreter is installed");
 }
 
-/// The same of programs that start others: in the table, beside it, and by a command line in
-/// one argument.
+/// Compares the table with launchers of this machine: in the table, not in the table, and with a
+/// command line in one argument.
 #[test]
 fn a_program_that_starts_one_that_runs_its_input_is_found() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -274,7 +274,7 @@ fn a_program_that_starts_one_that_runs_its_input_is_found() {
         ("/usr/bin/sg", &["root"]),
         ("/usr/bin/sg", &["root", "-c"]),
     ];
-    let started: &[&[&str]] = &[
+    let commands: &[&[&str]] = &[
         &[],
         &["bash"],
         &["/bin/sh", "-s"],
@@ -286,17 +286,17 @@ fn a_program_that_starts_one_that_runs_its_input_is_found() {
         &["true"],
         &["nice", "bash"],
     ];
-    let mut fed = 0;
-    for (program, own) in launchers.iter().filter(|(program, _)| there(program)) {
-        for command in started {
+    let mut reading_input = 0;
+    for (program, own) in launchers.iter().filter(|(program, _)| is_installed(program)) {
+        for command in commands {
             let arguments: Vec<&str> = own.iter().chain(*command).copied().collect();
             if reads_input_in(folder.path(), program, &arguments) {
-                fed += 1;
+                reading_input += 1;
                 continue;
             }
-            let ran = runs_its_input(folder.path(), program, &arguments, "echo f''ed\n");
-            assert!(!ran, "{program} {arguments:?} ran its input");
+            let is_run = runs_its_input(folder.path(), program, &arguments, "echo f''ed\n");
+            assert!(!is_run, "{program} {arguments:?} ran its input");
         }
     }
-    assert!(fed > 0, "no program that starts others is installed");
+    assert!(reading_input > 0, "no program that starts others is installed");
 }

@@ -1,11 +1,11 @@
-//! Maintenance statements, which the parser does not know for every dialect. Each form is listed
-//! whole; anything more is not one.
+//! Maintenance statements, which the parser does not know for every dialect. Only the forms listed
+//! here are accepted.
 
-use super::{Dialect, EVERYTHING, StatementClass, StatementFacts, relation_of};
+use super::{ANY_RELATION, Dialect, StatementClass, StatementFacts, canonical_relation};
 use std::collections::BTreeSet;
 
-/// The words that may stand between the first one and the names.
-fn words_of(dialect: Dialect, first: &str) -> Option<&'static [&'static str]> {
+/// The words that may stand between the first word and the names.
+fn optional_words(dialect: Dialect, first: &str) -> Option<&'static [&'static str]> {
     Some(match (dialect, first) {
         (Dialect::Postgres, "VACUUM") => &["FULL", "FREEZE", "VERBOSE", "ANALYZE"],
         (Dialect::Postgres, "ANALYZE" | "ANALYSE") => &["VERBOSE"],
@@ -21,7 +21,7 @@ fn words_of(dialect: Dialect, first: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// The facts of a maintenance statement; `None` if it is none, or one in a form that is not known.
+/// The facts of a maintenance statement; `None` if the statement has no known form of one.
 pub(super) fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
     let text = statement.trim().trim_end_matches(';').trim_end();
     if text.contains("--") || text.contains("/*") {
@@ -29,13 +29,13 @@ pub(super) fn classify(dialect: Dialect, statement: &str) -> Option<StatementFac
     }
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
     let first = text[..end].to_uppercase();
-    let allowed = words_of(dialect, &first)?;
+    let optional = optional_words(dialect, &first)?;
     let mut rest = text[end..].trim_start();
     if dialect == Dialect::Postgres {
         rest = after_options(rest)?;
     }
-    let mut words = 0;
-    let mut whole_database = false;
+    let mut word_count = 0;
+    let mut is_whole_database = false;
     loop {
         let end =
             rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
@@ -44,27 +44,27 @@ pub(super) fn classify(dialect: Dialect, statement: &str) -> Option<StatementFac
             && dialect == Dialect::Postgres
             && matches!(word.as_str(), "SCHEMA" | "DATABASE" | "SYSTEM")
         {
-            whole_database = true;
+            is_whole_database = true;
             break;
         }
-        if !allowed.contains(&word.as_str()) {
+        if !optional.contains(&word.as_str()) {
             break;
         }
-        words += 1;
+        word_count += 1;
         rest = rest[end..].trim_start();
     }
-    if whole_database {
-        return Some(facts([EVERYTHING.to_owned()]));
+    if is_whole_database {
+        return Some(facts([ANY_RELATION.to_owned()]));
     }
-    // Without this word, `ANALYZE update …` runs the update.
-    if dialect == Dialect::MySql && words == 0 {
+    // MySQL needs one of the words: `ANALYZE update …` would run the update.
+    if dialect == Dialect::MySql && word_count == 0 {
         return None;
     }
     if rest.is_empty() {
         return Some(facts([]));
     }
     let names: Option<BTreeSet<_>> =
-        rest.split(',').map(|name| relation_of(dialect, name.trim())).collect();
+        rest.split(',').map(|name| canonical_relation(dialect, name.trim())).collect();
     Some(facts(names?))
 }
 
@@ -75,10 +75,11 @@ fn facts(relations: impl IntoIterator<Item = String>) -> StatementFacts {
     }
 }
 
-/// What follows `(analyze, verbose)`.
+/// The text after options such as `(analyze, verbose)`.
 fn after_options(text: &str) -> Option<&str> {
     let Some(inner) = text.strip_prefix('(') else { return Some(text) };
     let (options, rest) = inner.split_once(')')?;
-    let plain = options.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | ',' | '_'));
-    plain.then_some(rest.trim_start())
+    let is_plain =
+        options.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | ',' | '_'));
+    is_plain.then_some(rest.trim_start())
 }

@@ -1,27 +1,27 @@
-//! What a SQL statement is: its class and the relations that it names.
+//! The classes of a SQL statement and the relations that it names.
 //!
-//! This labels plans and narrows grants that name classes or relations. Reads are read-only because
-//! of how the host runs them, not because of this parser; and PostgreSQL is asked afterwards what a
-//! statement touched. MySQL and MariaDB cannot be asked, so there this parser is the only defence:
-//! it accepts only texts that every reader parses in the same way, and only parts of the language
-//! that it knows.
+//! Plans show them, and the gate compares them with grants that name classes or relations. Queries
+//! are read-only because of how the host runs them, not because of this module. PostgreSQL can be
+//! asked which relations a statement touched. MySQL and MariaDB cannot, so there this module is the
+//! only defense: it accepts only texts that every SQL parser reads in the same way, and only known
+//! parts of the language.
 
-mod acting;
 mod maintenance;
-mod names;
-mod plain;
-mod walk;
+mod scanner;
+mod side_effects;
+mod statement_names;
+mod visitor;
 
-pub use acting::{acting_word, functions_of_arguments, types_of_catalog_names, words};
-pub use names::{Names, names};
-pub use plain::{Piece, statements_of};
+pub use scanner::{SqlToken, split_statements};
+pub use side_effects::{catalog_reference_types, pure_functions, side_effect_function, words};
+pub use statement_names::{StatementNames, statement_names};
 
-use plain::is_plain;
+use scanner::is_unambiguous;
 use sqlparser::ast::{ObjectName, ObjectNamePart, Statement};
 use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::{Parser, ParserError};
 use std::collections::BTreeSet;
-use walk::Walk;
+use visitor::StatementVisitor;
 
 /// The database whose SQL a statement is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum StatementClass {
     Define,
     /// VACUUM, ANALYZE, REINDEX, OPTIMIZE.
     Maintain,
-    /// Every statement of none of the other classes.
+    /// Any other statement, and any statement with a part that is not known.
     Other,
 }
 
@@ -80,21 +80,21 @@ impl StatementClass {
     }
 }
 
-/// What is known of a statement.
+/// The classes and relations of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementFacts {
-    /// Its classes: an INSERT that overwrites what is there already is an UPDATE, too. A grant must
-    /// have all of them.
+    /// Its classes. For example, an INSERT that overwrites existing rows is also an UPDATE. A grant
+    /// must have all of them.
     pub classes: BTreeSet<StatementClass>,
-    /// The tables and views that it names, as [`relation_of`] writes them; `*` if it may be about
+    /// The tables and views that it names, as [`canonical_relation`] writes them; `*` if it may use
     /// others.
     pub relations: BTreeSet<String>,
 }
 
-/// Reads one statement; `None` if it is not exactly one statement that every reader parses in the
-/// same way.
+/// Classifies one statement; `None` if the text is not exactly one statement that every SQL parser
+/// reads in the same way.
 pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
-    if !is_plain(dialect, statement) {
+    if !is_unambiguous(dialect, statement) {
         return None;
     }
     if let Some(facts) = maintenance::classify(dialect, statement) {
@@ -102,18 +102,19 @@ pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
     }
     let mut statements = parse(dialect, statement).ok()?.into_iter();
     let (Some(parsed), None) = (statements.next(), statements.next()) else { return None };
-    let Walk { mut classes, mut relations, .. } = Walk::over(dialect, &parsed);
-    if acting_word(dialect, statement).is_some() {
+    let StatementVisitor { mut classes, mut relations, .. } =
+        StatementVisitor::visit_statement(dialect, &parsed);
+    if side_effect_function(dialect, statement).is_some() {
         classes.insert(StatementClass::Other);
     }
-    if acting::reads_by_text(statement) {
-        relations.insert(EVERYTHING.to_owned());
+    if side_effects::names_relations_in_text(statement) {
+        relations.insert(ANY_RELATION.to_owned());
     }
     if dialect == Dialect::MySql {
         relations.extend(
-            names::called_after_a_blank(statement)
+            statement_names::pure_functions_with_space(statement)
                 .into_iter()
-                .map(|name| format!("{FUNCTION}{name} (…)")),
+                .map(|name| format!("{FUNCTION_PREFIX}{name} (…)")),
         );
     }
     Some(StatementFacts { classes, relations })
@@ -127,10 +128,10 @@ fn parse(dialect: Dialect, statement: &str) -> Result<Vec<Statement>, ParserErro
     }
 }
 
-/// Why an unambiguous text is not understood as a statement. The parser does not
-/// know every part of every language: a server may take it all the same.
-pub fn not_understood(dialect: Dialect, statement: &str) -> Option<String> {
-    if !is_plain(dialect, statement) {
+/// The syntax error of a statement; `None` if it has none, or if the text is ambiguous. The parser
+/// does not know every part of every dialect, so a server may accept the statement nevertheless.
+pub fn syntax_error(dialect: Dialect, statement: &str) -> Option<String> {
+    if !is_unambiguous(dialect, statement) {
         return None;
     }
     match parse(dialect, statement).err()? {
@@ -139,31 +140,32 @@ pub fn not_understood(dialect: Dialect, statement: &str) -> Option<String> {
     }
 }
 
-/// Stands before the name of a function that may read any relation. No relation is called so: a
-/// name with a space stands in quotes.
-pub(crate) const FUNCTION: &str = "function ";
+/// The prefix of the name of a function that may read any relation, among the relations of a
+/// statement. No relation begins with it, because a name with a space has quotes.
+pub(crate) const FUNCTION_PREFIX: &str = "function ";
 
-/// Stands for what cannot be listed, such as `all tables in schema public`: no grant names it.
-const EVERYTHING: &str = "*";
+/// Stands for relations that cannot be listed, such as `all tables in schema public`. No grant can
+/// name it.
+const ANY_RELATION: &str = "*";
 
-/// The one spelling of the name of a relation, from a grant or a statement: without quotes that
-/// change nothing, and with them where they do (`"Orders"` is another table than `orders` in
-/// PostgreSQL). `None` if the text is no such name.
-pub fn relation_of(dialect: Dialect, text: &str) -> Option<String> {
+/// The canonical form of the name of a relation, in a grant or a statement. It has quotes only
+/// where they matter: in PostgreSQL, `"Orders"` is another table than `orders`. `None` if the text
+/// is not a name.
+pub fn canonical_relation(dialect: Dialect, text: &str) -> Option<String> {
     let mut parts = Vec::new();
     let mut rest = text;
     loop {
         let (part, after) = first_part(dialect, rest)?;
         parts.push(part);
         match after.strip_prefix('.') {
-            Some(more) => rest = more,
+            Some(remaining) => rest = remaining,
             None if after.is_empty() => return Some(parts.join(".")),
             None => return None,
         }
     }
 }
 
-/// The first part of a dotted name, in its one spelling, and what follows it.
+/// The first part of a dotted name, in canonical form, and the text after it.
 fn first_part(dialect: Dialect, text: &str) -> Option<(String, &str)> {
     let quote = text.chars().next().filter(|c| {
         matches!(
@@ -175,27 +177,27 @@ fn first_part(dialect: Dialect, text: &str) -> Option<(String, &str)> {
         let end =
             text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
         let (word, rest) = text.split_at(end);
-        return (!word.is_empty()).then(|| (spelling(dialect, word, Quoted::No), rest));
+        return (!word.is_empty()).then(|| (canonical_name(dialect, word, Quoting::No), rest));
     };
     let inner = &text[1..];
     let end = inner.find(quote).filter(|end| *end > 0 && !inner[end + 1..].starts_with(quote))?;
-    Some((spelling(dialect, &inner[..end], Quoted::Yes), &inner[end + 1..]))
+    Some((canonical_name(dialect, &inner[..end], Quoting::Yes), &inner[end + 1..]))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quoted {
+enum Quoting {
     Yes,
     No,
 }
 
-/// PostgreSQL folds what is not quoted, SQLite everything, MySQL nothing (on a server that folds,
-/// write names as the runbook does).
-fn spelling(dialect: Dialect, name: &str, quoted: Quoted) -> String {
+/// The canonical form of one part of a name. PostgreSQL folds unquoted names to lower case, SQLite
+/// all names, MySQL none.
+fn canonical_name(dialect: Dialect, name: &str, quoted: Quoting) -> String {
     let folded = match (dialect, quoted) {
-        (Dialect::Postgres, Quoted::No) | (Dialect::Sqlite, Quoted::Yes | Quoted::No) => {
+        (Dialect::Postgres, Quoting::No) | (Dialect::Sqlite, Quoting::Yes | Quoting::No) => {
             name.to_lowercase()
         }
-        (Dialect::Postgres, Quoted::Yes) | (Dialect::MySql, Quoted::Yes | Quoted::No) => {
+        (Dialect::Postgres, Quoting::Yes) | (Dialect::MySql, Quoting::Yes | Quoting::No) => {
             name.to_owned()
         }
     };
@@ -206,12 +208,12 @@ fn spelling(dialect: Dialect, name: &str, quoted: Quoted) -> String {
 
 fn relation_name(dialect: Dialect, name: &ObjectName) -> String {
     let part = |part: &ObjectNamePart| match part {
-        ObjectNamePart::Identifier(name) => spelling(
+        ObjectNamePart::Identifier(name) => canonical_name(
             dialect,
             &name.value,
-            if name.quote_style.is_some() { Quoted::Yes } else { Quoted::No },
+            if name.quote_style.is_some() { Quoting::Yes } else { Quoting::No },
         ),
-        ObjectNamePart::Function(_) => EVERYTHING.to_owned(),
+        ObjectNamePart::Function(_) => ANY_RELATION.to_owned(),
     };
     name.0.iter().map(part).collect::<Vec<_>>().join(".")
 }
@@ -296,8 +298,8 @@ mod tests {
                 "{statement}"
             );
         }
-        // A statement that the parser does not read has no relations: the gate denies it where a
-        // target names any.
+        // The parser does not know these statements. The gate denies them if a target names
+        // relations.
         for statement in ["insert into a table b", "table secrets"] {
             assert_eq!(relations_of(Dialect::Postgres, statement), None, "{statement}");
         }
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_has_every_class_that_it_needs() {
+    fn a_statement_has_every_class_of_what_it_does() {
         for (statement, expected) in [
             ("with x as (update orders set a = 1 returning 1) select * from x", "select+update"),
             ("select * into copy_of from orders", "select+other"),
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_parse_or_is_more_than_one_has_no_class() {
+    fn a_text_that_is_not_one_statement_has_no_class() {
         for statement in [
             "select 1; drop table orders",
             "selec 1",
@@ -396,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_one_spelling() {
+    fn a_name_has_one_canonical_form() {
         for (dialect, text, expected) in [
             (Dialect::Postgres, "Public.Orders", Some("public.orders")),
             (Dialect::Postgres, "\"orders\"", Some("orders")),
@@ -410,7 +412,7 @@ mod tests {
             (Dialect::Postgres, "a.", None),
             (Dialect::Postgres, "*", None),
         ] {
-            assert_eq!(relation_of(dialect, text).as_deref(), expected, "{text}");
+            assert_eq!(canonical_relation(dialect, text).as_deref(), expected, "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How an operation is used: its inputs, its outputs, and a part of a runbook that can be copied.
+//! Describes how an operation is used: its inputs, its outputs, and an example that can be copied.
 
 use crate::schema_words::{fields, inline_table};
 use runbook_authority::Verb;
@@ -6,7 +6,7 @@ use runbook_authority::capability::Capability;
 use runbook_authority::manifest::{Kind, Manifest, Operation, VerbCondition};
 use std::fmt::Write as _;
 
-/// Inputs, outputs and an example of one operation. `reference` is how a runbook names the plugin.
+/// The inputs, outputs and an example of one operation. `reference` is the plugin as in `uses`.
 pub(super) fn usage(
     manifest: &Manifest,
     reference: &str,
@@ -19,25 +19,26 @@ pub(super) fn usage(
         runbook_text::line(&operation.summary)
     );
     text.push_str("\n\n  with\n");
-    text.push_str(&indented(&table(&operation.input, "nothing")));
+    text.push_str(&indent(&table(&operation.input, "nothing")));
     text.push_str("\n\n  output\n");
-    let none = if operation.kind == Kind::SmokeTest { "one verdict a case" } else { "nothing" };
-    text.push_str(&indented(&table(&operation.output, none)));
+    let text_if_empty =
+        if operation.kind == Kind::SmokeTest { "one verdict a case" } else { "nothing" };
+    text.push_str(&indent(&table(&operation.output, text_if_empty)));
     if !operation.needed_if.is_empty() {
         text.push_str("\n\n  granted only to an input that needs it\n");
-        text.push_str(&indented(&runbook_report::table(&conditions(operation))));
+        text.push_str(&indent(&runbook_report::table(&conditions(operation))));
     }
     text.push_str("\n\n  example\n");
-    text.push_str(&indented(&example(manifest, reference, name, operation)));
+    text.push_str(&indent(&example(manifest, reference, name, operation)));
     text
 }
 
-fn table(schema: &serde_json::Value, none: &str) -> String {
+fn table(schema: &serde_json::Value, text_if_empty: &str) -> String {
     let rows: Vec<_> = fields(schema).iter().map(crate::schema_words::Field::row).collect();
-    if rows.is_empty() { none.to_owned() } else { runbook_report::table(&rows) }
+    if rows.is_empty() { text_if_empty.to_owned() } else { runbook_report::table(&rows) }
 }
 
-/// Each verb that only some inputs need, with what of an input makes it needed.
+/// The verbs that only some inputs need, with their conditions.
 fn conditions(operation: &Operation) -> Vec<Vec<String>> {
     let row = |condition: &VerbCondition| {
         let verb = condition.verb.full_name();
@@ -46,15 +47,15 @@ fn conditions(operation: &Operation) -> Vec<Vec<String>> {
     operation.needed_if.iter().map(row).collect()
 }
 
-fn indented(text: &str) -> String {
+fn indent(text: &str) -> String {
     text.lines()
         .map(|line| format!("    {line}").trim_end().to_owned())
         .collect::<Vec<_>>()
         .join("\n")
 }
 
-/// The lines of a runbook: a target for each slot, in comments if it need not be bound, and the
-/// operation.
+/// An example for a runbook: a target for each slot, in comments if it need not be bound, and the
+/// step.
 pub(super) fn example(
     manifest: &Manifest,
     reference: &str,
@@ -68,8 +69,9 @@ pub(super) fn example(
         let Some(declared) = manifest.slots.get(*slot) else { continue };
         let only_reads =
             operation.slots.get(*slot).is_some_and(|verbs| verbs.contains(&Verb::ProcessInspect));
-        let reads = if only_reads { "\nread_only = true" } else { "" };
-        let _ = writeln!(text, "[targets.{slot}]\n{}{reads}\n", target(declared.capability));
+        let read_only_line = if only_reads { "\nread_only = true" } else { "" };
+        let _ =
+            writeln!(text, "[targets.{slot}]\n{}{read_only_line}\n", target(declared.capability));
     }
     for slot in &optional {
         let Some(declared) = manifest.slots.get(*slot) else { continue };
@@ -106,7 +108,7 @@ pub(super) fn example(
     text.trim_end().to_owned()
 }
 
-/// A target of a capability, as short as it can be.
+/// The shortest target of a capability, in TOML.
 fn target(capability: Capability) -> &'static str {
     match capability {
         Capability::Http => "http = \"https://service.example\"",

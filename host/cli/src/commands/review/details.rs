@@ -1,51 +1,53 @@
-//! What a runbook's text says about each call, so that a reviewer need not open the file: inputs
-//! with their SQL and arguments, conditions, approvals, undo, limits.
+//! The details of each call from the text of a runbook, so that a reviewer need not open the file:
+//! inputs with their SQL and arguments, conditions, approvals, undo, limits.
 
-use crate::prepared::Prepared;
+use crate::prepared::PreparedRunbook;
 use runbook_authority::access_report::{Detail, StepEntry};
-use runbook_authority::written::{self, Written};
+use runbook_authority::toml_entries::{self, TomlEntry};
 use runbook_document::{Table, format_duration};
 use runbook_engine::model::section_noun;
 use runbook_engine::model::{
     Approval, DeclaredRisk, Items, OnFailure, SelfApproval, Step, UndoDeclaration,
 };
-use runbook_engine::{Runbook, UseSite};
+use runbook_engine::{CallSite, Runbook};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Every key of the files that a runbook is made of, each under its way through the file. What one
-/// call is given stands beside the call.
-pub(super) fn of_texts(prepared: &Prepared) -> Vec<Detail> {
-    let own = prepared.runbook.source().name();
+/// Every key of the files of a runbook with its value. The name of a detail is the path of the key.
+pub(super) fn of_texts(prepared: &PreparedRunbook) -> Vec<Detail> {
+    let runbook_name = prepared.runbook.source().name();
     let texts = prepared.runbook.sources.iter().chain(&prepared.waivers);
     texts
         .flat_map(|source| {
-            let file = if source.name() == own {
+            let file = if source.name() == runbook_name {
                 String::new()
             } else {
-                format!("{}: ", beside(source.name(), &prepared.folder))
+                format!("{}: ", path_in_folder(source.name(), &prepared.folder))
             };
-            written::of(source.text())
+            toml_entries::entries_of(source.text())
                 .into_iter()
-                .map(move |Written { key, value }| detail(&format!("{file}{key}"), value))
+                .map(move |TomlEntry { key, value }| detail(&format!("{file}{key}"), value))
         })
         .collect()
 }
 
-/// A file as it is called in the folder of the runbook, so that a review says the same in every
+/// The path of a file relative to the folder of the runbook, so that reviews are the same in every
 /// checkout.
-fn beside(name: &str, folder: &Path) -> String {
+fn path_in_folder(name: &str, folder: &Path) -> String {
     let real = Path::new(name).canonicalize().unwrap_or_else(|_| PathBuf::from(name));
     real.strip_prefix(folder).unwrap_or(&real).display().to_string()
 }
 
-/// What holds for the whole runbook.
+/// The details of the whole runbook.
 pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
     let risk = runbook.risk.as_ref().map(|risk| name_in(DeclaredRisk::ALL, risk.value));
     let locks = (!runbook.locks.exclusive.is_empty()).then(|| runbook.locks.exclusive.join(", "));
-    let effects =
-        runbook.limits.max_effects.iter().map(|(capability, most)| format!("{capability} {most}"));
+    let effects = runbook
+        .limits
+        .max_effects
+        .iter()
+        .map(|(capability, maximum)| format!("{capability} {maximum}"));
     let effects: Vec<_> = effects.collect();
     let params =
         runbook.params.iter().map(|param| format!("{} ({})", param.name.name, param.kind.name()));
@@ -63,23 +65,23 @@ pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
     .collect()
 }
 
-/// What the text says about one call. The conditions of a step hold for the step's own call; its
-/// undo is a call of its own.
-pub(super) fn of_call(call: &UseSite<'_>) -> Vec<Detail> {
+/// The details of one call. The conditions of a step belong to its own call, not to that of its
+/// undo.
+pub(super) fn of_call(call: &CallSite<'_>) -> Vec<Detail> {
     let mut details = vec![detail("part", section_noun(call.section).to_owned())];
-    if let Some(step) = call.of {
+    if let Some(step) = call.calling_step {
         push_conditions(&mut details, step);
     }
     if let Some(with) = call.with {
         push_input(&mut details, with);
     }
-    if let Some(step) = call.of {
+    if let Some(step) = call.calling_step {
         push_consequences(&mut details, step);
     }
     details
 }
 
-/// The steps that a person does: they call nothing.
+/// The manual steps, which call no plugin.
 pub(super) fn manual_steps(runbook: &Runbook) -> Vec<StepEntry> {
     let manual = runbook.steps.iter().filter(|step| step.manual().is_some());
     manual
@@ -115,7 +117,7 @@ fn push_conditions(details: &mut Vec<Detail>, step: &Step) {
     }
 }
 
-/// The input, one line for each value at its path.
+/// The input, one detail for each value with its path.
 fn push_input(details: &mut Vec<Detail>, with: &Table) {
     push_value(details, "with", &with.to_json());
 }
@@ -172,19 +174,19 @@ fn approval_text(approval: &Approval) -> String {
     } else {
         format!("{} people", approval.quorum)
     };
-    let among = if approval.approvers.is_empty() {
+    let approvers_note = if approval.approvers.is_empty() {
         String::new()
     } else {
         format!(" of {}", approval.approvers.join(", "))
     };
-    let oneself = match approval.oneself {
+    let self_approval = match approval.self_approval {
         SelfApproval::Counts => "",
         SelfApproval::DoesNotCount => ", not the operator who started the run",
     };
     let expires = approval
         .expires
         .map(|after: Duration| format!(", expires after {}", format_duration(after)));
-    format!("{people}{among}{oneself}{}", expires.unwrap_or_default())
+    format!("{people}{approvers_note}{self_approval}{}", expires.unwrap_or_default())
 }
 
 fn name_in<T: PartialEq>(all: &[(T, &'static str)], value: T) -> &'static str {

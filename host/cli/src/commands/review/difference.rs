@@ -1,51 +1,51 @@
-//! `runbook review --diff OLD NEW`: what is wider, narrower or moved between two files, folders,
-//! lockfiles or git revisions.
+//! `runbook review --diff OLD NEW`: shows what is wider, narrower or moved between two files,
+//! folders, lockfiles or git revisions.
 
 use super::ReviewArgs;
-use super::entries::{ReviewedItem, subjects};
-use super::limits::{self, Limits};
+use super::entries::{ReviewedItem, reviewed_items};
+use super::limits::{self, LimitFiles};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::lockfile::{self, LockfileEntry};
 use crate::plugins::Plugins;
-use crate::prepare::{self, Scrutiny};
+use crate::prepare::{self, Strictness};
 use crate::runbook_file::RunbookFile;
 use crate::ui;
 use runbook_authority::Snapshot;
 use runbook_authority::diff::{AccessChange, Direction, changed_keys, diff};
 use runbook_authority::lockfile::FILE_NAME;
-use runbook_authority::targets::lexical;
+use runbook_authority::targets::normalize_path;
 use runbook_report::access_report::ReviewFormat;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where files are looked for, and what they are called.
+/// Where the compared files are, which decides how they are named.
 enum Tree {
     /// The files as they are on disk now.
     Here,
-    /// In the working tree whose top this is, compared with a revision.
+    /// In a working tree with this top, because the other side is a revision.
     Working(PathBuf),
-    /// A revision's files, below a folder that stands for `/`, at the place of the working tree.
+    /// In the checkout of a revision.
     Revision(Checkout),
 }
 
-/// The files of a revision: `folder` holds them at `folder/top`, so that all that is judged is at
-/// its own path once `folder` is taken away, what lies outside of the repository too.
+/// The files of a revision. They are in `folder` at the path of the working tree, `folder/top`, so
+/// that every path is right once `folder` is removed from its beginning, including paths that lead
+/// out of the repository.
 struct Checkout {
     folder: tempfile::TempDir,
     top: PathBuf,
 }
 
-/// One of the two that are compared.
-struct Side {
+/// One of the two sides of the comparison.
+struct ComparedSide {
     snapshot: Snapshot,
-    /// What the checkout itself says of its limits; a lockfile and single files say nothing of
-    /// them.
-    limits: Option<Limits>,
+    /// The files that limit runbooks; `None` for a lockfile or a single file outside of a checkout.
+    limits: Option<LimitFiles>,
 }
 
-/// Shows the differences; status 1 if anything is wider or moved.
+/// Shows the differences. The exit code is 1 if anything is wider or moved.
 pub(super) fn run(
     context: &Context,
     old: &str,
@@ -60,11 +60,11 @@ pub(super) fn run(
         .flat_map(|(old, new)| limits::changes(old, new))
         .collect::<Vec<_>>();
     let (old, new) = (&mut old.snapshot, &mut new.snapshot);
-    same_names(old, new);
+    unify_single_names(old, new);
     changes.extend(diff(old, new));
     changes.sort_by(|a, b| (a.direction, b.risk).cmp(&(b.direction, a.risk)));
     changes.extend(changed_keys(old, new));
-    super::deliver(args, &render(args.format, &changes)?)?;
+    super::write_output(args, &render(args.format, &changes)?)?;
     let wider = changes
         .iter()
         .any(|change| matches!(change.direction, Direction::Widened | Direction::Moved));
@@ -87,8 +87,9 @@ fn render(format: ReviewFormat, changes: &[AccessChange]) -> Result<String, Fail
     }
 }
 
-/// Gives two single things one name, so that they are compared: `v1.wasm` with `v2.wasm`.
-fn same_names(old: &mut Snapshot, new: &mut Snapshot) {
+/// If both sides have one plugin or one runbook, gives it the same name, so that `v1.wasm` is
+/// compared with `v2.wasm`.
+fn unify_single_names(old: &mut Snapshot, new: &mut Snapshot) {
     if old.plugins.len() == 1
         && let [name] = new.plugins.keys().cloned().collect::<Vec<_>>().as_slice()
     {
@@ -112,12 +113,12 @@ fn revision(text: &str) -> Option<(&str, &str)> {
     text.split_once(':').filter(|_| !Path::new(text).exists())
 }
 
-/// One of the two, with the other one, which may be a revision.
+/// Reads one side. `other` is the argument for the other side, which may be a revision.
 fn side(
     context: &Context,
     (text, other): (&str, &str),
     args: &ReviewArgs,
-) -> Result<Side, Failure> {
+) -> Result<ComparedSide, Failure> {
     if let Some((revision, path)) = revision(text) {
         let checkout = Checkout::of(revision)?;
         let found = checkout.find(revision, path)?;
@@ -133,26 +134,29 @@ fn side(
     side_of(context, &absolute, &Tree::Working(top()?), args)
 }
 
+/// Reads one side, whose files are at `path` in `tree`.
 fn side_of(
     context: &Context,
     path: &Path,
     tree: &Tree,
     args: &ReviewArgs,
-) -> Result<Side, Failure> {
+) -> Result<ComparedSide, Failure> {
     let is_lockfile = path.file_name().is_some_and(|name| name == FILE_NAME);
     let limits = match tree.top() {
         _ if is_lockfile => None,
-        Some(top) => Some(limits::of(path, &top, |file| tree.shown(&file.display().to_string()))?),
-        // Two folders have names of their own.
+        Some(top) => {
+            Some(limits::of(path, &top, |file| tree.display_name(&file.display().to_string()))?)
+        }
+        // Files of two folders have paths relative to them.
         None if path.is_dir() => Some(limits::of(path, path, |file| {
             file.strip_prefix(path).unwrap_or(file).display().to_string()
         })?),
         None => None,
     };
-    Ok(Side { snapshot: snapshot(context, path, tree, args)?, limits })
+    Ok(ComparedSide { snapshot: snapshot(context, path, tree, args)?, limits })
 }
 
-/// The top of the working tree, without links.
+/// The top of the working tree, with links resolved.
 fn top() -> Result<PathBuf, Failure> {
     Ok(PathBuf::from(line_of_git(&["rev-parse", "--show-toplevel"])?))
 }
@@ -162,8 +166,8 @@ fn line_of_git(arguments: &[&str]) -> Result<String, Failure> {
 }
 
 impl Checkout {
-    /// All files of a revision as a checkout would make them. Not by `git archive`: a revision may
-    /// say what that leaves out.
+    /// Checks out all files of a revision. `git archive` is not used, because a revision can
+    /// exclude files from it.
     fn of(revision: &str) -> Result<Self, Failure> {
         let top = top()?;
         let tree = format!("{revision}^{{tree}}");
@@ -177,7 +181,7 @@ impl Checkout {
         let root = folder.path().canonicalize()?;
         let below = below(&root, &top);
         std::fs::create_dir_all(&below)?;
-        // Messages name a file of the revision as it was asked for.
+        // Messages show files of the revision as `REVISION:PATH`.
         ui::name_path(&root.display().to_string(), "");
         ui::name_path(&below.display().to_string(), &format!("{revision}:."));
         ui::name_path(&format!("{}/", below.display()), &format!("{revision}:"));
@@ -189,15 +193,15 @@ impl Checkout {
         Ok(Self { folder, top })
     }
 
-    /// Where `path` of `REVISION:PATH` is: from the top, or from here if it begins with `./` or
-    /// `../`, as git takes it.
+    /// The path of `REVISION:PATH` in the checkout. As in git, it is relative to the top, or to the
+    /// working directory if it begins with `./` or `../`.
     fn find(&self, revision: &str, path: &str) -> Result<PathBuf, Failure> {
         let is_from_here =
             [".", ".."].iter().any(|dots| path == *dots || path.starts_with(&format!("{dots}/")));
         let prefix = line_of_git(&["rev-parse", "--show-prefix"])?;
         let (top, root) = (below(&self.root()?, &self.top), Path::new("/"));
         let from = if is_from_here { root.join(&prefix) } else { root.to_owned() };
-        let wanted = lexical(&from.join(path));
+        let wanted = normalize_path(&from.join(path));
         let found = top.join(wanted.strip_prefix("/").unwrap_or(&wanted));
         if found.exists() {
             return Ok(found);
@@ -208,7 +212,7 @@ impl Checkout {
                 "paths are those from the top; from here it is `{revision}:./{path}`"
             )));
         }
-        Err(failure.hint(listed(&top, &found)))
+        Err(failure.hint(listing_hint(&top, &found)))
     }
 
     fn root(&self) -> Result<PathBuf, Failure> {
@@ -216,16 +220,16 @@ impl Checkout {
     }
 }
 
-/// What an absolute path is called below another root.
+/// An absolute path below another root.
 fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Names that are listed where one is missing.
-const LISTED: usize = 20;
+/// How many names are listed in the hint for a missing file.
+const MAX_LISTED: usize = 20;
 
-/// What there is in the nearest folder above a path that is missing.
-fn listed(top: &Path, missing: &Path) -> String {
+/// A hint with the names in the nearest existing folder above a missing path.
+fn listing_hint(top: &Path, missing: &Path) -> String {
     let folder = missing
         .ancestors()
         .skip(1)
@@ -242,20 +246,21 @@ fn listed(top: &Path, missing: &Path) -> String {
         })
         .collect();
     names.sort();
-    let more = names.len().saturating_sub(LISTED);
-    names.truncate(LISTED);
+    let more = names.len().saturating_sub(MAX_LISTED);
+    names.truncate(MAX_LISTED);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    let place = folder.strip_prefix(top).ok().filter(|place| !place.as_os_str().is_empty());
-    let place =
-        place.map_or_else(|| "at its top".to_owned(), |place| format!("in `{}`", place.display()));
+    let location =
+        folder.strip_prefix(top).ok().filter(|location| !location.as_os_str().is_empty());
+    let location = location
+        .map_or_else(|| "at its top".to_owned(), |location| format!("in `{}`", location.display()));
     if names.is_empty() {
-        format!("there is nothing {place}")
+        format!("there is nothing {location}")
     } else {
-        format!("{place} there are: {}{more}", names.join(", "))
+        format!("{location} there are: {}{more}", names.join(", "))
     }
 }
 
-/// Runs git, with an index of its own if one is named.
+/// Runs git, with another index file if one is given.
 fn git(arguments: &[&str], index: Option<&Path>) -> Result<Vec<u8>, Failure> {
     let mut command = Command::new("git");
     command.args(arguments);
@@ -274,7 +279,7 @@ fn git(arguments: &[&str], index: Option<&Path>) -> Result<Vec<u8>, Failure> {
         .hint("write REVISION:PATH, such as `HEAD~1:runbooks`"))
 }
 
-/// What a file, a folder or a lockfile says.
+/// The snapshot of a file, a folder or a lockfile.
 fn snapshot(
     context: &Context,
     path: &Path,
@@ -283,23 +288,23 @@ fn snapshot(
 ) -> Result<Snapshot, Failure> {
     if path.file_name().is_some_and(|name| name == FILE_NAME) {
         let folder = RunbookFile::locate(path)?.folder().to_owned();
-        let place = LockfileEntry { file: path.to_owned(), folder, entry: String::new() };
-        let locked = lockfile::read(&place)?
+        let location = LockfileEntry { file: path.to_owned(), folder, entry: String::new() };
+        let locked = lockfile::read(&location)?
             .ok_or_else(|| Failure::usage(format!("there is no lockfile `{}`", path.display())))?;
-        return tree.rebased(locked);
+        return tree.without_checkout_root(locked);
     }
     let mut all = Snapshot::default();
-    for subject in subjects(&[path.display().to_string()])? {
-        match subject {
+    for item in reviewed_items(&[path.display().to_string()])? {
+        match item {
             ReviewedItem::Plugin(reference) => {
                 let plugin = Plugins::default().get(&reference, Path::new("."))?;
-                all.plugins.insert(tree.shown(&reference), lockfile::plugin_facts(&plugin));
+                all.plugins.insert(tree.display_name(&reference), lockfile::plugin_facts(&plugin));
             }
             ReviewedItem::Runbook(file) => {
                 for environment in environments(&file, args.env.as_deref())? {
-                    let one = one_of(context, &file, environment.as_deref(), tree)?;
-                    all.plugins.extend(one.plugins);
-                    all.runbooks.extend(one.runbooks);
+                    let runbook = runbook_snapshot(context, &file, environment.as_deref(), tree)?;
+                    all.plugins.extend(runbook.plugins);
+                    all.runbooks.extend(runbook.runbooks);
                 }
             }
             ReviewedItem::Unreadable(_, failure) => return Err(failure),
@@ -312,52 +317,54 @@ fn snapshot(
     Ok(all)
 }
 
-/// The environments in which a runbook is compared: the one that was asked for, else none and each
-/// that lies beside it. What `exec --env NAME` would reach is a part of what a folder can do.
-fn environments(runbook: &Path, asked: Option<&str>) -> Result<Vec<Option<String>>, Failure> {
-    if let Some(asked) = asked {
-        return Ok(vec![Some(asked.to_owned())]);
+/// The environments in which a runbook is compared: the requested one, else `None` and each one
+/// beside the runbook.
+fn environments(runbook: &Path, requested: Option<&str>) -> Result<Vec<Option<String>>, Failure> {
+    if let Some(requested) = requested {
+        return Ok(vec![Some(requested.to_owned())]);
     }
-    let mut beside = prepare::environments(RunbookFile::locate(runbook)?.folder());
-    beside.sort();
-    Ok(std::iter::once(None).chain(beside.into_iter().map(Some)).collect())
+    let mut names = prepare::environments(RunbookFile::locate(runbook)?.folder());
+    names.sort();
+    Ok(std::iter::once(None).chain(names.into_iter().map(Some)).collect())
 }
 
-/// What one runbook says in one environment.
-fn one_of(
+/// The snapshot of one runbook in one environment.
+fn runbook_snapshot(
     context: &Context,
     file: &Path,
     environment: Option<&str>,
     tree: &Tree,
 ) -> Result<Snapshot, Failure> {
-    let prepared = prepare::unlocked(context, file, environment, Scrutiny::Report)?;
+    let prepared = prepare::without_lockfile(context, file, environment, Strictness::Report)?;
     let entry = match (tree, environment) {
-        (Tree::Here, _) => lockfile::place(file, environment)?.entry,
-        (Tree::Working(_) | Tree::Revision(_), None) => tree.shown(&file.display().to_string()),
+        (Tree::Here, _) => lockfile::locate(file, environment)?.entry,
+        (Tree::Working(_) | Tree::Revision(_), None) => {
+            tree.display_name(&file.display().to_string())
+        }
         (Tree::Working(_) | Tree::Revision(_), Some(name)) => {
-            format!("{}@{name}", tree.shown(&file.display().to_string()))
+            format!("{}@{name}", tree.display_name(&file.display().to_string()))
         }
     };
-    tree.rebased(lockfile::snapshot(&prepared, file, &entry)?)
+    tree.without_checkout_root(lockfile::snapshot(&prepared, file, &entry)?)
 }
 
 impl Tree {
-    fn rebased(&self, snapshot: Snapshot) -> Result<Snapshot, Failure> {
+    fn without_checkout_root(&self, snapshot: Snapshot) -> Result<Snapshot, Failure> {
         Ok(match self {
             Self::Here | Self::Working(_) => snapshot,
-            Self::Revision(checkout) => snapshot.rebased(&checkout.root()?.to_string_lossy()),
+            Self::Revision(checkout) => snapshot.relative_to(&checkout.root()?.to_string_lossy()),
         })
     }
 
-    /// What a file is called in comparisons: from the top of the repository, where there is one.
-    fn shown(&self, file: &str) -> String {
+    /// The name of a file in comparisons: relative to the top of the repository, if there is one.
+    fn display_name(&self, file: &str) -> String {
         let path = Path::new(file);
         let path = path.strip_prefix("./").unwrap_or(path);
         let Some(top) = self.top() else { return file.to_owned() };
         path.strip_prefix(&top).unwrap_or(path).display().to_string()
     }
 
-    /// The top of the repository, where there is one.
+    /// The top of the repository, if there is one.
     fn top(&self) -> Option<PathBuf> {
         match self {
             Self::Here => None,

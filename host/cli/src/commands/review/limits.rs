@@ -1,6 +1,5 @@
-//! What a checkout says of its own limits, for differences: its projects, boundaries, trust files
-//! and settings, and whether its runbooks are locked. Removing one widens what runbooks may do,
-//! although no runbook changes.
+//! Compares the files that limit runbooks: projects, boundaries, trust files, settings and
+//! lockfiles. Removing one widens what runbooks may do, although no runbook changes.
 
 use crate::failure::Failure;
 use crate::kind_of_file::{KindOfFile, PROJECT_FILE};
@@ -8,25 +7,25 @@ use crate::{other_files, project, text_file};
 use runbook_authority::Risk;
 use runbook_authority::diff::{AccessChange, Direction};
 use runbook_authority::lockfile::FILE_NAME;
-use runbook_authority::written::{self, Rewritten};
+use runbook_authority::toml_entries::{self, EntryChange};
 use runbook_document::Diagnostics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The text of each file that limits runbooks, by its name. Of a lockfile only that it is there:
-/// what it holds is compared by itself.
-pub(super) type Limits = BTreeMap<String, String>;
+/// The text of each file that limits runbooks, by name. The text of a lockfile is empty, because
+/// its content is compared separately.
+pub(super) type LimitFiles = BTreeMap<String, String>;
 
-/// The limits that lie at a path: the files in it, and the projects above it up to `top` with the
-/// files that they name.
+/// The limit files for a path: those in it, and the projects above it up to `top` with the files
+/// that they name.
 ///
 /// # Errors
 /// A folder or a file cannot be read.
 pub(super) fn of(
     path: &Path,
     top: &Path,
-    shown: impl Fn(&Path) -> String,
-) -> Result<Limits, Failure> {
+    display_name: impl Fn(&Path) -> String,
+) -> Result<LimitFiles, Failure> {
     let mut files = BTreeSet::new();
     if path.is_dir() {
         walk(path, &mut files)?;
@@ -39,10 +38,13 @@ pub(super) fn of(
             .map(|folder| folder.join(FILE_NAME))
             .filter(|file| path.is_file() && file.exists()),
     );
-    let named: Vec<PathBuf> =
-        files.iter().flat_map(|file| named_by(file)).filter(|file| file.exists()).collect();
-    files.extend(named);
-    files.into_iter().map(|file| Ok((shown(&file), text_of(&file)?))).collect()
+    let named_files: Vec<PathBuf> = files
+        .iter()
+        .flat_map(|file| files_named_by_project(file))
+        .filter(|file| file.exists())
+        .collect();
+    files.extend(named_files);
+    files.into_iter().map(|file| Ok((display_name(&file), compared_text(&file)?))).collect()
 }
 
 fn walk(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), Failure> {
@@ -72,7 +74,7 @@ fn is_limit(path: &Path) -> bool {
             | KindOfFile::Configuration
             | KindOfFile::Project => true,
             KindOfFile::Runbook
-            | KindOfFile::Untold
+            | KindOfFile::Unknown
             | KindOfFile::Targets
             | KindOfFile::Waivers
             | KindOfFile::Inputs
@@ -81,9 +83,9 @@ fn is_limit(path: &Path) -> bool {
 }
 
 /// The boundary and the trust file that a project names.
-fn named_by(file: &Path) -> Vec<PathBuf> {
+fn files_named_by_project(file: &Path) -> Vec<PathBuf> {
     if file.file_name().is_none_or(|name| name != PROJECT_FILE)
-        || text_file::elsewhere(file).is_some()
+        || text_file::real_path_if_elsewhere(file).is_some()
     {
         return Vec::new();
     }
@@ -92,25 +94,27 @@ fn named_by(file: &Path) -> Vec<PathBuf> {
     [found.boundary, found.trust].into_iter().flatten().collect()
 }
 
-fn text_of(file: &Path) -> Result<String, Failure> {
+/// The text of a limit file for the comparison: empty for a lockfile, the destination for a link.
+fn compared_text(file: &Path) -> Result<String, Failure> {
     if file.file_name().is_some_and(|name| name == FILE_NAME) {
         return Ok(String::new());
     }
-    // A file elsewhere may be one that the reader can read and the author of the checkout cannot.
-    if let Some(real) = text_file::elsewhere(file) {
+    // The text of a file outside is not shown, because the author of the checkout may not be
+    // allowed to read it.
+    if let Some(real) = text_file::real_path_if_elsewhere(file) {
         return Ok(format!("link = {}\n", serde_json::Value::from(real.display().to_string())));
     }
     text_file::read(file)
         .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))
 }
 
-/// What differs in the limits, key by key.
-pub(super) fn changes(old: &Limits, new: &Limits) -> Vec<AccessChange> {
+/// The differences in limit files, key by key.
+pub(super) fn changes(old: &LimitFiles, new: &LimitFiles) -> Vec<AccessChange> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    names.into_iter().flat_map(|name| of_file(name, old.get(name), new.get(name))).collect()
+    names.into_iter().flat_map(|name| file_changes(name, old.get(name), new.get(name))).collect()
 }
 
-fn of_file(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<AccessChange> {
+fn file_changes(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<AccessChange> {
     let (old, new) = match (old, new) {
         (Some(old), Some(new)) => (old, new),
         (Some(_), None) => {
@@ -130,7 +134,7 @@ fn of_file(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<Access
         (None, None) => return Vec::new(),
     };
     let texts = |text: &String| BTreeMap::from([(name.to_owned(), text.clone())]);
-    let told = |Rewritten { key, old, new, .. }: Rewritten| {
+    let as_change = |EntryChange { key, old, new, .. }: EntryChange| {
         let what = match (&old, &new) {
             (Some(old), Some(new)) => format!("is {new}, and was {old}"),
             (None, Some(new)) => format!("is new: {new}"),
@@ -139,11 +143,11 @@ fn of_file(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<Access
         };
         change(direction(&key, old.as_deref(), new.as_deref()), format!("`{key}` of {name}"), what)
     };
-    written::difference(&texts(old), &texts(new)).into_iter().map(told).collect()
+    toml_entries::changed_entries(&texts(old), &texts(new)).into_iter().map(as_change).collect()
 }
 
-/// Whether a changed key widens or narrows. A rule of a boundary and a key of a trust file are not
-/// judged here: a person must look at them.
+/// Whether a changed key widens or narrows. For rules of a boundary and keys of a trust file this
+/// is not known, so a reviewer must look at them.
 fn direction(key: &str, old: Option<&str>, new: Option<&str>) -> Direction {
     match (key, old, new) {
         ("locked", _, Some("true")) | ("boundary" | "trust" | "audit_log", None, _) => {

@@ -1,4 +1,5 @@
-//! `runbook review`: what plugins and runbooks may do. Nothing is run and nothing is contacted.
+//! `runbook review`: shows what plugins and runbooks may do. Nothing is run and nothing is
+//! contacted.
 
 mod details;
 mod difference;
@@ -17,7 +18,7 @@ use runbook_authority::Risk;
 use runbook_report::access_report::{REVIEW_FORMATS, ReviewFormat};
 use std::path::PathBuf;
 
-/// What else a review can do.
+/// The commands under `runbook review`.
 #[derive(Debug, clap::Subcommand)]
 pub enum ReviewCommand {
     /// Suggest the least grant that covers what a runbook's runs used
@@ -34,7 +35,7 @@ pub enum ReviewCommand {
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ReviewArgs {
-    /// What else to do.
+    /// The command under `runbook review`, if one is given.
     #[command(subcommand)]
     pub command: Option<ReviewCommand>,
     /// Runbooks, component files, bundled plugins by name, or folders of them [default: the folder]
@@ -66,15 +67,15 @@ pub fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Failure> 
     if let Some(ReviewCommand::Suggest { file, env }) = &args.command {
         return suggest::run(context, file, env.as_deref());
     }
-    args.output.iter().try_for_each(|path| output_file::refuse_loss(context, path))?;
+    args.output.iter().try_for_each(|path| output_file::refuse_overwriting_input(context, path))?;
     if let Some([old, new]) = args.diff.as_deref() {
         return difference::run(context, old, new, args);
     }
     entries::run(context, args)
 }
 
-/// Writes data where it was asked for.
-fn deliver(args: &ReviewArgs, text: &str) -> Result<(), Failure> {
+/// Writes the review to stdout or to the file of `--output`.
+fn write_output(args: &ReviewArgs, text: &str) -> Result<(), Failure> {
     let Some(path) = &args.output else {
         return match args.format {
             ReviewFormat::Text => ui::text(text),
@@ -82,8 +83,8 @@ fn deliver(args: &ReviewArgs, text: &str) -> Result<(), Failure> {
         };
     };
     let text = ui::with_path_names(text);
-    let ended = if text.ends_with('\n') { text.into_owned() } else { format!("{text}\n") };
-    std::fs::write(path, ended)
+    let with_newline = if text.ends_with('\n') { text.into_owned() } else { format!("{text}\n") };
+    std::fs::write(path, with_newline)
         .map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))
 }
 

@@ -1,12 +1,11 @@
-//! `runbook review suggest`: the least grant that covers what was used, to be reviewed and written
-//! into the runbook.
+//! `runbook review suggest`: proposes the least grant that covers what the runs of a runbook used.
 
 use super::usage::{self, UsedCall};
-use crate::audited;
+use crate::audited_runbook;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::prepare::{self, Scrutiny};
+use crate::prepare::{self, Strictness};
 use crate::ui;
 use runbook_authority::targets::{ContainerFilter, Target, TargetKind};
 use runbook_report::push_line;
@@ -14,13 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What the runs of a runbook did with one target.
+/// How the runs of a runbook used one target.
 #[derive(Default)]
-struct UseOfTarget {
+struct TargetUse {
     /// Each call in one line.
     operations: BTreeSet<String>,
-    /// Whether it was used at all, also where no call names it: a secret that the host put into a
-    /// request.
+    /// Whether it was used at all. A secret that the host inserted into a request counts, although
+    /// no operation names it.
     was_used: bool,
 }
 
@@ -30,10 +29,12 @@ pub(super) fn run(
     file: &Path,
     environment: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
-    let prepared = prepare::unlocked(context, file, environment, Scrutiny::Report)?;
-    let at = audited::of(&prepared).at;
-    let calls: Vec<UsedCall> =
-        usage::used_calls(context)?.into_iter().filter(|call| call.at == at).collect();
+    let prepared = prepare::without_lockfile(context, file, environment, Strictness::Report)?;
+    let runbook_key = audited_runbook::of(&prepared).runbook_key;
+    let calls: Vec<UsedCall> = usage::used_calls(context)?
+        .into_iter()
+        .filter(|call| call.runbook_key == runbook_key)
+        .collect();
     if calls.is_empty() {
         return Err(Failure::usage(format!(
             "no run of `{}` is in the audit log: nothing to propose",
@@ -44,12 +45,12 @@ pub(super) fn run(
                to run",
         ));
     }
-    let mut targets: BTreeMap<String, (Arc<Target>, UseOfTarget)> = BTreeMap::new();
+    let mut targets: BTreeMap<String, (Arc<Target>, TargetUse)> = BTreeMap::new();
     for site in prepared.sites.values() {
-        for grant in site.effective.iter() {
+        for grant in site.grants.iter() {
             targets
                 .entry(grant.target.name.clone())
-                .or_insert_with(|| (Arc::clone(&grant.target), UseOfTarget::default()));
+                .or_insert_with(|| (Arc::clone(&grant.target), TargetUse::default()));
         }
     }
     for call in &calls {
@@ -57,18 +58,19 @@ pub(super) fn run(
             continue;
         };
         for slot in std::iter::once(&call.slot).chain(&call.secrets) {
-            let Some(grant) = site.effective.get(slot) else { continue };
-            let Some((_, of_target)) = targets.get_mut(&grant.target.name) else { continue };
-            of_target.was_used = true;
+            let Some(grant) = site.grants.get(slot) else { continue };
+            let Some((_, target_use)) = targets.get_mut(&grant.target.name) else { continue };
+            target_use.was_used = true;
             if *slot == call.slot {
-                of_target.operations.insert(call.operation.clone());
+                target_use.operations.insert(call.operation.clone());
             }
         }
     }
-    let written: String = prepared.runbook.sources.iter().map(|source| source.text()).collect();
+    let runbook_toml: String =
+        prepared.runbook.sources.iter().map(|source| source.text()).collect();
     let mut text = String::new();
-    for (target, of_target) in targets.values() {
-        push_proposal(&mut text, target, of_target, &written);
+    for (target, target_use) in targets.values() {
+        push_proposal(&mut text, target, target_use, &runbook_toml);
     }
     if text.is_empty() {
         text.push_str("nothing can be narrower: every limit that a target has was needed");
@@ -82,17 +84,17 @@ pub(super) fn run(
     Ok(ExitStatus::Success)
 }
 
-/// The lines to add to one target, with its place; nothing if there is nothing to add.
-fn push_proposal(text: &mut String, target: &Target, of_target: &UseOfTarget, written: &str) {
-    let lines = if of_target.was_used {
-        proposal(target, &of_target.operations, written)
+/// Adds the proposal for one target, with its location, if there is one.
+fn push_proposal(text: &mut String, target: &Target, target_use: &TargetUse, runbook_toml: &str) {
+    let lines = if target_use.was_used {
+        proposal(target, &target_use.operations, runbook_toml)
     } else {
         vec!["# never used: remove it and what is bound to it".to_owned()]
     };
     if lines.is_empty() {
         return;
     }
-    push_line(text, format_args!("# {}", target.place()));
+    push_line(text, format_args!("# {}", target.location()));
     push_line(text, format_args!("[targets.{}]", target.name));
     for line in lines {
         push_line(text, format_args!("{line}"));
@@ -100,26 +102,26 @@ fn push_proposal(text: &mut String, target: &Target, of_target: &UseOfTarget, wr
     text.push('\n');
 }
 
-fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Vec<String> {
-    let behind = |prefix: &str| -> BTreeSet<&str> {
+fn proposal(target: &Target, operations: &BTreeSet<String>, runbook_toml: &str) -> Vec<String> {
+    let after_prefix = |prefix: &str| -> BTreeSet<&str> {
         operations.iter().filter_map(|line| line.strip_prefix(prefix)).collect()
     };
     match &target.kind {
         TargetKind::Http(http) => {
             let requested: BTreeSet<&str> =
                 operations.iter().filter_map(|line| requested_path(line)).collect();
-            let patterns = path_patterns(&requested, written);
+            let patterns = path_patterns(&requested, runbook_toml);
             let paths: BTreeSet<&str> = patterns.iter().map(String::as_str).collect();
-            let now: BTreeSet<&str> =
+            let current: BTreeSet<&str> =
                 http.paths.iter().map(runbook_authority::pattern::PathPattern::as_str).collect();
-            if paths.is_empty() || paths == now {
+            if paths.is_empty() || paths == current {
                 Vec::new()
             } else {
                 vec![format!("paths = {}", list(&paths))]
             }
         }
         TargetKind::Sql(sql) => {
-            let statements = behind("statement ");
+            let statements = after_prefix("statement ");
             let classes: BTreeSet<&str> =
                 statements.iter().filter_map(|line| line.split(' ').next()).collect();
             let relations: BTreeSet<&str> = statements
@@ -128,25 +130,27 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Ve
                 .flat_map(|(names, _)| names.split(','))
                 .filter(|name| !name.is_empty())
                 .collect();
-            // What the parser could not read cannot be allowed by class.
+            // A statement that the parser did not understand cannot be allowed by class.
             if classes.is_empty() || classes.contains("unread") {
                 return Vec::new();
             }
             let mut lines = Vec::new();
-            if sql.statements.as_ref().is_none_or(|now| now.len() > classes.len()) {
+            if sql.statements.as_ref().is_none_or(|current| current.len() > classes.len()) {
                 lines.push(format!("statements = {}", list(&classes)));
             }
-            // A statement that may be about every relation, or calls a function that may, cannot be
-            // held to some.
+            // Relations cannot be limited if a statement may use any relation, or calls a function
+            // that may.
             let is_open =
                 relations.iter().any(|name| *name == "*" || name.starts_with("function "));
-            if !is_open && sql.relations.as_ref().is_none_or(|now| now.len() > relations.len()) {
+            if !is_open
+                && sql.relations.as_ref().is_none_or(|current| current.len() > relations.len())
+            {
                 lines.push(format!("relations = {}", list(&relations)));
             }
             lines
         }
         TargetKind::Docker(docker) => {
-            let names = behind("container ");
+            let names = after_prefix("container ");
             match (&docker.filter, names.iter().collect::<Vec<_>>().as_slice()) {
                 (ContainerFilter::Name(_), _) => Vec::new(),
                 (_, [name]) => vec![format!("docker = {{ name = {name:?} }}")],
@@ -154,7 +158,7 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Ve
             }
         }
         TargetKind::Process(process) => {
-            let all = behind("arguments ");
+            let all = after_prefix("arguments ");
             let is_literal = process.arguments.iter().all(|pattern| {
                 matches!(pattern, runbook_authority::pattern::ArgumentPattern::Literal(_))
             });
@@ -165,7 +169,7 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Ve
         }
         TargetKind::Net(net) => {
             let mut lines = Vec::new();
-            let said: BTreeSet<String> = behind("server")
+            let said: BTreeSet<String> = after_prefix("server")
                 .iter()
                 .filter_map(|line| line.split_once(" saying "))
                 .filter_map(|(_, said)| serde_json::from_str::<Vec<String>>(said).ok())
@@ -176,7 +180,7 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Ve
                 lines.push(format!("send = {}", list(&said)));
             }
             // `A example.com`
-            let names: BTreeSet<&str> = behind("lookup ")
+            let names: BTreeSet<&str> = after_prefix("lookup ")
                 .iter()
                 .filter_map(|line| line.split_once(' ').map(|(_, name)| name))
                 .collect();
@@ -189,7 +193,7 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Ve
     }
 }
 
-/// The path of `GET /a?… +accept`.
+/// The path in an operation such as `GET /a?… +accept`.
 fn requested_path(line: &str) -> Option<&str> {
     let (method, rest) = line.split_once(' ')?;
     let is_method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&method);
@@ -197,36 +201,37 @@ fn requested_path(line: &str) -> Option<&str> {
     (is_method && path.starts_with('/')).then_some(path)
 }
 
-/// The paths to allow. A part of a path that no text of the runbook names, and that looks like an
-/// id or stood in several forms at the same place, was made by a run or a server: another run has
-/// another one, so the pattern says `*` there.
-fn path_patterns(requested: &BTreeSet<&str>, written: &str) -> BTreeSet<String> {
-    let split: Vec<Vec<&str>> = requested.iter().map(|path| path.split('/').collect()).collect();
+/// The paths to allow. A part of a path becomes `*` if no text of the runbook contains it, and it
+/// looks like an id or differs between requests: other runs will have another value there.
+fn path_patterns(requested: &BTreeSet<&str>, runbook_toml: &str) -> BTreeSet<String> {
+    let split_paths: Vec<Vec<&str>> =
+        requested.iter().map(|path| path.split('/').collect()).collect();
     let varies = |path: &[&str], index: usize| {
         let rest_is_the_same = |other: &&Vec<&str>| {
             other.len() == path.len()
-                && (0..path.len()).all(|at| at == index || other[at] == path[at])
+                && (0..path.len())
+                    .all(|position| position == index || other[position] == path[position])
         };
-        split
+        split_paths
             .iter()
             .filter(rest_is_the_same)
-            .any(|other| other[index] != path[index] && !is_written(other[index], written))
+            .any(|other| other[index] != path[index] && !is_written(other[index], runbook_toml))
     };
     let pattern = |path: &Vec<&str>| {
         let part = |(index, part): (usize, &&str)| {
-            let is_made =
-                !is_written(part, written) && (looks_like_an_id(part) || varies(path, index));
-            if is_made { "*".to_owned() } else { (*part).to_owned() }
+            let is_variable =
+                !is_written(part, runbook_toml) && (looks_like_id(part) || varies(path, index));
+            if is_variable { "*".to_owned() } else { (*part).to_owned() }
         };
         path.iter().enumerate().map(part).collect::<Vec<_>>().join("/")
     };
-    let patterns: BTreeSet<String> = split.iter().map(pattern).collect();
+    let patterns: BTreeSet<String> = split_paths.iter().map(pattern).collect();
     let is_covered =
         |path: &String| patterns.iter().any(|other| other != path && covers(other, path));
     patterns.iter().filter(|path| !is_covered(path)).cloned().collect()
 }
 
-/// Whether a path with `*` in it lets another one through.
+/// Whether a pattern with `*` matches a path.
 fn covers(pattern: &str, path: &str) -> bool {
     let (pattern, path): (Vec<&str>, Vec<&str>) =
         (pattern.split('/').collect(), path.split('/').collect());
@@ -234,22 +239,23 @@ fn covers(pattern: &str, path: &str) -> bool {
         && pattern.iter().zip(&path).all(|(wanted, part)| *wanted == "*" || wanted == part)
 }
 
-/// Whether a text of the runbook names this part of a path: as the whole of a part, or as the whole
-/// of a value. `7` is not named by `port = 8775`, nor by `[200, 7]`.
-fn is_written(part: &str, written: &str) -> bool {
-    let begins = |before: &str| before.ends_with(['/', '"', '\'']);
-    let ends = |behind: &str| behind.starts_with(['/', '"', '\'', '?', '#', '\n', '\r']);
+/// Whether a text of the runbook contains this part of a path as a whole part of a path or as a
+/// whole string. `7` is not in `port = 8775`, nor in `[200, 7]`.
+fn is_written(part: &str, runbook_toml: &str) -> bool {
+    let is_start = |before: &str| before.ends_with(['/', '"', '\'']);
+    let is_end = |after: &str| after.starts_with(['/', '"', '\'', '?', '#', '\n', '\r']);
     part.is_empty()
-        || written
-            .match_indices(part)
-            .any(|(at, _)| begins(&written[..at]) && ends(&written[at + part.len()..]))
+        || runbook_toml.match_indices(part).any(|(position, _)| {
+            is_start(&runbook_toml[..position]) && is_end(&runbook_toml[position + part.len()..])
+        })
 }
 
-/// Whether a part of a path looks like what a program makes: it has a digit, or is long.
-fn looks_like_an_id(part: &str) -> bool {
+/// Whether a part of a path looks like a generated id: it has a digit, or is long.
+fn looks_like_id(part: &str) -> bool {
     part.len() >= 20 || part.chars().any(|c| c.is_ascii_digit())
 }
 
+/// The words as a TOML array.
 fn list(words: &BTreeSet<&str>) -> String {
     format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "))
 }
@@ -270,17 +276,17 @@ mod tests {
             "/users/linus",
             "/v2/health",
         ]);
-        let written = "http = \"https://h/v2\"\npath = \"/v2/health\"\n\
+        let runbook_toml = "http = \"https://h/v2\"\npath = \"/v2/health\"\n\
              a = \"/users/things/session/orders/lines\"";
-        let patterns = path_patterns(&requested, written);
+        let patterns = path_patterns(&requested, runbook_toml);
         let expected =
             ["/orders/*/lines/*", "/session", "/things", "/things/*", "/users/*", "/v2/health"];
         assert_eq!(patterns.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn an_id_is_not_named_by_a_number_that_holds_it() {
-        for written in [
+    fn a_number_that_contains_an_id_does_not_name_it() {
+        for runbook_toml in [
             "port = 8775",
             "expect = [200, 7]",
             "# 7 days",
@@ -289,12 +295,12 @@ mod tests {
             "a = 7",
         ] {
             assert_eq!(
-                path_patterns(&BTreeSet::from(["/session/7"]), written),
+                path_patterns(&BTreeSet::from(["/session/7"]), runbook_toml),
                 BTreeSet::from(["/session/*".to_owned()]),
-                "{written}"
+                "{runbook_toml}"
             );
         }
-        for written in [
+        for runbook_toml in [
             "path = \"/session/7\"",
             "id = \"7\"",
             "id = '7'",
@@ -302,15 +308,15 @@ mod tests {
             "\"\"\"\nGET /session/7\n\"\"\"",
         ] {
             assert_eq!(
-                path_patterns(&BTreeSet::from(["/session/7"]), written),
+                path_patterns(&BTreeSet::from(["/session/7"]), runbook_toml),
                 BTreeSet::from(["/session/7".to_owned()]),
-                "{written}"
+                "{runbook_toml}"
             );
         }
     }
 
     #[test]
-    fn what_a_pattern_lets_through_is_not_proposed_beside_it() {
+    fn a_path_that_a_proposed_pattern_matches_is_not_proposed_too() {
         let requested = BTreeSet::from([
             "/things/062bd806",
             "/things/6e5a1134",

@@ -1,20 +1,20 @@
-//! What the runs of this host used, from its audit log: allowed calls, counted by runbook, step,
-//! plugin and verb.
+//! Reads from the audit log what the runs of this host used: allowed calls, counted by runbook,
+//! step, plugin and verb.
 
 use crate::audit_log::Purpose;
-use crate::commands::audit::{id_of, text};
+use crate::commands::audit::{run_id_of, text};
 use crate::context::Context;
 use crate::failure::Failure;
-use runbook_authority::access_report::{Used, UsedAt};
+use runbook_authority::access_report::{RunbookKey, UsageCounts};
 use runbook_authority::{VERBS, Verb};
 use runbook_journal::audit::{self, ChainRecord};
 use std::collections::BTreeMap;
 
-/// What the gate allowed once, with the place that the runbook's text gives it.
+/// One call that the gate allowed.
 pub(super) struct UsedCall {
     /// The runbook that ran.
-    pub at: UsedAt,
-    /// The step as the runbook's file names it; an item of a step is the step.
+    pub runbook_key: RunbookKey,
+    /// The step as in the runbook's file; for an item, its step.
     pub step: String,
     /// The digest of the plugin.
     pub digest: String,
@@ -24,11 +24,11 @@ pub(super) struct UsedCall {
     pub verb: Verb,
     /// The call in one line.
     pub operation: String,
-    /// The secrets slots whose values the host put into it.
+    /// The `secrets` slots whose values the host inserted into it.
     pub secrets: Vec<String>,
-    /// The names of the secrets that the target put into it by itself.
+    /// The names of the secrets that the target itself added to it.
     pub target_secrets: Vec<String>,
-    /// Whether the record is about the call itself or about something that it led to.
+    /// Whether the decision was about the call itself or about something that it led to.
     pub subject: DecisionSubject,
 }
 
@@ -41,11 +41,10 @@ pub(super) enum DecisionSubject {
     FollowUp,
 }
 
-/// What the gate allowed to every run of this host. What was only planned, or run dry, uses
-/// nothing.
+/// The calls that the gate allowed in all runs of this host, without plans and dry runs.
 pub(super) fn used_calls(context: &Context) -> Result<Vec<UsedCall>, Failure> {
     let opened = audit::host_records(&context.audit_log).map_err(Failure::usage)?;
-    let runs: BTreeMap<&str, (UsedAt, &str)> = opened
+    let runs: BTreeMap<&str, (RunbookKey, &str)> = opened
         .iter()
         .filter(|record| {
             text(record, "kind") == "run-opened" && text(record, "purpose") == Purpose::Run.name()
@@ -56,33 +55,34 @@ pub(super) fn used_calls(context: &Context) -> Result<Vec<UsedCall>, Failure> {
             (
                 text(record, "run"),
                 (
-                    UsedAt { file: text(record, "path").to_owned(), environment },
+                    RunbookKey { file: text(record, "path").to_owned(), environment },
                     text(record, "prefix"),
                 ),
             )
         })
         .collect();
     let mut calls = Vec::new();
-    for (file, records) in &audit::records_of(&context.audit_log).map_err(Failure::usage)? {
-        let Some((at, prefix)) = runs.get(id_of(file)) else { continue };
-        calls.extend(records.iter().filter_map(|record| used_call(record, at, prefix)));
+    for (file, records) in &audit::run_records(&context.audit_log).map_err(Failure::usage)? {
+        let Some((runbook_key, prefix)) = runs.get(run_id_of(file)) else { continue };
+        calls.extend(records.iter().filter_map(|record| used_call(record, runbook_key, prefix)));
     }
     Ok(calls)
 }
 
-fn used_call(record: &ChainRecord, at: &UsedAt, prefix: &str) -> Option<UsedCall> {
+/// The call that a record is about, if the gate allowed it.
+fn used_call(record: &ChainRecord, runbook_key: &RunbookKey, prefix: &str) -> Option<UsedCall> {
     let operation = text(record, "operation");
     if text(record, "kind") != "judged" || text(record, "decision") != "allow" {
         return None;
     }
     let verb = VERBS.iter().find(|row| row.verb.full_name() == text(record, "function"))?.verb;
-    let step = site_of(text(record, "step"));
+    let step = step_of_item(text(record, "step"));
     let names = |key: &str| -> Vec<String> {
         let names = record.body.get(key).and_then(|names| names.as_array()).into_iter().flatten();
         names.filter_map(|name| name.as_str()).map(str::to_owned).collect()
     };
     Some(UsedCall {
-        at: at.clone(),
+        runbook_key: runbook_key.clone(),
         step: step.strip_prefix(prefix).unwrap_or(&step).to_owned(),
         digest: text(record, "digest").to_owned(),
         slot: text(record, "slot").to_owned(),
@@ -96,7 +96,7 @@ fn used_call(record: &ChainRecord, at: &UsedAt, prefix: &str) -> Option<UsedCall
 
 /// The step that an item belongs to: `vacuum` of `vacuum[orders]`, `vacuum/undo` of
 /// `vacuum[orders]/undo`.
-fn site_of(step: &str) -> String {
+fn step_of_item(step: &str) -> String {
     match (step.find('['), step.rfind(']')) {
         (Some(open), Some(close)) if open < close => {
             format!("{}{}", &step[..open], &step[close + 1..])
@@ -106,18 +106,18 @@ fn site_of(step: &str) -> String {
 }
 
 /// How often each verb was used, by step and by plugin.
-pub(super) fn used(context: &Context) -> Result<Used, Failure> {
-    let mut used = Used::default();
+pub(super) fn usage_counts(context: &Context) -> Result<UsageCounts, Failure> {
+    let mut usage_counts = UsageCounts::default();
     for call in used_calls(context)?.iter().filter(|call| call.subject == DecisionSubject::Call) {
-        used.count(&call.at, &call.step, &call.digest, &call.slot, call.verb);
+        usage_counts.count(&call.runbook_key, &call.step, &call.digest, &call.slot, call.verb);
         for slot in &call.secrets {
-            used.count(&call.at, &call.step, &call.digest, slot, Verb::SecretsUse);
+            usage_counts.count(&call.runbook_key, &call.step, &call.digest, slot, Verb::SecretsUse);
         }
         for secret in &call.target_secrets {
-            used.count_secret(&call.at, &call.step, &call.slot, call.verb, secret);
+            usage_counts.count_secret(&call.runbook_key, &call.step, &call.slot, call.verb, secret);
         }
     }
-    Ok(used)
+    Ok(usage_counts)
 }
 
 fn decision_subject(operation: &str) -> DecisionSubject {
@@ -141,7 +141,7 @@ mod tests {
             ("night.vacuum[orders]", "night.vacuum"),
             ("notify/2", "notify/2"),
         ] {
-            assert_eq!(site_of(step), site, "{step}");
+            assert_eq!(step_of_item(step), site, "{step}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Shared by the tests of the engine: a journal in memory, a clock that tests control, and plugins
-//! with scripted answers.
+//! Support for the tests of the engine: a journal in memory, clocks that tests control, and plugins
+//! with scripted replies.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; each uses a part of this")]
 
 mod world;
@@ -13,21 +13,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// A journal in memory that breaks at a record.
+/// A journal in memory that can fail from a record on.
 #[derive(Default)]
-pub struct Memory {
+pub struct MemoryJournal {
     pub header: Mutex<Option<RunHeader>>,
     pub records: Mutex<Vec<Record>>,
     pub leases: Mutex<BTreeMap<String, (Lease, Holder)>>,
+    /// From this record on (counted from 0) no record can be written.
     pub breaks_at: Mutex<Option<u64>>,
-    /// From this record on (counted from 0) somebody else holds the lease of this name.
+    /// From this record on (counted from 0) another run holds the lease of this name.
     pub taken_at: Mutex<Option<(u64, String)>>,
-    /// When a process that died was seen last, as its lease says.
+    /// When the previous holder of a lease last renewed it.
     pub last_seen: Mutex<Option<Timestamp>>,
 }
 
-impl Memory {
-    /// Whether somebody else holds the lease by the time the next record is written.
+impl MemoryJournal {
+    /// Whether another run holds the lease when the next record is written.
     fn is_taken(&self, name: &str) -> bool {
         let next = self.records.lock().unwrap().len() as u64;
         self.taken_at
@@ -40,23 +41,23 @@ impl Memory {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the disk is full")]
-pub struct Full;
+pub struct DiskFull;
 
-impl Journal for Memory {
-    type Error = Full;
+impl Journal for MemoryJournal {
+    type Error = DiskFull;
 
-    async fn create(&self, header: &RunHeader) -> Result<(), Full> {
+    async fn create(&self, header: &RunHeader) -> Result<(), DiskFull> {
         *self.header.lock().unwrap() = Some(header.clone());
         Ok(())
     }
 
-    async fn append(&self, _run: RunId, record: &Record) -> Result<(), Full> {
+    async fn append(&self, _run: RunId, record: &Record) -> Result<(), DiskFull> {
         if self.breaks_at.lock().unwrap().is_some_and(|at| record.seq >= at) {
-            return Err(Full);
+            return Err(DiskFull);
         }
         let mut records = self.records.lock().unwrap();
         assert_eq!(record.seq, records.len() as u64, "records have no gaps");
-        // What is kept is what can be read again.
+        // Serialized and parsed again, as a real journal does.
         records.push(serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap());
         Ok(())
     }
@@ -66,26 +67,26 @@ impl Journal for Memory {
         run: RunId,
         record: &Record,
         fence: &Fence<'_>,
-    ) -> Result<FencedAppend, Full> {
+    ) -> Result<FencedAppend, DiskFull> {
         assert!(!fence.leases.is_empty(), "each record needs the right to execute the run");
         match fence.leases.iter().find(|lease| self.is_taken(&lease.name)) {
             Some(lease) => Ok(FencedAppend::Lost { lease: lease.name.clone() }),
-            None => self.append(run, record).await.map(|()| FencedAppend::Kept),
+            None => self.append(run, record).await.map(|()| FencedAppend::Written),
         }
     }
 
-    async fn load(&self, _run: RunId) -> Result<StoredRun, Full> {
+    async fn load(&self, _run: RunId) -> Result<StoredRun, DiskFull> {
         Ok(StoredRun {
             header: self.header.lock().unwrap().clone().unwrap(),
             records: self.records.lock().unwrap().clone(),
         })
     }
 
-    async fn list(&self, _limit: usize) -> Result<Vec<RunSummary>, Full> {
+    async fn list(&self, _limit: usize) -> Result<Vec<RunSummary>, DiskFull> {
         Ok(Vec::new())
     }
 
-    async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Full> {
+    async fn acquire(&self, request: &LeaseRequest) -> Result<AcquireResult, DiskFull> {
         let lease = Lease {
             name: request.name.clone(),
             token: 1,
@@ -96,124 +97,130 @@ impl Journal for Memory {
             .lock()
             .unwrap()
             .insert(request.name.clone(), (lease.clone(), request.holder.clone()));
-        Ok(Acquired::Held(lease))
+        Ok(AcquireResult::Held(lease))
     }
 
-    async fn renew(&self, lease: &Lease, _now: Timestamp, _ttl: Duration) -> Result<Renewed, Full> {
-        Ok(if self.is_taken(&lease.name) { Renewed::Lost } else { Renewed::Held })
+    async fn renew(
+        &self,
+        lease: &Lease,
+        _now: Timestamp,
+        _ttl: Duration,
+    ) -> Result<RenewResult, DiskFull> {
+        Ok(if self.is_taken(&lease.name) { RenewResult::Lost } else { RenewResult::Held })
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), Full> {
+    async fn release(&self, lease: &Lease) -> Result<(), DiskFull> {
         self.leases.lock().unwrap().remove(&lease.name);
         Ok(())
     }
 }
 
-/// Time goes on only when somebody waits.
+/// A clock on which a sleep returns at once, and advances the time by its duration.
 #[derive(Default)]
-pub struct Still {
-    since: Timestamp,
-    passed: Mutex<Duration>,
-    /// By how much the wall clock is set forward (or back) whenever it is asked, in turn.
+pub struct InstantClock {
+    start: Timestamp,
+    elapsed: Mutex<Duration>,
+    /// By how much the wall clock is wrong at each reading, in turn.
     jumps: Mutex<VecDeque<SignedDuration>>,
 }
 
-impl Still {
-    /// The wall clock is set by these, again and again, whenever it is asked; time itself goes on
-    /// as it does.
-    pub fn set_by(&self, jumps: impl IntoIterator<Item = SignedDuration>) {
+impl InstantClock {
+    /// Makes the wall clock wrong by these durations, one for each reading, again and again. The
+    /// monotonic clock is not changed.
+    pub fn set_jumps(&self, jumps: impl IntoIterator<Item = SignedDuration>) {
         *self.jumps.lock().unwrap() = jumps.into_iter().collect();
     }
 
     /// A clock that shows this time now.
-    pub fn at(since: &str) -> Self {
-        Self { since: since.parse().unwrap(), passed: Mutex::default(), jumps: Mutex::default() }
+    pub fn at(start: &str) -> Self {
+        Self { start: start.parse().unwrap(), elapsed: Mutex::default(), jumps: Mutex::default() }
     }
 
-    /// Lets time pass.
-    pub fn pass(&self, duration: Duration) {
-        *self.passed.lock().unwrap() += duration;
+    /// Advances the time.
+    pub fn advance(&self, duration: Duration) {
+        *self.elapsed.lock().unwrap() += duration;
     }
 }
 
-impl Clock for Still {
+impl Clock for InstantClock {
     fn now(&self) -> Timestamp {
         let mut jumps = self.jumps.lock().unwrap();
         let jump = jumps.pop_front();
         jumps.extend(jump);
-        self.since + *self.passed.lock().unwrap() + jump.unwrap_or_default()
+        self.start + *self.elapsed.lock().unwrap() + jump.unwrap_or_default()
     }
 
     fn monotonic(&self) -> Duration {
-        *self.passed.lock().unwrap()
+        *self.elapsed.lock().unwrap()
     }
 
     async fn sleep(&self, duration: Duration) {
-        self.pass(duration);
+        self.advance(duration);
     }
 }
 
-/// Time goes on to the next moment for which somebody waits, when nothing else can be done.
+/// A clock that advances to the end of the earliest sleep when nothing else can be done.
 #[derive(Default)]
-pub struct Paced(Mutex<Moments>);
+pub struct AutoAdvanceClock(Mutex<ClockState>);
 
 #[derive(Default)]
-struct Moments {
-    passed: Duration,
+struct ClockState {
+    elapsed: Duration,
     waiting: BTreeMap<u64, Duration>,
     next: u64,
-    /// How often somebody began to wait, or does no more.
+    /// How often a sleep began or ended.
     changes: u64,
 }
 
-impl Clock for Paced {
+impl Clock for AutoAdvanceClock {
     fn now(&self) -> Timestamp {
         Timestamp::UNIX_EPOCH + self.monotonic()
     }
 
     fn monotonic(&self) -> Duration {
-        self.0.lock().unwrap().passed
+        self.0.lock().unwrap().elapsed
     }
 
     async fn sleep(&self, duration: Duration) {
         let (number, until) = self.begin(duration);
-        let _waiting = Waiting(self, number);
+        let _waiting = SleepGuard(self, number);
         let mut seen = None;
         std::future::poll_fn(|context| {
-            let mut moments = self.0.lock().unwrap();
-            let first = moments.waiting.values().min().copied();
-            // Whoever else will wait is asked first: nothing is the least of all moments while the
-            // others are not known.
-            let is_news = seen.replace(moments.changes) != Some(moments.changes);
-            if moments.passed < until && (is_news || first != Some(until)) {
+            let mut state = self.0.lock().unwrap();
+            let earliest = state.waiting.values().min().copied();
+            // Time advances only after all tasks were polled since the last change, because another
+            // sleep may end earlier.
+            let is_changed = seen.replace(state.changes) != Some(state.changes);
+            if state.elapsed < until && (is_changed || earliest != Some(until)) {
                 context.waker().wake_by_ref();
                 return std::task::Poll::Pending;
             }
-            moments.passed = moments.passed.max(until);
+            state.elapsed = state.elapsed.max(until);
             std::task::Poll::Ready(())
         })
         .await;
     }
 }
 
-impl Paced {
+impl AutoAdvanceClock {
     fn begin(&self, duration: Duration) -> (u64, Duration) {
-        let mut moments = self.0.lock().unwrap();
-        let (number, until) = (moments.next, moments.passed + duration);
-        moments.next += 1;
-        moments.changes += 1;
-        moments.waiting.insert(number, until);
+        let mut state = self.0.lock().unwrap();
+        let (number, until) = (state.next, state.elapsed + duration);
+        state.next += 1;
+        state.changes += 1;
+        state.waiting.insert(number, until);
         (number, until)
     }
 }
 
-struct Waiting<'a>(&'a Paced, u64);
+/// Removes a sleep from the clock when it is dropped.
+struct SleepGuard<'a>(&'a AutoAdvanceClock, u64);
 
-impl Drop for Waiting<'_> {
+impl Drop for SleepGuard<'_> {
     fn drop(&mut self) {
-        let mut moments = self.0.0.lock().unwrap();
-        moments.waiting.remove(&self.1);
-        moments.changes += 1;
+        let mut state = self.0.0.lock().unwrap();
+        state.waiting.remove(&self.1);
+        state.changes += 1;
     }
 }
 
@@ -228,7 +235,7 @@ pub fn options(run: RunId) -> Options {
         process: None,
         lease_ttl: LEASE_TTL,
         cancel: CancelToken::new(),
-        usual: None,
+        usual_duration: None,
         retry_of: None,
         outside_window: OutsideWindow::AsWritten,
         is_dead: |_, _| false,
@@ -250,26 +257,26 @@ pub fn try_plan(text: &str) -> Result<Plan, runbook_document::Diagnostics> {
     try_plan_with(text, &[])
 }
 
-/// The same for a runbook beside which other files lie; each begins after `[runbook]` and its name,
-/// which is that of the file.
+/// As [`try_plan`], for a runbook with other files in its folder. Each text follows after
+/// `[runbook]` and `name`, which is the stem of the file name.
 pub fn try_plan_with(
     text: &str,
     files: &[(&str, &str)],
 ) -> Result<Plan, runbook_document::Diagnostics> {
-    let headed = |name: &str, text: &str| {
+    let source_of = |name: &str, text: &str| {
         let stem = name.trim_end_matches(".toml");
         Source::new(name, format!("format = 1\n[runbook]\nname = \"{stem}\"\n{text}"))
     };
-    let found = |wanted: &str| {
+    let load = |wanted: &str| {
         let file = files.iter().find(|(name, _)| *name == wanted);
-        file.map(|(name, text)| headed(name, text))
+        file.map(|(name, text)| source_of(name, text))
             .ok_or_else(|| std::io::ErrorKind::NotFound.into())
     };
-    let runbook = parse(&headed("test.toml", text), None, &mut |wanted| found(wanted))?;
+    let runbook = parse(&source_of("test.toml", text), None, &mut |wanted| load(wanted))?;
     let facts = runbook
-        .use_sites()
+        .call_sites()
         .into_iter()
-        .map(|site| (site.step, World::facts_of(&site.uses.value)))
+        .map(|site| (site.step, FakePlugins::facts_of(&site.uses.value)))
         .collect();
     Plan::build(&runbook, &resolve_params(&runbook, &[])?, &facts)
 }
@@ -279,51 +286,51 @@ pub fn plan_with(text: &str, facts: &OperationFacts) -> Plan {
     let source =
         Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
     let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
-    let facts = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
+    let facts = runbook.call_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
     Plan::build(&runbook, &resolve_params(&runbook, &[]).unwrap(), &facts).unwrap()
 }
 
-/// What is wrong, one line each.
+/// The messages of diagnostics.
 pub fn messages(found: &runbook_document::Diagnostics) -> Vec<String> {
     found.iter().map(|diagnostic| diagnostic.message.clone()).collect()
 }
 
-/// What stands in the way of a runbook, all in one text.
-pub fn refused(text: &str) -> String {
+/// The messages about a runbook that must be refused, in one text.
+pub fn refusal_messages(text: &str) -> String {
     messages(&try_plan(text).expect_err("it is refused")).join("\n")
 }
 
-/// One run: its plan, its world, its journal.
+/// One run: its plan, its fake plugins, its journal.
 pub struct Run {
     pub plan: Plan,
-    pub world: World,
-    pub journal: Memory,
-    pub clock: Still,
+    pub plugins: FakePlugins,
+    pub journal: MemoryJournal,
+    pub clock: InstantClock,
     pub options: Options,
 }
 
 impl Run {
-    pub fn new(text: &str, world: World) -> Self {
+    pub fn new(text: &str, plugins: FakePlugins) -> Self {
         Self {
             plan: plan(text),
-            world,
-            journal: Memory::default(),
-            clock: Still::at("2026-11-22T03:00:00Z"),
+            plugins,
+            journal: MemoryJournal::default(),
+            clock: InstantClock::at("2026-11-22T03:00:00Z"),
             options: options(RunId::generate()),
         }
     }
 
-    /// A run of a runbook beside which other files lie.
-    pub fn nesting(text: &str, files: &[(&str, &str)], world: World) -> Self {
+    /// A run of a runbook with other files in its folder.
+    pub fn with_nested_files(text: &str, files: &[(&str, &str)], plugins: FakePlugins) -> Self {
         let plan =
             try_plan_with(text, files).unwrap_or_else(|found| panic!("{:#?}", messages(&found)));
-        Self { plan, ..Self::new("[[step]]\nid = \"a\"\nuses = \"test:look\"", world) }
+        Self { plan, ..Self::new("[[step]]\nid = \"a\"\nuses = \"test:look\"", plugins) }
     }
 
-    /// It, as the engine takes it.
-    pub fn engine(&self) -> runbook_engine::Run<'_, World, Memory, Still> {
-        let Self { plan, world, journal, clock, options } = self;
-        runbook_engine::Run { plan, operate: world, journal, clock, options }
+    /// The run as a value of the engine.
+    pub fn engine(&self) -> runbook_engine::Run<'_, FakePlugins, MemoryJournal, InstantClock> {
+        let Self { plan, plugins, journal, clock, options } = self;
+        runbook_engine::Run { plan, operate: plugins, journal, clock, options }
     }
 
     pub fn execute(&self) -> Result<RunOutcome, RunError> {
@@ -331,26 +338,29 @@ impl Run {
     }
 
     pub fn resume(&self) -> Result<RunOutcome, RunError> {
-        self.decide(&BTreeMap::new())
+        self.resume_with(&BTreeMap::new())
     }
 
-    pub fn decide(&self, decisions: &BTreeMap<StepId, Decision>) -> Result<RunOutcome, RunError> {
-        block_on(self.engine().resume(decisions, Changes::Refuse, &mut |_: &Record| {}))
-    }
-
-    pub fn undo(&self) -> Result<RunOutcome, RunError> {
-        self.undo_deciding(&BTreeMap::new())
-    }
-
-    pub fn undo_deciding(
+    pub fn resume_with(
         &self,
         decisions: &BTreeMap<StepId, Decision>,
     ) -> Result<RunOutcome, RunError> {
-        block_on(self.engine().undo(UndoText::OfTheRun, decisions, &mut |_: &Record| {}))
+        block_on(self.engine().resume(decisions, ChangePolicy::Refuse, &mut |_: &Record| {}))
     }
 
-    /// Undoes it by another text, as the plan says it.
-    pub fn undo_by(&self, corrected: &Plan) -> Result<RunOutcome, RunError> {
+    pub fn undo(&self) -> Result<RunOutcome, RunError> {
+        self.undo_with(&BTreeMap::new())
+    }
+
+    pub fn undo_with(
+        &self,
+        decisions: &BTreeMap<StepId, Decision>,
+    ) -> Result<RunOutcome, RunError> {
+        block_on(self.engine().undo(UndoText::Recorded, decisions, &mut |_: &Record| {}))
+    }
+
+    /// Undoes the run by the plan of a corrected text.
+    pub fn undo_with_text(&self, corrected: &Plan) -> Result<RunOutcome, RunError> {
         let run = runbook_engine::Run { plan: corrected, ..self.engine() };
         block_on(run.undo(UndoText::Corrected, &BTreeMap::new(), &mut |_: &Record| {}))
     }
@@ -368,8 +378,8 @@ impl Run {
 #[track_caller]
 pub fn end(outcome: Result<RunOutcome, RunError>) -> (RunEnd, Option<Cause>) {
     match outcome.unwrap().stopped {
-        Stopped::Ended { end, cause } => (end, cause),
-        Stopped::Paused { reason } => panic!("it paused: {reason:?}"),
+        StopReason::Ended { end, cause } => (end, cause),
+        StopReason::Paused { reason } => panic!("it paused: {reason:?}"),
     }
 }
 
@@ -377,17 +387,21 @@ pub fn end(outcome: Result<RunOutcome, RunError>) -> (RunEnd, Option<Cause>) {
 #[track_caller]
 pub fn pause(outcome: Result<RunOutcome, RunError>) -> PauseReason {
     match outcome.unwrap().stopped {
-        Stopped::Paused { reason } => reason,
-        Stopped::Ended { end, cause } => panic!("it ended: {end:?} {cause:?}"),
+        StopReason::Paused { reason } => reason,
+        StopReason::Ended { end, cause } => panic!("it ended: {end:?} {cause:?}"),
     }
 }
 
-/// Breaks the journal at every record of a whole run in turn, and resumes each broken run by
-/// `finish`, which says how it ended.
-pub fn broken_at_each_record(whole: &Run, anew: impl Fn() -> Run, finish: impl Fn(&Run, u64)) {
-    let n_records = whole.records().len() as u64;
+/// For each record of a complete run, makes a new run whose journal fails at that record, and
+/// finishes that run by `finish`.
+pub fn break_journal_at_each_record(
+    complete_run: &Run,
+    new_run: impl Fn() -> Run,
+    finish: impl Fn(&Run, u64),
+) {
+    let n_records = complete_run.records().len() as u64;
     for breaks_at in 1..n_records {
-        let run = anew();
+        let run = new_run();
         *run.journal.breaks_at.lock().unwrap() = Some(breaks_at);
         let broken = run.execute();
         assert!(matches!(broken, Err(RunError::Journal { .. })), "record {breaks_at}: {broken:?}");

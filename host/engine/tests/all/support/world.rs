@@ -1,4 +1,4 @@
-//! Plugins with scripted answers, which remember their calls.
+//! Plugins with scripted replies, which remember their calls.
 
 use runbook_engine::*;
 use serde_json::json;
@@ -6,26 +6,26 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// How one call is answered, other than by doing as asked.
+/// The reply to one call, if it is not a plain success.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// A probe reports this.
     Found(Outcome, Json),
-    /// It fails before it has any effect.
+    /// It fails before it has any effect; the host does not know that.
     Fails(ErrorClass),
-    /// It fails, and the host knows that nothing of it happened.
-    Refused(ErrorClass),
-    /// It has its effect, and nobody hears of it.
-    FailsLate(ErrorClass),
-    /// A smoke test has made these cases, and the host saw it write.
+    /// It fails before it has any effect, and the host knows that.
+    FailsWithoutEffect(ErrorClass),
+    /// It takes effect, and then fails.
+    FailsAfterEffect(ErrorClass),
+    /// A smoke test reports these cases, and the host saw it write.
     Cases(&'static [(&'static str, Outcome)]),
-    /// No answer, ever.
+    /// It never returns.
     Hangs,
 }
 
-/// What plugins change, and what they were asked.
+/// The plugins of a run. They remember what they have changed and the calls that they got.
 #[derive(Default)]
-pub struct World {
+pub struct FakePlugins {
     state: Mutex<State>,
 }
 
@@ -37,52 +37,52 @@ struct State {
     undone: Vec<String>,
     /// The input of each effect.
     inputs: BTreeMap<String, Json>,
-    /// What a step's `plan` says is there before; `done` if nothing is set.
+    /// The `before` of a step's proposal; by default, whether the step is done.
     before: BTreeMap<String, Json>,
-    /// What the host saw a step do, if it is not what it said.
-    acted: BTreeMap<String, Vec<String>>,
-    /// Of each call that looks or undoes: the step, the phase, and how long ago an attempt without
-    /// an answer began.
+    /// The verbs that a step uses, if they are not those of its proposal.
+    changing_verbs: BTreeMap<String, Vec<String>>,
+    /// For each call: the step, the phase, and how long ago an attempt without an answer began, as
+    /// the call was told.
     unanswered: Vec<(String, &'static str, Option<Duration>)>,
-    /// The next answers of a step; the last one stays.
+    /// The next replies of a step; the last one repeats.
     replies: BTreeMap<String, VecDeque<Reply>>,
 }
 
-impl World {
-    /// What is known of an operation, by its name.
+impl FakePlugins {
+    /// The facts of an operation, by its name.
     pub fn facts_of(uses: &str) -> OperationFacts {
         let kind = match uses {
             "test:look" => Kind::Probe,
             "test:smoke" => Kind::SmokeTest,
             _ => Kind::Step,
         };
-        let acts = kind == Kind::Step;
+        let is_step = kind == Kind::Step;
         OperationFacts {
             kind,
-            idempotent: !acts,
-            undo: acts && uses != "test:move",
-            writes: acts || matches!(uses, "test:scribble" | "test:smoke"),
+            idempotent: !is_step,
+            undo: is_step && uses != "test:move",
+            writes: is_step || matches!(uses, "test:scribble" | "test:smoke"),
             digest: "sha256:0".to_owned(),
             places: vec!["`t` (a test)".to_owned()],
         }
     }
 
-    /// A world in which a step's calls are answered so, one after the other; the last answer stays.
+    /// Sets the replies to the calls of a step, one after the other; the last one repeats.
     #[must_use]
     pub fn with(self, step: &str, replies: impl IntoIterator<Item = Reply>) -> Self {
-        self.tell(step, replies);
+        self.set_replies(step, replies);
         self
     }
 
-    /// A world in which these have taken effect already.
+    /// Sets the steps that have taken effect already.
     #[must_use]
-    pub fn having_done<'a>(self, steps: impl IntoIterator<Item = &'a String>) -> Self {
+    pub fn with_done<'a>(self, steps: impl IntoIterator<Item = &'a String>) -> Self {
         self.state.lock().unwrap().done.extend(steps.into_iter().cloned());
         self
     }
 
-    /// The same for a world that is in use.
-    pub fn tell(&self, step: &str, replies: impl IntoIterator<Item = Reply>) {
+    /// The same as [`Self::with`] for plugins that are in use.
+    pub fn set_replies(&self, step: &str, replies: impl IntoIterator<Item = Reply>) {
         self.state.lock().unwrap().replies.insert(step.to_owned(), replies.into_iter().collect());
     }
 
@@ -91,14 +91,14 @@ impl World {
         matches!(state.replies.get(step).and_then(VecDeque::front), Some(Reply::Hangs))
     }
 
-    /// A step does this, whatever its plan says.
+    /// Sets the verbs that a step uses, whatever its proposal says.
     #[must_use]
-    pub fn doing(self, step: &str, acted: &[&str]) -> Self {
+    pub fn with_changing_verbs(self, step: &str, changing_verbs: &[&str]) -> Self {
         self.state
             .lock()
             .unwrap()
-            .acted
-            .insert(step.to_owned(), acted.iter().map(ToString::to_string).collect());
+            .changing_verbs
+            .insert(step.to_owned(), changing_verbs.iter().map(ToString::to_string).collect());
         self
     }
 
@@ -112,21 +112,21 @@ impl World {
         self.state.lock().unwrap().done.iter().cloned().collect()
     }
 
-    /// Effects in their order.
+    /// The steps that took effect, in order.
     pub fn applied(&self) -> Vec<String> {
         self.state.lock().unwrap().applied.clone()
     }
 
-    /// Undos in their order.
+    /// The steps that their plugin has undone, in order.
     pub fn undone(&self) -> Vec<String> {
         self.state.lock().unwrap().undone.clone()
     }
 
-    /// What calls of a step in a phase were told of an attempt without an answer.
+    /// For each call of a step in a phase, how long ago an attempt without an answer began.
     pub fn unanswered(&self, step: &str, phase: &str) -> Vec<Option<Duration>> {
         let state = self.state.lock().unwrap();
-        let told = state.unanswered.iter().filter(|(of, at, _)| of == step && *at == phase);
-        told.map(|(.., ago)| *ago).collect()
+        let calls = state.unanswered.iter().filter(|(of, at, _)| of == step && *at == phase);
+        calls.map(|(.., ago)| *ago).collect()
     }
 
     /// The input of the last effect of a step.
@@ -141,7 +141,7 @@ impl State {
         if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
     }
 
-    fn seen(&self, step: &str) -> Json {
+    fn observe(&self, step: &str) -> Json {
         self.before
             .get(step)
             .cloned()
@@ -153,7 +153,7 @@ impl State {
         if let Some(Reply::Fails(class)) = reply {
             return Err(Fault::new(class, "test.fails", "it failed before it did anything"));
         }
-        if let Some(Reply::Refused(class)) = reply {
+        if let Some(Reply::FailsWithoutEffect(class)) = reply {
             let fault = Fault::new(class, "test.refused", "nothing of it left");
             return Err(Fault { effect: FaultEffect::None, ..fault });
         }
@@ -164,12 +164,12 @@ impl State {
         }
         self.inputs.insert(step.to_owned(), input.clone());
         match reply {
-            Some(Reply::FailsLate(class)) => {
+            Some(Reply::FailsAfterEffect(class)) => {
                 Err(Fault::new(class, "test.late", "it took effect and nobody heard of it"))
             }
             Some(
                 Reply::Fails(_)
-                | Reply::Refused(_)
+                | Reply::FailsWithoutEffect(_)
                 | Reply::Found(..)
                 | Reply::Cases(_)
                 | Reply::Hangs,
@@ -195,10 +195,10 @@ fn completion(summary: &str, output: Json) -> Response {
     })
 }
 
-impl Operate for World {
-    /// Whatever is called, a `text` is a text.
+impl Operate for FakePlugins {
+    /// The schema of every operation: `text` is a string.
     fn misfits(&self, _site: &StepId, input: &Json) -> Vec<Misfit> {
-        let wrong = input.get("text").filter(|text| !text.is_string());
+        let wrong_text = input.get("text").filter(|text| !text.is_string());
         let misfit = |_| Misfit {
             pointer: "/text".to_owned(),
             key: None,
@@ -206,7 +206,7 @@ impl Operate for World {
             reason: "the value is not of type \"string\"".to_owned(),
             kind: MisfitKind::Structure,
         };
-        wrong.map(misfit).into_iter().collect()
+        wrong_text.map(misfit).into_iter().collect()
     }
 
     async fn call(&self, call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
@@ -226,10 +226,10 @@ impl Operate for World {
                 Response::Proposal(Proposal {
                     effects: vec![effect],
                     summary: format!("does {step}"),
-                    before: state.seen(step),
+                    before: state.observe(step),
                 })
             }
-            Phase::Observe => Response::Observation(state.seen(step)),
+            Phase::Observe => Response::Observation(state.observe(step)),
             Phase::Apply { .. } => {
                 assert_eq!(call.mode, Mode::Effects);
                 state.apply(step, &call.input)?
@@ -239,10 +239,10 @@ impl Operate for World {
                 let fault = |class| Fault::new(class, "test.undo-fails", "its undo failed");
                 match reply {
                     Some(Reply::Fails(class)) => return Err(fault(class)),
-                    Some(Reply::Refused(class)) => {
+                    Some(Reply::FailsWithoutEffect(class)) => {
                         return Err(Fault { effect: FaultEffect::None, ..fault(class) });
                     }
-                    Some(Reply::FailsLate(class)) => {
+                    Some(Reply::FailsAfterEffect(class)) => {
                         state.undo(step, before);
                         return Err(fault(class));
                     }
@@ -267,15 +267,19 @@ impl Operate for World {
                         duration_ms: 1,
                     };
                     let answer = Response::Cases(cases.iter().map(verdict).collect());
-                    let acted = state
-                        .acted
+                    let changing_verbs = state
+                        .changing_verbs
                         .get(step)
                         .cloned()
                         .unwrap_or_else(|| vec!["http.post".to_owned()]);
-                    return Ok(CallReturn { response: answer, logs: Vec::new(), acted });
+                    return Ok(CallReturn { response: answer, logs: Vec::new(), changing_verbs });
                 }
                 Some(Reply::Hangs) => unreachable!("only `plan` hangs"),
-                Some(Reply::Fails(class) | Reply::Refused(class) | Reply::FailsLate(class)) => {
+                Some(
+                    Reply::Fails(class)
+                    | Reply::FailsWithoutEffect(class)
+                    | Reply::FailsAfterEffect(class),
+                ) => {
                     return Err(Fault::new(class, "test.fails", "it could not look"));
                 }
                 None => {
@@ -289,12 +293,12 @@ impl Operate for World {
                 }
             },
         };
-        let acted = match &call.phase {
+        let changing_verbs = match &call.phase {
             Phase::Apply { .. } => {
-                state.acted.get(step).cloned().unwrap_or_else(|| vec!["sql.do".to_owned()])
+                state.changing_verbs.get(step).cloned().unwrap_or_else(|| vec!["sql.do".to_owned()])
             }
             Phase::Plan | Phase::Observe | Phase::Undo { .. } | Phase::Check => Vec::new(),
         };
-        Ok(CallReturn { response: answer, logs: Vec::new(), acted })
+        Ok(CallReturn { response: answer, logs: Vec::new(), changing_verbs })
     }
 }

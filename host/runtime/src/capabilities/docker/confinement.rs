@@ -1,12 +1,12 @@
-//! What a container that a plugin creates may use.
+//! The confinement of containers that plugins create.
 
 use bollard::models::{HostConfig, RestartPolicy, RestartPolicyNameEnum};
 use runbook_authority::targets::DockerTarget;
 use std::collections::HashMap;
 
-/// What a container that a plugin creates may use. Everything that the plugin cannot say is said
-/// here, so that no default of the engine gives it more.
-pub(super) fn confined(target: &DockerTarget) -> HostConfig {
+/// The host configuration of a container that a plugin creates. Every field is set, so that no
+/// default of the engine gives the container more.
+pub(super) fn confined_host_config(target: &DockerTarget) -> HostConfig {
     let memory = i64::try_from(target.memory.0).unwrap_or(i64::MAX);
     HostConfig {
         network_mode: Some(target.network.clone()),

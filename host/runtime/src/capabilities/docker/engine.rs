@@ -1,7 +1,7 @@
-//! A connection to the Docker engine of a target, and what its errors are to a plugin.
+//! Connects to the Docker engine of a target, and converts its errors to faults.
 
 use crate::fault::{Fault, FaultClass};
-use crate::host::{Commit, shown_fault};
+use crate::host::{Commit, scrubbed_fault};
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
@@ -11,8 +11,9 @@ use runbook_authority::targets::DockerTarget;
 use runbook_secrets::Scrubber;
 use std::sync::Arc;
 
-/// Seconds for one answer of the engine; stopping a container has its grace on top.
-const ANSWER_S: u64 = 120;
+/// The timeout of one request to the engine, in seconds; stopping a container adds its grace
+/// period.
+const ANSWER_TIMEOUT_S: u64 = 120;
 
 /// A connection to the engine of a target.
 pub(super) struct Engine {
@@ -28,56 +29,59 @@ impl Engine {
         commit: Commit,
         scrubber: Scrubber,
     ) -> Result<Self, Fault> {
-        let socket = docker_of(&target).socket.clone();
-        let away = |error: &Error| {
+        let socket = docker_target_of(&target).socket.clone();
+        let unreachable_fault = |error: &Error| {
             let message = format!(
                 "the Docker engine at `{socket}` does not answer: {error}; start it, or set \
                  `socket` in the target"
             );
             Fault::new(FaultClass::Transient, "docker.engine-away", message)
         };
-        let docker = Docker::connect_with_unix(&socket, ANSWER_S, bollard::API_DEFAULT_VERSION)
-            .map_err(|error| away(&error))?;
-        let docker = docker.negotiate_version().await.map_err(|error| away(&error))?;
+        let docker =
+            Docker::connect_with_unix(&socket, ANSWER_TIMEOUT_S, bollard::API_DEFAULT_VERSION)
+                .map_err(|error| unreachable_fault(&error))?;
+        let docker = docker.negotiate_version().await.map_err(|error| unreachable_fault(&error))?;
         Ok(Self { docker, commit, target, scrubber })
     }
 
     pub(super) fn docker_target(&self) -> &DockerTarget {
-        docker_of(&self.target)
+        docker_target_of(&self.target)
     }
 
-    /// The fault of the one request that acts. What the engine says that it will not do did not
-    /// happen.
-    pub(super) fn refused(&self, error: &Error) -> Fault {
+    /// The fault for an error of the request that changes something. If the engine has refused the
+    /// request, the call is marked as rolled back.
+    pub(super) fn change_fault(&self, error: &Error) -> Fault {
         if matches!(error, Error::DockerResponseServerError { status_code: 400 | 404 | 409, .. }) {
-            self.commit.void();
+            self.commit.mark_rolled_back();
         }
         self.fault(error)
     }
 
-    /// Every container of the engine, running or not, inspected.
-    pub(super) async fn all(&self) -> Result<Vec<ContainerInspectResponse>, Fault> {
+    /// Inspects every container of the engine, running or not.
+    pub(super) async fn inspect_all_containers(
+        &self,
+    ) -> Result<Vec<ContainerInspectResponse>, Fault> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed =
+        let summaries =
             self.docker.list_containers(Some(options)).await.map_err(|error| self.fault(&error))?;
-        let mut found = Vec::new();
-        for id in listed.into_iter().filter_map(|container| container.id) {
+        let mut containers = Vec::new();
+        for id in summaries.into_iter().filter_map(|container| container.id) {
             match self.docker.inspect_container(&id, None).await {
-                Ok(inspected) => found.push(inspected),
-                // Gone between the two questions.
+                Ok(inspected) => containers.push(inspected),
+                // The container was removed between the two requests.
                 Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
                 Err(error) => return Err(self.fault(&error)),
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(containers)
     }
 
-    /// 304 says that it is so already.
-    pub(super) fn already(&self, done: Result<(), Error>) -> Result<(), Fault> {
-        match done {
+    /// Accepts status 304: the container is already in the wanted state.
+    pub(super) fn accept_not_modified(&self, result: Result<(), Error>) -> Result<(), Fault> {
+        match result {
             Ok(()) | Err(Error::DockerResponseServerError { status_code: 304, .. }) => Ok(()),
-            Err(error) => Err(self.refused(&error)),
+            Err(error) => Err(self.change_fault(&error)),
         }
     }
 
@@ -86,7 +90,7 @@ impl Engine {
     }
 }
 
-/// What an error of the engine is, as a guest sees it.
+/// The fault for an error of the engine, without secrets.
 pub(super) fn engine_fault(error: &Error, socket: &str, scrubber: &Scrubber) -> Fault {
     let fault = match error {
         Error::DockerResponseServerError { status_code, message } => {
@@ -96,7 +100,7 @@ pub(super) fn engine_fault(error: &Error, socket: &str, scrubber: &Scrubber) -> 
                 400 => (FaultClass::Invalid, "docker.invalid"),
                 _ => (FaultClass::Transient, "docker.engine"),
             };
-            // In other letters a secret would not be recognised.
+            // Scrubbed first, because the scrubber would not recognise a secret in lower case.
             Fault::new(class, code, scrubber.text(message).to_lowercase())
         }
         other => {
@@ -104,9 +108,9 @@ pub(super) fn engine_fault(error: &Error, socket: &str, scrubber: &Scrubber) -> 
             Fault::new(FaultClass::Transient, "docker.engine-away", message)
         }
     };
-    shown_fault(fault, scrubber)
+    scrubbed_fault(fault, scrubber)
 }
 
-fn docker_of(target: &Target) -> &DockerTarget {
+fn docker_target_of(target: &Target) -> &DockerTarget {
     target.docker().expect("the gate lets docker operations through on docker targets only")
 }

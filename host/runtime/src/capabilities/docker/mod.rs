@@ -1,12 +1,12 @@
-//! The containers that a filter lets through, on one Docker engine.
+//! Docker containers that match the filter of a target, on one engine.
 //!
-//! A name is resolved to an id once, the gate judges the container as inspected, and the id is
-//! acted on: a name that moves meanwhile changes nothing. The environment of a container is never
-//! read into a plugin.
+//! A name is resolved to an id once, the gate decides about the inspected container, and the host
+//! acts on the id: it does not matter if the name moves to another container meanwhile. A plugin
+//! never gets the environment of a container.
 
 mod confinement;
 mod engine;
-mod inspected;
+mod inspection;
 mod log_tail;
 mod names;
 
@@ -24,19 +24,19 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StartContainerOptions,
     StatsOptionsBuilder, StopContainerOptionsBuilder, TagImageOptionsBuilder,
 };
-use confinement::confined;
+use confinement::confined_host_config;
 use engine::Engine;
 use futures_util::StreamExt as _;
-use inspected::{container, facts, id_of, shown_output, state_of, usage};
-use log_tail::Newest;
+use inspection::{container, id_of, name_and_labels, scrubbed_output, state_of, usage};
+use log_tail::LogBuffer;
 use names::{check_image, check_name, repository_and_tag};
 use runbook_authority::gate::Creation;
 use runbook_authority::targets::ContainerFacts;
-use runbook_authority::{Operation, Verb};
+use runbook_authority::{GateRequest, Verb};
 
 /// How many lines one call of `logs` returns at most.
 const MAX_LINES: u32 = 1_000;
-/// Bytes of one `exec`, of each stream.
+/// How many bytes one `exec` returns of each stream at most.
 const MAX_OUTPUT: usize = 1 << 20;
 
 impl types::Host for HostCall<'_> {}
@@ -45,18 +45,18 @@ impl reader::Host for HostCall<'_> {
     async fn list(&mut self, slot: String) -> Result<Vec<Container>, Fault> {
         let commit = self.docker(&slot, Verb::DockerList)?;
         let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
-        let mut found = Vec::new();
-        for inspected in engine.all().await? {
-            let (name, labels) = facts(&inspected);
+        let mut containers = Vec::new();
+        for inspected in engine.inspect_all_containers().await? {
+            let (name, labels) = name_and_labels(&inspected);
             if engine
                 .docker_target()
                 .filter
                 .matches(ContainerFacts { name: &name, labels: &labels })
             {
-                found.push(container(inspected, &self.scrubber()));
+                containers.push(container(inspected, &self.scrubber()));
             }
         }
-        Ok(found)
+        Ok(containers)
     }
 
     async fn inspect(&mut self, slot: String, name: String) -> Result<Container, Fault> {
@@ -66,25 +66,25 @@ impl reader::Host for HostCall<'_> {
 
     async fn logs(&mut self, slot: String, name: String, tail: u32) -> Result<LogTail, Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerLogs, &name).await?;
-        // One more than may be kept, to see whether there are more, and those in which a secret may
-        // begin that ends in what is shown.
-        let before = u32::try_from(self.scrubber().lines()).unwrap_or(u32::MAX);
-        let asked = tail.min(MAX_LINES + 1).saturating_add(before).to_string();
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&asked).build();
+        // One line more than may be kept shows whether there are more. The lines before may contain
+        // the beginning of a secret that ends in the returned lines.
+        let context_lines = u32::try_from(self.scrubber().max_lines()).unwrap_or(u32::MAX);
+        let line_count = tail.min(MAX_LINES + 1).saturating_add(context_lines).to_string();
+        let options =
+            LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&line_count).build();
         let mut stream = engine.docker.logs(&id_of(&inspected), Some(options));
-        let mut newest = Newest::default();
+        let mut buffer = LogBuffer::default();
         while let Some(output) = stream.next().await {
             let output = output.map_err(|error| engine.fault(&error))?;
             let stderr = matches!(output, LogOutput::StdErr { .. });
-            newest.add(stderr, &output.into_bytes());
+            buffer.add(stderr, &output.into_bytes());
         }
-        Ok(newest.into_tail(&self.scrubber(), tail))
+        Ok(buffer.into_tail(&self.scrubber(), tail))
     }
 
     async fn stats(&mut self, slot: String, name: String) -> Result<Usage, Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStats, &name).await?;
-        // Without `one-shot` the engine measures twice, so that a share of the processor can be
-        // told.
+        // Without `one-shot` the engine measures twice, which the processor usage needs.
         let options = StatsOptionsBuilder::default().stream(false).one_shot(false).build();
         match engine.docker.stats(&id_of(&inspected), Some(options)).next().await {
             Some(Ok(stats)) => Ok(usage(&stats)),
@@ -101,64 +101,68 @@ impl reader::Host for HostCall<'_> {
 impl control::Host for HostCall<'_> {
     async fn start(&mut self, slot: String, name: String) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStart, &name).await?;
-        engine.commit.send()?;
+        engine.commit.mark_sent()?;
         let done =
             engine.docker.start_container(&id_of(&inspected), None::<StartContainerOptions>).await;
-        engine.already(done)
+        engine.accept_not_modified(done)
     }
 
     async fn stop(&mut self, slot: String, name: String, grace_s: u32) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStop, &name).await?;
         let options = StopContainerOptionsBuilder::default().t(seconds(grace_s)).build();
-        engine.commit.send()?;
+        engine.commit.mark_sent()?;
         let done = engine.docker.stop_container(&id_of(&inspected), Some(options)).await;
-        engine.already(done)
+        engine.accept_not_modified(done)
     }
 
     async fn restart(&mut self, slot: String, name: String, grace_s: u32) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerRestart, &name).await?;
         let options = RestartContainerOptionsBuilder::default().t(seconds(grace_s)).build();
-        engine.commit.send()?;
+        engine.commit.mark_sent()?;
         engine
             .docker
             .restart_container(&id_of(&inspected), Some(options))
             .await
-            .map_err(|error| engine.refused(&error))
+            .map_err(|error| engine.change_fault(&error))
     }
 }
 
 impl lifecycle::Host for HostCall<'_> {
     async fn pull(&mut self, slot: String, image: String) -> Result<String, Fault> {
         let commit = self.docker(&slot, Verb::DockerPull)?;
-        self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerPull, image: &image })?;
+        self.enter(&GateRequest::Image { slot: &slot, verb: Verb::DockerPull, image: &image })?;
         check_image(&image)?;
         let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
-        // Without a tag the engine would fetch every tag there is.
+        // Without a tag the engine would pull all tags.
         let has_digest = image.contains('@');
         let (repository, tag) =
             if has_digest { (image.as_str(), "") } else { repository_and_tag(&image) };
         let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
-        engine.commit.send()?;
+        engine.commit.mark_sent()?;
         let mut progress = engine.docker.create_image(Some(options), None, None);
         while let Some(step) = progress.next().await {
             step.map_err(|error| engine.fault(&error))?;
         }
-        let found =
+        let pulled_image =
             engine.docker.inspect_image(&image).await.map_err(|error| engine.fault(&error))?;
-        Ok(found.id.unwrap_or_default())
+        Ok(pulled_image.id.unwrap_or_default())
     }
 
     async fn tag(&mut self, slot: String, image: String, target: String) -> Result<(), Fault> {
         let commit = self.docker(&slot, Verb::DockerTag)?;
         for name in [&image, &target] {
-            self.enter(&Operation::Image { slot: &slot, verb: Verb::DockerTag, image: name })?;
+            self.enter(&GateRequest::Image { slot: &slot, verb: Verb::DockerTag, image: name })?;
             check_image(name)?;
         }
         let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         let (repository, tag) = repository_and_tag(&target);
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
-        engine.commit.send()?;
-        engine.docker.tag_image(&image, Some(options)).await.map_err(|error| engine.refused(&error))
+        engine.commit.mark_sent()?;
+        engine
+            .docker
+            .tag_image(&image, Some(options))
+            .await
+            .map_err(|error| engine.change_fault(&error))
     }
 
     async fn create(&mut self, slot: String, spec: ContainerSpec) -> Result<String, Fault> {
@@ -169,10 +173,10 @@ impl lifecycle::Host for HostCall<'_> {
             command: &spec.command,
             environment: &spec.environment,
         };
-        self.enter(&Operation::Create { slot: &slot, verb: Verb::DockerCreate, creation })?;
+        self.enter(&GateRequest::Create { slot: &slot, verb: Verb::DockerCreate, creation })?;
         let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         let body = ContainerCreateBody {
-            host_config: Some(confined(engine.docker_target())),
+            host_config: Some(confined_host_config(engine.docker_target())),
             image: Some(spec.image),
             cmd: (!spec.command.is_empty()).then_some(spec.command),
             env: Some(
@@ -185,32 +189,32 @@ impl lifecycle::Host for HostCall<'_> {
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
-        engine.commit.send()?;
+        engine.commit.mark_sent()?;
         engine
             .docker
             .create_container(Some(options), body)
             .await
-            .map(|made| made.id)
-            .map_err(|error| engine.refused(&error))
+            .map(|created| created.id)
+            .map_err(|error| engine.change_fault(&error))
     }
 
     async fn remove(&mut self, slot: String, name: String, force: bool) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerRemove, &name).await?;
         let options = RemoveContainerOptionsBuilder::default().force(force).build();
-        engine.commit.send()?;
+        engine.commit.mark_sent()?;
         engine
             .docker
             .remove_container(&id_of(&inspected), Some(options))
             .await
-            .map_err(|error| engine.refused(&error))
+            .map_err(|error| engine.change_fault(&error))
     }
 
     async fn prune(&mut self, slot: String) -> Result<Vec<String>, Fault> {
         let commit = self.docker(&slot, Verb::DockerPrune)?;
         let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         let mut removed = Vec::new();
-        for inspected in engine.all().await? {
-            let (name, labels) = facts(&inspected);
+        for inspected in engine.inspect_all_containers().await? {
+            let (name, labels) = name_and_labels(&inspected);
             let matches = engine
                 .docker_target()
                 .filter
@@ -223,13 +227,13 @@ impl lifecycle::Host for HostCall<'_> {
             {
                 continue;
             }
-            self.enter(&Operation::Container {
+            self.enter(&GateRequest::Container {
                 slot: &slot,
                 verb: Verb::DockerPrune,
                 container: ContainerFacts { name: &name, labels: &labels },
             })?;
             let options = RemoveContainerOptionsBuilder::default().force(false).build();
-            engine.commit.send()?;
+            engine.commit.mark_sent()?;
             engine
                 .docker
                 .remove_container(&id_of(&inspected), Some(options))
@@ -248,7 +252,7 @@ impl exec::Host for HostCall<'_> {
         name: String,
         command: Vec<String>,
     ) -> Result<ExecOutput, Fault> {
-        self.enter(&Operation::Exec { slot: &slot, verb: Verb::DockerExec, command: &command })?;
+        self.enter(&GateRequest::Exec { slot: &slot, verb: Verb::DockerExec, command: &command })?;
         let (engine, inspected) = self.container(&slot, Verb::DockerExec, &name).await?;
         let config = ExecConfig {
             cmd: Some(command),
@@ -256,20 +260,20 @@ impl exec::Host for HostCall<'_> {
             attach_stderr: Some(true),
             ..ExecConfig::default()
         };
-        let made = engine
+        let exec_instance = engine
             .docker
             .create_exec(&id_of(&inspected), config)
             .await
             .map_err(|error| engine.fault(&error))?;
-        engine.commit.send()?;
+        engine.commit.mark_sent()?;
         let started = engine
             .docker
-            .start_exec(&made.id, None)
+            .start_exec(&exec_instance.id, None)
             .await
-            .map_err(|error| engine.refused(&error))?;
+            .map_err(|error| engine.change_fault(&error))?;
         let mut output =
             ExecOutput { exit_code: -1, stdout: Vec::new(), stderr: Vec::new(), truncated: false };
-        let most = MAX_OUTPUT + self.scrubber().lookahead();
+        let max_bytes = MAX_OUTPUT + self.scrubber().lookahead();
         if let StartExecResults::Attached { output: mut stream, .. } = started {
             while let Some(part) = stream.next().await {
                 let part = part.map_err(|error| engine.fault(&error))?;
@@ -279,28 +283,31 @@ impl exec::Host for HostCall<'_> {
                     &mut output.stdout
                 };
                 let bytes = part.into_bytes();
-                let room = most - sink.len();
+                let room = max_bytes - sink.len();
                 output.truncated |= bytes.len() > room;
                 sink.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
         }
-        let ended =
-            engine.docker.inspect_exec(&made.id).await.map_err(|error| engine.fault(&error))?;
-        output.exit_code = ended.exit_code.unwrap_or(-1);
+        let exec_result = engine
+            .docker
+            .inspect_exec(&exec_instance.id)
+            .await
+            .map_err(|error| engine.fault(&error))?;
+        output.exit_code = exec_result.exit_code.unwrap_or(-1);
         output.truncated |= output.stdout.len() > MAX_OUTPUT || output.stderr.len() > MAX_OUTPUT;
-        Ok(shown_output(output, MAX_OUTPUT, &self.scrubber()))
+        Ok(scrubbed_output(output, MAX_OUTPUT, &self.scrubber()))
     }
 }
 
 impl Host {
-    /// Asks the gate. Nothing happens before the [`Commit`] is sent, just before the one request
-    /// that acts.
+    /// Asks the gate. The call has no effect before the [`Commit`] is marked as sent, just before
+    /// the one request that changes something.
     fn docker(&mut self, slot: &str, verb: Verb) -> Result<Commit, Fault> {
-        self.enter(&Operation::Docker { slot, verb })?;
-        Ok(self.provisional(slot, verb, 1))
+        self.enter(&GateRequest::Docker { slot, verb })?;
+        Ok(self.begin_uncommitted(slot, verb, 1))
     }
 
-    /// Resolves a name, and lets the gate judge what was found.
+    /// Inspects the container with this name, and lets the gate decide about it.
     async fn container(
         &mut self,
         slot: &str,
@@ -308,31 +315,31 @@ impl Host {
         name: &str,
     ) -> Result<(Engine, ContainerInspectResponse), Fault> {
         let commit = if verb == Verb::DockerExec {
-            // The gate was asked about its command already.
-            self.provisional(slot, verb, 1)
+            // The gate has already decided about the command.
+            self.begin_uncommitted(slot, verb, 1)
         } else {
             self.docker(slot, verb)?
         };
         let engine = Engine::connect(self.target(slot)?, commit, self.scrubber()).await?;
-        let wanted = match (name, engine.docker_target().filter.single()) {
-            ("", Some(single)) => single.to_owned(),
+        let requested_name = match (name, engine.docker_target().filter.single_name()) {
+            ("", Some(single_name)) => single_name.to_owned(),
             ("", None) => {
                 let message = "the slot is bound to several containers, so one must be named";
                 return Err(Fault::new(FaultClass::Invalid, "docker.no-name", message));
             }
             (name, _) => name.to_owned(),
         };
-        check_name(&wanted)?;
+        check_name(&requested_name)?;
         let inspected = engine
             .docker
-            .inspect_container(&wanted, None)
+            .inspect_container(&requested_name, None)
             .await
             .map_err(|error| engine.fault(&error))?;
-        let (found, labels) = facts(&inspected);
-        self.enter(&Operation::Container {
+        let (inspected_name, labels) = name_and_labels(&inspected);
+        self.enter(&GateRequest::Container {
             slot,
             verb,
-            container: ContainerFacts { name: &found, labels: &labels },
+            container: ContainerFacts { name: &inspected_name, labels: &labels },
         })?;
         Ok((engine, inspected))
     }

@@ -1,24 +1,25 @@
-//! Names of containers and references of images, which become parts of paths of the engine's API.
+//! Checks names of containers and references of images, which become parts of paths of the engine's
+//! API.
 
 use crate::fault::{Fault, FaultClass};
 
-/// A name or an id, which becomes a part of a path of the engine's API: nothing in it may make
-/// another path of that.
+/// Checks the name or id of a container. It must not be able to change the path of the API request.
 pub(super) fn check_name(name: &str) -> Result<(), Fault> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed) {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(is_allowed) {
         return Ok(());
     }
     let message = format!("`{}` is not the name or the id of a container", name.escape_debug());
     Err(Fault::new(FaultClass::Invalid, "docker.name", message))
 }
 
-/// A reference of an image, for the same reason.
+/// Checks the reference of an image, for the same reason.
 pub(super) fn check_image(image: &str) -> Result<(), Fault> {
-    let allowed =
+    let is_allowed =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':' | '@');
-    let segment = |segment: &str| segment.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if image.chars().all(allowed) && image.split('/').all(segment) {
+    let is_valid_segment =
+        |is_valid_segment: &str| is_valid_segment.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if image.chars().all(is_allowed) && image.split('/').all(is_valid_segment) {
         return Ok(());
     }
     let message = format!("`{}` is not a reference of an image", image.escape_debug());

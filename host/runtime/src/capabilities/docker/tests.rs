@@ -6,18 +6,18 @@ use crate::bindings::runbook::docker::control::Host as _;
 use crate::bindings::runbook::docker::exec::Host as _;
 use crate::bindings::runbook::docker::lifecycle::Host as _;
 use crate::bindings::runbook::docker::reader::Host as _;
-use crate::capabilities::cuts::{CAP, Channel, From};
+use crate::capabilities::truncation_tests::{CAP, Channel, CutOrigin};
 use crate::host::HostCall;
 use crate::testing::host;
 use bollard::errors::Error;
 use runbook_secrets::Scrubber;
-use runbook_tests::docker::{IMAGE, docker, engine};
+use runbook_tests::docker::{IMAGE, docker, ensure_engine};
 use runbook_tests::registry::Registry;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-const ALL: &[&str] = &[
+const ALL_VERBS: &[&str] = &[
     "docker.list",
     "docker.inspect",
     "docker.logs",
@@ -33,13 +33,14 @@ const ALL: &[&str] = &[
     "docker.exec",
 ];
 
-/// A prefix of names that no other test has; whatever bears it is removed when this is dropped.
-struct Names(String);
+/// A unique prefix for the names of a test. Containers and images with it are removed when this is
+/// dropped.
+struct TestNames(String);
 
-impl Names {
+impl TestNames {
     fn new() -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        engine();
+        ensure_engine();
         Self(format!(
             "runbook-verb-{}-{}",
             std::process::id(),
@@ -51,7 +52,7 @@ impl Names {
         format!("{}-{end}", self.0)
     }
 
-    /// Runs a container by hand.
+    /// Runs a container with the Docker command.
     fn run(&self, end: &str, options: &[&str], command: &[&str]) -> String {
         let name = self.name(end);
         let (text, ran) = docker(
@@ -67,7 +68,7 @@ impl Names {
         name
     }
 
-    /// The host side of a call whose slot is bound to what `filter` says.
+    /// The host side of a call whose slot is bound to a target with this filter.
     fn host(&self, filter: &str) -> Host {
         let prefix = &self.0;
         let targets = format!(
@@ -76,16 +77,16 @@ impl Names {
                      command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+( >&2)?; exit [0-9]\" \
                      }}]\nenvironment = [\"A\"]\n"
         );
-        host(&[("c", ALL, "c")], &targets, Path::new("/"))
+        host(&[("c", ALL_VERBS, "c")], &targets, Path::new("/"))
     }
 
-    /// The same, bound to every container of this test.
+    /// As [`host`](Self::host), with a filter for every container of this test.
     fn all(&self) -> Host {
         self.host(&format!("pattern = \"{}-*\"", self.0))
     }
 }
 
-impl Drop for Names {
+impl Drop for TestNames {
     fn drop(&mut self) {
         let (ids, _) = docker(&["ps", "-aq", "--filter", &format!("name={}", self.0)]);
         for id in ids.split_whitespace() {
@@ -108,7 +109,7 @@ fn state(name: &str) -> String {
 
 #[tokio::test]
 async fn list_and_inspect_show_what_the_filter_lets_through_and_never_an_environment() {
-    let names = Names::new();
+    let names = TestNames::new();
     let one = names.run(
         "one",
         &["--env", "PASSWORD=hunter2-in-the-environment", "--label", "role=api"],
@@ -130,7 +131,7 @@ async fn list_and_inspect_show_what_the_filter_lets_through_and_never_an_environ
 
 #[tokio::test]
 async fn logs_are_the_last_lines_of_both_streams() {
-    let names = Names::new();
+    let names = TestNames::new();
     let name = names.run("logs", &[], &["/bin/sh", "-c", "echo one; echo two; echo three >&2"]);
     runbook_tests::wait_for("it has ended", || state(&name) == "exited");
     let mut host = names.all();
@@ -151,7 +152,7 @@ async fn logs_are_the_last_lines_of_both_streams() {
 #[tokio::test]
 async fn a_log_that_is_longer_than_its_limits_keeps_the_newest_lines_and_says_that_there_are_more()
 {
-    let names = Names::new();
+    let names = TestNames::new();
     let many = names.run(
         "many",
         &[],
@@ -165,10 +166,10 @@ async fn a_log_that_is_longer_than_its_limits_keeps_the_newest_lines_and_says_th
     }
     let mut host = names.all();
     let found = HostCall::new(&mut host).logs(slot(), many.clone(), 5_000).await.unwrap();
-    let ends =
+    let first_and_last_line =
         (found.lines.first().unwrap().text.as_str(), found.lines.last().unwrap().text.as_str());
     assert_eq!(
-        (found.lines.len(), found.truncated, ends),
+        (found.lines.len(), found.truncated, first_and_last_line),
         (1_000, true, ("line 501", "line 1500"))
     );
     let found = HostCall::new(&mut host).logs(slot(), many, 1_000).await.unwrap();
@@ -180,7 +181,7 @@ async fn a_log_that_is_longer_than_its_limits_keeps_the_newest_lines_and_says_th
 
 #[tokio::test]
 async fn stats_measure_a_running_container() {
-    let names = Names::new();
+    let names = TestNames::new();
     let name = names.run("stats", &[], &["/bin/sh", "-c", "while true; do true; done"]);
     let usage = HostCall::new(&mut names.all()).stats(slot(), name).await.unwrap();
     assert!(usage.cpu_percent > 1.0, "{usage:?}");
@@ -189,7 +190,7 @@ async fn stats_measure_a_running_container() {
 
 #[tokio::test]
 async fn stop_start_and_restart_change_the_container_and_may_be_repeated() {
-    let names = Names::new();
+    let names = TestNames::new();
     let name = names.run("control", &[], &["/bin/sleep", "600"]);
     let mut host = names.host(&format!("name = \"{name}\""));
     let started = || docker(&["inspect", "--format", "{{.State.StartedAt}}", &name]).0;
@@ -207,21 +208,21 @@ async fn stop_start_and_restart_change_the_container_and_may_be_repeated() {
 
 #[tokio::test]
 async fn an_image_is_tagged_pulled_created_and_removed() {
-    let names = Names::new();
+    let names = TestNames::new();
     let registry = Registry::start();
     let mut host = names.all();
-    let there = format!("127.0.0.1:{}/{}-app:7", registry.port, names.0);
-    HostCall::new(&mut host).tag(slot(), IMAGE.to_owned(), there.clone()).await.unwrap();
-    let (text, pushed) = docker(&["push", &there]);
+    let image_name = format!("127.0.0.1:{}/{}-app:7", registry.port, names.0);
+    HostCall::new(&mut host).tag(slot(), IMAGE.to_owned(), image_name.clone()).await.unwrap();
+    let (text, pushed) = docker(&["push", &image_name]);
     assert!(pushed, "{text}");
-    docker(&["rmi", &there]);
-    let id = HostCall::new(&mut host).pull(slot(), there.clone()).await.unwrap();
+    docker(&["rmi", &image_name]);
+    let id = HostCall::new(&mut host).pull(slot(), image_name.clone()).await.unwrap();
     assert!(id.starts_with("sha256:"), "{id}");
-    let missing = there.replace(":7", ":8");
+    let missing = image_name.replace(":7", ":8");
     assert!(HostCall::new(&mut host).pull(slot(), missing).await.is_err());
     let spec = ContainerSpec {
         name: names.name("made"),
-        image: there.clone(),
+        image: image_name.clone(),
         command: vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo a; exit 0".to_owned()],
         environment: vec![("A".to_owned(), "b".to_owned())],
         labels: vec![("role".to_owned(), "api".to_owned())],
@@ -250,18 +251,17 @@ async fn an_image_is_tagged_pulled_created_and_removed() {
     );
 }
 
-/// What the engine says of a container that it would rather say of itself.
+/// The output of `docker inspect` for a container, as JSON.
 fn inspected(name: &str) -> serde_json::Value {
     let (text, found) = docker(&["inspect", name]);
     assert!(found, "{text}");
     serde_json::from_str::<serde_json::Value>(&text).unwrap()[0].clone()
 }
 
-/// Every field of the specification is filled with what would break out, if it could, and the
-/// engine is asked what it made.
+/// Creates containers from hostile specifications, and inspects what the engine has created.
 #[tokio::test]
 async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
-    let names = Names::new();
+    let names = TestNames::new();
     let command = || vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo a; exit 0".to_owned()];
     let spec = |name: &str, command: Vec<String>| ContainerSpec {
         name: names.name(name),
@@ -283,11 +283,11 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
              environment = [\"MODE\"]\n",
             names.0
         );
-        let mut host = host(&[("c", ALL, "c")], &targets, Path::new("/"));
+        let mut host = host(&[("c", ALL_VERBS, "c")], &targets, Path::new("/"));
         let spec = spec(&format!("confined-{index}"), command());
         HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap();
         let made = inspected(&spec.name);
-        let of = |pointer: &str| {
+        let host_setting = |pointer: &str| {
             made.pointer(&format!("/HostConfig/{pointer}")).cloned().unwrap_or_default()
         };
         let variables = made
@@ -296,15 +296,15 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
             .cloned()
             .unwrap_or_default();
         assert!(variables.contains(&"MODE=fast".into()), "{variables:?}");
-        assert_eq!(of("NetworkMode"), network);
-        assert_eq!(of("Memory"), memory);
-        assert_eq!(of("PidsLimit"), pids);
-        assert_eq!(of("CapDrop"), serde_json::json!(["ALL"]));
-        assert_eq!(of("SecurityOpt"), serde_json::json!(["no-new-privileges:true"]));
-        assert_eq!(of("RestartPolicy/Name"), "no");
-        assert_eq!(of("Privileged"), false);
-        assert_eq!(of("IpcMode"), "private");
-        // Nothing of the host: each of these is empty, absent or false.
+        assert_eq!(host_setting("NetworkMode"), network);
+        assert_eq!(host_setting("Memory"), memory);
+        assert_eq!(host_setting("PidsLimit"), pids);
+        assert_eq!(host_setting("CapDrop"), serde_json::json!(["ALL"]));
+        assert_eq!(host_setting("SecurityOpt"), serde_json::json!(["no-new-privileges:true"]));
+        assert_eq!(host_setting("RestartPolicy/Name"), "no");
+        assert_eq!(host_setting("Privileged"), false);
+        assert_eq!(host_setting("IpcMode"), "private");
+        // Nothing of the host is passed on: each of these is empty, absent or false.
         for field in [
             "Binds",
             "Mounts",
@@ -328,7 +328,7 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
             "AutoRemove",
             "OomKillDisable",
         ] {
-            let value = of(field);
+            let value = host_setting(field);
             let is_nothing = value.is_null()
                 || value == false
                 || value.as_str().is_some_and(str::is_empty)
@@ -336,12 +336,12 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
                 || value.as_object().is_some_and(serde_json::Map::is_empty);
             assert!(is_nothing, "{field} = {value}");
         }
-        // What runs is what was asked for, and nothing that a default adds.
+        // Exactly the requested command runs.
         HostCall::new(&mut host).start(slot(), spec.name.clone()).await.unwrap();
         runbook_tests::wait_for("it has ended", || state(&spec.name) == "exited");
         assert_eq!(docker(&["logs", &spec.name]).0, "a");
     }
-    // The command is judged as that of `exec` is; none at all is the image's own.
+    // The gate decides about the command as for `exec`; without one the image's own runs.
     let mut host = names.all();
     for words in [
         vec!["/bin/sh".to_owned()],
@@ -354,16 +354,17 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
         assert_eq!(fault.class, FaultClass::Denied, "{words:?}");
         assert!(!docker(&["inspect", &names.name("never")]).1);
     }
-    let bare = |name: &str| ContainerSpec { environment: Vec::new(), ..spec(name, Vec::new()) };
-    HostCall::new(&mut host).create(slot(), bare("own")).await.unwrap();
-    // Of variables only what the target lists; a name that the engine, or a shell, would part
-    // elsewhere is none.
+    let spec_without_environment =
+        |name: &str| ContainerSpec { environment: Vec::new(), ..spec(name, Vec::new()) };
+    HostCall::new(&mut host).create(slot(), spec_without_environment("own")).await.unwrap();
+    // Only variables that the target lists are allowed, and only names that the engine and a shell
+    // parse in the same way.
     let listed = format!(
         "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\n\
          environment = [\"MODE=f*\"]\n",
         names.0
     );
-    let mut listing = self::host(&[("c", ALL, "c")], &listed, Path::new("/"));
+    let mut listing_host = self::host(&[("c", ALL_VERBS, "c")], &listed, Path::new("/"));
     let variables = [
         ("MODE", "slow"),
         ("mode", "fast"),
@@ -378,8 +379,11 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
     ]) {
         let environment =
             vec![("MODE".to_owned(), "fast".to_owned()), (name.to_owned(), value.to_owned())];
-        for host in [&mut host, &mut listing] {
-            let spec = ContainerSpec { environment: environment.clone(), ..bare("variable") };
+        for host in [&mut host, &mut listing_host] {
+            let spec = ContainerSpec {
+                environment: environment.clone(),
+                ..spec_without_environment("variable")
+            };
             let fault = HostCall::new(host).create(slot(), spec).await.unwrap_err();
             assert_eq!(fault.class, FaultClass::Denied, "{name} {value}");
             assert!(!docker(&["inspect", &names.name("variable")]).1);
@@ -389,7 +393,7 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
 
 #[tokio::test]
 async fn prune_removes_stopped_containers_of_the_filter_and_no_other() {
-    let names = Names::new();
+    let names = TestNames::new();
     let running = names.run("running", &["--label", "role=worker"], &["/bin/sleep", "600"]);
     let stopped = names.run("stopped", &["--label", "role=worker"], &["/bin/true"]);
     let other = names.run("other", &[], &["/bin/true"]);
@@ -413,7 +417,7 @@ async fn prune_removes_stopped_containers_of_the_filter_and_no_other() {
 
 #[tokio::test]
 async fn exec_runs_what_the_target_lists_and_nothing_else() {
-    let names = Names::new();
+    let names = TestNames::new();
     let name = names.run("exec", &[], &["/bin/sleep", "600"]);
     let mut host = names.host(&format!("name = \"{name}\""));
     let command = |script: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
@@ -439,15 +443,18 @@ async fn exec_runs_what_the_target_lists_and_nothing_else() {
     }
 }
 
-/// A container of somebody else, asked for in every way in which a name can be written.
+/// A container that does not match the filter, named in every possible way.
 #[tokio::test]
 async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
-    let names = Names::new();
-    let own = names.run("own", &[], &["/bin/sleep", "600"]);
-    let foreign =
-        names.run("foreign", &["--label", &format!("name={own}")], &["/bin/sleep", "600"]);
+    let names = TestNames::new();
+    let granted_container = names.run("own", &[], &["/bin/sleep", "600"]);
+    let foreign = names.run(
+        "foreign",
+        &["--label", &format!("name={granted_container}")],
+        &["/bin/sleep", "600"],
+    );
     let id = docker(&["inspect", "--format", "{{.Id}}", &foreign]).0;
-    let mut host = names.host(&format!("name = \"{own}\""));
+    let mut host = names.host(&format!("name = \"{granted_container}\""));
     for name in [foreign.clone(), id.clone(), id[..12].to_owned()] {
         let mut call = HostCall::new(&mut host);
         let denied = [
@@ -470,10 +477,10 @@ async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
             assert_eq!(result.unwrap_err().class, FaultClass::Denied, "{name}");
         }
     }
-    // What would be another path of the engine's API is no name.
+    // A name that would change the path of the API request is refused.
     for name in [
         format!("/{foreign}"),
-        format!("{own}/../{foreign}"),
+        format!("{granted_container}/../{foreign}"),
         format!("{foreign}/json?x="),
         "%2e%2e".to_owned(),
         "a\nb".to_owned(),
@@ -491,9 +498,12 @@ async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
         "docker.image"
     );
     assert_eq!(state(&foreign), "running");
-    // Its own id is another way to name what the filter lets through.
-    let own_id = docker(&["inspect", "--format", "{{.Id}}", &own]).0;
-    assert_eq!(HostCall::new(&mut host).inspect(slot(), own_id).await.unwrap().name, own);
+    // A container that matches the filter can also be named by its id.
+    let own_id = docker(&["inspect", "--format", "{{.Id}}", &granted_container]).0;
+    assert_eq!(
+        HostCall::new(&mut host).inspect(slot(), own_id).await.unwrap().name,
+        granted_container
+    );
     let spec = |name: &str, image: &str| ContainerSpec {
         name: name.to_owned(),
         image: image.to_owned(),
@@ -501,7 +511,7 @@ async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
         environment: Vec::new(),
         labels: Vec::new(),
     };
-    for spec in [spec(&names.name("new"), IMAGE), spec(&own, "somebody/else:1")] {
+    for spec in [spec(&names.name("new"), IMAGE), spec(&granted_container, "somebody/else:1")] {
         assert_eq!(
             HostCall::new(&mut host).create(slot(), spec).await.unwrap_err().class,
             FaultClass::Denied
@@ -526,13 +536,13 @@ async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
 }
 
 #[tokio::test]
-async fn a_name_that_moves_to_another_container_does_not_take_the_call_with_it() {
-    let names = Names::new();
+async fn a_call_acts_on_the_container_that_it_has_inspected_even_if_the_name_moves() {
+    let names = TestNames::new();
     let name = names.run("moving", &[], &["/bin/sleep", "600"]);
     let first = docker(&["inspect", "--format", "{{.Id}}", &name]).0;
     let mut host = names.host(&format!("name = \"{name}\""));
     let (engine, inspected) = host.container("c", Verb::DockerStop, &name).await.unwrap();
-    // Between the look and the act, the name is given to another container.
+    // Between the inspection and the stop, the name is given to another container.
     docker(&["rename", &name, &names.name("old")]);
     let second = names.run("moving", &[], &["/bin/sleep", "600"]);
     let options = StopContainerOptionsBuilder::default().t(0).build();
@@ -541,35 +551,35 @@ async fn a_name_that_moves_to_another_container_does_not_take_the_call_with_it()
 }
 
 #[tokio::test]
-async fn an_engine_that_is_away_is_said_to_be() {
+async fn an_engine_that_does_not_answer_is_reported() {
     let targets = "[targets.c]\ndocker = { name = \"x\" }\nsocket = \"/nowhere/docker.sock\"\n";
-    let mut host = host(&[("c", ALL, "c")], targets, Path::new("/"));
+    let mut host = host(&[("c", ALL_VERBS, "c")], targets, Path::new("/"));
     let fault = HostCall::new(&mut host).inspect(slot(), String::new()).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Transient, "docker.engine-away"));
     assert!(fault.message.contains("start it, or set `socket`"), "{}", fault.message);
 }
 
-/// What a container prints, and what the engine says, as a guest sees it.
+/// Channels for the output of containers and for errors of the engine.
 pub(in crate::capabilities) fn channels() -> Vec<Channel> {
     let executed = |scrubber: &Scrubber, text: &[u8]| {
-        let kept = &text[..text.len().min(CAP + scrubber.lookahead())];
+        let captured = &text[..text.len().min(CAP + scrubber.lookahead())];
         let output = ExecOutput {
             exit_code: 0,
-            stdout: kept.to_vec(),
-            stderr: kept.to_vec(),
+            stdout: captured.to_vec(),
+            stderr: captured.to_vec(),
             truncated: false,
         };
-        shown_output(output, CAP, scrubber)
+        scrubbed_output(output, CAP, scrubber)
     };
     let tail = |scrubber: &Scrubber, text: &[u8]| {
-        // As an engine does it: the last lines, in parts of its own choosing.
-        let (asked, before) = (2, scrubber.lines());
+        // Like the engine: the last lines, split at arbitrary places.
+        let (line_count, before) = (2, scrubber.max_lines());
         let mut starts =
             text.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-        let from = starts.nth(asked + before - 1).unwrap_or(0);
-        let mut newest = Newest::default();
+        let from = starts.nth(line_count + before - 1).unwrap_or(0);
+        let mut newest = LogBuffer::default();
         text[from..].chunks(7).for_each(|part| newest.add(false, part));
-        let lines = newest.into_tail(scrubber, u32::try_from(asked).unwrap()).lines;
+        let lines = newest.into_tail(scrubber, u32::try_from(line_count).unwrap()).lines;
         lines.into_iter().map(|line| line.text).collect::<Vec<_>>().join("\n").into_bytes()
     };
     let described = |text: &str| ContainerInspectResponse {
@@ -588,9 +598,9 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
         Channel::bytes("stderr of a command in a container", CAP, move |scrubber, text| {
             executed(scrubber, text).stderr
         }),
-        Channel { from: From::End, ..Channel::bytes("log of a container", 20, tail) },
+        Channel { cut_origin: CutOrigin::End, ..Channel::bytes("log of a container", 20, tail) },
         Channel::text("what is known of a container", CAP, move |scrubber, text| {
-            // By its name it is acted on.
+            // The name is not scrubbed, because the guest needs it for further calls.
             let Container { image, labels, .. } = container(described(text), scrubber);
             let labels = labels
                 .into_iter()

@@ -1,57 +1,59 @@
-//! Files beside a database that SQLite reads: its journal, its log and the index of that log.
-//! Writing one of them changes the database without any `sql` target, and removing one loses the
-//! last transactions.
+//! Protects the files that SQLite keeps beside a database: its journal, its write-ahead log and the
+//! index of that log. Writing one of them would change the database without a `sql` target, and
+//! removing one would lose the last transactions.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::BorrowedFd;
 
-/// What SQLite appends to the name of a database.
-const ENDINGS: &[&str] = &["-journal", "-wal", "-shm"];
+/// The suffixes that SQLite appends to the name of a database.
+const SQLITE_SUFFIXES: &[&str] = &["-journal", "-wal", "-shm"];
 
-/// With what every database begins that has a page.
-const BEGINNING: &[u8] = b"SQLite format 3\0";
+/// The first bytes of every SQLite database that is not empty.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// A name that belongs to a database.
+/// The name belongs to a database.
 #[derive(Debug, thiserror::Error)]
 #[error("this is the name of a file that SQLite keeps beside the database `{}`, and believes; take \
          another name", database.escape_debug())]
-struct BelongsToDatabase {
+struct DatabaseFileError {
     database: String,
 }
 
-/// Whether an error says so.
-pub(super) fn belongs_to_one(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    error.is::<BelongsToDatabase>()
+/// True for the error that a name belongs to a database.
+pub(super) fn is_database_file_error(
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) -> bool {
+    error.is::<DatabaseFileError>()
 }
 
-/// Refuses a name that SQLite would use: for writing always, because a database may be created
-/// beside it later; for removal where there is a database.
+/// Refuses to write a file with a name that SQLite would use. There need not be a database, because
+/// one may be created later.
 pub(super) fn refuse_new(name: &str) -> io::Result<()> {
-    database_of(name).map_or(Ok(()), |database| Err(refused(database)))
+    database_of(name).map_or(Ok(()), |database| Err(database_file_error(database)))
 }
 
-/// Refuses the name of a file that belongs to a database in the same directory.
+/// Refuses to remove a file that belongs to a database in the same directory.
 pub(super) fn refuse_removal(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     match database_of(name) {
-        Some(database) if is_database(parent, database)? => Err(refused(database)),
+        Some(database) if is_database(parent, database)? => Err(database_file_error(database)),
         Some(_) | None => Ok(()),
     }
 }
 
-fn refused(database: &str) -> io::Error {
-    io::Error::other(BelongsToDatabase { database: database.to_owned() })
+fn database_file_error(database: &str) -> io::Error {
+    io::Error::other(DatabaseFileError { database: database.to_owned() })
 }
 
 fn database_of(name: &str) -> Option<&str> {
-    ENDINGS
+    SQLITE_SUFFIXES
         .iter()
         .find_map(|ending| name.strip_suffix(ending))
         .filter(|database| !database.is_empty())
 }
 
-/// Whether a file is a database. An empty one may be: its pages may all be in its log.
+/// Whether a file may be a database. An empty file may be one: its pages may all be in its log.
 fn is_database(parent: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     let flags =
         OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -64,7 +66,7 @@ fn is_database(parent: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     if !file.metadata()?.is_file() {
         return Ok(false);
     }
-    let mut beginning = Vec::new();
-    file.take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
-    Ok(beginning.is_empty() || beginning == BEGINNING)
+    let mut first_bytes = Vec::new();
+    file.take(SQLITE_MAGIC.len() as u64).read_to_end(&mut first_bytes)?;
+    Ok(first_bytes.is_empty() || first_bytes == SQLITE_MAGIC)
 }

@@ -1,5 +1,5 @@
-//! The directory of a slot. Every path is opened beneath it by `openat2`, so that no symbolic link,
-//! no `..` and no race can lead out: the kernel refuses, not a comparison of strings.
+//! The directory of a slot. Every path is opened beneath it with `openat2`, so that the kernel
+//! refuses every symbolic link and `..` that would lead out of it, without a race.
 
 use super::database::{refuse_new, refuse_removal};
 use super::stream::{Compression, FileWriter, IfExists};
@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-const BENEATH: ResolveFlags =
+const BENEATH_FLAGS: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// An open directory of a `files` target.
@@ -25,16 +25,16 @@ pub(crate) struct Entry {
 }
 
 impl Directory {
-    /// Opens the directory itself. Links in its path were followed when its target was read and
-    /// judged; none is followed now.
+    /// Opens the directory itself. Links in its path were resolved when its target was read; none
+    /// is followed now.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        crate::links::open_directory(root).map(Self)
+        crate::symlinks::open_directory(root).map(Self)
     }
 
     /// Opens a regular file for reading. Anything else (a pipe would block, a device has effects)
     /// is refused.
     pub(crate) fn file(&self, path: &str) -> io::Result<File> {
-        let file = self.beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let file = self.open_beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         match file_type(&rustix::fs::fstat(&file)?) {
             FileType::RegularFile => Ok(File::from(file)),
             FileType::Directory => Err(Errno::ISDIR.into()),
@@ -42,7 +42,7 @@ impl Directory {
         }
     }
 
-    /// Opens a file for reading as a stream, decompressed when its name ends in `.zst`.
+    /// Opens a file for reading; it is decompressed if its name ends in `.zst`.
     pub(crate) fn reader(&self, path: &str) -> io::Result<Box<dyn Read + Send>> {
         let file = self.file(path)?;
         match Compression::of(path) {
@@ -51,32 +51,31 @@ impl Directory {
         }
     }
 
-    /// Begins a new file, compressed when its name ends in `.zst`. Nothing is seen under `path`
-    /// before [`FileWriter::finish`].
-    pub(crate) fn create(&self, path: &str, existing: IfExists) -> io::Result<FileWriter> {
-        self.begin(path, existing, Compression::of(path))
+    /// Begins a new file; it is compressed if its name ends in `.zst`. It appears at `path` only
+    /// after [`FileWriter::finish`].
+    pub(crate) fn create(&self, path: &str, if_exists: IfExists) -> io::Result<FileWriter> {
+        self.begin_file(path, if_exists, Compression::of(path))
     }
 
-    /// Begins a new file that holds exactly the bytes that are written to it, uncompressed whatever
-    /// its name.
-    pub(crate) fn create_plain(&self, path: &str, existing: IfExists) -> io::Result<FileWriter> {
-        self.begin(path, existing, Compression::None)
+    /// Begins a new file that is never compressed, whatever its name.
+    pub(crate) fn create_plain(&self, path: &str, if_exists: IfExists) -> io::Result<FileWriter> {
+        self.begin_file(path, if_exists, Compression::None)
     }
 
-    fn begin(
+    fn begin_file(
         &self,
         path: &str,
-        existing: IfExists,
+        if_exists: IfExists,
         compression: Compression,
     ) -> io::Result<FileWriter> {
         let (parent, name) = self.parent(path)?;
         refuse_new(name)?;
-        let old = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let existing_stat = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Some(stat),
             Err(Errno::NOENT) => None,
             Err(error) => return Err(error.into()),
         };
-        let mode = match (old, existing) {
+        let mode = match (existing_stat, if_exists) {
             (None, _) => Mode::RUSR | Mode::WUSR,
             (Some(_), IfExists::Refuse) => return Err(Errno::EXIST.into()),
             (Some(stat), IfExists::Replace) => match file_type(&stat) {
@@ -88,10 +87,10 @@ impl Directory {
                 _ => return Err(Errno::NODEV.into()),
             },
         };
-        FileWriter::begin(parent, name, mode, existing, compression)
+        FileWriter::begin(parent, name, mode, if_exists, compression)
     }
 
-    /// Removes one file; a directory is not one.
+    /// Removes one file, but not a directory.
     pub(crate) fn remove(&self, path: &str) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         refuse_removal(parent.as_fd(), name)?;
@@ -100,14 +99,14 @@ impl Directory {
         Ok(())
     }
 
-    /// What is at `path`, without following a link.
+    /// The metadata of the file at `path`, without following a link.
     pub(crate) fn stat(&self, path: &str) -> io::Result<Stat> {
-        Ok(rustix::fs::fstat(self.beneath(path, OFlags::PATH)?)?)
+        Ok(rustix::fs::fstat(self.open_beneath(path, OFlags::PATH)?)?)
     }
 
     /// The entries of the directory at `path`, sorted by name, at most `cap` of them.
     pub(crate) fn list(&self, path: &str, cap: usize) -> io::Result<Vec<Entry>> {
-        let directory = self.beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let directory = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut entries = Vec::new();
         for entry in rustix::fs::Dir::read_from(&directory)? {
             let entry = entry?;
@@ -132,7 +131,7 @@ impl Directory {
         Ok(entries)
     }
 
-    fn beneath(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    fn open_beneath(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { "." } else { path };
         loop {
             match rustix::fs::openat2(
@@ -140,10 +139,10 @@ impl Directory {
                 path,
                 flags | OFlags::CLOEXEC,
                 Mode::empty(),
-                BENEATH,
+                BENEATH_FLAGS,
             ) {
                 Ok(file) => return Ok(file),
-                // The kernel could not exclude a rename meanwhile, and returns `EAGAIN`.
+                // A rename may have happened meanwhile; try again.
                 Err(Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -156,7 +155,7 @@ impl Directory {
         if name.is_empty() {
             return Err(Errno::ISDIR.into());
         }
-        Ok((self.beneath(parent, OFlags::RDONLY | OFlags::DIRECTORY)?, name))
+        Ok((self.open_beneath(parent, OFlags::RDONLY | OFlags::DIRECTORY)?, name))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The files below the one directory that a slot is bound to.
+//! Files below the directory that a slot is bound to.
 
 mod database;
 pub(crate) mod directory;
@@ -12,7 +12,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
 use directory::{Directory, Entry, file_type};
 use runbook_authority::targets::FilesTarget;
-use runbook_authority::{Digest, Operation, Target, Verb};
+use runbook_authority::{Digest, GateRequest, Target, Verb};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -20,7 +20,7 @@ use std::io::{self, Read, Write as _};
 use std::sync::Arc;
 use stream::{FileWriter, IfExists, WrittenFile};
 
-/// Entries of one directory. A plugin that needs more needs a narrower directory.
+/// How many entries of one directory `list` returns at most.
 const MAX_ENTRIES: usize = 10_000;
 
 impl types::Host for HostCall<'_> {}
@@ -43,7 +43,7 @@ impl reader::Host for HostCall<'_> {
             Ok(content)
         });
         let content = read.await?;
-        self.moved(content.len());
+        self.count_transferred(content.len());
         Ok(content)
     }
 
@@ -58,7 +58,7 @@ impl reader::Host for HostCall<'_> {
             let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
             Ok(entries
                 .into_iter()
-                .map(|Entry { name, stat }| info(format!("{prefix}{name}"), &stat))
+                .map(|Entry { name, stat }| file_info(format!("{prefix}{name}"), &stat))
                 .collect())
         })
         .await
@@ -66,7 +66,7 @@ impl reader::Host for HostCall<'_> {
 
     async fn stat(&mut self, slot: String, path: String) -> Result<FileInfo, Fault> {
         let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        slot.run(path, |slot, path| Ok(info(path.to_owned(), &slot.open()?.stat(path)?))).await
+        slot.run(path, |slot, path| Ok(file_info(path.to_owned(), &slot.open()?.stat(path)?))).await
     }
 
     async fn digest(&mut self, slot: String, path: String) -> Result<String, Fault> {
@@ -87,8 +87,8 @@ impl reader::Host for HostCall<'_> {
 impl writer::Host for HostCall<'_> {
     async fn write(&mut self, slot: String, path: String, content: Vec<u8>) -> Result<(), Fault> {
         let slot = self.files(&slot, Verb::FilesWrite, &path)?;
-        self.writes(content.len())?;
-        self.moved(content.len());
+        self.count_written(content.len())?;
+        self.count_transferred(content.len());
         slot.run(path, move |slot, path| {
             let mut file = slot.open()?.create_plain(path, IfExists::Replace)?;
             file.write_all(&content)?;
@@ -99,24 +99,24 @@ impl writer::Host for HostCall<'_> {
 
     async fn remove(&mut self, slot: String, path: String) -> Result<(), Fault> {
         let slot = self.files(&slot, Verb::FilesRemove, &path)?;
-        slot.run(path, FilesSlot::take_away).await
+        slot.run(path, FilesSlot::remove_file).await
     }
 }
 
-/// A slot that is bound to a directory, with a path that the gate has let through.
+/// A slot that is bound to a directory, after the gate has allowed a path in it.
 #[derive(Clone)]
 pub(crate) struct FilesSlot {
     slot: String,
     target: Arc<Target>,
-    /// Until it is sent, nothing in the directory has changed.
+    /// Until it is marked as sent, nothing in the directory has changed.
     commit: Commit,
 }
 
 impl Host {
     /// The directory of `slot`, if `verb` may be used on `path` there.
     pub(crate) fn files(&mut self, slot: &str, verb: Verb, path: &str) -> Result<FilesSlot, Fault> {
-        self.enter(&Operation::Files { slot, verb, path })?;
-        let commit = self.provisional(slot, verb, 1);
+        self.enter(&GateRequest::Files { slot, verb, path })?;
+        let commit = self.begin_uncommitted(slot, verb, 1);
         Ok(FilesSlot { slot: slot.to_owned(), target: self.target(slot)?, commit })
     }
 }
@@ -126,43 +126,42 @@ impl FilesSlot {
         self.target.files().expect("the gate lets files operations through on files targets only")
     }
 
-    /// The host's own path of the directory. Never tell a guest.
+    /// The path of the directory on the host. A guest must not see it.
     pub(crate) fn root(&self) -> &std::path::Path {
         self.files().root.real()
     }
 
-    /// Opens the directory. It blocks.
+    /// Opens the directory. This blocks.
     pub(crate) fn open(&self) -> io::Result<Directory> {
         Directory::open(self.root())
     }
 
-    /// Gives a file that was written its name. It blocks.
+    /// Completes a written file, and gives it its name. This blocks.
     pub(crate) fn complete(&self, writer: FileWriter) -> io::Result<WrittenFile> {
-        self.commit.send().map_err(|_| blocking::StopFlag::error())?;
+        self.commit.mark_sent().map_err(|_| blocking::StopFlag::error())?;
         writer.finish()
     }
 
-    /// Removes a file. It blocks.
-    fn take_away(&self, path: &str) -> io::Result<()> {
+    /// Removes a file. This blocks.
+    fn remove_file(&self, path: &str) -> io::Result<()> {
         let directory = self.open()?;
-        self.commit.send().map_err(|_| blocking::StopFlag::error())?;
+        self.commit.mark_sent().map_err(|_| blocking::StopFlag::error())?;
         directory.remove(path).inspect_err(|error| {
             // A refused removal left the file in place; after a disk error this is unknown.
             if classify(error).0 != FaultClass::Unknown {
-                self.commit.void();
+                self.commit.mark_rolled_back();
             }
         })
     }
 
-    /// What to tell the guest of an error with `path`. The host's own path of the directory is not
-    /// its business.
+    /// The fault for an error with `path`, without the path of the directory on the host.
     pub(crate) fn fault(&self, path: &str, error: &io::Error) -> Fault {
-        let shown = if path.is_empty() {
+        let object = if path.is_empty() {
             "its directory".to_owned()
         } else {
             format!("`{}`", path.escape_debug())
         };
-        let (class, code, what) = classify(error);
+        let (class, code, reason) = classify(error);
         if class == FaultClass::NotFound && !self.root().is_dir() {
             let message = format!(
                 "slot `{}`: its directory is not there; make it, or name another one in the target",
@@ -170,7 +169,7 @@ impl FilesSlot {
             );
             return Fault::new(class, "files.no-directory", message);
         }
-        Fault::new(class, code, format!("slot `{}`: {shown}: {what}", self.slot))
+        Fault::new(class, code, format!("slot `{}`: {object}: {reason}", self.slot))
     }
 
     async fn run<T: Send + 'static>(
@@ -194,7 +193,7 @@ fn errno_of(error: &io::Error) -> Option<Errno> {
         }
         cause = error.source();
     }
-    // Its source may be lost as well; what kind it is stays.
+    // The source may be lost too; then the kind is used.
     match error.kind() {
         io::ErrorKind::NotFound => Some(Errno::NOENT),
         io::ErrorKind::PermissionDenied => Some(Errno::ACCESS),
@@ -237,10 +236,10 @@ fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
             "this needs `openat2` (Linux 5.6 or newer)".to_owned(),
         ),
         Some(errno) => (FaultClass::Unknown, "files.io", io::Error::from(errno).to_string()),
-        None if error.get_ref().is_some_and(is_shown_secret) => {
+        None if error.get_ref().is_some_and(is_secret_error) => {
             (FaultClass::Denied, "files.secret", error.to_string())
         }
-        None if error.get_ref().is_some_and(database::belongs_to_one) => {
+        None if error.get_ref().is_some_and(database::is_database_file_error) => {
             (FaultClass::Denied, "files.database", error.to_string())
         }
         None if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -250,7 +249,7 @@ fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
     }
 }
 
-/// The digest of all that a stream gives.
+/// The digest of the content of a stream.
 fn digest(stream: &mut impl Read, stop: &blocking::StopFlag) -> io::Result<Digest> {
     let mut hash = Sha256::new();
     let mut chunk = vec![0; 256 << 10];
@@ -263,7 +262,7 @@ fn digest(stream: &mut impl Read, stop: &blocking::StopFlag) -> io::Result<Diges
     }
 }
 
-fn info(path: String, stat: &Stat) -> FileInfo {
+fn file_info(path: String, stat: &Stat) -> FileInfo {
     let kind = match file_type(stat) {
         FileType::RegularFile => FileKind::File,
         FileType::Directory => FileKind::Directory,
@@ -278,9 +277,9 @@ fn info(path: String, stat: &Stat) -> FileInfo {
     }
 }
 
-/// Whether a write was stopped because a secret stood in it.
-fn is_shown_secret(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    error.is::<secret::HiddenBecause>()
+/// True for the error that the content has a secret.
+fn is_secret_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    error.is::<secret::SecretContentError>()
 }
 
 #[cfg(test)]

@@ -1,50 +1,49 @@
-//! A file that shows a secret is not read into a plugin: a program whose output went there may have
-//! printed what it was given.
+//! Refuses to read a file that contains a secret into a plugin: a program may have printed the
+//! secret into the file.
 //!
-//! It is refused and not scrubbed, because a plugin that reads and rewrites the file would write
-//! the marker into it.
+//! The file is not scrubbed, because a plugin that rewrites it would write the marker into it.
 
 use runbook_secrets::Scrubber;
 use std::io::{self, Read};
 
-/// What a frame of zstd begins with: the host itself compresses what goes to a file `*.zst`.
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// The first bytes of a zstd frame. The host itself compresses files with the suffix `.zst`.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Bytes of decompressed content that are looked through. A file that has more is not shown while
-/// secrets are known.
-const MOST_DECODED: u64 = 64 << 20;
+/// How many bytes of decompressed content are searched. A larger file is refused while secrets are
+/// known.
+const MAX_DECODED: u64 = 64 << 20;
 
-/// Why a file is not shown.
+/// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HiddenBecause {
+pub(super) enum SecretContentError {
     #[error("it shows the secret `{name}`, which a plugin is not shown")]
     Secret { name: String },
-    #[error("decompressed it has more than {} MiB, in which a secret could be", MOST_DECODED >> 20)]
+    #[error("decompressed it has more than {} MiB, in which a secret could be", MAX_DECODED >> 20)]
     TooLarge,
 }
 
-/// An error if the content shows a secret, as it is or decompressed.
+/// Refuses content that contains a secret, plain or compressed with zstd.
 pub(super) fn refuse(content: &[u8], scrubber: &Scrubber) -> io::Result<()> {
     if scrubber.is_empty() {
         return Ok(());
     }
     refuse_plain(content, scrubber)?;
-    if !content.starts_with(&ZSTD) {
+    if !content.starts_with(&ZSTD_MAGIC) {
         return Ok(());
     }
     let mut decoded = Vec::new();
-    // What breaks in the middle has been decoded up to there.
+    // If the stream is damaged, the part before the damage is searched.
     let _ =
-        zstd::stream::read::Decoder::new(content)?.take(MOST_DECODED + 1).read_to_end(&mut decoded);
-    if decoded.len() as u64 > MOST_DECODED {
-        return Err(io::Error::other(HiddenBecause::TooLarge));
+        zstd::stream::read::Decoder::new(content)?.take(MAX_DECODED + 1).read_to_end(&mut decoded);
+    if decoded.len() as u64 > MAX_DECODED {
+        return Err(io::Error::other(SecretContentError::TooLarge));
     }
     refuse_plain(&decoded, scrubber)
 }
 
 fn refuse_plain(content: &[u8], scrubber: &Scrubber) -> io::Result<()> {
-    match scrubber.shown_in(content) {
-        Some(name) => Err(io::Error::other(HiddenBecause::Secret { name: name.to_owned() })),
+    match scrubber.find_shown_secret(content) {
+        Some(name) => Err(io::Error::other(SecretContentError::Secret { name: name.to_owned() })),
         None => Ok(()),
     }
 }

@@ -1,4 +1,5 @@
-//! Writing a big file as a stream: compressed, digested, and under its name only when it is whole.
+//! Writes a file as a stream: compresses it, computes its digest, and gives it its name only when
+//! it is complete.
 
 use runbook_authority::Digest;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -9,32 +10,32 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Whether a file may be there already.
+/// The treatment of a file that already exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfExists {
-    /// It is replaced, and keeps its permissions.
+    /// The file is replaced, and keeps its permissions.
     Replace,
-    /// It stays as it is, and opening fails with `AlreadyExists`.
+    /// The file is kept, and opening fails with `AlreadyExists`.
     Refuse,
 }
 
-/// The level of `zstd` itself: the better levels would make a dump wait for the compressor.
-const LEVEL: i32 = 3;
+/// The default level of `zstd`. At higher levels the compressor would slow a dump down.
+const ZSTD_LEVEL: i32 = 3;
 
-/// How the bytes of a file are kept.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
-    /// They are kept as they are.
+    /// The bytes are written as they are.
     None,
-    /// They are compressed with zstd.
+    /// The bytes are compressed with zstd.
     Zstd,
 }
 
 impl Compression {
-    /// What the name of a file says.
+    /// The compression by the suffix of a path.
     pub(crate) fn of(path: &str) -> Self {
-        let zstd = path.rsplit_once('.').is_some_and(|(_, extension)| extension == "zst");
-        if zstd { Self::Zstd } else { Self::None }
+        let is_zstd = path.rsplit_once('.').is_some_and(|(_, extension)| extension == "zst");
+        if is_zstd { Self::Zstd } else { Self::None }
     }
 }
 
@@ -43,27 +44,27 @@ impl Compression {
 pub(crate) struct WrittenFile {
     /// How many bytes the file has.
     pub(crate) size: u64,
-    /// How many bytes were given to it, before compression.
+    /// How many bytes were written to it, before compression.
     pub(crate) produced: u64,
     /// The digest of the bytes of the file.
     pub(crate) digest: Digest,
 }
 
-/// A file in the making. It blocks: use it in [`crate::blocking::run`]. Dropped without
-/// [`finish`](Self::finish), it leaves nothing behind; nor does a host that is killed, where the
-/// file system has files without a name (`O_TMPFILE`).
+/// Writes a new file. It blocks: use it in [`crate::blocking::run`]. If it is dropped without
+/// [`finish`](Self::finish), no file remains; the same if the host is killed, where the file system
+/// supports unnamed files (`O_TMPFILE`).
 pub(crate) struct FileWriter {
     sink: Option<Sink>,
     produced: u64,
     parent: OwnedFd,
-    temporary: Option<String>,
+    temporary_name: Option<String>,
     name: String,
-    existing: IfExists,
+    if_exists: IfExists,
 }
 
 enum Sink {
-    Plain(BufWriter<Digesting>),
-    Zstd(Box<zstd::stream::write::Encoder<'static, BufWriter<Digesting>>>),
+    Plain(BufWriter<DigestWriter>),
+    Zstd(Box<zstd::stream::write::Encoder<'static, BufWriter<DigestWriter>>>),
 }
 
 impl FileWriter {
@@ -71,41 +72,44 @@ impl FileWriter {
         parent: OwnedFd,
         name: &str,
         mode: Mode,
-        existing: IfExists,
+        if_exists: IfExists,
         compression: Compression,
     ) -> io::Result<Self> {
-        let (file, temporary) = match unnamed_file(&parent) {
+        let (file, temporary_name) = match unnamed_file(&parent) {
             Some(file) => (file, None),
-            None => named_file(&parent, name).map(|(file, temporary)| (file, Some(temporary)))?,
+            None => named_file(&parent, name)
+                .map(|(file, temporary_name)| (file, Some(temporary_name)))?,
         };
-        // Set here and not at the opening, where the umask would take a part of it away.
+        // Not set when the file is opened, because the umask would apply.
         rustix::fs::fchmod(&file, mode)?;
-        let plain =
-            BufWriter::with_capacity(128 << 10, Digesting { file, hash: Sha256::new(), size: 0 });
+        let plain = BufWriter::with_capacity(
+            128 << 10,
+            DigestWriter { file, hash: Sha256::new(), size: 0 },
+        );
         let sink = match compression {
             Compression::None => Sink::Plain(plain),
             Compression::Zstd => {
-                Sink::Zstd(Box::new(zstd::stream::write::Encoder::new(plain, LEVEL)?))
+                Sink::Zstd(Box::new(zstd::stream::write::Encoder::new(plain, ZSTD_LEVEL)?))
             }
         };
         Ok(Self {
             sink: Some(sink),
             produced: 0,
             parent,
-            temporary,
+            temporary_name,
             name: name.to_owned(),
-            existing,
+            if_exists,
         })
     }
 
-    /// Makes the file whole and durable, and gives it its name.
+    /// Completes the file, syncs it to disk, and gives it its name.
     pub(crate) fn finish(mut self) -> io::Result<WrittenFile> {
         let sink = self.sink.take().expect("only this takes it, and it consumes the writer");
         let plain = match sink {
             Sink::Plain(plain) => plain,
             Sink::Zstd(encoder) => encoder.finish()?,
         };
-        let Digesting { file, hash, size } =
+        let DigestWriter { file, hash, size } =
             plain.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         self.give_name(&file)?;
@@ -120,24 +124,32 @@ impl FileWriter {
 
 impl FileWriter {
     fn give_name(&mut self, file: &File) -> io::Result<()> {
-        let temporary = match (self.temporary.take(), self.existing) {
-            (None, IfExists::Refuse) => return Ok(link(file, &self.parent, &self.name)?),
-            // A link replaces nothing, a renaming does.
+        let temporary_name = match (self.temporary_name.take(), self.if_exists) {
+            (None, IfExists::Refuse) => return Ok(link_unnamed(file, &self.parent, &self.name)?),
+            // A link cannot replace a file, a rename can.
             (None, IfExists::Replace) => {
-                first_free(&self.name, |temporary| link(file, &self.parent, temporary))?.1
+                with_temporary_name(&self.name, |temporary_name| {
+                    link_unnamed(file, &self.parent, temporary_name)
+                })?
+                .1
             }
-            (Some(temporary), IfExists::Refuse | IfExists::Replace) => temporary,
+            (Some(temporary_name), IfExists::Refuse | IfExists::Replace) => temporary_name,
         };
-        let flags = match self.existing {
+        let flags = match self.if_exists {
             IfExists::Replace => RenameFlags::empty(),
             IfExists::Refuse => RenameFlags::NOREPLACE,
         };
-        let renamed =
-            rustix::fs::renameat_with(&self.parent, &temporary, &self.parent, &self.name, flags);
-        if renamed.is_err() {
-            self.temporary = Some(temporary);
+        let result = rustix::fs::renameat_with(
+            &self.parent,
+            &temporary_name,
+            &self.parent,
+            &self.name,
+            flags,
+        );
+        if result.is_err() {
+            self.temporary_name = Some(temporary_name);
         }
-        Ok(renamed?)
+        Ok(result?)
     }
 }
 
@@ -161,21 +173,21 @@ impl Write for FileWriter {
 
 impl Drop for FileWriter {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            // What cannot be removed stays under a name that nobody reads.
-            let _ = rustix::fs::unlinkat(&self.parent, temporary, AtFlags::empty());
+        if let Some(temporary_name) = &self.temporary_name {
+            // An error is ignored: the file stays under a hidden name.
+            let _ = rustix::fs::unlinkat(&self.parent, temporary_name, AtFlags::empty());
         }
     }
 }
 
-/// A file whose bytes are counted and digested on their way to the disk.
-struct Digesting {
+/// A file writer that counts and hashes the bytes.
+struct DigestWriter {
     file: File,
     hash: Sha256,
     size: u64,
 }
 
-impl Write for Digesting {
+impl Write for DigestWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hash.update(&bytes[..written]);
@@ -188,41 +200,45 @@ impl Write for Digesting {
     }
 }
 
-/// A new file without a name, which ends with the program that holds it. `None` where the file
-/// system has none, or where no `/proc` is, by which it gets its name.
+/// A new unnamed file, which the kernel removes when it is closed. `None` if the file system does
+/// not support it, or if there is no `/proc`, which is needed to give it a name.
 fn unnamed_file(parent: &OwnedFd) -> Option<File> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(parent, ".", flags, Mode::RUSR | Mode::WUSR).ok()?);
-    rustix::fs::stat(by_descriptor(&file)).ok().map(|_| file)
+    rustix::fs::stat(fd_path(&file)).ok().map(|_| file)
 }
 
-/// Gives a file without a name this one, unless something has it.
-fn link(file: &File, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
-    rustix::fs::linkat(CWD, by_descriptor(file), parent, name, AtFlags::SYMLINK_FOLLOW)
+/// Gives an unnamed file a name, unless the name exists.
+fn link_unnamed(file: &File, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+    rustix::fs::linkat(CWD, fd_path(file), parent, name, AtFlags::SYMLINK_FOLLOW)
 }
 
-fn by_descriptor(file: &File) -> String {
+fn fd_path(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// A new file beside `name` that no other process can have opened.
+/// A new file with a temporary name beside `name`.
 fn named_file(parent: &OwnedFd, name: &str) -> io::Result<(File, String)> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open =
-        |temporary: &str| rustix::fs::openat(parent, temporary, flags, Mode::RUSR | Mode::WUSR);
-    first_free(name, open).map(|(file, temporary)| (File::from(file), temporary))
+    let open = |temporary_name: &str| {
+        rustix::fs::openat(parent, temporary_name, flags, Mode::RUSR | Mode::WUSR)
+    };
+    with_temporary_name(name, open).map(|(file, temporary_name)| (File::from(file), temporary_name))
 }
 
-/// Tries hidden names beside `name` until one is free.
-fn first_free<T>(name: &str, make: impl Fn(&str) -> Result<T, Errno>) -> io::Result<(T, String)> {
+/// Calls `make` with temporary hidden names beside `name` until one is free.
+fn with_temporary_name<T>(
+    name: &str,
+    make: impl Fn(&str) -> Result<T, Errno>,
+) -> io::Result<(T, String)> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    // A name may have 255 bytes; what is added here needs at most 60 of them.
+    // A name may have 255 bytes; the prefix and suffix need at most 60 of them.
     let stem = &name[..name.floor_char_boundary(190)];
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".{stem}.{}-{number}.partial", std::process::id());
-        match make(&temporary) {
-            Ok(value) => return Ok((value, temporary)),
+        let temporary_name = format!(".{stem}.{}-{number}.partial", std::process::id());
+        match make(&temporary_name) {
+            Ok(value) => return Ok((value, temporary_name)),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }

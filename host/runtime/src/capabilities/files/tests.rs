@@ -3,10 +3,10 @@ use super::stream::IfExists;
 use crate::bindings::runbook::files::reader::{self, Host as _};
 use crate::bindings::runbook::files::types::FileKind;
 use crate::bindings::runbook::files::writer::Host as _;
-use crate::capabilities::cuts::{CAP, Channel};
+use crate::capabilities::truncation_tests::{CAP, Channel};
 use crate::fault::FaultClass;
 use crate::host::HostCall;
-use crate::testing::{Slot, effective, host, host_within};
+use crate::testing::{Slot, effective_grants, host, host_with_limits};
 use runbook_contract::Mode;
 use runbook_secrets::Scrubber;
 use std::io::{Read as _, Write as _};
@@ -47,14 +47,14 @@ fn nothing_outside_of_the_directory_can_be_opened() {
 }
 
 #[test]
-fn what_sqlite_believes_beside_a_database_is_neither_written_nor_removed() {
+fn sqlite_files_beside_a_database_are_neither_written_nor_removed() {
     let (folder, directory) = directory();
-    let at = |name: &str| folder.path().join(name);
-    let database = rusqlite::Connection::open(at("shop.db")).unwrap();
+    let path_of = |name: &str| folder.path().join(name);
+    let database = rusqlite::Connection::open(path_of("shop.db")).unwrap();
     database
         .execute_batch("pragma journal_mode = wal; create table t (a); insert into t values (1)")
         .unwrap();
-    std::fs::write(at("plain"), "text").unwrap();
+    std::fs::write(path_of("plain"), "text").unwrap();
     for ending in ["-journal", "-wal", "-shm"] {
         for name in
             [format!("shop.db{ending}"), format!("later.db{ending}"), format!("plain{ending}")]
@@ -69,12 +69,16 @@ fn what_sqlite_believes_beside_a_database_is_neither_written_nor_removed() {
                 );
             }
         }
-        std::fs::write(at(&format!("plain{ending}")), "old").unwrap();
+        std::fs::write(path_of(&format!("plain{ending}")), "old").unwrap();
         directory.remove(&format!("plain{ending}")).unwrap();
-        let own = format!("shop.db{ending}");
-        assert_eq!(kind(&directory.remove(&own).unwrap_err()), "files.database", "{own}");
+        let database_file = format!("shop.db{ending}");
+        assert_eq!(
+            kind(&directory.remove(&database_file).unwrap_err()),
+            "files.database",
+            "{database_file}"
+        );
     }
-    assert!(at("shop.db-wal").exists());
+    assert!(path_of("shop.db-wal").exists());
     directory.create("wal", IfExists::Refuse).unwrap().finish().unwrap();
     directory.create("-wal", IfExists::Refuse).unwrap().finish().unwrap();
     assert_eq!(database.query_row("select a from t", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
@@ -90,7 +94,7 @@ fn a_link_in_the_place_of_the_file_is_not_written_through() {
 }
 
 #[test]
-fn what_is_no_ordinary_file_is_not_opened() {
+fn only_regular_files_are_opened() {
     let (folder, directory) = directory();
     let fifo = folder.path().join("pipe");
     rustix::fs::mknodat(
@@ -168,9 +172,9 @@ fn zst_is_compressed_on_the_way_in_and_decompressed_on_the_way_out() {
     assert_eq!(written.size, bytes.len() as u64);
     assert!(bytes.len() < text.len() / 100);
     assert_eq!(written.digest, runbook_authority::Digest::of(&bytes));
-    let mut back = String::new();
-    directory.reader("a.sql.zst").unwrap().read_to_string(&mut back).unwrap();
-    assert_eq!(back, text);
+    let mut decompressed = String::new();
+    directory.reader("a.sql.zst").unwrap().read_to_string(&mut decompressed).unwrap();
+    assert_eq!(decompressed, text);
 }
 
 #[test]
@@ -188,7 +192,7 @@ fn entries_come_sorted_and_without_following_links() {
 }
 
 #[tokio::test]
-async fn the_verbs_do_what_they_say() {
+async fn each_files_verb_works() {
     let folder = tempfile::tempdir().unwrap();
     let slots: &[Slot] = &[("dir", &["files.read", "files.write", "files.remove"], "dir")];
     let mut host = host(
@@ -238,11 +242,12 @@ async fn the_verbs_do_what_they_say() {
 async fn a_plugin_that_goes_on_writing_is_stopped_before_the_disk_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let targets = format!("[targets.f]\nfiles = {:?}\naccess = \"write\"\n", folder.path());
-    let granted = effective(&[("f", &["files.read", "files.write"], "f")], &targets, folder.path());
-    let limits = crate::CallLimits { written: 10_000, ..crate::CallLimits::default() };
-    let mut host = host_within(granted, Mode::Effects, Duration::from_secs(20), limits);
+    let granted =
+        effective_grants(&[("f", &["files.read", "files.write"], "f")], &targets, folder.path());
+    let limits = crate::CallLimits { files_written_bytes: 10_000, ..crate::CallLimits::default() };
+    let mut host = host_with_limits(granted, Mode::Effects, Duration::from_secs(20), limits);
     for _ in 0..10 {
-        // The same name each time: it counts what was written, not what is left.
+        // The same name each time: all written bytes count, not the size of the files.
         HostCall::new(&mut host)
             .write("f".to_owned(), "x".to_owned(), vec![0; 1_000])
             .await
@@ -256,7 +261,7 @@ async fn a_plugin_that_goes_on_writing_is_stopped_before_the_disk_is_full() {
     assert!(!folder.path().join("y").exists());
 }
 
-/// The content and the names of files: what shows a secret is not shown at all.
+/// Channels for the content of files, which is refused if it contains a secret.
 pub(in crate::capabilities) fn channels() -> Vec<Channel> {
     let content = |scrubber: &Scrubber, text: &[u8]| {
         super::secret::refuse(text, scrubber).map(|()| text.to_vec()).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! Shows a server on whose behalf a request is made, as `auth` of its target says. The headers go
-//! into one request; the next hop of a redirect gets its own.
+//! Authentication of requests, by the key `auth` of a target. The headers are added to one request;
+//! the next hop of a redirect gets its own.
 
 use super::{Request, header_name, header_value};
 use crate::fault::{Fault, FaultClass};
@@ -26,7 +26,7 @@ struct AwsKeys {
 }
 
 impl Host {
-    /// Adds the headers by which the host shows who asks.
+    /// Adds the headers that authenticate a request.
     pub(super) async fn authenticate(
         &mut self,
         (http, target): (&HttpTarget, &Target),
@@ -37,7 +37,7 @@ impl Host {
         match &http.auth {
             None => Ok(()),
             Some(HttpAuth::Header(injected)) => {
-                let value = self.injected(injected).await?;
+                let value = self.target_header(injected).await?;
                 headers.insert(AUTHORIZATION, header_value("authorization", value.expose())?);
                 Ok(())
             }

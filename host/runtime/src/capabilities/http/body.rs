@@ -1,6 +1,6 @@
-//! The body of an answer: read up to a limit, decoded on the way.
+//! Reads the body of a response up to a limit, and decodes it.
 
-use super::decoding::{Damage, Decoding, Encoding, Progress, encoding};
+use super::decoding::{BodyDecoder, DecodeError, Encoding, Progress, encoding};
 use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -9,146 +9,151 @@ use hyper::http::response::Parts;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long it is waited for what stands behind the part of a body that is shown.
-const WAIT_BEHIND: Duration = Duration::from_secs(1);
+/// How long to wait for the bytes after the part of a body that the guest sees.
+const LOOKAHEAD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The body of an answer, as far as it was read.
+/// The body of a response, as far as it was read.
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
     pub(super) end: BodyEnd,
 }
 
-/// Where the reading of a body ended.
+/// The point at which the reading of a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyEnd {
-    /// At its end, or where enough of it was read.
+    /// At its end, or at the limit.
     Known,
-    /// Behind the part that is shown, because no more came.
-    Silent,
+    /// After the part that the guest sees, because no more bytes arrived in time.
+    Stalled,
 }
 
-/// Whether anything of a body was left unread.
+/// The part of the body that was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remainder {
     None,
     Some,
 }
 
-/// Why there is no body.
-pub(super) enum Unread {
+/// Why a body cannot be read.
+pub(super) enum BodyError {
     Broken(hyper::Error),
-    Damaged(Damage),
+    Damaged(DecodeError),
 }
 
-/// How a body is read.
+/// Reads a body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
-    /// Bytes that are shown to the guest, counted when they are decoded.
-    pub(super) shown: usize,
-    /// Bytes after them that are read if they arrive, but not shown.
-    pub(super) behind: usize,
-    pub(super) form: Form,
+pub(super) struct BodyReader {
+    /// How many decoded bytes the guest gets at most.
+    pub(super) max_shown: usize,
+    /// How many bytes after those are read if they arrive in time; the guest does not get them.
+    pub(super) lookahead: usize,
+    pub(super) form: BodyForm,
 }
 
-/// In which form a guest gets a body.
+/// The form in which the guest gets a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum BodyForm {
     /// Decoded, because the host asked for its encoding.
     Decoded,
-    /// As it came.
+    /// As the server sent it.
     Raw,
 }
 
-impl Reading {
-    /// Reads a body. The headers of one that was decoded say no more how it was encoded, nor how
-    /// long it was then.
+impl BodyReader {
+    /// Reads a body. If it is decoded, `Content-Encoding` and `Content-Length` are removed from
+    /// `head`.
     pub(super) async fn read(
         self,
         head: &mut Parts,
         body: Incoming,
-    ) -> Result<(Body, Remainder), Unread> {
-        let mut decoding = None;
-        // Part of an encoded body cannot be decoded by itself.
-        if self.form == Form::Decoded && head.status != StatusCode::PARTIAL_CONTENT {
+    ) -> Result<(Body, Remainder), BodyError> {
+        let mut decoder = None;
+        // A part of an encoded body cannot be decoded.
+        if self.form == BodyForm::Decoded && head.status != StatusCode::PARTIAL_CONTENT {
             match encoding(&head.headers) {
                 Encoding::Known(codings) => {
-                    decoding = Some(Decoding::new(&codings).map_err(Unread::Damaged)?);
+                    decoder = Some(BodyDecoder::new(&codings).map_err(BodyError::Damaged)?);
                     head.headers.remove(CONTENT_ENCODING);
                     head.headers.remove(CONTENT_LENGTH);
                 }
                 Encoding::None | Encoding::Unknown => {}
             }
         }
-        Taking { body, decoding, bytes: Vec::new(), cap: self.shown.saturating_add(self.behind) }
-            .up_to(self.shown)
-            .await
+        BodyStream {
+            body,
+            decoder,
+            bytes: Vec::new(),
+            cap: self.max_shown.saturating_add(self.lookahead),
+        }
+        .read_up_to(self.max_shown)
+        .await
     }
 }
 
 /// A body that is being read.
-struct Taking {
+struct BodyStream {
     body: Incoming,
-    decoding: Option<Decoding>,
+    decoder: Option<BodyDecoder>,
     bytes: Vec<u8>,
     cap: usize,
 }
 
-/// What the next piece of a body is.
+/// The result of reading on: another piece of the body, or its end.
 enum Piece {
-    Some,
+    Data,
     End,
 }
 
-impl Taking {
-    /// What is wrong behind what is shown is no error.
-    async fn up_to(mut self, shown: usize) -> Result<(Body, Remainder), Unread> {
-        let mut until = None;
+impl BodyStream {
+    /// Reads at most `max_shown` bytes and the lookahead. An error in the lookahead is ignored.
+    async fn read_up_to(mut self, max_shown: usize) -> Result<(Body, Remainder), BodyError> {
+        let mut deadline = None;
         loop {
-            let piece = if self.bytes.len() <= shown {
+            let piece = if self.bytes.len() <= max_shown {
                 self.next().await?
             } else {
-                let until = *until.get_or_insert_with(|| Instant::now() + WAIT_BEHIND);
-                match tokio::time::timeout_at(until, self.next()).await {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + LOOKAHEAD_TIMEOUT);
+                match tokio::time::timeout_at(deadline, self.next()).await {
                     Ok(Ok(piece)) => piece,
                     Ok(Err(_)) | Err(_) => {
-                        let body = Body { bytes: self.bytes, end: BodyEnd::Silent };
+                        let body = Body { bytes: self.bytes, end: BodyEnd::Stalled };
                         return Ok((body, Remainder::Some));
                     }
                 }
             };
             let remainder = match piece {
                 Piece::End => Remainder::None,
-                Piece::Some if self.bytes.len() == self.cap => Remainder::Some,
-                Piece::Some => continue,
+                Piece::Data if self.bytes.len() == self.cap => Remainder::Some,
+                Piece::Data => continue,
             };
             return Ok((Body { bytes: self.bytes, end: BodyEnd::Known }, remainder));
         }
     }
 
-    /// Adds a piece to what was read: what can be decoded of what is there, else what arrives.
-    async fn next(&mut self) -> Result<Piece, Unread> {
-        if let Some(decoding) = &mut self.decoding {
-            // A small stream may take long to unfold: others have their turn between its pieces.
+    /// Adds the next piece to `bytes`: decoded from what has arrived, or else received now.
+    async fn next(&mut self) -> Result<Piece, BodyError> {
+        if let Some(decoder) = &mut self.decoder {
+            // A small stream may take long to decompress, so other tasks run between its pieces.
             tokio::task::yield_now().await;
-            let step = decoding.step(&mut self.bytes, self.cap).map_err(Unread::Damaged)?;
-            if step == Progress::Made {
-                return Ok(Piece::Some);
+            let step = decoder.step(&mut self.bytes, self.cap).map_err(BodyError::Damaged)?;
+            if step == Progress::Advanced {
+                return Ok(Piece::Data);
             }
         }
-        let Some(frame) = self.body.frame().await.transpose().map_err(Unread::Broken)? else {
-            if let Some(decoding) = &self.decoding {
-                decoding.finish().map_err(Unread::Damaged)?;
+        let Some(frame) = self.body.frame().await.transpose().map_err(BodyError::Broken)? else {
+            if let Some(decoder) = &self.decoder {
+                decoder.finish().map_err(BodyError::Damaged)?;
             }
             return Ok(Piece::End);
         };
-        let Ok(data) = frame.into_data() else { return Ok(Piece::Some) };
-        match &mut self.decoding {
-            Some(decoding) => decoding.feed(data),
+        let Ok(data) = frame.into_data() else { return Ok(Piece::Data) };
+        match &mut self.decoder {
+            Some(decoder) => decoder.feed(data),
             None => {
                 let left = self.cap - self.bytes.len();
                 self.bytes.extend_from_slice(&data[..data.len().min(left)]);
             }
         }
-        Ok(Piece::Some)
+        Ok(Piece::Data)
     }
 }

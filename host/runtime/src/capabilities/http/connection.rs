@@ -1,8 +1,8 @@
-//! Open connections, and those that one call of a plugin keeps for its next requests.
+//! Connections, and the pool in which one call of a plugin keeps them for its next requests.
 
 use super::failure::Failure;
-use super::timed::{Timed, Turn};
-use crate::net::judged::{Judged, Unreached};
+use super::timed_stream::{CurrentExchange, TimedStream};
+use crate::net::allowed_addresses::{AllowedAddresses, ConnectError};
 use crate::net::tls::encrypt;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -18,93 +18,97 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use url::Url;
 
-/// The head of an answer is never larger than this.
+/// The largest head of a response, in bytes.
 const MAX_HEAD: u32 = 64 << 10;
 
 /// Connections that one call keeps. A plugin has few slots, and a slot has one server.
-const MAX_KEPT: usize = 8;
+const MAX_POOLED: usize = 8;
 
-/// Bytes of a request body that are copied before it is sent.
-pub(super) type Sent = Full<Bytes>;
+/// The body of a request, copied before it is sent.
+pub(super) type RequestBody = Full<Bytes>;
 
-/// How long each part of opening a connection took; nothing for one that was open.
+/// How long each part of opening a connection took; zero for a reused connection.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Opening {
+pub(super) struct ConnectTiming {
     pub(super) dns: Duration,
     pub(super) connect: Duration,
     pub(super) tls: Duration,
 }
 
-/// An open connection, on which one exchange follows the other.
+/// An open connection, which carries one exchange after the other.
 pub(super) struct Connection {
     sender: Sender,
-    turn: Turn,
+    current_exchange: CurrentExchange,
     pub(super) peer: SocketAddr,
-    pub(super) opening: Opening,
-    _driver: Driver,
+    pub(super) connect_timing: ConnectTiming,
+    _driver: DriverTask,
 }
 
 enum Sender {
-    Http1(http1::SendRequest<Sent>),
-    Http2(http2::SendRequest<Sent>),
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
 }
 
-/// What a connection speaks.
+/// The HTTP version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     Http1,
     Http2,
 }
 
-/// Ends the task that drives a connection.
-struct Driver(JoinHandle<()>);
+/// The task that drives a connection; dropping this ends it.
+struct DriverTask(JoinHandle<()>);
 
-impl Drop for Driver {
+impl Drop for DriverTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 impl Connection {
-    /// Opens a connection to one of the judged addresses; the name in the certificate and in `Host`
-    /// stays that of the URL.
+    /// Opens a connection to one of the allowed addresses. The certificate and the `Host` header
+    /// must have the host name of the URL.
     pub(super) async fn open(
         url: &Url,
-        judged: &Judged,
+        allowed_addresses: &AllowedAddresses,
         tls: Option<Arc<ClientConfig>>,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
-        let stream = judged.connect().await.map_err(Failure::Unreached)?;
-        let mut opening =
-            Opening { dns: judged.dns, connect: started.elapsed(), tls: Duration::ZERO };
-        let peer =
-            stream.peer_addr().map_err(|error| Failure::Unreached(Unreached::Connect(error)))?;
+        let stream = allowed_addresses.connect().await.map_err(Failure::ConnectError)?;
+        let mut connect_timing = ConnectTiming {
+            dns: allowed_addresses.dns,
+            connect: started.elapsed(),
+            tls: Duration::ZERO,
+        };
+        let peer = stream
+            .peer_addr()
+            .map_err(|error| Failure::ConnectError(ConnectError::Connect(error)))?;
         let Some(config) = tls else {
-            return Self::over(stream, Version::Http1, peer, opening).await;
+            return Self::with_protocol(stream, Version::Http1, peer, connect_timing).await;
         };
         let started = Instant::now();
         let host = url.host_str().unwrap_or_default();
         let stream = encrypt(stream, host, config).await.map_err(Failure::Tls)?;
-        opening.tls = started.elapsed();
+        connect_timing.tls = started.elapsed();
         let version = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Version::Http2,
             Some(_) | None => Version::Http1,
         };
-        Self::over(stream, version, peer, opening).await
+        Self::with_protocol(stream, version, peer, connect_timing).await
     }
 
-    async fn over<S>(
+    async fn with_protocol<S>(
         inner: S,
         version: Version,
         peer: SocketAddr,
-        opening: Opening,
+        connect_timing: ConnectTiming,
     ) -> Result<Self, Failure>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let turn = Turn::default();
-        let stream = TokioIo::new(Timed::new(inner, turn.clone()));
-        // What goes wrong in a task is reported to the sender or to the reader of the body too.
+        let current_exchange = CurrentExchange::default();
+        let stream = TokioIo::new(TimedStream::new(inner, current_exchange.clone()));
+        // An error of the task is also reported to the sender or to the reader of the body.
         let (sender, driver) = match version {
             Version::Http1 => {
                 let mut builder = http1::Builder::new();
@@ -127,7 +131,7 @@ impl Connection {
                 (Sender::Http2(sender), driver)
             }
         };
-        Ok(Self { sender, turn, peer, opening, _driver: Driver(driver) })
+        Ok(Self { sender, current_exchange, peer, connect_timing, _driver: DriverTask(driver) })
     }
 
     pub(super) fn version(&self) -> Version {
@@ -137,14 +141,14 @@ impl Connection {
         }
     }
 
-    /// Whose request the connection carries from here on.
-    pub(super) fn turn(&self) -> &Turn {
-        &self.turn
+    /// The exchange that the connection carries now.
+    pub(super) fn current_exchange(&self) -> &CurrentExchange {
+        &self.current_exchange
     }
 
     pub(super) async fn send(
         &mut self,
-        request: Request<Sent>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, hyper::Error> {
         match &mut self.sender {
             Sender::Http1(sender) => sender.send_request(request).await,
@@ -152,8 +156,8 @@ impl Connection {
         }
     }
 
-    /// Waits until the connection can carry another request. Whether it can: the server may have
-    /// closed it, or said that it will.
+    /// Waits until the connection can carry another request. Returns false if the server has closed
+    /// it, or has announced that it will.
     async fn is_ready(&mut self) -> bool {
         match &mut self.sender {
             Sender::Http1(sender) => sender.ready().await.is_ok(),
@@ -162,40 +166,40 @@ impl Connection {
     }
 }
 
-/// To whom a kept connection belongs: never to another slot or another server.
+/// The key of a pooled connection: it is reused only by the same slot for the same server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(super) struct ConnectionKey {
     slot: String,
     origin: String,
 }
 
-impl Owner {
+impl ConnectionKey {
     pub(super) fn new(slot: &str, url: &Url) -> Self {
         Self { slot: slot.to_owned(), origin: url.origin().ascii_serialization() }
     }
 }
 
-/// The connections that one call keeps open. They end with it.
+/// The connections that one call of a plugin keeps open until it ends.
 #[derive(Default)]
-pub(super) struct KeptConnections(Vec<(Owner, Connection)>);
+pub(super) struct ConnectionPool(Vec<(ConnectionKey, Connection)>);
 
-impl KeptConnections {
-    /// Keeps a connection for the next request of its owner.
-    pub(super) fn put(&mut self, owner: Owner, connection: Connection) {
-        self.0.retain(|(known, _)| *known != owner);
-        if self.0.len() < MAX_KEPT {
-            self.0.push((owner, connection));
+impl ConnectionPool {
+    /// Keeps a connection for the next request with this key.
+    pub(super) fn put(&mut self, key: ConnectionKey, connection: Connection) {
+        self.0.retain(|(known, _)| *known != key);
+        if self.0.len() < MAX_POOLED {
+            self.0.push((key, connection));
         }
     }
 
-    /// Ends the connection that is kept for this owner.
-    pub(super) fn end(&mut self, owner: &Owner) {
-        self.0.retain(|(known, _)| known != owner);
+    /// Closes the connection that is kept for this key.
+    pub(super) fn end(&mut self, key: &ConnectionKey) {
+        self.0.retain(|(known, _)| known != key);
     }
 
-    /// The connection that is kept for this owner, if it is still open.
-    pub(super) async fn reuse(&mut self, owner: &Owner) -> Option<Connection> {
-        let index = self.0.iter().position(|(known, _)| known == owner)?;
+    /// Takes the connection that is kept for this key, if it is still open.
+    pub(super) async fn reuse(&mut self, key: &ConnectionKey) -> Option<Connection> {
+        let index = self.0.iter().position(|(known, _)| known == key)?;
         let (_, mut connection) = self.0.swap_remove(index);
         connection.is_ready().await.then_some(connection)
     }

@@ -1,9 +1,8 @@
-//! Decodes the bodies of answers: what a server compressed because the host asked for it.
+//! Decodes the bodies of responses that a server compressed because the host asked for it.
 //!
-//! Each step takes and makes a bounded number of bytes, however much a stream unfolds to, so that a
-//! limit, a deadline and other calls have their turn between two steps. Beside what is asked for, a
-//! decoder holds the window of its format: 32 KiB for gzip and deflate, at most 16 MiB for Brotli
-//! and 8 MiB for Zstandard.
+//! Each step consumes and produces a bounded number of bytes, so that limits and deadlines are
+//! checked and other tasks run between two steps. A decoder also holds the window of its format: 32
+//! KiB for gzip and deflate, at most 16 MiB for Brotli and 8 MiB for Zstandard.
 
 mod gzip;
 
@@ -14,14 +13,14 @@ use hyper::body::Bytes;
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation as _};
 
-/// What the host asks for.
-pub(super) const ACCEPTED: &str = "gzip, deflate, br, zstd";
+/// The value of `Accept-Encoding` that the host sends.
+pub(super) const ACCEPTED_ENCODINGS: &str = "gzip, deflate, br, zstd";
 
-/// A body that was encoded more often than that is refused.
+/// How often a body may be encoded; one with more codings is refused.
 const MAX_CODINGS: usize = 3;
 
-/// Bytes that one step makes at most.
-const STEP: usize = 16 << 10;
+/// How many bytes one step produces at most.
+const MAX_STEP: usize = 16 << 10;
 
 /// The largest window of a Zstandard frame, as a power of two: what RFC 9659 demands of a client.
 const ZSTD_WINDOW: u32 = 23;
@@ -35,14 +34,14 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// What an answer says of its encoding.
+/// The encoding that the headers of a response name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// The body is as it is.
+    /// The body is not encoded.
     None,
-    /// These were applied, in this order.
+    /// These codings were applied, in this order.
     Known(Vec<Coding>),
-    /// One of them is not known here, so that the body stays as it is.
+    /// A coding is unknown, so the body is not decoded.
     Unknown,
 }
 
@@ -64,7 +63,7 @@ impl Coding {
     }
 }
 
-/// How the body below these headers is encoded.
+/// The encoding of the body with these headers.
 pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     let mut codings = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
@@ -80,40 +79,40 @@ pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     if codings.is_empty() { Encoding::None } else { Encoding::Known(codings) }
 }
 
-/// What is wrong with an encoded body, as a clause about it.
+/// The problem of an encoded body, as a clause about the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Damage(pub(super) String);
+pub(super) struct DecodeError(pub(super) String);
 
-impl Damage {
+impl DecodeError {
     fn of(coding: Coding, what: &str) -> Self {
         Self(format!("its {} stream {what}", coding.name()))
     }
 }
 
-/// What one step of a decoder took and made.
+/// How many bytes one step of a decoder has consumed and produced.
 #[derive(Debug, Clone, Copy, Default)]
 struct Step {
-    taken: usize,
-    made: usize,
+    consumed: usize,
+    produced: usize,
 }
 
 impl Step {
     fn is_none(self) -> bool {
-        self.taken == 0 && self.made == 0
+        self.consumed == 0 && self.produced == 0
     }
 }
 
-/// What came of one step of a [`Decoding`].
+/// The result of one step of a [`BodyDecoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// There may be more to do.
-    Made,
-    /// Nothing can be done before more of the body has arrived.
-    Hungry,
+    /// The step has consumed or produced bytes.
+    Advanced,
+    /// The next step needs more of the body.
+    NeedsInput,
 }
 
 /// The decoders of one body, the coding that was applied last first.
-pub(super) struct Decoding {
+pub(super) struct BodyDecoder {
     layers: Vec<Layer>,
     scratch: Vec<u8>,
     received: bool,
@@ -122,75 +121,81 @@ pub(super) struct Decoding {
 struct Layer {
     coding: Coding,
     decoder: Decoder,
-    /// What it has not taken yet.
+    /// The bytes that it has not consumed yet.
     input: Bytes,
 }
 
-impl Decoding {
+impl BodyDecoder {
     /// Decoders for `codings`, in the order in which they were applied.
     ///
     /// # Errors
     /// There are too many of them.
-    pub(super) fn new(codings: &[Coding]) -> Result<Self, Damage> {
+    pub(super) fn new(codings: &[Coding]) -> Result<Self, DecodeError> {
         if codings.len() > MAX_CODINGS {
             let count = codings.len();
-            return Err(Damage(format!(
+            return Err(DecodeError(format!(
                 "it was encoded {count} times, and at most {MAX_CODINGS} are decoded"
             )));
         }
-        let layer = |coding: &Coding| -> Result<Layer, Damage> {
+        let layer = |coding: &Coding| -> Result<Layer, DecodeError> {
             Ok(Layer { coding: *coding, decoder: Decoder::new(*coding)?, input: Bytes::new() })
         };
         let layers = codings.iter().rev().map(layer).collect::<Result<_, _>>()?;
-        Ok(Self { layers, scratch: vec![0; STEP], received: false })
+        Ok(Self { layers, scratch: vec![0; MAX_STEP], received: false })
     }
 
-    /// Takes what has arrived. Only if [`step`](Self::step) said that it is needed.
-    pub(super) fn feed(&mut self, arrived: Bytes) {
-        self.received |= !arrived.is_empty();
+    /// Adds received bytes. Call it only after [`step`](Self::step) has returned
+    /// [`Progress::NeedsInput`].
+    pub(super) fn feed(&mut self, bytes: Bytes) {
+        self.received |= !bytes.is_empty();
         if let Some(outermost) = self.layers.first_mut() {
-            outermost.feed(arrived);
+            outermost.feed(bytes);
         }
     }
 
-    /// One step, which adds to `decoded` until that has `cap` bytes.
+    /// Runs one step, which adds to `decoded` until that has `cap` bytes.
     ///
     /// # Errors
-    /// The stream is not one of its coding.
-    pub(super) fn step(&mut self, decoded: &mut Vec<u8>, cap: usize) -> Result<Progress, Damage> {
+    /// The stream is not valid for its coding.
+    pub(super) fn step(
+        &mut self,
+        decoded: &mut Vec<u8>,
+        cap: usize,
+    ) -> Result<Progress, DecodeError> {
         let innermost = self.layers.len().saturating_sub(1);
-        // From the end, so that a layer gets more only when it has nothing left to do.
+        // The innermost layer first, so that a layer gets more input only when it has none left.
         for index in (0..self.layers.len()).rev() {
             let layer = &mut self.layers[index];
-            let room = if index == innermost { STEP.min(cap - decoded.len()) } else { STEP };
+            let room =
+                if index == innermost { MAX_STEP.min(cap - decoded.len()) } else { MAX_STEP };
             let step = layer
                 .decoder
                 .step(&layer.input, &mut self.scratch[..room])
-                .map_err(|what| Damage::of(layer.coding, what))?;
+                .map_err(|what| DecodeError::of(layer.coding, what))?;
             if step.is_none() {
                 continue;
             }
-            let _ = layer.input.split_to(step.taken);
-            let made = &self.scratch[..step.made];
+            let _ = layer.input.split_to(step.consumed);
+            let produced = &self.scratch[..step.produced];
             if index == innermost {
-                decoded.extend_from_slice(made);
-            } else if !made.is_empty() {
-                self.layers[index + 1].feed(Bytes::copy_from_slice(made));
+                decoded.extend_from_slice(produced);
+            } else if !produced.is_empty() {
+                self.layers[index + 1].feed(Bytes::copy_from_slice(produced));
             }
-            return Ok(Progress::Made);
+            return Ok(Progress::Advanced);
         }
-        Ok(Progress::Hungry)
+        Ok(Progress::NeedsInput)
     }
 
-    /// The body is at its end, and nothing more can be decoded.
+    /// Checks at the end of the body that every stream is complete.
     ///
     /// # Errors
-    /// A stream ends in its middle. A body without any byte is one without any stream.
-    pub(super) fn finish(&self) -> Result<(), Damage> {
-        let open = self.layers.iter().find(|layer| !layer.decoder.may_end());
-        match open {
+    /// A stream is incomplete. An empty body has no streams, so it is accepted.
+    pub(super) fn finish(&self) -> Result<(), DecodeError> {
+        let incomplete_layer = self.layers.iter().find(|layer| !layer.decoder.may_end());
+        match incomplete_layer {
             Some(layer) if self.received => {
-                Err(Damage::of(layer.coding, "ends before it is complete"))
+                Err(DecodeError::of(layer.coding, "ends before it is complete"))
             }
             Some(_) | None => Ok(()),
         }
@@ -217,22 +222,22 @@ enum Decoder {
 
 type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 
-/// `deflate` is a zlib stream; some servers send a bare one, as browsers know.
+/// `deflate` is a zlib stream; like browsers, the host also accepts a raw DEFLATE stream.
 enum Deflate {
-    /// The first byte, as far as it is there.
+    /// It is not yet known whether the stream is zlib; the first byte, if it has arrived.
     Undecided(Option<u8>),
     Runs(Decompress),
     Ended,
 }
 
-/// What is wrong, as the end of a sentence about the stream.
-type Wrong = &'static str;
+/// A problem of a stream, as the end of a sentence about the stream.
+type DecodeProblem = &'static str;
 
-const DAMAGED: Wrong = "is damaged";
-const MORE: Wrong = "is followed by something else";
+const IS_DAMAGED: DecodeProblem = "is damaged";
+const HAS_TRAILING_DATA: DecodeProblem = "is followed by something else";
 
 impl Decoder {
-    fn new(coding: Coding) -> Result<Self, Damage> {
+    fn new(coding: Coding) -> Result<Self, DecodeError> {
         Ok(match coding {
             Coding::Gzip => Self::Gzip(Box::default()),
             Coding::Deflate => Self::Deflate(Deflate::Undecided(None)),
@@ -242,36 +247,47 @@ impl Decoder {
                 Self::Brotli { state: Box::new(state), ended: false }
             }
             Coding::Zstd => {
-                let unusable = |_| Damage::of(coding, "cannot be decoded here");
-                let mut decoder = ZstdDecoder::new().map_err(unusable)?;
-                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW)).map_err(unusable)?;
+                let setup_error = |_| DecodeError::of(coding, "cannot be decoded here");
+                let mut decoder = ZstdDecoder::new().map_err(setup_error)?;
+                decoder
+                    .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))
+                    .map_err(setup_error)?;
                 Self::Zstd { decoder, ended: false }
             }
         })
     }
 
-    /// Nothing taken and nothing made means that more input is needed.
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, Wrong> {
+    /// Runs one step. An empty step (nothing consumed, nothing produced) means that more input is
+    /// needed.
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, DecodeProblem> {
         match self {
             Self::Gzip(gzip) => gzip.step(input, output),
             Self::Deflate(deflate) => deflate.step(input, output),
             Self::Brotli { ended: true, .. } if input.is_empty() => Ok(Step::default()),
-            Self::Brotli { ended: true, .. } => Err(MORE),
+            Self::Brotli { ended: true, .. } => Err(HAS_TRAILING_DATA),
             Self::Brotli { state, ended } => {
-                let (mut left, mut taken) = (input.len(), 0);
-                let (mut room, mut made) = (output.len(), 0);
+                let (mut left, mut consumed) = (input.len(), 0);
+                let (mut room, mut produced) = (output.len(), 0);
                 let result = BrotliDecompressStream(
-                    &mut left, &mut taken, input, &mut room, &mut made, output, &mut 0, state,
+                    &mut left,
+                    &mut consumed,
+                    input,
+                    &mut room,
+                    &mut produced,
+                    output,
+                    &mut 0,
+                    state,
                 );
                 match result {
                     BrotliResult::ResultSuccess => *ended = true,
                     BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => {}
-                    BrotliResult::ResultFailure => return Err(DAMAGED),
+                    BrotliResult::ResultFailure => return Err(IS_DAMAGED),
                 }
-                Ok(Step { taken, made })
+                Ok(Step { consumed, produced })
             }
             Self::Zstd { decoder, ended } => {
-                // At the end of a frame nothing is held back; asking would begin the next one.
+                // At the end of a frame no output is pending, and a call would begin the next
+                // frame.
                 if *ended && input.is_empty() {
                     return Ok(Step::default());
                 }
@@ -279,11 +295,11 @@ impl Decoder {
                     if error.to_string().contains("too much memory") {
                         "needs a larger window than the 8 MiB that HTTP allows"
                     } else {
-                        DAMAGED
+                        IS_DAMAGED
                     }
                 })?;
                 *ended = status.remaining == 0;
-                Ok(Step { taken: status.bytes_read, made: status.bytes_written })
+                Ok(Step { consumed: status.bytes_read, produced: status.bytes_written })
             }
         }
     }
@@ -299,24 +315,24 @@ impl Decoder {
 }
 
 impl Deflate {
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, Wrong> {
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, DecodeProblem> {
         match self {
             Self::Undecided(first) => {
                 let Some(&byte) = input.first() else { return Ok(Step::default()) };
                 let Some(first) = *first else {
                     *first = Some(byte);
-                    return Ok(Step { taken: 1, made: 0 });
+                    return Ok(Step { consumed: 1, produced: 0 });
                 };
                 let head = [first, byte];
                 // RFC 1950, section 2.2: the method, and a checksum over both bytes.
                 let is_zlib = first & 0x0f == 8 && u16::from_be_bytes(head).is_multiple_of(31);
                 let mut decompress = Decompress::new(is_zlib);
                 let (step, ended) = inflate(&mut decompress, &head, output)?;
-                if step.taken < head.len() {
-                    return Err(if ended { MORE } else { DAMAGED });
+                if step.consumed < head.len() {
+                    return Err(if ended { HAS_TRAILING_DATA } else { IS_DAMAGED });
                 }
                 *self = if ended { Self::Ended } else { Self::Runs(decompress) };
-                Ok(Step { taken: 1, made: step.made })
+                Ok(Step { consumed: 1, produced: step.produced })
             }
             Self::Runs(decompress) => {
                 let (step, ended) = inflate(decompress, input, output)?;
@@ -326,24 +342,24 @@ impl Deflate {
                 Ok(step)
             }
             Self::Ended if input.is_empty() => Ok(Step::default()),
-            Self::Ended => Err(MORE),
+            Self::Ended => Err(HAS_TRAILING_DATA),
         }
     }
 }
 
-/// One step of a DEFLATE stream, and whether it is at its end.
+/// Runs one step of a DEFLATE stream. Returns true if the stream has ended.
 fn inflate(
     decompress: &mut Decompress,
     input: &[u8],
     output: &mut [u8],
-) -> Result<(Step, bool), Wrong> {
-    let (taken, made) = (decompress.total_in(), decompress.total_out());
+) -> Result<(Step, bool), DecodeProblem> {
+    let (consumed, produced) = (decompress.total_in(), decompress.total_out());
     let status =
-        decompress.decompress(input, output, FlushDecompress::None).map_err(|_| DAMAGED)?;
-    let since = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
+        decompress.decompress(input, output, FlushDecompress::None).map_err(|_| IS_DAMAGED)?;
+    let difference = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
     let step = Step {
-        taken: since(decompress.total_in(), taken),
-        made: since(decompress.total_out(), made),
+        consumed: difference(decompress.total_in(), consumed),
+        produced: difference(decompress.total_out(), produced),
     };
     Ok((step, matches!(status, Status::StreamEnd)))
 }

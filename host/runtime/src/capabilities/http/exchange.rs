@@ -1,7 +1,7 @@
-//! One request and its answer on an open connection.
+//! One request and its response on an open connection.
 
-use super::body::{Body, Reading, Remainder};
-use super::connection::{Connection, Opening, Sent, Version};
+use super::body::{Body, BodyReader, Remainder};
+use super::connection::{ConnectTiming, Connection, RequestBody, Version};
 use super::failure::Failure;
 use crate::host::Commit;
 use http_body_util::Full;
@@ -19,75 +19,75 @@ pub(super) struct Exchange<'a> {
     pub(super) url: &'a Url,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a [u8],
-    /// How the answer's body is read.
-    pub(super) reading: Reading,
+    /// Reads the body of the response.
+    pub(super) body_reader: BodyReader,
 }
 
-/// The answer of a server to one request.
-pub(super) struct Answered {
+/// The response of a server to one request.
+pub(super) struct ServerResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
     pub(super) peer: SocketAddr,
-    pub(super) opening: Opening,
+    pub(super) connect_timing: ConnectTiming,
     pub(super) first_byte: Duration,
 }
 
-/// An exchange that came to its end.
-pub(super) struct Done {
-    pub(super) answered: Answered,
-    /// The connection, if it can carry another one.
+/// The result of an exchange.
+pub(super) struct ExchangeOutcome {
+    pub(super) server_response: ServerResponse,
+    /// The connection, if it can carry another exchange.
     pub(super) connection: Option<Connection>,
 }
 
 impl Exchange<'_> {
-    /// Sends the request and reads the answer. `commit` is sent before the first byte goes out:
-    /// until then the server cannot have acted on it.
+    /// Sends the request and reads the response. `commit` is marked as sent before the first byte
+    /// is written: until then the request has no effect.
     pub(super) async fn run(
         &self,
         mut connection: Connection,
         commit: &Commit,
-    ) -> Result<Done, Failure> {
+    ) -> Result<ExchangeOutcome, Failure> {
         let version = connection.version();
-        let opening = std::mem::take(&mut connection.opening);
-        let marks = connection.turn().begin(commit);
+        let connect_timing = std::mem::take(&mut connection.connect_timing);
+        let timings = connection.current_exchange().begin(commit);
         let started = Instant::now();
         let sent = connection.send(self.request(version)).await;
         let response = sent.map_err(|error| {
-            if let Some(reason) = connection.turn().refused() {
-                commit.void();
-                Failure::RefusedClient(reason)
+            if let Some(reason) = connection.current_exchange().client_rejection_reason() {
+                commit.mark_rolled_back();
+                Failure::ClientRejected(reason)
             } else if error.is_parse() {
                 Failure::Broken(error)
-            } else if marks.sent() {
+            } else if timings.has_sent() {
                 Failure::Unanswered(error)
             } else {
                 Failure::Unsent(error)
             }
         })?;
         let first_byte = match version {
-            Version::Http1 => marks.first_byte(),
-            // Frames of the connection go to and fro as well.
+            Version::Http1 => timings.first_byte(),
+            // Other frames of the connection are read and written too, so `timings` does not tell.
             Version::Http2 => started.elapsed(),
         };
         let (mut head, body) = response.into_parts();
-        let (body, remainder) = self.reading.read(&mut head, body).await?;
-        connection.turn().end();
+        let (body, remainder) = self.body_reader.read(&mut head, body).await?;
+        connection.current_exchange().end();
         let peer = connection.peer;
-        let answered = Answered {
+        let server_response = ServerResponse {
             status: head.status.as_u16(),
             headers: head.headers,
             body,
             peer,
-            opening,
+            connect_timing,
             first_byte,
         };
-        // Over HTTP/1.1 the rest of a body stands before the next answer.
+        // Over HTTP/1.1 the unread rest of a body would precede the next response.
         let is_usable = version == Version::Http2 || remainder == Remainder::None;
-        Ok(Done { answered, connection: is_usable.then_some(connection) })
+        Ok(ExchangeOutcome { server_response, connection: is_usable.then_some(connection) })
     }
 
-    fn request(&self, version: Version) -> Request<Sent> {
+    fn request(&self, version: Version) -> Request<RequestBody> {
         let mut request = Request::new(Full::new(Bytes::copy_from_slice(self.body)));
         self.method.clone_into(request.method_mut());
         *request.headers_mut() = self.headers.clone();
@@ -99,7 +99,7 @@ impl Exchange<'_> {
                 request.headers_mut().insert(HOST, host);
                 &self.url[Position::BeforePath..Position::AfterQuery]
             }
-            // There the authority is a part of the target.
+            // In HTTP/2 the authority is a part of the request target.
             Version::Http2 => &self.url[..Position::AfterQuery],
         };
         *request.uri_mut() = target.parse().expect("a base address is one of a request too");

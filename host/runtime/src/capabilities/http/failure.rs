@@ -1,60 +1,60 @@
-//! Why a request has no answer, and the fault that its caller gets.
+//! Why a request has no response, and the fault that its caller gets.
 
-use super::body::Unread;
-use super::decoding::Damage;
+use super::body::BodyError;
+use super::decoding::DecodeError;
 use crate::fault::{Fault, FaultClass};
+use crate::net::allowed_addresses::ConnectError;
 use crate::net::handshake::TlsFailure;
-use crate::net::judged::Unreached;
 use runbook_authority::VerbEffect;
 use std::time::Duration;
 
-/// Why there is no answer.
+/// Why there is no response.
 pub(super) enum Failure {
-    Unreached(Unreached),
+    ConnectError(ConnectError),
     Tls(TlsFailure),
-    /// The server does not accept the certificate of this host, and so has not looked at the
-    /// request.
-    RefusedClient(String),
-    /// It failed before any byte of the request went out.
+    /// The server refused the client certificate, so it has not read the request.
+    ClientRejected(String),
+    /// The connection failed before any byte of the request was sent.
     Unsent(hyper::Error),
-    /// It failed after that, and before the head of an answer: the other side may have acted.
+    /// The connection failed after the request was sent and before the head of a response: the
+    /// server may have acted.
     Unanswered(hyper::Error),
-    /// It failed in the body of the answer, or where its head should be.
+    /// The connection failed in the body of the response, or the head is not HTTP.
     Broken(hyper::Error),
-    /// The body of the answer is not encoded as the answer says.
-    Damaged(Damage),
+    /// The body of the response is not encoded as its headers say.
+    Damaged(DecodeError),
 }
 
 impl Failure {
-    /// Whether the connection was lost before anything of an answer could be read.
+    /// Whether the connection was lost before any byte of a response was read.
     pub(super) fn is_without_answer(&self) -> bool {
         match self {
             Self::Unsent(_) | Self::Unanswered(_) => true,
-            Self::Unreached(_)
+            Self::ConnectError(_)
             | Self::Tls(_)
-            | Self::RefusedClient(_)
+            | Self::ClientRejected(_)
             | Self::Broken(_)
             | Self::Damaged(_) => false,
         }
     }
 
-    pub(super) fn into_fault(self, place: &str, effect: VerbEffect) -> Fault {
-        let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
+    pub(super) fn into_fault(self, target: &str, effect: VerbEffect) -> Fault {
+        let new = |class, code, what: String| Fault::new(class, code, format!("{target}: {what}"));
         match self {
-            Self::Unreached(Unreached::Refused(fault)) => fault,
-            Self::Unreached(Unreached::Late(within)) => late(place, within),
-            Self::Unreached(Unreached::Resolve(error)) => new(
+            Self::ConnectError(ConnectError::Refused(fault)) => fault,
+            Self::ConnectError(ConnectError::TimedOut(timeout)) => timeout_fault(target, timeout),
+            Self::ConnectError(ConnectError::Resolve(error)) => new(
                 FaultClass::Transient,
                 "http.resolve",
                 format!("its name cannot be resolved: {error}"),
             ),
-            Self::Unreached(Unreached::Connect(error)) => new(
+            Self::ConnectError(ConnectError::Connect(error)) => new(
                 FaultClass::Transient,
                 "http.connect",
                 format!("cannot be connected to: {error}"),
             ),
-            // Nothing of the request was sent, so each of these is as harmless as no connection.
-            Self::Tls(TlsFailure::Cut(reason)) => {
+            // Nothing of the request was sent, so the server cannot have acted.
+            Self::Tls(TlsFailure::Interrupted(reason)) => {
                 new(FaultClass::Transient, "http.tls-broken", reason)
             }
             Self::Tls(TlsFailure::Certificate(reason)) => {
@@ -63,55 +63,60 @@ impl Failure {
             Self::Tls(TlsFailure::Protocol(reason)) => {
                 new(FaultClass::Assertion, "http.tls-protocol", reason)
             }
-            Self::RefusedClient(reason) | Self::Tls(TlsFailure::Client(reason)) => {
+            Self::ClientRejected(reason) | Self::Tls(TlsFailure::ClientRejected(reason)) => {
                 new(FaultClass::Invalid, "http.client-certificate", reason)
             }
-            Self::Tls(TlsFailure::Here(reason)) => new(FaultClass::Invalid, "http.tls", reason),
-            Self::Unsent(error) => new(FaultClass::Transient, "http.connect", chain(&error)),
+            Self::Tls(TlsFailure::LocalSetup(reason)) => {
+                new(FaultClass::Invalid, "http.tls", reason)
+            }
+            Self::Unsent(error) => new(FaultClass::Transient, "http.connect", error_chain(&error)),
             Self::Broken(error) if error.is_parse() => new(
-                after_request(effect, FaultClass::Assertion),
+                class_after_send(effect, FaultClass::Assertion),
                 "http.protocol",
-                format!("the answer is not HTTP: {}", chain(&error)),
+                format!("the answer is not HTTP: {}", error_chain(&error)),
             ),
-            Self::Damaged(Damage(what)) => new(
-                after_request(effect, FaultClass::Assertion),
+            Self::Damaged(DecodeError(what)) => new(
+                class_after_send(effect, FaultClass::Assertion),
                 "http.encoding",
                 format!("the body of the answer cannot be decoded: {what}"),
             ),
             Self::Unanswered(error) | Self::Broken(error) => new(
-                after_request(effect, FaultClass::Transient),
+                class_after_send(effect, FaultClass::Transient),
                 "http.broken",
-                format!("the connection broke before the answer was complete: {}", chain(&error)),
+                format!(
+                    "the connection broke before the answer was complete: {}",
+                    error_chain(&error)
+                ),
             ),
         }
     }
 }
 
-/// A server that took longer than it was waited for.
-pub(super) fn late(place: &str, within: Duration) -> Fault {
-    let message = format!("{place} did not answer within {within:?}");
+/// The fault for a server that did not answer in time.
+pub(super) fn timeout_fault(target: &str, timeout: Duration) -> Fault {
+    let message = format!("{target} did not answer within {timeout:?}");
     Fault::new(FaultClass::Timeout, "http.timeout", message)
 }
 
-/// The class of what went wrong when the request was out: without a whole answer nobody knows
+/// The class of a fault after the request was sent: without a complete response it is unknown
 /// whether a change was made.
-fn after_request(effect: VerbEffect, of_read: FaultClass) -> FaultClass {
+fn class_after_send(effect: VerbEffect, class_of_read: FaultClass) -> FaultClass {
     match effect {
-        VerbEffect::Read => of_read,
+        VerbEffect::Read => class_of_read,
         VerbEffect::Change => FaultClass::Unknown,
     }
 }
 
-impl From<Unread> for Failure {
-    fn from(unread: Unread) -> Self {
-        match unread {
-            Unread::Broken(error) => Self::Broken(error),
-            Unread::Damaged(damage) => Self::Damaged(damage),
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken(error) => Self::Broken(error),
+            BodyError::Damaged(damage) => Self::Damaged(damage),
         }
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

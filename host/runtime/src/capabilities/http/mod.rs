@@ -1,5 +1,5 @@
-//! HTTP to the one base address that a slot is bound to. No proxy, no cookie; a connection is kept
-//! for the reads of one slot in one call of a plugin, and for nothing else.
+//! HTTP requests to the one base address that a slot is bound to. There are no proxies and no
+//! cookies. A connection is reused only by reads of the same slot in the same call of a plugin.
 
 mod auth;
 mod body;
@@ -7,27 +7,27 @@ mod connection;
 mod decoding;
 mod exchange;
 mod failure;
-mod placed;
-mod timed;
+mod request_secrets;
+mod timed_stream;
 mod token;
 
 use crate::bindings::runbook::http::types::{BodySecret, Header, HeaderValue, Response, Timing};
 use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
-use crate::net::judged::{Server, Unreached};
+use crate::net::allowed_addresses::{ConnectError, Server};
 use crate::net::tls;
-use body::{Body, BodyEnd, Form, Reading};
-use connection::{Connection, KeptConnections, Owner};
-use decoding::ACCEPTED;
-use exchange::{Answered, Done, Exchange};
+use body::{Body, BodyEnd, BodyForm, BodyReader};
+use connection::{Connection, ConnectionKey, ConnectionPool};
+use decoding::ACCEPTED_ENCODINGS;
+use exchange::{Exchange, ExchangeOutcome, ServerResponse};
 use failure::Failure;
 use hyper::Method;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue as Value, RANGE};
-use placed::place_of;
+use request_secrets::secret_place;
 use runbook_authority::gate::{ConnectionState, HeaderValue as GateValue};
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, TlsKeys, parse_base};
-use runbook_authority::{Operation, Target, Verb, VerbEffect};
+use runbook_authority::{GateRequest, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
 use std::time::Duration;
 pub use token::TokenCache;
@@ -165,51 +165,53 @@ struct Request {
     secrets: Vec<BodySecret>,
 }
 
-/// The headers of a request, and in which form the guest gets the body of its answer.
+/// The headers of a request, and the form in which the guest gets the body of the response.
 #[derive(Clone)]
-struct Head {
+struct RequestHead {
     headers: HeaderMap,
-    form: Form,
+    form: BodyForm,
 }
 
 impl Host {
     async fn http(&mut self, mut request: Request) -> Result<Response, Fault> {
-        let judged: Vec<_> = request
+        let headers: Vec<_> = request
             .headers
             .iter()
-            .map(|header| (header.name.as_str(), judged(&header.value)))
+            .map(|header| (header.name.as_str(), gate_value(&header.value)))
             .collect();
         let secrets: Vec<_> = request
             .secrets
             .iter()
-            .map(|secret| (place_of(&secret.place), secret.slot.as_str()))
+            .map(|secret| (secret_place(&secret.place), secret.slot.as_str()))
             .collect();
         let Request { slot, verb, path, .. } = &request;
-        self.enter(&Operation::Http {
+        self.enter(&GateRequest::Http {
             slot,
             verb: *verb,
             path,
-            headers: &judged,
+            headers: &headers,
             secrets: &secrets,
         })?;
-        let commit = self.provisional(slot, *verb, 1);
+        let commit = self.begin_uncommitted(slot, *verb, 1);
         let target = self.target(slot)?;
-        let given = std::mem::take(&mut request.body);
-        let sent = given.len();
-        let body = self.body(&request.slot, given, &request.secrets).await?;
+        let body = std::mem::take(&mut request.body);
+        let sent_bytes = body.len();
+        let body = self.body(&request.slot, body, &request.secrets).await?;
         let http = http_target(&target)?;
         let timeout = self.remaining(http.timeout);
-        let exchange = self.follow(http, &target, &request, &body, &commit);
+        let exchange = self.send_with_redirects(http, &target, &request, &body, &commit);
         let response = tokio::time::timeout(timeout, exchange)
             .await
-            .unwrap_or_else(|_| Err(failure::late(&target.describe(), timeout)));
-        self.moved(sent + response.as_ref().map_or(0, |response| response.body.len()));
-        // A message may quote what was sent.
-        response.map_err(|fault| self.shown_fault(fault))
+            .unwrap_or_else(|_| Err(failure::timeout_fault(&target.describe(), timeout)));
+        self.count_transferred(
+            sent_bytes + response.as_ref().map_or(0, |response| response.body.len()),
+        );
+        // The message of a fault may quote what was sent.
+        response.map_err(|fault| self.scrubbed_fault(fault))
     }
 
-    /// One request and the redirects that the target allows.
-    async fn follow(
+    /// Sends a request, and follows the redirects that the target allows.
+    async fn send_with_redirects(
         &mut self,
         http: &HttpTarget,
         target: &Target,
@@ -229,56 +231,57 @@ impl Host {
             let mut hop_head = head.clone();
             let to = (&url, body);
             self.authenticate((http, target), request, to, &mut hop_head.headers).await?;
-            let answered =
+            let server_response =
                 self.exchange(http, target, request, (&url, &hop_head, body), commit).await?;
-            if answered.status == 401 {
+            if server_response.status == 401 {
                 self.forget_token(http, target);
             }
-            let Some(to) = next_hop(http, request.verb, &url, &answered) else {
-                return Ok(response(answered, http, &self.scrubber(), started.elapsed()));
+            let Some(next_url) = next_hop(http, request.verb, &url, &server_response) else {
+                return Ok(response(server_response, http, &self.scrubber(), started.elapsed()));
             };
             hop += 1;
-            let redirect = Operation::Redirect {
+            let redirect = GateRequest::Redirect {
                 slot: &request.slot,
                 verb: request.verb,
                 base: &base,
-                to: &to,
+                to: &next_url,
                 hop,
             };
             self.enter(&redirect)?;
-            url = to;
+            url = next_url;
         }
     }
 
-    /// One exchange: what reads uses the connection that the call keeps for its slot, if that is
-    /// still open. A change has a new one, because a kept one may be about to be closed: then it
-    /// would be unknown whether the change was made, and it must not be sent twice.
+    /// Sends one request. A read uses the connection that the call keeps for its slot, if that is
+    /// still open. A change uses a new connection: the server may be about to close a kept one, and
+    /// then it would be unknown whether the change was made.
     async fn exchange(
         &mut self,
         http: &HttpTarget,
         target: &Target,
         request: &Request,
-        (url, head, body): (&Url, &Head, &Secret),
+        (url, head, body): (&Url, &RequestHead, &Secret),
         commit: &Commit,
-    ) -> Result<Answered, Fault> {
+    ) -> Result<ServerResponse, Fault> {
         let effect = request.verb.effect();
-        let failed = |failure: Failure| failure.into_fault(&target.describe(), effect);
-        // One byte more tells that there is more.
-        let behind = self.scrubber().lookahead() + 1;
-        let reading = Reading { shown: most_shown(http), behind, form: head.form };
+        let fault_of = |failure: Failure| failure.into_fault(&target.describe(), effect);
+        // One byte more shows whether the body is longer.
+        let lookahead = self.scrubber().lookahead() + 1;
+        let body_reader =
+            BodyReader { max_shown: max_shown_body(http), lookahead, form: head.form };
         let (headers, body) = (&head.headers, body.expose());
-        let exchange = Exchange { method: &request.method, url, headers, body, reading };
-        let owner = Owner::new(&request.slot, url);
+        let exchange = Exchange { method: &request.method, url, headers, body, body_reader };
+        let key = ConnectionKey::new(&request.slot, url);
         let host = url.host_str().unwrap_or_default();
-        let kept = match effect {
-            VerbEffect::Read => self.connections().reuse(&owner).await,
+        let kept_connection = match effect {
+            VerbEffect::Read => self.connections().reuse(&key).await,
             VerbEffect::Change => {
-                self.connections().end(&owner);
+                self.connections().end(&key);
                 None
             }
         };
-        if let Some(connection) = kept {
-            self.enter(&Operation::Connect {
+        if let Some(connection) = kept_connection {
+            self.enter(&GateRequest::Connect {
                 slot: &request.slot,
                 verb: request.verb,
                 host,
@@ -286,20 +289,19 @@ impl Host {
                 connection: ConnectionState::Reused,
             })?;
             match exchange.run(connection, commit).await {
-                Ok(done) => return Ok(self.keep(owner, done)),
+                Ok(outcome) => return Ok(self.keep(key, outcome)),
                 Err(failure) if failure.is_without_answer() => {}
-                Err(failure) => return Err(failed(failure)),
+                Err(failure) => return Err(fault_of(failure)),
             }
         }
-        let way = (request.slot.as_str(), request.verb);
+        let caller = (request.slot.as_str(), request.verb);
         let connection =
-            self.open_connection(http, way, (url, &http.tls_keys)).await.map_err(failed)?;
-        let done = exchange.run(connection, commit).await.map_err(failed)?;
-        Ok(self.keep(owner, done))
+            self.open_connection(http, caller, (url, &http.tls_keys)).await.map_err(fault_of)?;
+        let outcome = exchange.run(connection, commit).await.map_err(fault_of)?;
+        Ok(self.keep(key, outcome))
     }
 
-    /// A new connection to the server of an address that the target has: each address of it is
-    /// judged.
+    /// Opens a connection to the server of `url`, at an address that the gate has allowed.
     async fn open_connection(
         &mut self,
         http: &HttpTarget,
@@ -311,31 +313,36 @@ impl Host {
             verb,
             host: url.host_str().unwrap_or_default(),
             port: url.port_or_known_default().expect("a base address is http or https"),
-            within: self.remaining(http.timeout),
+            timeout: self.remaining(http.timeout),
         };
-        let judged = self.judged(&server).await.map_err(Failure::Unreached)?;
+        let allowed_addresses =
+            self.allowed_addresses(&server).await.map_err(Failure::ConnectError)?;
         let tls = match url.scheme() {
             "https" => {
-                let config =
-                    self.client_config(tls_keys, tls::Proof::Certificate, tls::HTTP, "http.tls");
-                let refused = |fault| Failure::Unreached(Unreached::Refused(fault));
+                let config = self.client_config(
+                    tls_keys,
+                    tls::ServerVerification::Certificate,
+                    tls::HTTP_PROTOCOLS,
+                    "http.tls",
+                );
+                let refused = |fault| Failure::ConnectError(ConnectError::Refused(fault));
                 Some(config.await.map_err(refused)?)
             }
             _ => None,
         };
-        Connection::open(url, &judged, tls).await
+        Connection::open(url, &allowed_addresses, tls).await
     }
 
-    fn connections(&mut self) -> &mut KeptConnections {
-        self.kept.value()
+    fn connections(&mut self) -> &mut ConnectionPool {
+        self.storage.value()
     }
 
     /// Keeps the connection of an exchange for the next one.
-    fn keep(&mut self, owner: Owner, done: Done) -> Answered {
-        if let Some(connection) = done.connection {
-            self.connections().put(owner, connection);
+    fn keep(&mut self, key: ConnectionKey, outcome: ExchangeOutcome) -> ServerResponse {
+        if let Some(connection) = outcome.connection {
+            self.connections().put(key, connection);
         }
-        done.answered
+        outcome.server_response
     }
 
     async fn base(&self, http: &HttpTarget) -> Result<Url, Fault> {
@@ -343,18 +350,18 @@ impl Host {
             HttpBase::Url(url) => Ok(url.clone()),
             HttpBase::Secret(name) => {
                 let secret = self.secret(name).await?;
-                let parsed = secret
+                let parsed_url = secret
                     .expose_text()
                     .ok_or("it is not text")
                     .and_then(|text| parse_base(text.trim()));
-                let url = parsed.map_err(|reason| {
+                let url = parsed_url.map_err(|reason| {
                     let message = format!("secret `{name}` cannot be a base address: {reason}");
                     Fault::new(FaultClass::Invalid, "http.base", message)
                 })?;
-                // In the address of a webhook it is the path that is secret, and a server's answer
-                // may quote that alone.
+                // The path of a webhook's address is secret by itself, and a response may quote the
+                // path alone.
                 if url.path().len() > 8 {
-                    self.learn(name, url.path());
+                    self.learn_part(name, url.path());
                 }
                 Ok(url)
             }
@@ -362,7 +369,7 @@ impl Host {
     }
 
     /// The headers that the guest set, then those that the host sets.
-    async fn head(&self, http: &HttpTarget, request: &Request) -> Result<Head, Fault> {
+    async fn head(&self, http: &HttpTarget, request: &Request) -> Result<RequestHead, Fault> {
         let mut headers = HeaderMap::new();
         headers.insert(
             hyper::header::USER_AGENT,
@@ -373,37 +380,40 @@ impl Host {
                 HeaderValue::Plain(text) => header_value(name, text.as_bytes())?,
                 HeaderValue::Secret(slot) => {
                     let place = SecretPlace::Header(name.to_ascii_lowercase());
-                    header_value(name, self.placed(&request.slot, slot, &place).await?.expose())?
+                    header_value(
+                        name,
+                        self.formatted_secret(&request.slot, slot, &place).await?.expose(),
+                    )?
                 }
             };
             headers.insert(header_name(name)?, value);
         }
-        for (name, injected) in &http.headers {
-            let value = self.injected(injected).await?;
+        for (name, header) in &http.headers {
+            let value = self.target_header(header).await?;
             headers.insert(header_name(name)?, header_value(name, value.expose())?);
         }
         let form = ask_for_encoding(&mut headers, &request.method);
-        Ok(Head { headers, form })
+        Ok(RequestHead { headers, form })
     }
 }
 
-/// Asks for a short answer where the host can make it whole again, unless the plugin or the target
-/// say themselves what they want: who asks for an encoding gets it. The head of an answer to HEAD
-/// is told as it is, and of an encoded body no part can be decoded.
-fn ask_for_encoding(headers: &mut HeaderMap, method: &Method) -> Form {
+/// Asks for a compressed body that the host decodes, unless the plugin or the target set
+/// `Accept-Encoding`: they get the body as it is sent. HEAD and range requests ask for `identity`:
+/// the headers of HEAD must be unchanged, and a part of an encoded body cannot be decoded.
+fn ask_for_encoding(headers: &mut HeaderMap, method: &Method) -> BodyForm {
     if headers.contains_key(ACCEPT_ENCODING) {
-        return Form::Raw;
+        return BodyForm::Raw;
     }
-    let (asked, form) = if *method == Method::HEAD || headers.contains_key(RANGE) {
-        ("identity", Form::Raw)
+    let (accepted_encodings, form) = if *method == Method::HEAD || headers.contains_key(RANGE) {
+        ("identity", BodyForm::Raw)
     } else {
-        (ACCEPTED, Form::Decoded)
+        (ACCEPTED_ENCODINGS, BodyForm::Decoded)
     };
-    headers.insert(ACCEPT_ENCODING, Value::from_static(asked));
+    headers.insert(ACCEPT_ENCODING, Value::from_static(accepted_encodings));
     form
 }
 
-fn judged(value: &HeaderValue) -> GateValue<'_> {
+fn gate_value(value: &HeaderValue) -> GateValue<'_> {
     match value {
         HeaderValue::Plain(text) => GateValue::Plain(text),
         HeaderValue::Secret(slot) => GateValue::Secret(slot),
@@ -436,54 +446,59 @@ fn header_value(name: &str, value: &[u8]) -> Result<Value, Fault> {
     Ok(value)
 }
 
-/// Where the answer points, if that is to be followed. Only a request without a body is sent again,
-/// and only if the target allows redirects at all; otherwise the answer itself goes to the guest.
-fn next_hop(http: &HttpTarget, verb: Verb, url: &Url, answered: &Answered) -> Option<Url> {
-    let follows = http.redirects > 0
+/// The address of a redirect that is followed. A redirect is followed only for a read, and only if
+/// the target allows redirects; otherwise the guest gets the response itself.
+fn next_hop(
+    http: &HttpTarget,
+    verb: Verb,
+    url: &Url,
+    server_response: &ServerResponse,
+) -> Option<Url> {
+    let is_followed = http.redirects > 0
         && verb.effect() == VerbEffect::Read
-        && matches!(answered.status, 301 | 302 | 303 | 307 | 308);
-    if !follows {
+        && matches!(server_response.status, 301 | 302 | 303 | 307 | 308);
+    if !is_followed {
         return None;
     }
-    let location = answered.headers.get(hyper::header::LOCATION)?;
+    let location = server_response.headers.get(hyper::header::LOCATION)?;
     url.join(&String::from_utf8_lossy(location.as_bytes())).ok()
 }
 
-/// Bytes of a body that a guest sees.
-fn most_shown(http: &HttpTarget) -> usize {
+/// How many bytes of a body the guest gets at most.
+fn max_shown_body(http: &HttpTarget) -> usize {
     usize::try_from(http.max_body.0).unwrap_or(usize::MAX)
 }
 
-/// What the guest sees of an answer: a server may send back what it was sent.
+/// The response for the guest, without secrets: a server may send back what it was sent.
 fn response(
-    answered: Answered,
+    server_response: ServerResponse,
     http: &HttpTarget,
     scrubber: &Scrubber,
     total: Duration,
 ) -> Response {
     let text = |bytes: &[u8]| String::from_utf8_lossy(&scrubber.bytes(bytes)).into_owned();
-    let most = most_shown(http);
-    let Body { bytes: body, end } = answered.body;
+    let max_shown = max_shown_body(http);
+    let Body { bytes: body, end } = server_response.body;
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Response {
-        status: answered.status,
-        headers: answered
+        status: server_response.status,
+        headers: server_response
             .headers
             .iter()
             .map(|(name, value)| (text(name.as_str().as_bytes()), text(value.as_bytes())))
             .collect(),
-        truncated: body.len() > most,
+        truncated: body.len() > max_shown,
         body: match end {
-            BodyEnd::Known => scrubber.first_bytes(&body, most),
-            BodyEnd::Silent => scrubber.cut_bytes(&body[..body.len().min(most)]),
+            BodyEnd::Known => scrubber.first_bytes(&body, max_shown),
+            BodyEnd::Stalled => scrubber.truncated_bytes(&body[..body.len().min(max_shown)]),
         }
         .into_owned(),
-        peer: answered.peer.to_string(),
+        peer: server_response.peer.to_string(),
         timing: Timing {
-            dns_us: micros(answered.opening.dns),
-            connect_us: micros(answered.opening.connect),
-            tls_us: micros(answered.opening.tls),
-            first_byte_us: micros(answered.first_byte),
+            dns_us: micros(server_response.connect_timing.dns),
+            connect_us: micros(server_response.connect_timing.connect),
+            tls_us: micros(server_response.connect_timing.tls),
+            first_byte_us: micros(server_response.first_byte),
             total_us: micros(total),
         },
     }

@@ -1,13 +1,13 @@
 use super::body::{Body, BodyEnd};
-use super::connection::Opening;
-use super::exchange::Answered;
+use super::connection::ConnectTiming;
+use super::exchange::ServerResponse;
 use super::{http_target, response};
 use crate::bindings::runbook::http::types::{BodyPlace, BodySecret, Header, HeaderValue, Response};
 use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
-use crate::capabilities::cuts::{CAP, Channel, Left, Takes};
+use crate::capabilities::truncation_tests::{AcceptedText, AllowedRemainder, CAP, Channel};
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
-use crate::testing::{Slot, effective, host, host_with};
+use crate::testing::{Slot, effective_grants, host, host_with};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
 use runbook_contract::Mode;
 use runbook_secrets::Scrubber;
@@ -31,13 +31,16 @@ async fn server(answer: impl Into<Vec<u8>>) -> (SocketAddr, Arc<Mutex<Vec<String
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (requests, answer) = (Arc::new(Mutex::new(Vec::new())), answer.into());
-    let kept = Arc::clone(&requests);
+    let server_requests = Arc::clone(&requests);
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut received = vec![0; 64 << 10];
             let length = stream.read(&mut received).await.unwrap();
-            kept.lock().unwrap().push(String::from_utf8_lossy(&received[..length]).into_owned());
+            server_requests
+                .lock()
+                .unwrap()
+                .push(String::from_utf8_lossy(&received[..length]).into_owned());
             stream.write_all(&answer).await.unwrap();
             let _ = stream.shutdown().await;
         }
@@ -133,7 +136,7 @@ async fn wherever_a_body_is_cut_nothing_of_a_secret_is_left() {
 
 #[tokio::test]
 async fn a_body_that_stops_within_a_secret_ends_before_it() {
-    // Less than the length that it promised, and then nothing more, for as long as anybody waits.
+    // The server sends less than the announced length, and keeps the connection open.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -193,7 +196,7 @@ async fn a_secret_slot_is_placed_only_where_its_target_allows() {
 }
 
 #[tokio::test]
-async fn a_user_and_a_password_become_a_basic_header_that_nobody_sees() {
+async fn a_basic_auth_header_is_scrubbed() {
     // printf 'smoke:hunter2-hunter2' | base64
     const BASIC: &str = "Basic c21va2U6aHVudGVyMi1odW50ZXIy";
     let (address, requests) = server(ok(&format!("you sent {BASIC}"))).await;
@@ -226,7 +229,7 @@ async fn a_user_and_a_password_become_a_basic_header_that_nobody_sees() {
     );
 }
 
-/// A log-in: where the password goes, and what of it comes back.
+/// Sends a login with a password in the body. Returns the response and the received requests.
 async fn log_in(
     positions: &str,
     place: BodyPlace,
@@ -409,22 +412,23 @@ async fn a_name_that_leads_to_a_forbidden_address_is_denied() {
 
 #[tokio::test]
 async fn redirects_are_not_followed_unless_the_target_says_so() {
-    let (there, _) = server(ok("there")).await;
-    let redirect =
-        |to: String| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
-    let (address, _) = server(redirect(format!("http://{there}/v1/"))).await;
+    let (destination, _) = server(ok("there")).await;
+    let redirect = |location: String| {
+        format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
+    };
+    let (address, _) = server(redirect(format!("http://{destination}/v1/"))).await;
     assert_eq!(get(&target(address, ""), "/").await.unwrap().status, 302);
-    // To another place than the target: denied.
+    // A redirect to another server is denied.
     let fault = get(&target(address, "redirects = 3"), "/").await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
-    // To itself, for ever: stopped at the count.
-    let (cycle, requests) = server(redirect("/v1/again".to_owned())).await;
+    // A redirect to itself is stopped at the limit.
+    let (cycle_address, requests) = server(redirect("/v1/again".to_owned())).await;
     assert_eq!(
-        get(&target(cycle, "redirects = 3"), "/").await.unwrap_err().class,
+        get(&target(cycle_address, "redirects = 3"), "/").await.unwrap_err().class,
         FaultClass::Denied
     );
     assert_eq!(requests.lock().unwrap().len(), 4);
-    // Out of the base path: denied.
+    // A redirect out of the base path is denied.
     let (up, _) = server(redirect("/admin".to_owned())).await;
     assert_eq!(get(&target(up, "redirects = 3"), "/").await.unwrap_err().class, FaultClass::Denied);
 }
@@ -438,7 +442,7 @@ async fn a_server_that_hangs_is_left_at_the_timeout_of_the_target() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_never_complete_is_not_taken_for_one() {
+async fn an_incomplete_response_is_a_fault() {
     let (address, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
     assert_eq!(get(&target(address, ""), "/").await.unwrap_err().code, "http.broken");
     let (address, _) = server("nonsense\r\n\r\n").await;
@@ -446,7 +450,7 @@ async fn an_answer_that_is_never_complete_is_not_taken_for_one() {
     let (address, _) =
         server(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20))).await;
     assert!(get(&target(address, ""), "/").await.is_err());
-    // After a change was sent, nobody knows whether it happened.
+    // After a change was sent, it is unknown whether it happened.
     let (address, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
     let mut host = host(API, &target(address, ""), Path::new("/"));
     let fault = HostCall::new(&mut host)
@@ -495,7 +499,7 @@ async fn the_path_of_a_secret_address_is_as_secret_as_the_address() {
 #[tokio::test]
 async fn a_dry_run_reads_and_does_not_write() {
     let (address, requests) = server(ok("")).await;
-    let granted = effective(API, &target(address, ""), Path::new("/"));
+    let granted = effective_grants(API, &target(address, ""), Path::new("/"));
     let mut host = host_with(granted, Mode::ReadOnly, Duration::from_secs(5));
     assert!(
         HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), Vec::new()).await.is_ok()
@@ -506,24 +510,27 @@ async fn a_dry_run_reads_and_does_not_write() {
         .unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 1);
-    let remains = host.into_trace();
-    assert_eq!(remains.denials[0].rule.name(), "effects-off");
-    assert_eq!(remains.calls.len(), 2);
+    let trace = host.into_trace();
+    assert_eq!(trace.denials[0].rule.name(), "effects-off");
+    assert_eq!(trace.calls.len(), 2);
 }
 
 #[tokio::test]
 async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let certified_key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
-    std::fs::write(&ca, made.cert.pem()).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    std::fs::write(&ca, certified_key.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified_key.signing_key.serialize_der())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap();
-    let config =
-        config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let config = config
+        .with_no_client_auth()
+        .with_single_cert(vec![certified_key.cert.der().clone()], key)
+        .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -546,21 +553,21 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
     assert!(response.timing.tls_us > 0);
     // The name must be right, and without the authority nothing is trusted.
     assert_eq!(get(&with_ca("127.0.0.1"), "/").await.unwrap_err().code, "http.certificate");
-    // What was judged is what is believed, though another file there would be good as well.
-    let good = std::fs::read_to_string(&ca).unwrap();
+    // A `ca` file that has changed since the target was read is refused, even if it is valid.
+    let original_pem = std::fs::read_to_string(&ca).unwrap();
     for (before, after) in [
-        (Some(good.clone()), Some(format!("{good}\n"))),
-        (None, Some(good.clone())),
-        (Some(good), None),
+        (Some(original_pem.clone()), Some(format!("{original_pem}\n"))),
+        (None, Some(original_pem.clone())),
+        (Some(original_pem), None),
     ] {
         let put = |content: &Option<String>| match content {
             Some(text) => std::fs::write(&ca, text).unwrap(),
             None => std::fs::remove_file(&ca).unwrap(),
         };
         put(&before);
-        let mut judged = host(API, &with_ca("localhost"), Path::new("/"));
+        let mut allowed_addresses = host(API, &with_ca("localhost"), Path::new("/"));
         put(&after);
-        let fault = HostCall::new(&mut judged)
+        let fault = HostCall::new(&mut allowed_addresses)
             .get("api".to_owned(), "/".to_owned(), Vec::new())
             .await
             .unwrap_err();
@@ -570,9 +577,9 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
     assert_eq!(get(&without, "/").await.unwrap_err().code, "http.certificate");
 }
 
-/// Bodies, heads and faults, as a guest sees them.
+/// Channels for the bodies and headers of responses.
 pub(in crate::capabilities) fn channels() -> Vec<Channel> {
-    fn answered(body: &[u8], end: BodyEnd, header: &[u8]) -> Answered {
+    fn server_response(body: &[u8], end: BodyEnd, header: &[u8]) -> ServerResponse {
         let mut headers = HeaderMap::new();
         headers.insert("x-value", Value::from_bytes(header).unwrap());
         if let Ok(name) = HeaderName::from_bytes(header) {
@@ -580,44 +587,48 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
         }
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let body = Body { bytes: body.to_vec(), end };
-        Answered {
+        ServerResponse {
             status: 200,
             headers,
             body,
             peer,
-            opening: Opening::default(),
+            connect_timing: ConnectTiming::default(),
             first_byte: Duration::ZERO,
         }
     }
-    fn seen(answered: Answered, scrubber: &Scrubber) -> Response {
+    fn seen(server_response: ServerResponse, scrubber: &Scrubber) -> Response {
         let more = format!("max_body = \"{CAP}B\"");
-        let granted =
-            effective(API, &target(SocketAddr::from(([127, 0, 0, 1], 1)), &more), Path::new("/"));
+        let granted = effective_grants(
+            API,
+            &target(SocketAddr::from(([127, 0, 0, 1], 1)), &more),
+            Path::new("/"),
+        );
         let target = granted.get("api").unwrap();
-        response(answered, http_target(&target.target).unwrap(), scrubber, Duration::ZERO)
+        response(server_response, http_target(&target.target).unwrap(), scrubber, Duration::ZERO)
     }
     vec![
         Channel::bytes("body", CAP, |scrubber, text| {
-            seen(answered(text, BodyEnd::Known, b""), scrubber).body
+            seen(server_response(text, BodyEnd::Known, b""), scrubber).body
         }),
         Channel {
-            left: Left::Beginning,
+            allowed_remainder: AllowedRemainder::Beginning,
             ..Channel::bytes("body of a server that falls silent", CAP, |scrubber, text| {
-                seen(answered(text, BodyEnd::Silent, b""), scrubber).body
+                seen(server_response(text, BodyEnd::Stalled, b""), scrubber).body
             })
         },
         Channel {
-            takes: Takes::Visible,
+            accepted: AcceptedText::HeaderValue,
             ..Channel::bytes("header", CAP, |scrubber, text| {
-                format!("{:?}", seen(answered(b"", BodyEnd::Known, text), scrubber).headers)
+                format!("{:?}", seen(server_response(b"", BodyEnd::Known, text), scrubber).headers)
                     .into_bytes()
             })
         },
         Channel {
-            takes: Takes::Name,
+            accepted: AcceptedText::Name,
             ..Channel::bytes("name of a header", CAP, |scrubber, text| {
                 assert!(HeaderName::from_bytes(text).is_ok(), "{}", String::from_utf8_lossy(text));
-                let Response { headers, .. } = seen(answered(b"", BodyEnd::Known, text), scrubber);
+                let Response { headers, .. } =
+                    seen(server_response(b"", BodyEnd::Known, text), scrubber);
                 headers
                     .into_iter()
                     .map(|(name, _)| name)

@@ -1,8 +1,8 @@
 //! Tokens of OAuth 2.0 servers for client credentials (RFC 6749, section 4.4). The host fetches a
-//! token over the same judged way as every request, and keeps it in memory for the rest of the run.
+//! token through the same gate and connector as every request, and keeps it in memory for the rest of the run.
 
-use super::body::{Form, Reading};
-use super::exchange::{Answered, Exchange};
+use super::body::{BodyForm, BodyReader};
+use super::exchange::{Exchange, ServerResponse};
 use super::failure::Failure;
 use super::{Request, header_value};
 use crate::fault::{Fault, FaultClass};
@@ -14,7 +14,7 @@ use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT,
 };
 use runbook_authority::targets::{HttpTarget, OAuth2Client};
-use runbook_authority::{Operation, Target, VerbEffect};
+use runbook_authority::{GateRequest, Target, VerbEffect};
 use runbook_secrets::Secret;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ const MARGIN: Duration = Duration::from_secs(30);
 struct TokenOwner {
     run: String,
     target: String,
-    place: String,
+    location: String,
 }
 
 struct Token {
@@ -92,7 +92,7 @@ impl Host {
         if let Some(token) = self.tokens().get(&owner) {
             return Ok(token);
         }
-        self.enter(&Operation::Token {
+        self.enter(&GateRequest::Token {
             slot: &request.slot,
             verb: request.verb,
             server: &client.token_url,
@@ -104,11 +104,11 @@ impl Host {
         let (url, way) = (&client.token_url, (request.slot.as_str(), request.verb));
         let connection =
             self.open_connection(http, way, (url, &client.tls_keys)).await.map_err(failed)?;
-        let reading = Reading { shown: MAX_ANSWER, behind: 0, form: Form::Raw };
+        let body_reader = BodyReader { max_shown: MAX_ANSWER, lookahead: 0, form: BodyForm::Raw };
         let (method, headers, body) = (&Method::POST, &headers, body.expose());
-        let exchange = Exchange { method, url, headers, body, reading };
+        let exchange = Exchange { method, url, headers, body, body_reader };
         let done = exchange.run(connection, &Commit::default()).await.map_err(failed)?;
-        let token = read_token(done.answered)
+        let token = read_token(done.server_response)
             .map_err(|(class, why)| Fault::new(class, "http.token", format!("{place} {why}")))?;
         self.learn_token(&client.client_secret, &token.value);
         let value = token.value.clone();
@@ -127,7 +127,7 @@ impl Host {
         TokenOwner {
             run: self.run().to_owned(),
             target: target.name.clone(),
-            place: target.place(),
+            location: target.location(),
         }
     }
 
@@ -162,18 +162,18 @@ impl Host {
 
 /// The token in an answer; else the class of the fault, and why there is none. A redirect is none:
 /// the password goes to the server that the target names, and to no other.
-fn read_token(answered: Answered) -> Result<Token, (FaultClass, String)> {
-    let body = Secret::new(answered.body.bytes);
-    let class = match answered.status {
+fn read_token(server_response: ServerResponse) -> Result<Token, (FaultClass, String)> {
+    let body = Secret::new(server_response.body.bytes);
+    let class = match server_response.status {
         200..=299 => FaultClass::Assertion,
         429 | 500..=599 => FaultClass::Transient,
         _ => FaultClass::Invalid,
     };
-    if !(200..=299).contains(&answered.status) {
+    if !(200..=299).contains(&server_response.status) {
         let refusal: Option<TokenRefusal> = serde_json::from_slice(body.expose()).ok();
         let code = refusal.map(|refusal| refusal.error).filter(|code| is_code(code));
         let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-        return Err((class, format!("gave no token: status {}{code}", answered.status)));
+        return Err((class, format!("gave no token: status {}{code}", server_response.status)));
     }
     // What is wrong with it may quote it, so it is not told.
     let answer: TokenAnswer = serde_json::from_slice(body.expose())

@@ -90,7 +90,8 @@ fn kind_of(error: &CertificateError) -> ProblemKind {
         Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => ProblemKind::WrongName,
         Wrong::UnknownIssuer => ProblemKind::UntrustedIssuer,
         Wrong::Other(other) => {
-            let is_untrusted = other.0.downcast_ref::<crate::net::issuer::Untrusted>().is_some();
+            let is_untrusted =
+                other.0.downcast_ref::<crate::net::issuer::UntrustedIssuer>().is_some();
             // Self-signed as an authority's own, as `openssl req -x509` makes it.
             if is_untrusted || other.0.to_string() == "CaUsedAsEndEntity" {
                 ProblemKind::UntrustedIssuer

@@ -81,11 +81,11 @@ pub(in super::super) fn shown(
     scrubber: &Scrubber,
 ) -> Result<Vec<Answer>, String> {
     let whole: Vec<u8> = answers.iter().flat_map(|answer| answer.content.iter().copied()).collect();
-    if let Some(name) = scrubber.shown_in(&whole) {
+    if let Some(name) = scrubber.find_shown_secret(&whole) {
         return Err(name.to_owned());
     }
     let cut = |answer: Answer| Answer {
-        content: scrubber.cut_bytes(&answer.content).into_owned(),
+        content: scrubber.truncated_bytes(&answer.content).into_owned(),
         ..answer
     };
     Ok(answers.into_iter().map(cut).collect())

@@ -1,15 +1,15 @@
 //! Why a server or a resolver gave no answer, and the fault that the caller gets.
 
 use crate::fault::{Fault, FaultClass};
+use crate::net::allowed_addresses::ConnectError;
 use crate::net::dns::NoAnswer;
 use crate::net::handshake::TlsFailure;
-use crate::net::judged::Unreached;
 use std::io;
 use std::time::Duration;
 
 /// Why there is no answer.
 pub(super) enum Failure {
-    Unreached(Unreached),
+    ConnectError(ConnectError),
     /// There is no encrypted connection, and the server showed no certificate.
     Tls(TlsFailure),
     /// The connection broke in the middle.
@@ -28,30 +28,32 @@ impl Failure {
     pub(super) fn into_fault(self, place: &str) -> Fault {
         let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
         match self {
-            Self::Unreached(Unreached::Refused(fault)) => fault,
-            Self::Unreached(Unreached::Late(within)) | Self::Late(within) => {
+            Self::ConnectError(ConnectError::Refused(fault)) => fault,
+            Self::ConnectError(ConnectError::TimedOut(within)) | Self::Late(within) => {
                 new(FaultClass::Timeout, "net.timeout", format!("no answer within {within:?}"))
             }
-            Self::Unreached(Unreached::Resolve(error)) => new(
+            Self::ConnectError(ConnectError::Resolve(error)) => new(
                 FaultClass::Transient,
                 "net.resolve",
                 format!("its name cannot be resolved: {error}"),
             ),
-            Self::Unreached(Unreached::Connect(error)) => new(
+            Self::ConnectError(ConnectError::Connect(error)) => new(
                 FaultClass::Transient,
                 "net.connect",
                 format!("cannot be connected to: {error}"),
             ),
-            Self::Tls(TlsFailure::Cut(reason)) => {
+            Self::Tls(TlsFailure::Interrupted(reason)) => {
                 new(FaultClass::Transient, "net.tls-broken", reason)
             }
             Self::Tls(TlsFailure::Certificate(reason)) => {
                 new(FaultClass::Assertion, "net.certificate", reason)
             }
-            Self::Tls(TlsFailure::Protocol(reason) | TlsFailure::Client(reason)) => {
+            Self::Tls(TlsFailure::Protocol(reason) | TlsFailure::ClientRejected(reason)) => {
                 new(FaultClass::Assertion, "net.tls-protocol", reason)
             }
-            Self::Tls(TlsFailure::Here(reason)) => new(FaultClass::Invalid, "net.tls", reason),
+            Self::Tls(TlsFailure::LocalSetup(reason)) => {
+                new(FaultClass::Invalid, "net.tls", reason)
+            }
             Self::Broken(error) => new(
                 FaultClass::Transient,
                 "net.broken",
@@ -65,7 +67,7 @@ impl Failure {
                     until.escape_debug()
                 ),
             ),
-            Self::NoAnswer(NoAnswer::Late(within)) => new(
+            Self::NoAnswer(NoAnswer::TimedOut(within)) => new(
                 FaultClass::Timeout,
                 "net.dns-timeout",
                 format!("no resolver answered within {within:?}"),

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::host::Host;
 use crate::net::handshake::TlsFailure;
 use crate::net::recording::{ServerCertificates, shown};
-use crate::net::tls::{HTTP, encrypt};
+use crate::net::tls::{HTTP_PROTOCOLS, encrypt};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 /// What is offered by ALPN, first to last: a server that speaks none of the first may end the
 /// handshake before it shows a certificate.
-const OFFERS: [&[&[u8]]; 2] = [HTTP, &[]];
+const OFFERS: [&[&[u8]]; 2] = [HTTP_PROTOCOLS, &[]];
 
 /// A handshake, and what came before it.
 struct Attempt {
@@ -30,15 +30,15 @@ impl Host {
     /// What the server shows. Nothing is sent to it but the handshake.
     pub(super) async fn inspection(&mut self, access: &ServerAccess) -> Result<Inspection, Fault> {
         let place = access.place();
-        let judged = self.judged(&access.server()).await;
-        let judged = judged.map_err(|why| Failure::Unreached(why).into_fault(&place))?;
-        let mut why = TlsFailure::Cut("the handshake did not end".to_owned());
+        let allowed = self.allowed_addresses(&access.server()).await;
+        let allowed = allowed.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
+        let mut why = TlsFailure::Interrupted("the handshake did not end".to_owned());
         for protocols in OFFERS {
             let (config, recording) =
                 self.recording_config(&access.net().tls_keys, protocols, "net.tls").await?;
             let began = Instant::now();
-            let stream = judged.connect().await;
-            let stream = stream.map_err(|why| Failure::Unreached(why).into_fault(&place))?;
+            let stream = allowed.connect().await;
+            let stream = stream.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
             let connect = began.elapsed();
             let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
             let began = Instant::now();
@@ -48,7 +48,7 @@ impl Host {
             match (attempt.shown, attempt.stream) {
                 (Some(shown), stream) => {
                     let attempt = Attempt { shown: None, stream, ..attempt };
-                    return self.inspected(access, judged.dns, &shown, attempt);
+                    return self.inspected(access, allowed.dns, &shown, attempt);
                 }
                 (None, Err(failure @ TlsFailure::Protocol(_))) => why = failure,
                 (None, Err(failure)) => return Err(Failure::Tls(failure).into_fault(&place)),
@@ -87,7 +87,7 @@ impl Host {
                 message: failure.reason().to_owned(),
             }),
         }
-        self.moved(shown.chain.iter().map(|certificate| certificate.len()).sum());
+        self.count_transferred(shown.chain.iter().map(|certificate| certificate.len()).sum());
         let chain: Vec<_> = shown.chain.iter().map(certificate::read).collect();
         let texts = chain.iter().flat_map(|one| {
             [&one.subject, &one.issuer].into_iter().chain(&one.names).map(String::as_str)

@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::net::dns::{self, Response};
 use crate::net::resolve::Resolver;
 use runbook_authority::targets::NetTarget;
-use runbook_authority::{Operation, Verb};
+use runbook_authority::{GateRequest, Verb};
 use simple_dns::TYPE;
 use std::net::SocketAddr;
 use tokio::time::Instant;
@@ -37,7 +37,7 @@ impl Host {
         let verb = Verb::NetLookup;
         let (_, asked, word) =
             KINDS.iter().find(|(known, ..)| *known == kind).expect("every kind is in the table");
-        self.enter(&Operation::Lookup { slot, verb, name, kind: word })?;
+        self.enter(&GateRequest::Lookup { slot, verb, name, kind: word })?;
         let target = self.target(slot)?;
         let net = net_of(&target);
         let name = net.name(name).map_err(|_| Fault::denied())?;
@@ -46,14 +46,14 @@ impl Host {
             .map_err(|why| Failure::NoResolver(why).into_fault(&name))?;
         let resolvers = resolvers
             .into_iter()
-            .map(|resolver| self.judged_resolver(slot, verb, resolver))
+            .map(|resolver| self.allowed_resolver(slot, verb, resolver))
             .collect::<Result<Vec<_>, _>>()?;
         let within = self.remaining(net.timeout);
         let answer = dns::ask(&resolvers, &name, *asked, within).await;
         let answer = answer.map_err(|why| Failure::NoAnswer(why).into_fault(&name))?;
         let (resolver, code) = (answer.resolver, answer.response.code);
         let (records, cut) = records(answer.response, net);
-        self.moved(records.iter().map(|record| record.data.len()).sum());
+        self.count_transferred(records.iter().map(|record| record.data.len()).sum());
         let texts = records.iter().flat_map(|record| [record.name.as_str(), &record.data]);
         if let Some(secret) = secret_in(&self.scrubber(), texts) {
             return Err(shows_a_secret(&name, &secret));

@@ -14,11 +14,11 @@ use crate::bindings::runbook::net::types::{
 use crate::bindings::runbook::net::{connect, dns, tls, types};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
-use crate::net::judged::Server;
+use crate::net::allowed_addresses::Server;
 use conversation::Conversation;
 use failure::Failure;
 use runbook_authority::targets::NetTarget;
-use runbook_authority::{Operation, Target, Verb};
+use runbook_authority::{GateRequest, Target, Verb};
 use runbook_secrets::Scrubber;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl connect::Host for HostCall<'_> {
         let within = access.within;
         let done = tokio::time::timeout(within, self.converse(&access, &turns)).await;
         let connection = done.map_err(|_| access.late()).and_then(|done| done);
-        connection.map_err(|fault| self.shown_fault(fault))
+        connection.map_err(|fault| self.scrubbed_fault(fault))
     }
 }
 
@@ -55,7 +55,7 @@ impl tls::Host for HostCall<'_> {
         let within = access.within;
         let done = tokio::time::timeout(within, self.inspection(&access)).await;
         let inspection = done.map_err(|_| access.late()).and_then(|done| done);
-        inspection.map_err(|fault| self.shown_fault(fault))
+        inspection.map_err(|fault| self.scrubbed_fault(fault))
     }
 }
 
@@ -67,7 +67,7 @@ impl dns::Host for HostCall<'_> {
         kind: RecordKind,
     ) -> Result<Resolution, Fault> {
         let resolution = self.resolution(&slot, name.as_deref(), kind).await;
-        resolution.map_err(|fault| self.shown_fault(fault))
+        resolution.map_err(|fault| self.scrubbed_fault(fault))
     }
 }
 
@@ -101,7 +101,7 @@ impl ServerAccess {
             verb: self.verb,
             host: &self.host,
             port: self.port,
-            within: self.within,
+            timeout: self.within,
         }
     }
 
@@ -124,7 +124,7 @@ impl Host {
         says: &[&str],
     ) -> Result<ServerAccess, Fault> {
         let (host, port) = (endpoint.host.as_deref(), endpoint.port);
-        self.enter(&Operation::Endpoint { slot, verb, host, port, says })?;
+        self.enter(&GateRequest::Endpoint { slot, verb, host, port, says })?;
         let target = self.target(slot)?;
         let net = net_of(&target);
         let (host, port) = net.endpoint(host, port).map_err(|_| Fault::denied())?;
@@ -138,24 +138,24 @@ impl Host {
         turns: &[Turn],
     ) -> Result<Connection, Fault> {
         let place = access.place();
-        let judged = self.judged(&access.server()).await;
-        let judged = judged.map_err(|why| Failure::Unreached(why).into_fault(&place))?;
+        let allowed = self.allowed_addresses(&access.server()).await;
+        let allowed = allowed.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
         let began = Instant::now();
-        let stream = judged.connect().await;
-        let stream = stream.map_err(|why| Failure::Unreached(why).into_fault(&place))?;
+        let stream = allowed.connect().await;
+        let stream = stream.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
         let connect_us = micros(began.elapsed());
         let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         let most = usize::try_from(access.net().max_bytes.0).unwrap_or(usize::MAX);
         let mut conversation = Conversation::new(stream, most, began + access.within);
         let answers = conversation.hold(turns).await.map_err(|why| why.into_fault(&place))?;
-        self.moved(answers.iter().map(|answer| answer.content.len()).sum());
+        self.count_transferred(answers.iter().map(|answer| answer.content.len()).sum());
         let answers = conversation::shown(answers, &self.scrubber())
             .map_err(|name| shows_a_secret(&place, &name))?;
         Ok(Connection {
             host: access.host.clone(),
             port: access.port,
             peer,
-            dns_us: micros(judged.dns),
+            dns_us: micros(allowed.dns),
             connect_us,
             answers,
         })
@@ -184,7 +184,10 @@ fn shows_a_secret(place: &str, name: &str) -> Fault {
 
 /// The name of a secret that one of the texts shows.
 fn secret_in<'a>(scrubber: &Scrubber, texts: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    texts.into_iter().find_map(|text| scrubber.shown_in(text.as_bytes())).map(str::to_owned)
+    texts
+        .into_iter()
+        .find_map(|text| scrubber.find_shown_secret(text.as_bytes()))
+        .map(str::to_owned)
 }
 
 fn micros(duration: Duration) -> u64 {

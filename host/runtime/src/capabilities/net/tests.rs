@@ -2,10 +2,10 @@ use super::conversation::shown;
 use crate::bindings::runbook::net::connect::Host as _;
 use crate::bindings::runbook::net::tls::Host as _;
 use crate::bindings::runbook::net::types::{Answer, AnswerEnd, Connection, Endpoint, Turn};
-use crate::capabilities::cuts::{CAP, Channel, Left};
+use crate::capabilities::truncation_tests::{AllowedRemainder, CAP, Channel};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
-use crate::testing::{Slot, host, host_resolving};
+use crate::testing::{Slot, host, host_with_audited_names};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -198,7 +198,7 @@ async fn of_several_hosts_each_is_judged_by_its_own_address() {
     );
     let told = Arc::<Mutex<Vec<String>>>::default();
     let names: &[(&str, &[&str])] = &[("a.example", &["127.0.0.1"])];
-    let mut host = host_resolving(SERVER, &targets, names, &told);
+    let mut host = host_with_audited_names(SERVER, &targets, names, &told);
     let mut reached = async |name: &str| {
         let endpoint = Endpoint { host: Some(name.to_owned()), port: None };
         HostCall::new(&mut host).check("s".to_owned(), endpoint, Vec::new()).await
@@ -232,7 +232,7 @@ async fn an_answer_that_shows_a_secret_is_refused_also_where_it_lies_across_two(
 pub(in crate::capabilities) fn channels() -> Vec<Channel> {
     // Nobody looks behind the cut: what a server says next may never come.
     vec![Channel {
-        left: Left::Beginning,
+        allowed_remainder: AllowedRemainder::Beginning,
         ..Channel::bytes("what a server says", CAP, |scrubber, text| {
             let content = text.iter().copied().take(CAP).collect();
             match shown(vec![Answer { content, end: AnswerEnd::Cut }], scrubber) {

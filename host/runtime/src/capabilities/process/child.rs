@@ -1,9 +1,9 @@
-//! One run of a program, from its start until nothing is left of it. All of this blocks, on one
-//! thread: the program is told of the death of the thread that started it, so that thread must stay
-//! until the program has ended.
+//! One run of a program, from its start until its whole process group has ended. It blocks one
+//! thread: the kernel kills the program when the thread that started it ends, so that thread must
+//! wait.
 
 use super::failure::Failure;
-use super::group::Group;
+use super::group::ProcessGroup;
 use super::program::Program;
 use crate::blocking::StopFlag;
 use crate::capabilities::files::FilesSlot;
@@ -12,7 +12,7 @@ use crate::capabilities::files::stream::{Compression, FileWriter, WrittenFile};
 use crate::host::Commit;
 use crate::launcher::{InheritedFiles, Launcher};
 use runbook_launch::cgroup::Cgroup;
-use runbook_launch::{LaunchSpec, Status, Walls};
+use runbook_launch::{LaunchSpec, ProgramSandbox, Status};
 use runbook_secrets::Secret;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -26,29 +26,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether the call is over. The call itself kills the group at once; this
-/// is for what waits here.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// How often the waiting threads check whether the call has ended. (The call kills the group at
+/// once.)
+const POLL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// How long output may still come after the group is dead: only a program that left its group can
-/// hold the pipe open.
-const DRAIN: Duration = Duration::from_secs(1);
+/// How long to wait for output after the group was killed. Only a process that has left the group
+/// can still hold the pipe open.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A pipe of this size lets a dump go on while a piece of it is compressed.
-const PIPE: usize = 1 << 20;
+/// The pipe size in bytes. It lets a dump continue while a piece of it is compressed.
+const PIPE_SIZE: usize = 1 << 20;
 
-/// What a program reads from standard input.
-pub(super) enum Source {
+/// The source of the standard input of a program.
+pub(super) enum StdinSource {
     Nothing,
     Bytes(Vec<u8>),
     File(FilesSlot, String),
 }
 
-/// Where the output of a program goes.
-pub(super) enum Target {
-    /// Kept, at most so many bytes.
+/// The destination of the output of a program.
+pub(super) enum StdoutSink {
+    /// The output is captured, at most this many bytes.
     Capture(u64),
-    /// It goes to a new file.
+    /// The output is written to a new file.
     File(FilesSlot, String),
 }
 
@@ -59,59 +59,63 @@ pub(super) struct Child {
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<(String, Secret)>,
     pub(super) directory: Option<PathBuf>,
-    pub(super) source: Source,
-    pub(super) sink: Target,
-    /// The walls around it.
-    pub(super) walls: Walls,
-    /// The control group of it and of all that it starts, where there can be one.
+    pub(super) source: StdinSource,
+    pub(super) sink: StdoutSink,
+    /// What confines the program.
+    pub(super) sandbox: ProgramSandbox,
+    /// The control group of the program and everything that it starts, if this host allows one.
     pub(super) cgroup: Option<Cgroup>,
     pub(super) max_output: u64,
     pub(super) timeout: Duration,
-    /// It is sent before the program is started.
+    /// Marked as sent before the program is started.
     pub(super) commit: Commit,
 }
 
-/// What was read of one stream.
+/// The output that was read from one stream.
 #[derive(Default)]
-pub(super) struct Captured {
-    pub(super) kept: Vec<u8>,
+pub(super) struct CapturedStream {
+    pub(super) captured_bytes: Vec<u8>,
     pub(super) produced: u64,
     pub(super) truncated: bool,
 }
 
-/// A program that has ended by itself.
-pub(super) struct Ended {
+/// The result of a program that has ended by itself.
+pub(super) struct CompletedProgram {
     pub(super) exit_code: i32,
-    pub(super) stdout: Captured,
-    pub(super) stderr: Captured,
+    pub(super) stdout: CapturedStream,
+    pub(super) stderr: CapturedStream,
     pub(super) file: Option<WrittenFile>,
 }
 
 impl Child {
-    pub(super) fn run(self, group: &Group, stop: &StopFlag) -> Result<Ended, Failure> {
+    pub(super) fn run(
+        self,
+        group: &ProcessGroup,
+        stop: &StopFlag,
+    ) -> Result<CompletedProgram, Failure> {
         let deadline = Instant::now() + self.timeout;
-        // Open until the program is started, so that it begins in the directory that was judged.
+        // Held open until the program is started, so that it starts in exactly this directory.
         let directory =
-            crate::links::open_directory(self.directory.as_deref().unwrap_or("/".as_ref()))
+            crate::symlinks::open_directory(self.directory.as_deref().unwrap_or("/".as_ref()))
                 .map_err(Failure::Start)?;
         let working_directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let image = self.program.image()?;
         let status = Status::new().map_err(Failure::Start)?;
         let cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
-        let spec = LaunchSpec { cgroup, ..image.spec(&status, self.arguments, self.walls) };
+        let spec = LaunchSpec { cgroup, ..image.spec(&status, self.arguments, self.sandbox) };
         let mut command =
             self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
         command.current_dir(working_directory);
-        let (keep, writer, slot) = match self.sink {
-            Target::Capture(cap) => (cap, None, None),
-            Target::File(slot, path) => {
+        let (capture_limit, writer, slot) = match self.sink {
+            StdoutSink::Capture(cap) => (cap, None, None),
+            StdoutSink::File(slot, path) => {
                 let directory = slot.open().map_err(Failure::Sink)?;
                 let writer = directory.create(&path, IfExists::Refuse).map_err(Failure::Sink)?;
                 (0, Some(writer), Some(slot))
             }
         };
-        let feed = feed(self.source)?;
-        command.stdin(match &feed {
+        let child_input = child_input(self.source)?;
+        command.stdin(match &child_input {
             ChildInput::Nothing => Stdio::null(),
             ChildInput::Direct(file) => Stdio::from(file.try_clone().map_err(Failure::Io)?),
             ChildInput::Stream(_) => Stdio::piped(),
@@ -123,121 +127,127 @@ impl Child {
             let pid = Pid::from_child(&child);
             Ok((child, pid))
         };
-        self.commit.send().map_err(|_| Failure::Stopped)?;
+        self.commit.mark_sent().map_err(|_| Failure::Stopped)?;
         let not_started = |failure| {
-            self.commit.void();
+            self.commit.mark_rolled_back();
             failure
         };
         let killer = self.cgroup.as_ref().map(Cgroup::killer);
         let started = group.start(killer, spawn).ok_or(Failure::Stopped).map_err(not_started)?;
         let mut child = started.map_err(Failure::Start).map_err(not_started)?;
         drop((image, directory));
-        // Whatever happens below, nothing of the group is left behind.
+        // Kills the group on every path below.
         let _guard = group.guard();
-        let streams = Streams { feed, keep, writer, max_output: self.max_output };
-        let ChildResult { ended, stdout, stderr, writer } =
-            streams.carry(&mut child, deadline, group, stop)?;
+        let streams = Streams { child_input, capture_limit, writer, max_output: self.max_output };
+        let ChildResult { exit_status, stdout, stderr, writer } =
+            streams.run_until_exit(&mut child, deadline, group, stop)?;
         if let Some(refusal) = status.read().map_err(Failure::Io)? {
-            self.commit.void();
+            self.commit.mark_rolled_back();
             return Err(Failure::Refused(refusal));
         }
-        // As a shell reports it: 128 plus the number of the signal.
-        let exit_code =
-            ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+        // As in a shell: 128 plus the number of the signal.
+        let exit_code = exit_status
+            .code()
+            .or_else(|| exit_status.signal().map(|signal| 128 + signal))
+            .unwrap_or(-1);
         let file = match (writer, &slot) {
             (Some(writer), Some(slot)) if exit_code == 0 => {
                 Some(slot.complete(writer).map_err(Failure::Sink)?)
             }
             (Some(_) | None, Some(_) | None) => None,
         };
-        Ok(Ended { exit_code, stdout, stderr, file })
+        Ok(CompletedProgram { exit_code, stdout, stderr, file })
     }
 }
 
-/// What a program reads and writes while it runs.
+/// The streams of a running program.
 struct Streams {
-    feed: ChildInput,
-    /// How many bytes of its output are kept.
-    keep: u64,
-    /// Where its output is written, if it is not kept.
+    child_input: ChildInput,
+    /// How many bytes of its output are captured.
+    capture_limit: u64,
+    /// Writes its output to a file, if it is not captured.
     writer: Option<FileWriter>,
-    /// How many bytes of what it says on standard error are kept.
+    /// How many bytes of its standard error are captured.
     max_output: u64,
 }
 
-/// What came of a program that has ended, and of its streams.
+/// The exit status of a program, and the output of its streams.
 struct ChildResult {
-    ended: ExitStatus,
-    stdout: Captured,
-    stderr: Captured,
+    exit_status: ExitStatus,
+    stdout: CapturedStream,
+    stderr: CapturedStream,
     writer: Option<FileWriter>,
 }
 
 impl Streams {
-    /// Carries the streams until the program has ended; then nothing of its group is left.
-    fn carry(
+    /// Serves the streams until the program has ended, and kills the rest of its group.
+    fn run_until_exit(
         self,
         child: &mut process::Child,
         deadline: Instant,
-        group: &Group,
+        group: &ProcessGroup,
         stop: &StopFlag,
     ) -> Result<ChildResult, Failure> {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, stderr) =
             (stdout.expect("it was asked for"), stderr.expect("it was asked for"));
-        let (abandoned, broken) = (AtomicBool::new(false), AtomicBool::new(false));
-        let given_up = || abandoned.load(Ordering::Relaxed);
-        let Self { feed, keep, writer, max_output } = self;
+        let (stop_reading, output_failed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let is_abandoned = || stop_reading.load(Ordering::Relaxed);
+        let Self { child_input, capture_limit, writer, max_output } = self;
         std::thread::scope(|scope| {
-            if let (Some(stdin), ChildInput::Stream(mut source)) = (stdin, feed) {
-                // The end of the program ends this too: writing to its pipe fails then.
-                scope.spawn(move || copy_in(source.as_mut(), OwnedFd::from(stdin), &given_up));
+            if let (Some(stdin), ChildInput::Stream(mut source)) = (stdin, child_input) {
+                // This ends with the program, because writing to its pipe then fails.
+                scope.spawn(move || {
+                    write_stdin(source.as_mut(), OwnedFd::from(stdin), &is_abandoned);
+                });
             }
-            let broken_out = &broken;
-            let out = scope.spawn(move || {
-                let drained = drain(OwnedFd::from(stdout), keep, writer, &given_up);
-                broken_out.store(drained.is_err(), Ordering::Relaxed);
+            let write_failed = &output_failed;
+            let stdout_thread = scope.spawn(move || {
+                let drained = drain(OwnedFd::from(stdout), capture_limit, writer, &is_abandoned);
+                write_failed.store(drained.is_err(), Ordering::Relaxed);
                 drained
             });
-            let err =
-                scope.spawn(move || drain(OwnedFd::from(stderr), max_output, None, &given_up));
-            let waited = wait(child, deadline, stop, &broken);
-            group.end();
-            let ended = child.wait().map_err(Failure::Io);
-            let drained = Instant::now() + DRAIN;
-            while !(out.is_finished() && err.is_finished()) && Instant::now() < drained {
+            let stderr_thread =
+                scope.spawn(move || drain(OwnedFd::from(stderr), max_output, None, &is_abandoned));
+            let wait_result = wait_for_exit(child, deadline, stop, &output_failed);
+            group.kill();
+            let exit_status = child.wait().map_err(Failure::Io);
+            let drained = Instant::now() + DRAIN_TIMEOUT;
+            while !(stdout_thread.is_finished() && stderr_thread.is_finished())
+                && Instant::now() < drained
+            {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            abandoned.store(true, Ordering::Relaxed);
-            let out = join(out);
-            let (stderr, _) = join(err).map_err(Failure::Io)?;
-            waited?;
-            let (stdout, writer) = out.map_err(Failure::Sink)?;
-            Ok(ChildResult { ended: ended?, stdout, stderr, writer })
+            stop_reading.store(true, Ordering::Relaxed);
+            let stdout_thread = join(stdout_thread);
+            let (stderr, _) = join(stderr_thread).map_err(Failure::Io)?;
+            wait_result?;
+            let (stdout, writer) = stdout_thread.map_err(Failure::Sink)?;
+            Ok(ChildResult { exit_status: exit_status?, stdout, stderr, writer })
         })
     }
 }
 
-type Drained = io::Result<(Captured, Option<FileWriter>)>;
+type DrainResult = io::Result<(CapturedStream, Option<FileWriter>)>;
 
-fn join(thread: ScopedJoinHandle<'_, Drained>) -> Drained {
+fn join(thread: ScopedJoinHandle<'_, DrainResult>) -> DrainResult {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Waits until the program ends, its time is up, the call is stopped, or its output cannot be
 /// written (`broken`).
-fn wait(
+fn wait_for_exit(
     child: &std::process::Child,
     deadline: Instant,
     stop: &StopFlag,
-    broken: &AtomicBool,
+    output_failed: &AtomicBool,
 ) -> Result<(), Failure> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
         .map_err(|error| Failure::Io(error.into()))?;
     loop {
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        match poll(&mut fds, Some(&LOOK)) {
+        match poll(&mut fds, Some(&POLL_INTERVAL)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(()),
             Err(error) => return Err(Failure::Io(error.into())),
@@ -248,13 +258,13 @@ fn wait(
         if Instant::now() >= deadline {
             return Err(Failure::Timeout);
         }
-        if broken.load(Ordering::Relaxed) {
+        if output_failed.load(Ordering::Relaxed) {
             return Ok(());
         }
     }
 }
 
-/// How a program is fed.
+/// The standard input of a program.
 enum ChildInput {
     Nothing,
     /// The program reads the file itself.
@@ -262,25 +272,25 @@ enum ChildInput {
     Stream(Box<dyn Read + Send>),
 }
 
-fn feed(source: Source) -> Result<ChildInput, Failure> {
+fn child_input(source: StdinSource) -> Result<ChildInput, Failure> {
     match source {
-        Source::Nothing => Ok(ChildInput::Nothing),
-        Source::Bytes(bytes) => Ok(ChildInput::Stream(Box::new(io::Cursor::new(bytes)))),
-        Source::File(slot, path) => {
-            let opened = slot.open().and_then(|directory| match Compression::of(&path) {
+        StdinSource::Nothing => Ok(ChildInput::Nothing),
+        StdinSource::Bytes(bytes) => Ok(ChildInput::Stream(Box::new(io::Cursor::new(bytes)))),
+        StdinSource::File(slot, path) => {
+            let input = slot.open().and_then(|directory| match Compression::of(&path) {
                 Compression::None => directory.file(&path).map(ChildInput::Direct),
                 Compression::Zstd => directory.reader(&path).map(ChildInput::Stream),
             });
-            opened.map_err(|error| Failure::Input(slot, path, error))
+            input.map_err(|error| Failure::Input(slot, path, error))
         }
     }
 }
 
-/// Feeds a program. One that does not read to the end is no error: `head` does that. A source that
-/// breaks ends the input.
-fn copy_in(source: &mut (dyn Read + Send), stdin: OwnedFd, given_up: &dyn Fn() -> bool) {
+/// Writes the standard input of a program. It is no error if the program does not read all of it
+/// (as `head` does). A read error of the source ends the input.
+fn write_stdin(source: &mut (dyn Read + Send), stdin: OwnedFd, is_abandoned: &dyn Fn() -> bool) {
     let mut chunk = vec![0; 256 << 10];
-    // Never blocked by a pipe that nobody reads.
+    // Non-blocking, because the program may never read.
     if rustix::io::ioctl_fionbio(&stdin, true).is_err() {
         return;
     }
@@ -291,7 +301,7 @@ fn copy_in(source: &mut (dyn Read + Send), stdin: OwnedFd, given_up: &dyn Fn() -
             match stdin.write(rest) {
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if given_up() || ready(&stdin, PollFlags::OUT).is_err() {
+                    if is_abandoned() || poll_ready(&stdin, PollFlags::OUT).is_err() {
                         return;
                     }
                 }
@@ -302,22 +312,22 @@ fn copy_in(source: &mut (dyn Read + Send), stdin: OwnedFd, given_up: &dyn Fn() -
     }
 }
 
-/// Reads a stream to its end. What is not kept is counted and dropped, so that the program never
-/// waits for a reader.
+/// Reads a stream to its end. Output over the limit is counted and dropped, so that the program
+/// never blocks on a full pipe.
 fn drain(
     stream: OwnedFd,
-    keep: u64,
+    capture_limit: u64,
     mut writer: Option<FileWriter>,
-    given_up: &dyn Fn() -> bool,
-) -> Drained {
-    // A smaller pipe works too.
-    let _ = rustix::pipe::fcntl_setpipe_size(&stream, PIPE);
+    is_abandoned: &dyn Fn() -> bool,
+) -> DrainResult {
+    // An error is ignored: a smaller pipe works too.
+    let _ = rustix::pipe::fcntl_setpipe_size(&stream, PIPE_SIZE);
     let mut stream = File::from(stream);
-    let mut captured = Captured::default();
+    let mut captured = CapturedStream::default();
     let mut chunk = vec![0; 256 << 10];
     loop {
-        if !ready(&stream, PollFlags::IN)? {
-            if given_up() {
+        if !poll_ready(&stream, PollFlags::IN)? {
+            if is_abandoned() {
                 return Ok((captured, writer));
             }
             continue;
@@ -332,24 +342,25 @@ fn drain(
         captured.produced += length as u64;
         match &mut writer {
             Some(writer) => writer.write_all(bytes)?,
-            None => captured.keep(bytes, keep),
+            None => captured.push(bytes, capture_limit),
         }
     }
 }
 
-impl Captured {
-    fn keep(&mut self, bytes: &[u8], cap: u64) {
-        let left = usize::try_from(cap).unwrap_or(usize::MAX).saturating_sub(self.kept.len());
-        self.kept.extend_from_slice(&bytes[..bytes.len().min(left)]);
+impl CapturedStream {
+    fn push(&mut self, bytes: &[u8], cap: u64) {
+        let left =
+            usize::try_from(cap).unwrap_or(usize::MAX).saturating_sub(self.captured_bytes.len());
+        self.captured_bytes.extend_from_slice(&bytes[..bytes.len().min(left)]);
         self.truncated |= bytes.len() > left;
     }
 }
 
-/// Whether something can be done with a pipe, after at most a moment.
-fn ready(stream: &impl AsFd, what: PollFlags) -> io::Result<bool> {
-    let mut fds = [PollFd::new(stream, what)];
-    match poll(&mut fds, Some(&LOOK)) {
-        Ok(ready) => Ok(ready > 0),
+/// Waits for at most one poll interval until a pipe is ready. Returns true if it is.
+fn poll_ready(stream: &impl AsFd, condition: PollFlags) -> io::Result<bool> {
+    let mut fds = [PollFd::new(stream, condition)];
+    match poll(&mut fds, Some(&POLL_INTERVAL)) {
+        Ok(count) => Ok(count > 0),
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -1,4 +1,4 @@
-//! Why a program did not end by itself.
+//! Why a program could not be run to its end.
 
 use crate::capabilities::files::FilesSlot;
 use runbook_authority::Digest;
@@ -6,16 +6,16 @@ use runbook_launch::LaunchRefusal;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a program has not ended by itself.
+/// Why a program could not be run to its end.
 pub(super) enum Failure {
     NotFound,
     Digest {
         path: PathBuf,
         found: Digest,
     },
-    /// Its interpreter is pinned and cannot be had.
+    /// Its interpreter is pinned and cannot be determined.
     Interpreter(String),
-    /// The launcher did not become the program.
+    /// The launcher refused to start the program.
     Refused(LaunchRefusal),
     Start(io::Error),
     Input(FilesSlot, String, io::Error),

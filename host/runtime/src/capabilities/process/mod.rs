@@ -1,11 +1,11 @@
-//! The one program that a slot is bound to. No shell, an empty environment, and an end for the
-//! whole process group.
+//! Runs the program that a slot is bound to: without a shell, with an empty environment, and with
+//! the end of its whole process group.
 
 mod child;
 mod failure;
 mod group;
 mod program;
-mod walls;
+mod program_sandbox;
 
 use crate::bindings::runbook::process::types::{Input, Output, Sink};
 use crate::bindings::runbook::process::{inspector, runner, types};
@@ -13,16 +13,16 @@ use crate::blocking;
 use crate::capabilities::files::FilesSlot;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
-use crate::net::judged::{Server, Unreached};
-use child::{Child, Ended, Source, Target as Out};
+use crate::net::allowed_addresses::{ConnectError, Server};
+use child::{Child, CompletedProgram, StdinSource, StdoutSink};
 use failure::Failure;
-use group::Group;
+use group::ProcessGroup;
 use program::Program;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{
     ClientCertificate, EnvironmentValue, PrivateKey, ProcessTarget, SqlAddress, TlsKeys,
 };
-use runbook_authority::{Operation, Target, Verb};
+use runbook_authority::{GateRequest, Target, Verb};
 use runbook_launch::LaunchRefusal;
 use runbook_secrets::Secret;
 use std::path::Path;
@@ -48,10 +48,10 @@ impl runner::Host for HostCall<'_> {
     }
 }
 
-/// How long the name of the server of a lent connection may take to be resolved.
-const RESOLVE: Duration = Duration::from_secs(10);
+/// The timeout for resolving the server of the `connection` of a target.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For a program that may only read and whose target has no timeout: a look at something is short.
+/// The timeout of a read-only program whose target has none.
 const READ_ONLY_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Host {
@@ -63,21 +63,21 @@ impl Host {
         stdin: Input,
         stdout: Sink,
     ) -> Result<Output, Fault> {
-        self.enter(&Operation::Process { slot, verb, arguments: &arguments })?;
-        let commit = self.provisional(slot, verb, 1);
+        self.enter(&GateRequest::Process { slot, verb, arguments: &arguments })?;
+        let commit = self.begin_uncommitted(slot, verb, 1);
         let launcher = self.launcher()?;
         let target = self.target(slot)?;
         let process = process_target(&target)?;
         let source = self.source(stdin)?;
         let environment = self.environment((slot, verb), process).await?;
         let (sink, file) = self.sink(stdout, process)?;
-        let unlimited =
+        let default_timeout =
             if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
-        let timeout = self.remaining(process.timeout.unwrap_or(unlimited));
-        let (walls, cgroup) = self.walls(verb, process, timeout)?;
+        let timeout = self.remaining(process.timeout.unwrap_or(default_timeout));
+        let (sandbox, cgroup) = self.program_sandbox(verb, process, timeout)?;
         let child = Child {
             launcher,
-            walls,
+            sandbox,
             cgroup,
             program: Program::new(process),
             arguments,
@@ -89,57 +89,59 @@ impl Host {
             timeout,
             commit,
         };
-        let group = Group::default();
-        // Dropped with this future: a call that is cut off takes its program with it.
+        let group = ProcessGroup::default();
+        // Dropped with this future, so the program is killed when the call is cut off.
         let _guard = group.guard();
-        let ended = blocking::run(move |stop| child.run(&group, stop)).await;
+        let result = blocking::run(move |stop| child.run(&group, stop)).await;
         let scrubber = self.scrubber();
-        match ended {
-            Ok(ended) => {
+        match result {
+            Ok(result) => {
                 let output = output(
-                    ended,
+                    result,
                     usize::try_from(process.max_output.0).unwrap_or(usize::MAX),
                     &scrubber,
                 );
-                self.moved(
+                self.count_transferred(
                     usize::try_from(output.produced_bytes)
                         .unwrap_or(usize::MAX)
                         .saturating_add(output.stderr.len()),
                 );
                 Ok(output)
             }
-            Err(failure) => Err(self.shown_fault(fault(&failure, &target, file.as_ref(), timeout))),
+            Err(failure) => {
+                Err(self.scrubbed_fault(fault(&failure, &target, file.as_ref(), timeout)))
+            }
         }
     }
 }
 
 impl Host {
-    fn source(&mut self, input: Input) -> Result<Source, Fault> {
+    fn source(&mut self, input: Input) -> Result<StdinSource, Fault> {
         Ok(match input {
-            Input::Nothing => Source::Nothing,
-            Input::Bytes(bytes) => Source::Bytes(bytes),
+            Input::Nothing => StdinSource::Nothing,
+            Input::Bytes(bytes) => StdinSource::Bytes(bytes),
             Input::File(file) => {
-                Source::File(self.files(&file.slot, Verb::FilesRead, &file.path)?, file.path)
+                StdinSource::File(self.files(&file.slot, Verb::FilesRead, &file.path)?, file.path)
             }
         })
     }
 
-    /// Where the output goes, and the file again for messages.
+    /// The destination of the output, and its file for messages.
     fn sink(
         &mut self,
         sink: Sink,
         process: &ProcessTarget,
-    ) -> Result<(Out, Option<(FilesSlot, String)>), Fault> {
+    ) -> Result<(StdoutSink, Option<(FilesSlot, String)>), Fault> {
         Ok(match sink {
             Sink::Capture => (
-                Out::Capture(
+                StdoutSink::Capture(
                     process.max_output.0.saturating_add(self.scrubber().lookahead() as u64),
                 ),
                 None,
             ),
             Sink::File(file) => {
                 let slot = self.files(&file.slot, Verb::FilesWrite, &file.path)?;
-                (Out::File(slot.clone(), file.path.clone()), Some((slot, file.path)))
+                (StdoutSink::File(slot.clone(), file.path.clone()), Some((slot, file.path)))
             }
         })
     }
@@ -160,10 +162,10 @@ impl Host {
             };
             environment.push((name.clone(), value));
         }
-        let broken = |(name, value): &&(String, Secret)| {
+        let is_invalid = |(name, value): &&(String, Secret)| {
             name.is_empty() || name.contains(['=', '\0']) || value.expose().contains(&0)
         };
-        if let Some((name, _)) = environment.iter().find(broken) {
+        if let Some((name, _)) = environment.iter().find(is_invalid) {
             let message = format!(
                 "variable `{}` cannot be set: its name or value has a character that no variable \
                  may have",
@@ -174,42 +176,43 @@ impl Host {
         Ok(environment)
     }
 
-    /// What libpq and its programs read. The name of the server is resolved here, and the program
-    /// is given the addresses that the gate let through: libpq then asks no resolver.
+    /// The environment variables of libpq. The host resolves the name of the server and passes the
+    /// addresses that the gate has allowed, so libpq resolves no names.
     async fn connection_environment(
         &mut self,
         (slot, verb): (&str, Verb),
         name: &str,
     ) -> Result<Vec<(String, Secret)>, Fault> {
         let target = self.connection(name)?;
-        let unusable = || {
+        let not_postgres_fault = || {
             let message = format!(
                 "the connection of target `{name}` is not one to PostgreSQL, the only one that \
                  programs are given"
             );
             Fault::new(FaultClass::Invalid, "process.connection", message)
         };
-        let sql = target.sql().ok_or_else(unusable)?;
+        let sql = target.sql().ok_or_else(not_postgres_fault)?;
         let SqlAddress::Server { dialect: Dialect::Postgres, host, port, user, database, tls } =
             &sql.address
         else {
-            return Err(unusable());
+            return Err(not_postgres_fault());
         };
-        let text = |name: &str, value: &str| (name.to_owned(), Secret::from(value));
+        let variable = |name: &str, value: &str| (name.to_owned(), Secret::from(value));
         let mut environment = vec![
-            text("PGPORT", &port.to_string()),
-            text("PGUSER", user),
-            text("PGDATABASE", database),
-            text("PGSSLMODE", ssl_mode(*tls)),
+            variable("PGPORT", &port.to_string()),
+            variable("PGUSER", user),
+            variable("PGDATABASE", database),
+            variable("PGSSLMODE", ssl_mode(*tls)),
         ];
         if host.starts_with('/') {
-            environment.push(text("PGHOST", host));
+            environment.push(variable("PGHOST", host));
         } else {
-            let server = Server { slot, verb, host, port: *port, within: RESOLVE };
-            let addresses = self.judged(&server).await.map_err(unreached)?.addresses();
-            // One name for each address, by which the certificate of the server is judged.
-            environment.push(text("PGHOST", &vec![host.as_str(); addresses.len()].join(",")));
-            environment.push(text("PGHOSTADDR", &addresses.join(",")));
+            let server = Server { slot, verb, host, port: *port, timeout: RESOLVE_TIMEOUT };
+            let addresses =
+                self.allowed_addresses(&server).await.map_err(connect_fault)?.addresses();
+            // The name is repeated for each address; libpq verifies the certificate with it.
+            environment.push(variable("PGHOST", &vec![host.as_str(); addresses.len()].join(",")));
+            environment.push(variable("PGHOSTADDR", &addresses.join(",")));
         }
         if let Some(password) = &sql.password {
             environment.push(("PGPASSWORD".to_owned(), self.secret(password).await?));
@@ -227,25 +230,30 @@ impl Host {
     }
 }
 
-/// Why a program is not given the server of its connection.
-fn unreached(unreached: Unreached) -> Fault {
-    match unreached {
-        Unreached::Refused(fault) => fault,
-        Unreached::Resolve(error) | Unreached::Connect(error) => Fault::new(
+/// The fault for a connection whose server cannot be resolved.
+fn connect_fault(connect_fault: ConnectError) -> Fault {
+    match connect_fault {
+        ConnectError::Refused(fault) => fault,
+        ConnectError::Resolve(error) | ConnectError::Connect(error) => Fault::new(
             FaultClass::Transient,
             "process.resolve",
             format!("the name of the database server cannot be resolved: {error}"),
         ),
-        Unreached::Late(within) => Fault::new(
+        ConnectError::TimedOut(timeout) => Fault::new(
             FaultClass::Timeout,
             "process.resolve",
-            format!("nobody told the address of the database server within {} s", within.as_secs()),
+            format!(
+                "nobody told the address of the database server within {} s",
+                timeout.as_secs()
+            ),
         ),
     }
 }
 
-/// The variables by which libpq finds the certificates and the key of a connection; the key of the
-/// target that is no file, if one is not.
+/// The environment variables of libpq for the certificates and the private key of a connection.
+///
+/// # Errors
+/// The TOML key whose value is not a file.
 fn certificate_files(keys: &TlsKeys) -> Result<Vec<(&'static str, &Path)>, &'static str> {
     let mut files = Vec::new();
     if let Some(ca) = &keys.ca {
@@ -273,18 +281,22 @@ fn process_target(target: &Target) -> Result<&ProcessTarget, Fault> {
     target.process().ok_or_else(Fault::denied)
 }
 
-/// What the guest sees of a program: `most` bytes of each stream. More was kept, to find secrets
-/// that lie across the cut.
-fn output(ended: Ended, most: usize, scrubber: &runbook_secrets::Scrubber) -> Output {
-    let Ended { exit_code, stdout, stderr, file } = ended;
+/// The output of a program for the guest: the first `max_bytes` bytes of each stream, without
+/// secrets. More was captured, so that secrets across the cut are recognised.
+fn output(
+    completed: CompletedProgram,
+    max_bytes: usize,
+    scrubber: &runbook_secrets::Scrubber,
+) -> Output {
+    let CompletedProgram { exit_code, stdout, stderr, file } = completed;
     Output {
         exit_code,
         truncated: [&stdout, &stderr]
             .into_iter()
-            .any(|stream| stream.truncated || stream.kept.len() > most),
+            .any(|stream| stream.truncated || stream.captured_bytes.len() > max_bytes),
         produced_bytes: stdout.produced,
-        stdout: scrubber.first_bytes(&stdout.kept, most).into_owned(),
-        stderr: scrubber.first_bytes(&stderr.kept, most).into_owned(),
+        stdout: scrubber.first_bytes(&stdout.captured_bytes, max_bytes).into_owned(),
+        stderr: scrubber.first_bytes(&stderr.captured_bytes, max_bytes).into_owned(),
         size_bytes: file.as_ref().map_or(0, |file| file.size),
         digest: file.map_or_else(String::new, |file| file.digest.to_string()),
     }
@@ -296,8 +308,8 @@ fn fault(
     file: Option<&(FilesSlot, String)>,
     timeout: Duration,
 ) -> Fault {
-    let place = target.describe();
-    let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
+    let description = target.describe();
+    let new = |class, code, what: String| Fault::new(class, code, format!("{description}: {what}"));
     match failure {
         Failure::NotFound => {
             new(FaultClass::NotFound, "process.not-found", "it is not there".to_owned())

@@ -1,18 +1,18 @@
 //! Classifies errors of a database: the class says whether the same call may succeed shortly
 //! afterwards.
 //!
-//! Messages are those of the server, with its line breaks:
-//! [`shown_fault`](crate::host::shown_fault) takes out secrets, then makes one line of them.
+//! The messages here are those of the server, with line breaks.
+//! [`scrubbed_fault`](crate::host::scrubbed_fault) later removes secrets and makes them one line.
 
-use super::Access;
+use super::DatabaseAccess;
 use crate::fault::{Fault, FaultClass};
 use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
 use std::time::Duration;
 
-/// Errors of MySQL and MariaDB by number: `42000` alone is a typing error as well as a missing
-/// privilege.
-const MYSQL: &[(u16, FaultClass, &str)] = &[
+/// Errors of MySQL and MariaDB by number, because SQLSTATE `42000` stands for a syntax error as
+/// well as for a missing privilege.
+const MYSQL_ERRORS: &[(u16, FaultClass, &str)] = &[
     (1040, FaultClass::Transient, "sql.too-many-connections"),
     (1203, FaultClass::Transient, "sql.too-many-connections"),
     (1226, FaultClass::Transient, "sql.too-many-connections"),
@@ -25,7 +25,7 @@ const MYSQL: &[(u16, FaultClass, &str)] = &[
     (1698, FaultClass::Denied, "sql.login"),
     (1049, FaultClass::NotFound, "sql.no-such-relation"),
     (1205, FaultClass::Conflict, "sql.lock-timeout"),
-    // `KILL QUERY`: the server's limits have numbers of their own.
+    // `KILL QUERY`. The server's own time limits have other numbers.
     (1317, FaultClass::Conflict, "sql.cancelled"),
     (1927, FaultClass::Transient, "sql.terminated"),
     (1969, FaultClass::Timeout, "sql.timeout"),
@@ -35,9 +35,9 @@ const MYSQL: &[(u16, FaultClass, &str)] = &[
 
 /// The class and code of a fault by SQLSTATE: the whole state, or its first two characters, which
 /// are its class.
-const STATES: &[(&str, FaultClass, &str)] = &[
+const SQLSTATES: &[(&str, FaultClass, &str)] = &[
     ("25006", FaultClass::Denied, "sql.read-only"),
-    // Of a limit of time and of `pg_cancel_backend` alike; the time that it took tells them apart.
+    // A time limit or `pg_cancel_backend`; `TimeLimit` tells them apart by the elapsed time.
     ("57014", FaultClass::Timeout, "sql.timeout"),
     ("57P01", FaultClass::Transient, "sql.terminated"),
     ("55P03", FaultClass::Conflict, "sql.lock-timeout"),
@@ -47,8 +47,7 @@ const STATES: &[(&str, FaultClass, &str)] = &[
     ("42S02", FaultClass::NotFound, "sql.no-such-relation"),
     ("53300", FaultClass::Transient, "sql.too-many-connections"),
     ("53400", FaultClass::Transient, "sql.too-many-connections"),
-    // The server's word for a message that does not fit the statement: too few parameters, for
-    // instance.
+    // A message that does not fit the statement, such as too few parameters.
     ("08P01", FaultClass::Invalid, "sql.parameter"),
     ("08", FaultClass::Transient, "sql.unavailable"),
     ("57", FaultClass::Transient, "sql.unavailable"),
@@ -58,7 +57,7 @@ const STATES: &[(&str, FaultClass, &str)] = &[
     ("42", FaultClass::Invalid, "sql.syntax"),
 ];
 
-/// What an error of a read is, or of anything that did nothing.
+/// The fault for an error of a read, or of another statement that has changed nothing.
 pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Database(database) => fault_of_server(&**database),
@@ -67,7 +66,7 @@ pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
             "sql.connect",
             format!("the database cannot be reached: {error}"),
         ),
-        // A bad certificate does not become good by a retry.
+        // A retry does not help against a bad certificate.
         sqlx::Error::Tls(_) => Fault::new(FaultClass::Invalid, "sql.tls", error.to_string()),
         sqlx::Error::Protocol(_) => {
             Fault::new(FaultClass::Transient, "sql.protocol", error.to_string())
@@ -76,7 +75,7 @@ pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
     }
 }
 
-/// The fault for an error of a write. Without an answer of the server it is unknown whether the
+/// The fault for an error of a write. If the server has not answered, it is unknown whether the
 /// write happened.
 pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
     match error {
@@ -91,7 +90,7 @@ pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
     }
 }
 
-/// The fault for an error of a write of which nothing was made final.
+/// The fault for an error of a write before its COMMIT was sent.
 pub(super) fn fault_before_commit(error: &sqlx::Error) -> Fault {
     match error {
         // The server was reached, so the network is not the only cause: somebody may have ended
@@ -109,19 +108,21 @@ fn fault_of_server(database: &dyn DatabaseError) -> Fault {
     let state = database.code().unwrap_or_default();
     let number = database.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
     let by_number = number
-        .and_then(|number| MYSQL.iter().find(|row| row.0 == number))
+        .and_then(|number| MYSQL_ERRORS.iter().find(|row| row.0 == number))
         .map(|row| (row.1, row.2));
-    let by_state = || STATES.iter().find(|row| state.starts_with(row.0)).map(|row| (row.1, row.2));
+    let by_state =
+        || SQLSTATES.iter().find(|row| state.starts_with(row.0)).map(|row| (row.1, row.2));
     let (class, code) = by_number.or_else(by_state).unwrap_or((FaultClass::Invalid, "sql.error"));
-    // In the server's language; where it is another one, the time that it took must do.
-    let is_asked_for = state == "57014" && database.message().contains("user request");
+    // The message is in the server's language. If that is not English, `TimeLimit` decides by the
+    // elapsed time.
+    let is_user_request = state == "57014" && database.message().contains("user request");
     let (class, code) =
-        if is_asked_for { (FaultClass::Conflict, "sql.cancelled") } else { (class, code) };
+        if is_user_request { (FaultClass::Conflict, "sql.cancelled") } else { (class, code) };
     Fault::new(class, code, format!("{} (SQLSTATE {state})", database.message()))
 }
 
-/// A parameter of a type that has no value of the contract.
-pub(super) fn unsupported(position: usize, expected: &str) -> Fault {
+/// The fault for a parameter of a type that the contract has no value for.
+pub(super) fn unsupported_parameter(position: usize, expected: &str) -> Fault {
     let message = format!(
         "parameter {position} is a `{expected}`, which is not bound directly; write a cast from \
          text, such as `${position}::text::{}`",
@@ -130,8 +131,8 @@ pub(super) fn unsupported(position: usize, expected: &str) -> Fault {
     Fault::new(FaultClass::Invalid, "sql.parameter", message)
 }
 
-/// A parameter that does not fit the type that the database expects.
-pub(super) fn mismatch(position: usize, expected: &str) -> Fault {
+/// The fault for a parameter that does not fit the expected type.
+pub(super) fn parameter_mismatch(position: usize, expected: &str) -> Fault {
     Fault::new(
         FaultClass::Invalid,
         "sql.parameter",
@@ -139,8 +140,8 @@ pub(super) fn mismatch(position: usize, expected: &str) -> Fault {
     )
 }
 
-/// A user against whom nothing is read only.
-pub(super) fn as_good_as_superuser(reason: &str) -> Fault {
+/// The fault for a user with so many privileges that read-only cannot be enforced.
+pub(super) fn superuser_fault(reason: &str) -> Fault {
     let message = format!(
         "{reason}; against a superuser, or one as good, nothing is read only: use a role \
                  of its own, or write `superuser = true` into the target"
@@ -148,13 +149,13 @@ pub(super) fn as_good_as_superuser(reason: &str) -> Fault {
     Fault::new(FaultClass::Denied, "sql.superuser", message)
 }
 
-/// A `query` that would do more than read.
-pub(super) fn not_a_read(reason: &str) -> Fault {
+/// The fault for a `query` that would do more than read.
+pub(super) fn not_read_only_fault(reason: &str) -> Fault {
     Fault::new(FaultClass::Denied, "sql.read-only", reason)
 }
 
-/// A statement of `transaction` that would end the transaction.
-pub(super) fn ends_transaction(word: &str) -> Fault {
+/// The fault for a statement of `transaction` that would end the transaction.
+pub(super) fn transaction_control_fault(word: &str) -> Fault {
     let message = format!(
         "`{word}` cannot be part of a transaction, which the host begins and ends; run it \
                  with `execute`"
@@ -162,17 +163,17 @@ pub(super) fn ends_transaction(word: &str) -> Fault {
     Fault::new(FaultClass::Invalid, "sql.transaction", message)
 }
 
-/// How much longer than the server's own limit the host waits. The server counts each statement
-/// from its beginning, the host from before it connected; and the server's own error is more
-/// precise: it has an SQLSTATE, and says that nothing happened.
-const GRACE: Duration = Duration::from_secs(2);
+/// How much longer than the server's own limit the host waits. The server's error is more precise
+/// (it has an SQLSTATE, and says that nothing happened), and its clock starts later, at each
+/// statement.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
 
-/// Runs with the wall clock; the server has been told the same limit.
-pub(super) async fn within<T>(
-    access: &Access,
+/// Runs `work` with the timeout of the access, by the clock of the host.
+pub(super) async fn with_timeout<T>(
+    access: &DatabaseAccess,
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
-    tokio::time::timeout(access.timeout + GRACE, work).await.unwrap_or_else(|_| {
+    tokio::time::timeout(access.timeout + TIMEOUT_GRACE, work).await.unwrap_or_else(|_| {
         let message =
             format!("the database did not answer within {} ms", access.timeout.as_millis());
         Err(Fault::new(FaultClass::Timeout, "sql.timeout", message))

@@ -1,27 +1,27 @@
 //! One database: PostgreSQL, MySQL or MariaDB, or SQLite.
 //!
-//! Each host call has a connection of its own: nothing that one call did to its session reaches the
-//! next. The parser is not the defence: reads are read-only because of how each driver runs them.
+//! Each host call has a connection of its own, so the session state of one call does not affect the
+//! next. Reads are read-only because of how each driver runs them; the parser is not relied on.
 
 mod failure;
-mod foreseen;
 mod mysql;
 mod postgres;
 mod sqlite;
+mod static_check;
 mod stream;
 mod words;
 
-pub use foreseen::{Foreseen, foresee};
+pub use static_check::{StatementProblem, check_statement};
 
 use crate::bindings::runbook::sql::types::{Artifact, Driver, Element, Rows, Statement, Value};
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
-use crate::net::judged::{Judged, Server};
-use crate::net::tls::Proof;
+use crate::net::allowed_addresses::{AllowedAddresses, Server};
+use crate::net::tls::ServerVerification;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{SqlAddress, SqlTarget, TlsMode};
-use runbook_authority::{Grant, Operation, Target, Verb};
+use runbook_authority::{GateRequest, Grant, Target, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use rustls::ClientConfig;
 use std::borrow::Cow;
@@ -32,7 +32,7 @@ impl types::Host for HostCall<'_> {}
 
 impl reader::Host for HostCall<'_> {
     async fn kind(&mut self, slot: String) -> Result<Driver, Fault> {
-        self.enter(&Operation::Sql { slot: &slot, verb: Verb::SqlQuery, statement: None })?;
+        self.enter(&GateRequest::Sql { slot: &slot, verb: Verb::SqlQuery, statement: None })?;
         Ok(match sql_of(&*self.target(&slot)?).dialect() {
             Dialect::Postgres => Driver::Postgres,
             Dialect::MySql => Driver::Mysql,
@@ -47,15 +47,15 @@ impl reader::Host for HostCall<'_> {
         parameters: Vec<Value>,
     ) -> Result<Rows, Fault> {
         let access = self.sql(&slot, Verb::SqlQuery, &[&statement]).await?;
-        let limits = access.time_limits();
+        let limits = access.time_limit();
         let rows = match access.sql().dialect() {
             Dialect::Postgres => postgres::query(&access, &statement, &parameters).await,
             Dialect::MySql => mysql::query(&access, &statement, &parameters).await,
             Dialect::Sqlite => sqlite::query(access, statement, parameters).await,
         };
-        let rows = rows.map_err(|fault| self.shown_fault(limits.explain(fault)))?;
-        self.moved(rows.rows.iter().flatten().map(size_of).sum());
-        Ok(shown(rows, &self.scrubber()))
+        let rows = rows.map_err(|fault| self.scrubbed_fault(limits.explain_timeout(fault)))?;
+        self.count_transferred(rows.rows.iter().flatten().map(size_of).sum());
+        Ok(scrub_rows(rows, &self.scrubber()))
     }
 }
 
@@ -67,15 +67,15 @@ impl writer::Host for HostCall<'_> {
         parameters: Vec<Value>,
     ) -> Result<u64, Fault> {
         self.enter_sql(&slot, Verb::SqlExecute, &[&statement])?;
-        let commit = self.provisional(&slot, Verb::SqlExecute, 1);
+        let commit = self.begin_uncommitted(&slot, Verb::SqlExecute, 1);
         let access = self.access(&slot, Verb::SqlExecute).await?;
-        let limits = access.time_limits();
-        let done = match access.sql().dialect() {
+        let limits = access.time_limit();
+        let result = match access.sql().dialect() {
             Dialect::Postgres => postgres::execute(&access, &statement, &parameters, &commit).await,
             Dialect::MySql => mysql::execute(&access, &statement, &parameters, &commit).await,
             Dialect::Sqlite => sqlite::execute(access, statement, parameters, commit).await,
         };
-        done.map_err(|fault| self.shown_fault(limits.explain(fault)))
+        result.map_err(|fault| self.scrubbed_fault(limits.explain_timeout(fault)))
     }
 
     async fn transaction(
@@ -85,15 +85,15 @@ impl writer::Host for HostCall<'_> {
     ) -> Result<Vec<u64>, Fault> {
         let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
         self.enter_sql(&slot, Verb::SqlTransaction, &texts)?;
-        let commit = self.provisional(&slot, Verb::SqlTransaction, statements.len().max(1));
+        let commit = self.begin_uncommitted(&slot, Verb::SqlTransaction, statements.len().max(1));
         let access = self.access(&slot, Verb::SqlTransaction).await?;
-        let limits = access.time_limits();
-        let done = match access.sql().dialect() {
+        let limits = access.time_limit();
+        let result = match access.sql().dialect() {
             Dialect::Postgres => postgres::transaction(&access, &statements, &commit).await,
             Dialect::MySql => mysql::transaction(&access, &statements, &commit).await,
             Dialect::Sqlite => sqlite::transaction(access, statements, commit).await,
         };
-        done.map_err(|fault| self.shown_fault(limits.explain(fault)))
+        result.map_err(|fault| self.scrubbed_fault(limits.explain_timeout(fault)))
     }
 }
 
@@ -106,10 +106,11 @@ impl snapshot::Host for HostCall<'_> {
     ) -> Result<Artifact, Fault> {
         let access = self.sql(&slot, Verb::SqlBackup, &[]).await?;
         let files = self.files(&directory, Verb::FilesWrite, &path)?;
-        only_sqlite(access.sql())?;
-        let artifact =
-            sqlite::backup(access, files, path).await.map_err(|fault| self.shown_fault(fault))?;
-        self.moved(usize::try_from(artifact.size_bytes).unwrap_or(usize::MAX));
+        require_sqlite(access.sql())?;
+        let artifact = sqlite::backup(access, files, path)
+            .await
+            .map_err(|fault| self.scrubbed_fault(fault))?;
+        self.count_transferred(usize::try_from(artifact.size_bytes).unwrap_or(usize::MAX));
         Ok(artifact)
     }
 
@@ -120,27 +121,29 @@ impl snapshot::Host for HostCall<'_> {
         path: String,
     ) -> Result<(), Fault> {
         let access = self.sql(&slot, Verb::SqlRestore, &[]).await?;
-        let commit = self.provisional(&slot, Verb::SqlRestore, 1);
+        let commit = self.begin_uncommitted(&slot, Verb::SqlRestore, 1);
         let files = self.files(&directory, Verb::FilesRead, &path)?;
-        only_sqlite(access.sql())?;
-        sqlite::restore(access, files, path, commit).await.map_err(|fault| self.shown_fault(fault))
+        require_sqlite(access.sql())?;
+        sqlite::restore(access, files, path, commit)
+            .await
+            .map_err(|fault| self.scrubbed_fault(fault))
     }
 }
 
-/// Rows as a guest sees them: a database knows what its clients sent. A row is cut off whole, so no
-/// secret lies across a cut.
-fn shown(mut rows: Rows, scrubber: &Scrubber) -> Rows {
+/// The rows for the guest, without secrets: a database may return what clients have sent. A result
+/// is truncated between rows, so no secret is cut.
+fn scrub_rows(mut rows: Rows, scrubber: &Scrubber) -> Rows {
     if scrubber.is_empty() {
         return rows;
     }
-    let clean = |text: &mut String| {
-        if let Cow::Owned(clean) = scrubber.text(text) {
-            *text = clean;
+    let scrub = |text: &mut String| {
+        if let Cow::Owned(scrubbed) = scrubber.text(text) {
+            *text = scrubbed;
         }
     };
     for column in &mut rows.columns {
-        clean(&mut column.name);
-        clean(&mut column.type_name);
+        scrub(&mut column.name);
+        scrub(&mut column.type_name);
     }
     for value in rows.rows.iter_mut().flatten() {
         match value {
@@ -151,19 +154,19 @@ fn shown(mut rows: Rows, scrubber: &Scrubber) -> Rows {
             | Value::Date(text)
             | Value::Time(text)
             | Value::Uuid(text)
-            | Value::Json(text) => clean(text),
+            | Value::Json(text) => scrub(text),
             Value::Other((name, text)) => {
-                clean(name);
-                clean(text);
+                scrub(name);
+                scrub(text);
             }
             Value::Bytes(bytes) => {
-                if let Cow::Owned(clean) = scrubber.bytes(bytes) {
-                    *bytes = clean;
+                if let Cow::Owned(scrubbed) = scrubber.bytes(bytes) {
+                    *bytes = scrubbed;
                 }
             }
             Value::Sequence(items) => items.iter_mut().for_each(|item| {
                 if let Element::Text(text) = item {
-                    clean(text);
+                    scrub(text);
                 }
             }),
         }
@@ -171,7 +174,7 @@ fn shown(mut rows: Rows, scrubber: &Scrubber) -> Rows {
     rows
 }
 
-/// Bytes of a value, roughly: for the audit.
+/// The approximate size of a value in bytes, for the audit log.
 fn size_of(value: &Value) -> usize {
     match value {
         Value::Null | Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => 8,
@@ -188,7 +191,7 @@ fn size_of(value: &Value) -> usize {
     }
 }
 
-fn only_sqlite(target: &SqlTarget) -> Result<(), Fault> {
+fn require_sqlite(target: &SqlTarget) -> Result<(), Fault> {
     if target.dialect() == Dialect::Sqlite {
         return Ok(());
     }
@@ -197,41 +200,42 @@ fn only_sqlite(target: &SqlTarget) -> Result<(), Fault> {
     Err(Fault::new(FaultClass::Invalid, "sql.not-sqlite", message))
 }
 
-/// A database that the gate has let a statement of, with what a connection to it needs.
-pub(super) struct Access {
+/// A database on which the gate has allowed a call, with everything that a connection to it needs.
+pub(super) struct DatabaseAccess {
     target: Arc<Target>,
     password: Option<Secret>,
-    /// Where its server may be connected to; `None` if it is not reached over a network.
-    judged: Option<Judged>,
-    /// How the connection is encrypted; `None` if it is not.
+    /// The allowed addresses of its server; `None` if it is not reached over a network.
+    allowed_addresses: Option<AllowedAddresses>,
+    /// The TLS configuration of the connection; `None` if it is not encrypted.
     tls: Option<Arc<ClientConfig>>,
-    /// For connecting and running, enforced by the server too.
+    /// For connecting and running together; the server enforces it too.
     timeout: Duration,
-    began: Instant,
-    /// The name of a lock on the server that every session of the step holds which may change
-    /// something, and of no other step.
+    started: Instant,
+    /// The name of a lock on the server. Every session of the step that may change something holds
+    /// it, and no session of another step does.
     session_lock: String,
 }
 
-/// The time limits of a call, in words for the person who may have to raise one.
-struct TimeLimits {
-    began: Instant,
+/// The time limit of a call, with a description for the person who may have to raise it.
+struct TimeLimit {
+    started: Instant,
     limit: Duration,
-    words: String,
+    description: String,
 }
 
-/// Servers count from a moment of their own, in whole milliseconds.
-const SLACK: Duration = Duration::from_millis(20);
+/// How much earlier than the host a server may report a timeout: its clock starts at another time,
+/// and counts whole milliseconds.
+const CLOCK_SLACK: Duration = Duration::from_millis(20);
 
-impl TimeLimits {
-    /// Says beside a fault of time which limit it was, and of one that came before any limit that
-    /// it was none.
-    fn explain(&self, mut fault: Fault) -> Fault {
-        let elapsed = self.began.elapsed();
-        let is_over = elapsed + SLACK >= self.limit;
-        match (fault.code.as_str(), is_over) {
+impl TimeLimit {
+    /// Adds to a timeout fault which limit was reached. If no limit was reached, the fault says
+    /// that somebody else stopped the statement.
+    fn explain_timeout(&self, mut fault: Fault) -> Fault {
+        let elapsed = self.started.elapsed();
+        let limit_reached = elapsed + CLOCK_SLACK >= self.limit;
+        match (fault.code.as_str(), limit_reached) {
             ("sql.timeout" | "sql.lock-timeout", true) => {
-                fault.message = format!("{}: {}", fault.message, self.words);
+                fault.message = format!("{}: {}", fault.message, self.description);
             }
             ("sql.timeout" | "sql.cancelled", _) => {
                 let message = format!(
@@ -253,22 +257,24 @@ impl TimeLimits {
     }
 }
 
-impl Access {
-    fn time_limits(&self) -> TimeLimits {
-        let place = self.target.place();
-        let place = place.rsplit('/').next().unwrap_or(&place);
-        let of_target = self.sql().timeout;
-        let words = if self.timeout < self.sql().timeout {
-            let left =
+impl DatabaseAccess {
+    fn time_limit(&self) -> TimeLimit {
+        let location = self.target.location();
+        let location = location.rsplit('/').next().unwrap_or(&location);
+        let target_timeout = self.sql().timeout;
+        let description = if self.timeout < self.sql().timeout {
+            let time_left =
                 Duration::from_millis(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));
             format!(
-                "{left:?} were left of the step's own `timeout`, which ended it; the target's \
-                     is {of_target:?} ({place})"
+                "{time_left:?} were left of the step's own `timeout`, which ended it; the target's \
+                     is {target_timeout:?} ({location})"
             )
         } else {
-            format!("the `timeout` of the target ended it, which is {of_target:?} ({place})")
+            format!(
+                "the `timeout` of the target ended it, which is {target_timeout:?} ({location})"
+            )
         };
-        TimeLimits { began: self.began, limit: self.timeout, words }
+        TimeLimit { started: self.started, limit: self.timeout, description }
     }
 
     fn sql(&self) -> &SqlTarget {
@@ -281,109 +287,130 @@ fn sql_of(target: &Target) -> &SqlTarget {
 }
 
 impl Host {
-    /// The database of `slot`, if `verb` may be used there with each of these statements.
-    async fn sql(&mut self, slot: &str, verb: Verb, statements: &[&str]) -> Result<Access, Fault> {
+    /// Access to the database of `slot`, if the gate allows `verb` with each of these statements.
+    async fn sql(
+        &mut self,
+        slot: &str,
+        verb: Verb,
+        statements: &[&str],
+    ) -> Result<DatabaseAccess, Fault> {
         self.enter_sql(slot, verb, statements)?;
         self.access(slot, verb).await
     }
 
     fn enter_sql(&mut self, slot: &str, verb: Verb, statements: &[&str]) -> Result<(), Fault> {
         if statements.is_empty() {
-            self.enter(&Operation::Sql { slot, verb, statement: None })?;
+            self.enter(&GateRequest::Sql { slot, verb, statement: None })?;
         }
         for statement in statements {
-            self.enter(&Operation::Sql { slot, verb, statement: Some(statement) })?;
+            self.enter(&GateRequest::Sql { slot, verb, statement: Some(statement) })?;
         }
-        // PostgreSQL calls it done, the others call it an error.
+        // PostgreSQL accepts an empty statement, the others return an error.
         let dialect = sql_of(&*self.target(slot)?).dialect();
-        if statements.iter().any(|statement| foreseen::is_empty(dialect, statement)) {
+        if statements.iter().any(|statement| static_check::is_empty(dialect, statement)) {
             return Err(Fault::new(FaultClass::Invalid, "sql.empty", "there is no statement"));
         }
         Ok(())
     }
 
-    /// What a connection to the database of `slot` needs. The addresses of its server are judged
-    /// here, once for all connections of the call.
-    async fn access(&mut self, slot: &str, verb: Verb) -> Result<Access, Fault> {
+    /// Access to the database of `slot`. The gate decides about the addresses of its server here,
+    /// once for all connections of the call.
+    async fn access(&mut self, slot: &str, verb: Verb) -> Result<DatabaseAccess, Fault> {
         let target = self.target(slot)?;
         let password = match &sql_of(&target).password {
             Some(name) => Some(self.secret(name).await?),
             None => None,
         };
         let timeout = self.remaining(sql_of(&target).timeout);
-        let began = Instant::now();
-        let tls = match proof(sql_of(&target)) {
-            Some(proof) => {
+        let started = Instant::now();
+        let tls = match server_verification(sql_of(&target)) {
+            Some(server_verification) => {
                 let keys = &sql_of(&target).tls_keys;
-                Some(self.client_config(keys, proof, &[], "sql.tls").await?)
+                Some(self.client_config(keys, server_verification, &[], "sql.tls").await?)
             }
             None => None,
         };
-        let judged = match sql_of(&target).server() {
+        let allowed_addresses = match sql_of(&target).server() {
             Some((host, port)) => {
-                let server = Server { slot, verb, host, port, within: timeout };
-                Some(self.judged(&server).await.map_err(stream::unreached)?)
+                let server = Server { slot, verb, host, port, timeout };
+                Some(self.allowed_addresses(&server).await.map_err(stream::connect_fault)?)
             }
             None => None,
         };
         let session_lock = session_lock(self.run(), self.step());
-        Ok(Access { target, password, judged, tls, timeout, began, session_lock })
+        Ok(DatabaseAccess {
+            target,
+            password,
+            allowed_addresses,
+            tls,
+            timeout,
+            started,
+            session_lock,
+        })
     }
 
-    /// Ends what earlier attempts of the step still do on the databases that it may change, and
-    /// says what was ended.
+    /// Ends the sessions that earlier attempts of the step have left on the databases that it may
+    /// change. Returns a description of each.
     ///
     /// # Errors
-    /// [`Unfinished::StillRuns`] if something goes on all the same, [`Unfinished::Unasked`] if that
-    /// cannot be found out.
-    pub(crate) async fn end_earlier_sessions(&mut self) -> Result<Vec<String>, Unfinished> {
-        let mut ended = Vec::new();
-        let going_on: Vec<_> = self.grants().filter_map(may_go_on).collect();
-        for (slot, verb) in going_on {
+    /// [`EarlierAttemptError::StillRunning`] if a session does not end,
+    /// [`EarlierAttemptError::Unknown`] if the server does not tell.
+    pub(crate) async fn end_earlier_sessions(
+        &mut self,
+    ) -> Result<Vec<String>, EarlierAttemptError> {
+        let mut descriptions = Vec::new();
+        let grants_to_check: Vec<_> = self.grants().filter_map(verb_that_may_still_run).collect();
+        for (slot, verb) in grants_to_check {
             let mut call = HostCall::new(self);
             let access = match call.access(&slot, verb).await {
                 Ok(access) => access,
-                Err(fault) => return Err(Unfinished::Unasked(call.explained(fault))),
+                Err(fault) => {
+                    return Err(EarlierAttemptError::Unknown(call.with_denial_reason(fault)));
+                }
             };
-            ended.extend(mysql::end_earlier(&access).await?);
+            descriptions.extend(mysql::end_earlier_session(&access).await?);
         }
-        Ok(ended)
+        Ok(descriptions)
     }
 }
 
-/// How a server proves who it is, if the connection to it is encrypted.
-fn proof(sql: &SqlTarget) -> Option<Proof> {
+/// How the server is verified, if the connection to it is encrypted.
+fn server_verification(sql: &SqlTarget) -> Option<ServerVerification> {
     sql.server()?;
     match &sql.address {
-        SqlAddress::Server { tls: TlsMode::VerifyFull, .. } => Some(Proof::Certificate),
-        SqlAddress::Server { tls: TlsMode::Prefer | TlsMode::Require, .. } => Some(Proof::Nothing),
+        SqlAddress::Server { tls: TlsMode::VerifyFull, .. } => {
+            Some(ServerVerification::Certificate)
+        }
+        SqlAddress::Server { tls: TlsMode::Prefer | TlsMode::Require, .. } => {
+            Some(ServerVerification::Skipped)
+        }
         SqlAddress::Server { tls: TlsMode::Disable, .. } | SqlAddress::File(_) => None,
     }
 }
 
-/// The slot of a grant by which something may have been begun that goes on without its client,
-/// and the verb by which it was.
-fn may_go_on(grant: &Grant) -> Option<(String, Verb)> {
+/// The slot and verb of a grant with which a statement may have been started that continues without
+/// its client.
+fn verb_that_may_still_run(grant: &Grant) -> Option<(String, Verb)> {
     let verb =
         grant.verbs.iter().find(|verb| matches!(verb, Verb::SqlExecute | Verb::SqlTransaction))?;
     match grant.target.dialect() {
         Some(Dialect::MySql) => Some((grant.slot.clone(), *verb)),
-        // It ends what its client does not wait for any more; a file has no server.
+        // PostgreSQL ends the statements of a client that is gone; SQLite has no server.
         Some(Dialect::Postgres | Dialect::Sqlite) | None => None,
     }
 }
 
 /// Why an earlier attempt may still be running.
 #[derive(Debug)]
-pub(crate) enum Unfinished {
+pub(crate) enum EarlierAttemptError {
     /// The earlier attempt still runs in the database.
-    StillRuns(Fault),
-    /// It could not be found out whether it is still running.
-    Unasked(Fault),
+    StillRunning(Fault),
+    /// It is unknown whether the earlier attempt still runs.
+    Unknown(Fault),
 }
 
-/// The name by which the sessions of one step of one run know each other; those of its undo as
-/// well. Servers limit it to 64 characters.
+/// The name of the lock that the sessions of one step of one run share, with those of its undo.
+/// Servers limit it to 64 characters.
 fn session_lock(run: &str, step: &str) -> String {
     use sha2::{Digest as _, Sha256};
     let step = step.strip_suffix("/undo").unwrap_or(step);
@@ -402,8 +429,8 @@ impl Budget {
         Self { rows: target.max_rows, bytes: target.max_bytes.0 }
     }
 
-    /// Whether a row with values of these sizes, as the server sent them, still fits. Asked before
-    /// anything of it is copied.
+    /// Subtracts a row with values of these sizes. Returns false if it does not fit. Call it before
+    /// the row is copied.
     fn take(&mut self, sizes: impl Iterator<Item = usize>) -> bool {
         // An empty value counts too.
         let size = sizes.fold(16_u64, |sum, size| sum.saturating_add(size as u64 + 8));
@@ -416,16 +443,19 @@ impl Budget {
     }
 }
 
-/// Rows and errors, as a guest sees them.
+/// Channels for the rows of a database.
 #[cfg(test)]
-pub(super) fn channels() -> Vec<super::cuts::Channel> {
-    use super::cuts::{CAP, Channel};
+pub(super) fn channels() -> Vec<super::truncation_tests::Channel> {
+    use super::truncation_tests::{CAP, Channel};
     use crate::bindings::runbook::sql::types::Column;
-    let seen = |scrubber: &Scrubber, values: Vec<Value>| {
+    let shown_values = |scrubber: &Scrubber, values: Vec<Value>| {
         let column = Column { name: "n".to_owned(), type_name: "t".to_owned() };
         format!(
             "{:?}",
-            shown(Rows { columns: vec![column], rows: vec![values], truncated: true }, scrubber)
+            scrub_rows(
+                Rows { columns: vec![column], rows: vec![values], truncated: true },
+                scrubber
+            )
         )
     };
     vec![
@@ -443,7 +473,7 @@ pub(super) fn channels() -> Vec<super::cuts::Channel> {
             ];
             let mut values: Vec<_> = texts.into_iter().map(|value| value(text())).collect();
             values.extend([Value::Other((text(), text())), sequence]);
-            seen(scrubber, values)
+            shown_values(scrubber, values)
         }),
         Channel::bytes("bytes of a cell", CAP, |scrubber, text| {
             let rows = Rows {
@@ -451,7 +481,7 @@ pub(super) fn channels() -> Vec<super::cuts::Channel> {
                 rows: vec![vec![Value::Bytes(text.to_vec())]],
                 truncated: false,
             };
-            let Value::Bytes(bytes) = shown(rows, scrubber).rows.remove(0).remove(0) else {
+            let Value::Bytes(bytes) = scrub_rows(rows, scrubber).rows.remove(0).remove(0) else {
                 unreachable!("it is bytes")
             };
             bytes
@@ -460,7 +490,10 @@ pub(super) fn channels() -> Vec<super::cuts::Channel> {
             let column = Column { name: text.to_owned(), type_name: text.to_owned() };
             format!(
                 "{:?}",
-                shown(Rows { columns: vec![column], rows: Vec::new(), truncated: false }, scrubber)
+                scrub_rows(
+                    Rows { columns: vec![column], rows: Vec::new(), truncated: false },
+                    scrubber
+                )
             )
         }),
     ]

@@ -1,10 +1,10 @@
-//! The network under a driver of a database: our own, so that the driver sees neither the server
+//! Connections to database servers, which the host makes itself: the drivers see neither the server
 //! nor the environment.
 
-use super::Access;
+use super::DatabaseAccess;
 use crate::fault::{Fault, FaultClass};
-use crate::net::handshake::{TlsFailure, refused_client};
-use crate::net::judged::Unreached;
+use crate::net::allowed_addresses::ConnectError;
+use crate::net::handshake::{TlsFailure, client_rejection};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,55 +12,59 @@ use std::sync::{Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A server, or what stands in its place in a test.
+/// A connection to a server, or its replacement in a test.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// The least limit of a row, in bytes, even if the target allows less: the host asks questions of
-/// its own.
-pub(super) const LEAST_ROW: usize = 64 << 10;
+/// The smallest row limit in bytes, even if the target allows less, because the host runs queries
+/// of its own.
+pub(super) const MIN_ROW_LIMIT: usize = 64 << 10;
 
-/// What happened on the way.
+/// The status of a relay: whether it has dropped a row, and why it has ended the connection.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    cut: AtomicBool,
-    refused: Mutex<Option<Fault>>,
+pub(super) struct RelayStatus {
+    is_row_dropped: AtomicBool,
+    end_reason: Mutex<Option<Fault>>,
 }
 
-impl Seen {
-    /// Notes that a row was dropped.
-    pub(super) fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
+impl RelayStatus {
+    /// Records that a row was dropped.
+    pub(super) fn set_truncated(&self) {
+        self.is_row_dropped.store(true, Ordering::Release);
     }
 
     /// Whether a row was dropped because it is larger than the target allows.
-    pub(super) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
+    pub(super) fn is_truncated(&self) -> bool {
+        self.is_row_dropped.load(Ordering::Acquire)
     }
 
-    /// The connection is ended from this side, for this reason.
-    pub(super) fn refuse(&self, fault: Fault) -> io::Error {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    /// Records why the host ends the connection. Returns the error to end it with.
+    pub(super) fn end_with(&self, fault: Fault) -> io::Error {
+        *self.end_reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
         io::ErrorKind::ConnectionAborted.into()
     }
 
-    /// Keeps why the server ended the connection, if it is that it does not accept who this host
-    /// says it is.
-    pub(super) fn explain(&self, error: &io::Error) {
-        if let Some(reason) = refused_client(error) {
-            self.refuse(tls_fault(TlsFailure::Client(reason)));
+    /// Records the reason if the server has ended the connection because it refused the client
+    /// certificate.
+    pub(super) fn record_client_rejection(&self, error: &io::Error) {
+        if let Some(reason) = client_rejection(error) {
+            self.end_with(tls_fault(TlsFailure::ClientRejected(reason)));
         }
     }
 
-    /// Why the connection was ended from this side; `otherwise` if it was not.
-    pub(super) fn reason(&self, otherwise: Fault) -> Fault {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(otherwise)
+    /// The recorded reason why the connection ended; `default_fault` if there is none.
+    pub(super) fn end_reason_or(&self, default_fault: Fault) -> Fault {
+        self.end_reason
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .unwrap_or(default_fault)
     }
 }
 
-/// Why a server was not reached.
-pub(super) fn away(error: io::Error) -> Fault {
+/// The fault for a server that cannot be reached.
+pub(super) fn unreachable_fault(error: io::Error) -> Fault {
     Fault::new(
         FaultClass::Transient,
         "sql.connect",
@@ -68,67 +72,72 @@ pub(super) fn away(error: io::Error) -> Fault {
     )
 }
 
-/// Why there is no socket of ours.
-pub(super) fn no_socket(error: io::Error) -> Fault {
+/// The fault for a local socket that cannot be created.
+pub(super) fn local_socket_fault(error: io::Error) -> Fault {
     Fault::new(FaultClass::Transient, "sql.connect", format!("no socket can be made: {error}"))
 }
 
-/// Why there is no connection to a server.
-pub(super) fn unreached(unreached: Unreached) -> Fault {
-    match unreached {
-        Unreached::Refused(fault) => fault,
-        Unreached::Connect(error) => away(error),
-        Unreached::Resolve(error) => Fault::new(
+/// The fault for a connection to a server that cannot be made.
+pub(super) fn connect_fault(connect_fault: ConnectError) -> Fault {
+    match connect_fault {
+        ConnectError::Refused(fault) => fault,
+        ConnectError::Connect(error) => unreachable_fault(error),
+        ConnectError::Resolve(error) => Fault::new(
             FaultClass::Transient,
             "sql.resolve",
             format!("the name of the database server cannot be resolved: {error}"),
         ),
-        Unreached::Late(within) => Fault::new(
+        ConnectError::TimedOut(timeout) => Fault::new(
             FaultClass::Timeout,
             "sql.timeout",
-            format!("the database did not answer within {} ms", within.as_millis()),
+            format!("the database did not answer within {} ms", timeout.as_millis()),
         ),
     }
 }
 
-/// Connects to the server of a target that is reached over a network, at an address that the gate
-/// has let through.
-pub(super) async fn over_tcp(access: &Access) -> Result<TcpStream, Fault> {
-    let judged = access.judged.as_ref().expect("a server over TCP was judged with its target");
-    judged.connect().await.map_err(unreached)
+/// Connects over TCP to the server of a target, at an address that the gate has allowed.
+pub(super) async fn connect_tcp(access: &DatabaseAccess) -> Result<TcpStream, Fault> {
+    let allowed_addresses =
+        access.allowed_addresses.as_ref().expect("a server over TCP was judged with its target");
+    allowed_addresses.connect().await.map_err(connect_fault)
 }
 
-pub(super) async fn over_a_socket(path: &Path) -> Result<UnixStream, Fault> {
-    UnixStream::connect(path).await.map_err(away)
+pub(super) async fn connect_unix_socket(path: &Path) -> Result<UnixStream, Fault> {
+    UnixStream::connect(path).await.map_err(unreachable_fault)
 }
 
-/// Why a connection cannot be encrypted as the target demands. Nothing of a statement was sent, so
-/// none of these leaves anything unknown.
+/// The fault for a connection that cannot be encrypted as the target requires. No statement was
+/// sent, so nothing is unknown.
 pub(super) fn tls_fault(failure: TlsFailure) -> Fault {
     let (class, code, reason) = match failure {
-        TlsFailure::Cut(reason) => (FaultClass::Transient, "sql.tls-broken", reason),
+        TlsFailure::Interrupted(reason) => (FaultClass::Transient, "sql.tls-broken", reason),
         TlsFailure::Certificate(reason) => (FaultClass::Assertion, "sql.certificate", reason),
         TlsFailure::Protocol(reason) => (FaultClass::Assertion, "sql.tls-protocol", reason),
-        TlsFailure::Client(reason) => (FaultClass::Invalid, "sql.client-certificate", reason),
-        TlsFailure::Here(reason) => (FaultClass::Invalid, "sql.tls", reason),
+        TlsFailure::ClientRejected(reason) => {
+            (FaultClass::Invalid, "sql.client-certificate", reason)
+        }
+        TlsFailure::LocalSetup(reason) => (FaultClass::Invalid, "sql.tls", reason),
     };
     Fault::new(class, code, format!("the database server: {reason}"))
 }
 
-/// The server cannot do what the target demands.
-pub(super) fn does_not_encrypt() -> Fault {
+/// The fault for a server that does not support TLS although the target requires it.
+pub(super) fn tls_unsupported_fault() -> Fault {
     let message = "the server does not encrypt, and `sslmode` of the target demands it";
     Fault::new(FaultClass::Assertion, "sql.tls-protocol", message)
 }
 
-/// A password that anybody on the way could read is not sent.
-pub(super) fn would_be_read() -> Fault {
+/// The fault for a password that would be sent in clear text over a network.
+pub(super) fn clear_text_password_fault() -> Fault {
     let message = "the server asks for the password in clear text, and the connection is not \
                    encrypted; write `?sslmode=verify-full` behind the address";
     Fault::new(FaultClass::Denied, "sql.login", message)
 }
 
-/// Reads so much, and keeps none of it.
-pub(super) async fn skip(server: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<()> {
+/// Reads and discards `length` bytes.
+pub(super) async fn discard(
+    server: &mut (impl AsyncRead + Unpin),
+    length: usize,
+) -> io::Result<()> {
     tokio::io::copy(&mut server.take(length as u64), &mut tokio::io::sink()).await.map(|_| ())
 }

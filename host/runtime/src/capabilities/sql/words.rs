@@ -1,11 +1,11 @@
-//! The words of a statement. Not the defence against writes to tables: that is the server. It stops
-//! actions that no server stops in a read-only transaction.
+//! The words of a statement. They are used to refuse actions that a server allows even in a
+//! read-only transaction. Writes to tables are refused by the server itself.
 
-use runbook_authority::pattern::{Dialect, acting_word, words};
+use runbook_authority::pattern::{Dialect, side_effect_function, words};
 
-/// The first word, in capitals, after what may stand before it: space, semicolons, comments. Empty
-/// if there is none.
-pub(super) fn first(dialect: Dialect, statement: &str) -> String {
+/// The first word of a statement, in capitals, after space, semicolons and comments. Empty if there
+/// is none.
+pub(super) fn first_word(dialect: Dialect, statement: &str) -> String {
     let mut text = statement;
     loop {
         text =
@@ -23,33 +23,33 @@ pub(super) fn first(dialect: Dialect, statement: &str) -> String {
     }
 }
 
-/// What a failure of one statement leaves, if the server has answered with an error.
+/// The effect that a statement may have had although the server has answered with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaves {
-    /// Nothing: the server takes it back as a whole.
-    Nothing,
-    /// It may be done in part: it commits by itself, or reaches what no transaction holds.
-    Perhaps,
+pub(super) enum FailureEffect {
+    /// The server rolls the whole statement back.
+    None,
+    /// A part of it may remain: it commits by itself, or has an effect outside of its transaction.
+    Possible,
 }
 
-/// First words of statements that look at rows or change them, which every transaction holds.
+/// First words of statements that read or change rows, and can be rolled back.
 const ROW_STATEMENTS: &[&str] = &[
     "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "SELECT", "VALUES", "TABLE", "TRUNCATE",
     "WITH",
 ];
 
-/// First words of definitions that PostgreSQL does as a whole or not at all.
+/// First words of definitions that PostgreSQL applies atomically.
 const DEFINITIONS: &[&str] = &[
     "CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "COMMENT", "LOCK", "REFRESH", "IMPORT",
     "SECURITY",
 ];
 
-/// Words that make a definition one of several transactions, or of none.
+/// Words of definitions that PostgreSQL runs in several transactions, or in none.
 const NON_TRANSACTIONAL_WORDS: &[&str] =
     &["concurrently", "database", "program", "server", "subscription", "system", "tablespace"];
 
-/// Functions of PostgreSQL that act, and whose effect ends with their transaction or is none that
-/// anybody would put back.
+/// Functions of PostgreSQL with an effect that a rollback undoes, or that never needs an undo
+/// (`nextval`).
 const TRANSACTIONAL_FUNCTIONS: &[&str] = &[
     "lo_creat",
     "lo_create",
@@ -69,55 +69,56 @@ const TRANSACTIONAL_FUNCTIONS: &[&str] = &[
     "set_config",
 ];
 
-/// Whether a statement looks at rows or changes them, so that it can be held in a transaction.
-pub(super) fn is_about_rows(dialect: Dialect, statement: &str) -> bool {
-    let word = first(dialect, statement);
-    let is_held = match dialect {
+/// Whether a statement reads or changes rows, so that the host can run it in a transaction.
+pub(super) fn is_row_statement(dialect: Dialect, statement: &str) -> bool {
+    let word = first_word(dialect, statement);
+    let is_transactional = match dialect {
         Dialect::Postgres => word != "REPLACE",
-        // There it commits by itself.
+        // In MySQL these commit by themselves.
         Dialect::MySql => !matches!(word.as_str(), "TRUNCATE" | "MERGE"),
         Dialect::Sqlite => {
             matches!(word.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "WITH")
         }
     };
-    is_held && ROW_STATEMENTS.contains(&word.as_str())
+    is_transactional && ROW_STATEMENTS.contains(&word.as_str())
 }
 
-/// Whether a statement of PostgreSQL may do what no rollback takes back: by a function that acts
-/// elsewhere, or by a program.
-pub(super) fn reaches_out(statement: &str) -> bool {
-    let acts = |word: &str| {
-        acting_word(Dialect::Postgres, word).is_some() && !TRANSACTIONAL_FUNCTIONS.contains(&word)
+/// Whether a statement of PostgreSQL may have an effect that no rollback undoes: by a function that
+/// acts outside of the transaction, or by a program.
+pub(super) fn has_external_effect(statement: &str) -> bool {
+    let has_effect = |word: &str| {
+        side_effect_function(Dialect::Postgres, word).is_some()
+            && !TRANSACTIONAL_FUNCTIONS.contains(&word)
     };
-    words(statement).any(|word| word == "program" || acts(&word))
+    words(statement).any(|word| word == "program" || has_effect(&word))
 }
 
-/// What is left of a statement by itself to which the server has answered with an error.
-pub(super) fn leaves(dialect: Dialect, statement: &str) -> Leaves {
-    let word = first(dialect, statement);
-    let is_whole = match dialect {
+/// Whether a statement outside of a transaction may have had an effect, although the server has
+/// answered with an error.
+pub(super) fn effect_of_failure(dialect: Dialect, statement: &str) -> FailureEffect {
+    let word = first_word(dialect, statement);
+    let is_atomic = match dialect {
         Dialect::Postgres => {
-            let is_one =
+            let is_known_statement =
                 ROW_STATEMENTS.contains(&word.as_str()) || DEFINITIONS.contains(&word.as_str());
-            is_one
-                && !reaches_out(statement)
+            is_known_statement
+                && !has_external_effect(statement)
                 && !words(statement).any(|word| NON_TRANSACTIONAL_WORDS.contains(&word.as_str()))
         }
-        // Asked of the server, which knows what its engines hold; what commits by itself is done
-        // table by table.
-        Dialect::MySql => is_about_rows(dialect, statement),
-        // Each is a transaction of its own. The one exception is `OR FAIL`, which the host holds in
-        // one.
+        // Other statements commit by themselves, table by table.
+        Dialect::MySql => is_row_statement(dialect, statement),
+        // Each statement is a transaction. The exception is `OR FAIL`, which the host runs inside a
+        // transaction.
         Dialect::Sqlite => true,
     };
-    if is_whole { Leaves::Nothing } else { Leaves::Perhaps }
+    if is_atomic { FailureEffect::None } else { FailureEffect::Possible }
 }
 
-/// What follows the comment that `text` begins with.
+/// The text after the comment that `text` begins with; `None` if it begins with no comment.
 fn after_comment(dialect: Dialect, text: &str) -> Option<&str> {
-    let line = |text: &'_ str| -> usize { text.find('\n').map_or(text.len(), |at| at + 1) };
+    let line_length = |text: &'_ str| -> usize { text.find('\n').map_or(text.len(), |at| at + 1) };
     match dialect {
-        Dialect::MySql if text.starts_with('#') => Some(&text[line(text)..]),
+        Dialect::MySql if text.starts_with('#') => Some(&text[line_length(text)..]),
         // `--` without space after it is an operator there.
         Dialect::MySql
             if text.starts_with("--")
@@ -125,10 +126,10 @@ fn after_comment(dialect: Dialect, text: &str) -> Option<&str> {
         {
             None
         }
-        // What the server runs is no comment.
+        // MySQL runs the content of these comments.
         Dialect::MySql if text.starts_with("/*!") || text.starts_with("/*M!") => None,
         Dialect::MySql | Dialect::Postgres | Dialect::Sqlite if text.starts_with("--") => {
-            Some(&text[line(text)..])
+            Some(&text[line_length(text)..])
         }
         Dialect::MySql | Dialect::Postgres | Dialect::Sqlite => {
             Some(after_block(dialect, text.strip_prefix("/*")?))
@@ -136,14 +137,15 @@ fn after_comment(dialect: Dialect, text: &str) -> Option<&str> {
     }
 }
 
-/// PostgreSQL's block comments nest, those of the others do not. One that is never closed hides the
-/// rest.
+/// The text after a block comment. Block comments nest in PostgreSQL only; one that is never closed
+/// extends to the end.
 fn after_block(dialect: Dialect, mut text: &str) -> &str {
     let mut depth = 1;
     while depth > 0 {
         let Some(end) = text.find("*/") else { return "" };
-        let opened = text.find("/*").filter(|begin| dialect == Dialect::Postgres && *begin < end);
-        match opened {
+        let nested_comment =
+            text.find("/*").filter(|begin| dialect == Dialect::Postgres && *begin < end);
+        match nested_comment {
             Some(begin) => {
                 depth += 1;
                 text = &text[begin + 2..];
@@ -162,30 +164,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_commits_by_itself_or_reaches_out_of_its_transaction_may_be_done_in_part() {
-        use Leaves::{Nothing, Perhaps};
-        for (dialect, statement, left) in [
-            (Dialect::Postgres, "update t set a = 1", Nothing),
-            (Dialect::Postgres, "insert into t values (nextval('s'))", Nothing),
-            (Dialect::Postgres, "create index i on t (a)", Nothing),
-            (Dialect::Postgres, "create index concurrently i on t (a)", Perhaps),
-            (Dialect::Postgres, "select pg_terminate_backend(pid) from pg_stat_activity", Perhaps),
-            (Dialect::Postgres, "select dblink_exec('x', 'delete from t')", Perhaps),
-            (Dialect::Postgres, "call p()", Perhaps),
-            (Dialect::Postgres, "do $$ begin commit; end $$", Perhaps),
-            (Dialect::Postgres, "vacuum t", Perhaps),
-            (Dialect::MySql, "update t set a = 1", Nothing),
-            (Dialect::MySql, "drop table a, b", Perhaps),
-            (Dialect::MySql, "truncate t", Perhaps),
-            (Dialect::MySql, "call p()", Perhaps),
-            (Dialect::Sqlite, "insert or fail into t values (1)", Nothing),
+    fn a_statement_that_commits_by_itself_or_has_an_external_effect_may_be_done_in_part() {
+        use FailureEffect::{None, Possible};
+        for (dialect, statement, expected) in [
+            (Dialect::Postgres, "update t set a = 1", None),
+            (Dialect::Postgres, "insert into t values (nextval('s'))", None),
+            (Dialect::Postgres, "create index i on t (a)", None),
+            (Dialect::Postgres, "create index concurrently i on t (a)", Possible),
+            (Dialect::Postgres, "select pg_terminate_backend(pid) from pg_stat_activity", Possible),
+            (Dialect::Postgres, "select dblink_exec('x', 'delete from t')", Possible),
+            (Dialect::Postgres, "call p()", Possible),
+            (Dialect::Postgres, "do $$ begin commit; end $$", Possible),
+            (Dialect::Postgres, "vacuum t", Possible),
+            (Dialect::MySql, "update t set a = 1", None),
+            (Dialect::MySql, "drop table a, b", Possible),
+            (Dialect::MySql, "truncate t", Possible),
+            (Dialect::MySql, "call p()", Possible),
+            (Dialect::Sqlite, "insert or fail into t values (1)", None),
         ] {
-            assert_eq!(leaves(dialect, statement), left, "{statement}");
+            assert_eq!(effect_of_failure(dialect, statement), expected, "{statement}");
         }
     }
 
     #[test]
-    fn the_first_word_stands_behind_comments() {
+    fn the_first_word_is_found_after_comments() {
         for (dialect, statement, word) in [
             (Dialect::Postgres, " \u{b}; -- x\n /* a /* b */ c */ Commit", "COMMIT"),
             (Dialect::Postgres, "/* never closed", ""),
@@ -197,7 +199,7 @@ mod tests {
             (Dialect::Sqlite, "--1\nselect 1", "SELECT"),
             (Dialect::Postgres, "", ""),
         ] {
-            assert_eq!(first(dialect, statement), word, "{statement}");
+            assert_eq!(first_word(dialect, statement), word, "{statement}");
         }
     }
 }

@@ -3,7 +3,7 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use std::io::Write as _;
 
-/// `br` of [`text`], and of 64 MiB of zeros: there is no encoder here.
+/// [`text`] and 64 MiB of zeros in `br`, because there is no encoder for it here.
 const BROTLI_TEXT: &str = "1bdf0600a4411458c236239250e398b404cd5398cfd36ee601";
 const BROTLI_ZEROS: &str = "cbffff3f002400e2b14072effff8ffff078004401c1680eefd1fffffff00900088c302\
                             d0bdffe3ffff1f001200715800baf77ffcffff034002200e0b40f7fe8fffff7f004800\
@@ -60,16 +60,25 @@ fn streams() -> Vec<(Coding, Vec<u8>)> {
     ]
 }
 
-/// What comes of a stream that arrives in pieces of this size.
-fn decode(codings: &[Coding], stream: &[u8], piece: usize, cap: usize) -> Result<Vec<u8>, Damage> {
-    let mut decoding = Decoding::new(codings)?;
+/// Decodes a stream that arrives in pieces of this size.
+fn decode(
+    codings: &[Coding],
+    stream: &[u8],
+    piece: usize,
+    cap: usize,
+) -> Result<Vec<u8>, DecodeError> {
+    let mut decoding = BodyDecoder::new(codings)?;
     let mut decoded = Vec::new();
     for piece in stream.chunks(piece) {
         decoding.feed(Bytes::copy_from_slice(piece));
-        while decoding.step(&mut decoded, cap)? == Progress::Made {
+        while decoding.step(&mut decoded, cap)? == Progress::Advanced {
             assert!(decoded.len() <= cap);
             for inner in &decoding.layers[1..] {
-                assert!(inner.input.len() <= STEP, "{} bytes between layers", inner.input.len());
+                assert!(
+                    inner.input.len() <= MAX_STEP,
+                    "{} bytes between layers",
+                    inner.input.len()
+                );
             }
             if decoded.len() == cap {
                 return Ok(decoded);
@@ -99,7 +108,7 @@ fn a_stream_that_ends_early_is_damaged_and_an_empty_body_is_none() {
     for (coding, stream) in streams() {
         assert_eq!(decode(&[coding], &[], 1, usize::MAX), Ok(Vec::new()), "{coding:?}");
         for end in 1..stream.len() {
-            let Err(Damage(what)) = decode(&[coding], &stream[..end], 16, usize::MAX) else {
+            let Err(DecodeError(what)) = decode(&[coding], &stream[..end], 16, usize::MAX) else {
                 panic!("{coding:?} of {end} bytes of {}", stream.len())
             };
             assert!(what.contains(coding.name()), "{what}");
@@ -113,14 +122,14 @@ fn a_stream_that_ends_early_is_damaged_and_an_empty_body_is_none() {
 fn a_damaged_byte_is_found_where_the_format_has_a_checksum_and_does_no_harm_elsewhere() {
     for (coding, stream) in streams() {
         let is_checked = coding != Coding::Brotli && stream[0] != bare_deflate(&text())[0];
-        for at in 0..stream.len() {
+        for index in 0..stream.len() {
             for flipped in [0x01, 0x80, 0xff] {
                 let mut damaged = stream.clone();
-                damaged[at] ^= flipped;
+                damaged[index] ^= flipped;
                 if let Ok(decoded) = decode(&[coding], &damaged, 16, 10_000)
                     && is_checked
                 {
-                    assert_eq!(decoded, text(), "{coding:?} at {at}");
+                    assert_eq!(decoded, text(), "{coding:?} at {index}");
                 }
             }
         }
@@ -128,7 +137,7 @@ fn a_damaged_byte_is_found_where_the_format_has_a_checksum_and_does_no_harm_else
 }
 
 #[test]
-fn what_unfolds_without_end_stops_at_the_limit() {
+fn decompression_stops_at_the_size_limit() {
     let zeros = vec![0; ZEROS];
     let once = gzip(&zeros);
     for (codings, stream) in [
@@ -145,12 +154,12 @@ fn what_unfolds_without_end_stops_at_the_limit() {
             assert_eq!(decoded.len(), cap, "{codings:?}");
         }
     }
-    // Much that is nothing: each step ends, so that whoever waits can give up.
-    let nothing = gzip(&gzip(b"").repeat(20_000));
-    let mut decoding = Decoding::new(&[Coding::Gzip, Coding::Gzip]).unwrap();
-    decoding.feed(Bytes::from(nothing));
+    // A stream that decompresses to nothing: each step still ends.
+    let empty_body = gzip(&gzip(b"").repeat(20_000));
+    let mut decoding = BodyDecoder::new(&[Coding::Gzip, Coding::Gzip]).unwrap();
+    decoding.feed(Bytes::from(empty_body));
     let (mut decoded, mut steps) = (Vec::new(), 0);
-    while decoding.step(&mut decoded, 1000).unwrap() == Progress::Made {
+    while decoding.step(&mut decoded, 1000).unwrap() == Progress::Advanced {
         steps += 1;
     }
     assert_eq!((decoded.len(), decoding.finish()), (0, Ok(())));
@@ -216,7 +225,7 @@ fn the_encoding_of_an_answer_is_read_as_servers_write_it() {
     for unknown in ["compress", "gzip, aes128gcm", "gzip;q=1", "dcz"] {
         assert_eq!(read(&[unknown]), Encoding::Unknown, "{unknown}");
     }
-    for asked in ACCEPTED.split(", ") {
-        assert!(Coding::find(asked).is_some(), "{asked}");
+    for encoding_name in ACCEPTED_ENCODINGS.split(", ") {
+        assert!(Coding::find(encoding_name).is_some(), "{encoding_name}");
     }
 }

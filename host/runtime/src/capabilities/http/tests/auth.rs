@@ -1,13 +1,13 @@
 //! Who a request is made for, as a server sees it: headers that the host sets, signatures, tokens.
 
-use super::tls::Authority;
+use super::tls::CertificateAuthority;
 use super::{API, get, ok, target};
 use crate::bindings::runbook::http::types::{Header, HeaderValue, Response};
 use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
 use crate::capabilities::http::auth::tests::signature_of;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{CallId, Host, HostCall};
-use crate::testing::{Fixed, effective, fixed, host};
+use crate::testing::{FixedSecrets, effective_grants, fixed_resolver, host};
 use crate::{AuditEvent, AuditSink, CallLimits, Services};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -85,7 +85,7 @@ fn with_status(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
-const SECRETS: Fixed = Fixed(&[
+const SECRETS: FixedSecrets = FixedSecrets(&[
     ("token", "s3cr3t-t0ken"),
     ("client", "p:ss w\u{f6}rd-of-client"),
     ("key", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
@@ -102,7 +102,7 @@ fn host_of(run: &str, services: &Services, targets: &str) -> Host {
         digest: "none".into(),
     };
     Host::new(
-        Arc::new(effective(API, targets, Path::new("/"))),
+        Arc::new(effective_grants(API, targets, Path::new("/"))),
         Mode::Effects,
         Arc::new(services.clone()),
         Arc::new(CallLimits::default()),
@@ -370,7 +370,7 @@ async fn without_a_token_nothing_is_asked_of_the_target_and_nothing_was_changed(
         assert!(!fault.message.contains("issued") && !fault.message.contains("IGNORE"));
         assert_eq!(asked.lock().unwrap().len(), 1, "{status}: no redirect is followed");
         assert_eq!(requests.lock().unwrap().len(), 0, "{status}");
-        assert_eq!(host.acted(), Vec::new(), "{status}");
+        assert_eq!(host.verbs_that_acted(), Vec::new(), "{status}");
     }
 }
 
@@ -385,14 +385,14 @@ async fn a_token_server_is_judged_like_every_server_and_a_denied_one_gets_no_pac
         let (api, requests) = answering(None, echo).await;
         let (server, asked) = token_server("").await;
         let targets = with_tokens(api, &format!("http://{name}:{}", server.port()), "");
-        let (services, judged) = services();
-        let resolver = fixed(&[(name, &[address])]);
+        let (services, audited) = services();
+        let resolver = fixed_resolver(&[(name, &[address])]);
         let services = Services { resolver, ..services };
         let fault = get_by(&mut host_of("run", &services, &targets), "/").await.unwrap_err();
         assert_eq!(fault.class, FaultClass::Denied, "{name}");
-        let judged = judged.lock().unwrap();
+        let audited = audited.lock().unwrap();
         let shown: std::net::IpAddr = address.parse().unwrap();
-        assert_eq!(judged.last(), Some(&format!("connect {shown} []")), "{judged:?}");
+        assert_eq!(audited.last(), Some(&format!("connect {shown} []")), "{audited:?}");
         assert_eq!(asked.lock().unwrap().len(), 0, "{name}");
         assert_eq!(requests.lock().unwrap().len(), 0, "{name}");
     }
@@ -400,7 +400,7 @@ async fn a_token_server_is_judged_like_every_server_and_a_denied_one_gets_no_pac
 
 #[tokio::test]
 async fn a_token_server_is_believed_by_its_own_authority_and_not_by_that_of_the_target() {
-    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let (ours, theirs) = (CertificateAuthority::new("ours"), CertificateAuthority::new("theirs"));
     let (api, _) = answering(Some(ours.acceptor(&[])), echo).await;
     let answer =
         with_status("200 OK", "", "{\"access_token\":\"issued\",\"token_type\":\"bearer\"}");

@@ -1,4 +1,4 @@
-//! Servers that ask who their client is, and certificates of the target that answer it.
+//! Tests servers that require a client certificate.
 
 use super::super::HostCall;
 use super::{API, get, ok};
@@ -6,7 +6,7 @@ use crate::bindings::runbook::http::writer::Host as _;
 use crate::fault::FaultClass;
 use crate::testing::host;
 use runbook_authority::Verb;
-use runbook_tests::certificates::{Authority, Issued};
+use runbook_tests::certificates::{CertificateAuthority, IssuedCertificate};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,8 +22,8 @@ fn certificate(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-/// A server of `shown` that answers only to clients of `clients`.
-async fn server(shown: &Issued, clients: &Authority) -> u16 {
+/// A server with the certificate `shown` that accepts only clients with a certificate of `clients`.
+async fn server(shown: &IssuedCertificate, clients: &CertificateAuthority) -> u16 {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(certificate(&clients.certificate())).unwrap();
@@ -45,7 +45,7 @@ async fn server(shown: &Issued, clients: &Authority) -> u16 {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // Closing with unread bytes would reset the connection, and the reason with it.
+                // Closing with unread bytes would reset the connection, and lose the alert.
                 let accepted = acceptor.accept(stream).into_fallible().await;
                 match accepted {
                     Ok(mut stream) => {
@@ -63,34 +63,38 @@ async fn server(shown: &Issued, clients: &Authority) -> u16 {
     port
 }
 
-/// A target of `port` that believes `ca.pem` of a folder, with these keys more.
+/// A target at `port` that trusts `ca.pem` of a folder, with these further keys.
 fn target(folder: &Path, port: u16, keys: &str) -> String {
     let ca = folder.join("ca.pem");
     format!("[targets.api]\nhttp = \"https://127.0.0.1:{port}\"\nca = {ca:?}\n{keys}\n")
 }
 
-fn showing(folder: &Path, certificate: &str, key: &str) -> String {
+fn client_keys(folder: &Path, certificate: &str, key: &str) -> String {
     let certificate = folder.join(format!("{certificate}.pem"));
     let key = folder.join(format!("{key}.key"));
     format!("client_cert = {certificate:?}\nclient_key = {key:?}")
 }
 
 #[tokio::test]
-async fn a_server_that_asks_who_its_client_is_gets_the_certificate_of_the_target() {
-    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+async fn a_server_that_requires_a_client_certificate_gets_the_one_of_the_target() {
+    let (own_authority, other_authority) =
+        (CertificateAuthority::new("ours"), CertificateAuthority::new("theirs"));
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    std::fs::write(folder.join("ca.pem"), ours.certificate()).unwrap();
-    ours.client("checks.example").write(folder, "good");
-    ours.expired_client("checks.example").write(folder, "expired");
-    theirs.client("checks.example").write(folder, "strange");
-    let port = server(&ours.server("127.0.0.1"), &ours).await;
-    let good = target(folder, port, &showing(folder, "good", "good"));
-    assert_eq!(get(&good, "/").await.unwrap().status, 200);
+    std::fs::write(folder.join("ca.pem"), own_authority.certificate()).unwrap();
+    own_authority.client("checks.example").write(folder, "good");
+    own_authority.expired_client("checks.example").write(folder, "expired");
+    other_authority.client("checks.example").write(folder, "strange");
+    let port = server(&own_authority.server("127.0.0.1"), &own_authority).await;
+    let valid_target = target(folder, port, &client_keys(folder, "good", "good"));
+    assert_eq!(get(&valid_target, "/").await.unwrap().status, 200);
     for (keys, reason) in [
         (String::new(), "it wants a certificate of the client, and this host sends none"),
-        (showing(folder, "expired", "expired"), "it has expired"),
-        (showing(folder, "strange", "strange"), "it refuses the certificate that this host shows"),
+        (client_keys(folder, "expired", "expired"), "it has expired"),
+        (
+            client_keys(folder, "strange", "strange"),
+            "it refuses the certificate that this host shows",
+        ),
     ] {
         let targets = target(folder, port, &keys);
         let fault = get(&targets, "/").await.unwrap_err();
@@ -102,33 +106,33 @@ async fn a_server_that_asks_who_its_client_is_gets_the_certificate_of_the_target
             fault.message
         );
         assert!(fault.message.contains(reason), "{}", fault.message);
-        // The server has not looked at the request, so it is not unknown what became of it.
+        // The server has not read the request, so it certainly has no effect.
         let mut host = host(API, &targets, Path::new("/"));
         let (slot, path) = ("api".to_owned(), "/charge".to_owned());
         let mut call = HostCall::new(&mut host);
         let posted = call.post(slot, path, Vec::new(), b"{}".to_vec(), Vec::new()).await;
         drop(call);
         assert_eq!(posted.unwrap_err().class, FaultClass::Invalid, "{reason}");
-        assert_eq!(host.acted(), Vec::<Verb>::new(), "{reason}");
+        assert_eq!(host.verbs_that_acted(), Vec::<Verb>::new(), "{reason}");
     }
 }
 
 #[tokio::test]
-async fn a_certificate_or_a_key_that_cannot_be_used_is_said_to_be_and_why() {
-    let ours = Authority::new("ours");
+async fn an_unusable_client_certificate_or_key_is_reported_with_the_reason() {
+    let own_authority = CertificateAuthority::new("ours");
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    std::fs::write(folder.join("ca.pem"), ours.certificate()).unwrap();
-    ours.client("checks.example").write(folder, "good");
-    ours.client("checks.example").write(folder, "other");
-    ours.client("checks.example").write(folder, "open");
+    std::fs::write(folder.join("ca.pem"), own_authority.certificate()).unwrap();
+    own_authority.client("checks.example").write(folder, "good");
+    own_authority.client("checks.example").write(folder, "other");
+    own_authority.client("checks.example").write(folder, "open");
     let open = std::fs::Permissions::from_mode(0o640);
     std::fs::set_permissions(folder.join("open.key"), open).unwrap();
     std::fs::write(folder.join("text.pem"), "a text").unwrap();
     let text = folder.join("text.key");
     std::fs::write(&text, "another text").unwrap();
     std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let port = server(&ours.server("127.0.0.1"), &ours).await;
+    let port = server(&own_authority.server("127.0.0.1"), &own_authority).await;
     for (certificate, key, reason) in [
         ("good", "other", "it does not belong to the certificate of"),
         ("open", "open", "open.key"),
@@ -137,7 +141,7 @@ async fn a_certificate_or_a_key_that_cannot_be_used_is_said_to_be_and_why() {
         ("text", "good", "text.pem` cannot be used: it holds no certificate"),
         ("good", "text", "text.key` cannot be used: it holds no private key"),
     ] {
-        let targets = target(folder, port, &showing(folder, certificate, key));
+        let targets = target(folder, port, &client_keys(folder, certificate, key));
         let fault = get(&targets, "/").await.unwrap_err();
         let code = fault.code.as_str();
         assert_eq!((fault.class, code), (FaultClass::Invalid, "http.tls"), "{}", fault.message);

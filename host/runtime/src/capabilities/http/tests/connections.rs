@@ -1,12 +1,12 @@
-//! Which requests share a connection, and what becomes of one that its server closes.
+//! Tests which requests share a connection, and what happens when the server closes it.
 
-use super::tls::Authority;
+use super::tls::CertificateAuthority;
 use super::{API, get, ok, target};
 use crate::bindings::runbook::http::types::Response;
 use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
-use crate::testing::{Slot, host, host_resolving};
+use crate::testing::{Slot, host, host_with_audited_names};
 use hyper::body::Bytes;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// What came in, as the number of the connection and the first line of the request.
-type Seen = Arc<Mutex<Vec<(usize, String)>>>;
+/// The received requests: the number of the connection, and the first line.
+type ReceivedRequests = Arc<Mutex<Vec<(usize, String)>>>;
 
 /// What a server does with its connection when it has read a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum ServerBehavior {
     /// It answers, and waits for the next.
     Answer,
     /// It answers, and closes without having said that it would.
@@ -28,58 +28,58 @@ enum Then {
     Close,
 }
 
-/// A server that treats the requests of all connections, in their order, as told; the last word
-/// holds for all that follow.
-async fn server(then: &'static [Then]) -> (SocketAddr, Seen) {
+/// A server that handles the requests of all connections in order, as `behavior` says; the last
+/// element is for all further requests.
+async fn server(behavior: &'static [ServerBehavior]) -> (SocketAddr, ReceivedRequests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let seen = Seen::default();
-    let kept = Arc::clone(&seen);
+    let received = ReceivedRequests::default();
+    let kept = Arc::clone(&received);
     tokio::spawn(async move {
         for number in 0.. {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let seen = Arc::clone(&kept);
+            let received = Arc::clone(&kept);
             tokio::spawn(async move {
                 let mut buffer = vec![0; 10_000];
                 while let Ok(length @ 1..) = stream.read(&mut buffer).await {
                     let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
                     let line = text.lines().next().unwrap_or_default().to_owned();
                     let index = {
-                        let mut seen = seen.lock().unwrap();
-                        seen.push((number, line));
-                        seen.len() - 1
+                        let mut received = received.lock().unwrap();
+                        received.push((number, line));
+                        received.len() - 1
                     };
-                    let then = *then.get(index).or(then.last()).unwrap();
-                    if then != Then::Close {
+                    let behavior = *behavior.get(index).or(behavior.last()).unwrap();
+                    if behavior != ServerBehavior::Close {
                         stream.write_all(ok("hello").as_bytes()).await.unwrap();
                     }
-                    if then != Then::Answer {
+                    if behavior != ServerBehavior::Answer {
                         return;
                     }
                 }
             });
         }
     });
-    (address, seen)
+    (address, received)
 }
 
 async fn read(host: &mut Host, slot: &str) -> Result<Response, Fault> {
     HostCall::new(host).get(slot.to_owned(), "/".to_owned(), Vec::new()).await
 }
 
-async fn change(host: &mut Host, slot: &str) -> Result<Response, Fault> {
+async fn send_change(host: &mut Host, slot: &str) -> Result<Response, Fault> {
     HostCall::new(host)
         .post(slot.to_owned(), "/".to_owned(), Vec::new(), b"x".to_vec(), Vec::new())
         .await
 }
 
-fn connections(seen: &Seen) -> Vec<usize> {
-    seen.lock().unwrap().iter().map(|(number, _)| *number).collect()
+fn connections(received: &ReceivedRequests) -> Vec<usize> {
+    received.lock().unwrap().iter().map(|(number, _)| *number).collect()
 }
 
 #[tokio::test]
 async fn reads_of_one_call_share_a_connection_and_two_calls_do_not() {
-    let (address, seen) = server(&[Then::Answer]).await;
+    let (address, received) = server(&[ServerBehavior::Answer]).await;
     for _ in 0..2 {
         let mut host = host(API, &target(address, ""), Path::new("/"));
         let first = read(&mut host, "api").await.unwrap();
@@ -92,12 +92,12 @@ async fn reads_of_one_call_share_a_connection_and_two_calls_do_not() {
             assert!(timing.first_byte_us > 0 && timing.total_us >= timing.first_byte_us);
         }
     }
-    assert_eq!(connections(&seen), [0, 0, 0, 0, 1, 1, 1, 1]);
+    assert_eq!(connections(&received), [0, 0, 0, 0, 1, 1, 1, 1]);
 }
 
 #[tokio::test]
 async fn two_targets_at_one_address_never_share_a_connection_nor_do_two_slots() {
-    let (address, seen) = server(&[Then::Answer]).await;
+    let (address, received) = server(&[ServerBehavior::Answer]).await;
     let other = format!("[targets.other]\nhttp = \"http://{address}/v1\"\n");
     let targets = target(address, "") + &other;
     let verbs: &[&str] = &["http.get"];
@@ -106,14 +106,14 @@ async fn two_targets_at_one_address_never_share_a_connection_nor_do_two_slots() 
     for slot in ["api", "b", "same", "api", "b", "same"] {
         read(&mut host, slot).await.unwrap();
     }
-    assert_eq!(connections(&seen), [0, 1, 2, 0, 1, 2]);
+    assert_eq!(connections(&received), [0, 1, 2, 0, 1, 2]);
 }
 
 #[tokio::test]
-async fn the_audit_tells_a_connection_that_is_used_again_from_one_that_is_opened() {
-    let (address, _) = server(&[Then::Answer]).await;
+async fn the_audit_log_distinguishes_reused_and_new_connections() {
+    let (address, _) = server(&[ServerBehavior::Answer]).await;
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
-    let mut host = host_resolving(API, &target(address, ""), &[], &told);
+    let mut host = host_with_audited_names(API, &target(address, ""), &[], &told);
     for _ in 0..2 {
         read(&mut host, "api").await.unwrap();
     }
@@ -123,67 +123,67 @@ async fn the_audit_tells_a_connection_that_is_used_again_from_one_that_is_opened
 }
 
 #[tokio::test]
-async fn a_read_on_a_connection_that_was_closed_is_asked_again_once_and_on_a_new_one_not() {
-    use Then::{Answer, AnswerAndClose, Close};
+async fn a_read_is_retried_once_if_its_reused_connection_was_closed() {
+    use ServerBehavior::{Answer, AnswerAndClose, Close};
     // Closed after an answer, whether that is seen in time or not.
-    let (address, seen) = server(&[AnswerAndClose]).await;
+    let (address, received) = server(&[AnswerAndClose]).await;
     let mut reads = host(API, &target(address, ""), Path::new("/"));
     for _ in 0..5 {
         assert_eq!(read(&mut reads, "api").await.unwrap().body, b"hello");
     }
-    assert_eq!(connections(&seen), [0, 1, 2, 3, 4]);
+    assert_eq!(connections(&received), [0, 1, 2, 3, 4]);
     // Closed when the request has been read.
-    let (address, seen) = server(&[Answer, Close, Answer]).await;
+    let (address, received) = server(&[Answer, Close, Answer]).await;
     let mut reads = host(API, &target(address, ""), Path::new("/"));
     read(&mut reads, "api").await.unwrap();
     assert_eq!(read(&mut reads, "api").await.unwrap().body, b"hello");
-    assert_eq!(connections(&seen), [0, 0, 1]);
+    assert_eq!(connections(&received), [0, 0, 1]);
     // Again on the new one: that is a fault.
-    let (address, seen) = server(&[Answer, Close, Close]).await;
+    let (address, received) = server(&[Answer, Close, Close]).await;
     let mut reads = host(API, &target(address, ""), Path::new("/"));
     read(&mut reads, "api").await.unwrap();
     let fault = read(&mut reads, "api").await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Transient, "http.broken"));
-    assert_eq!(connections(&seen), [0, 0, 1]);
+    assert_eq!(connections(&received), [0, 0, 1]);
 }
 
 #[tokio::test]
 async fn a_change_is_sent_once_on_a_connection_that_is_new() {
-    use Then::{Answer, AnswerAndClose, Close};
-    let (address, seen) = server(&[Answer, Answer, Answer, Close]).await;
+    use ServerBehavior::{Answer, AnswerAndClose, Close};
+    let (address, received) = server(&[Answer, Answer, Answer, Close]).await;
     let mut both = host(API, &target(address, ""), Path::new("/"));
     read(&mut both, "api").await.unwrap();
-    change(&mut both, "api").await.unwrap();
+    send_change(&mut both, "api").await.unwrap();
     read(&mut both, "api").await.unwrap();
-    let fault = change(&mut both, "api").await.unwrap_err();
+    let fault = send_change(&mut both, "api").await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Unknown, "http.broken"));
-    let seen: Vec<_> = seen.lock().unwrap().clone();
+    let received: Vec<_> = received.lock().unwrap().clone();
     let line = |method: &str| format!("{method} /v1 HTTP/1.1");
     let expected = [(0, "GET"), (1, "POST"), (1, "GET"), (2, "POST")];
-    assert_eq!(seen, expected.map(|(number, method)| (number, line(method))));
-    // A server that closes what is idle costs no change.
-    let (address, seen) = server(&[AnswerAndClose]).await;
+    assert_eq!(received, expected.map(|(number, method)| (number, line(method))));
+    // No change is lost if the server closes idle connections.
+    let (address, received) = server(&[AnswerAndClose]).await;
     let mut both = host(API, &target(address, ""), Path::new("/"));
     for _ in 0..5 {
         read(&mut both, "api").await.unwrap();
-        change(&mut both, "api").await.unwrap();
+        send_change(&mut both, "api").await.unwrap();
     }
-    assert_eq!(seen.lock().unwrap().len(), 10);
+    assert_eq!(received.lock().unwrap().len(), 10);
 }
 
 #[tokio::test]
 async fn a_body_that_was_not_read_to_its_end_ends_its_connection() {
-    let (address, seen) = server(&[Then::Answer]).await;
+    let (address, received) = server(&[ServerBehavior::Answer]).await;
     let mut host = host(API, &target(address, "max_body = \"1B\""), Path::new("/"));
     for _ in 0..2 {
         let response = read(&mut host, "api").await.unwrap();
         assert_eq!((response.body.len(), response.truncated), (1, true));
     }
-    assert_eq!(connections(&seen), [0, 1]);
+    assert_eq!(connections(&received), [0, 1]);
 }
 
-/// A server of HTTP/2 that answers every request, and goes away after so many.
-async fn serve_h2<S>(stream: S, number: usize, seen: Seen, most: usize)
+/// Serves HTTP/2 requests, and shuts down after `max_requests`.
+async fn serve_h2<S>(stream: S, number: usize, received: ReceivedRequests, max_requests: usize)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -195,7 +195,7 @@ where
         let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let scheme = head.uri.scheme_str().unwrap_or_default().to_owned();
         let line = format!("{} {scheme} {path} host={host}", head.method);
-        seen.lock().unwrap().push((number, line));
+        received.lock().unwrap().push((number, line));
         while let Some(Ok(data)) = body.data().await {
             let _ = body.flow_control().release_capacity(data.len());
         }
@@ -204,36 +204,39 @@ where
             let _ = stream.send_data(Bytes::from_static(b"over h2"), true);
         }
         count += 1;
-        if count == most {
+        if count == max_requests {
             connection.graceful_shutdown();
         }
     }
 }
 
-async fn h2_server(authority: &Authority, most: usize) -> (SocketAddr, Seen) {
+async fn h2_server(
+    authority: &CertificateAuthority,
+    max_requests: usize,
+) -> (SocketAddr, ReceivedRequests) {
     let acceptor = authority.acceptor(&[b"h2", b"http/1.1"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let seen = Seen::default();
-    let kept = Arc::clone(&seen);
+    let received = ReceivedRequests::default();
+    let kept = Arc::clone(&received);
     tokio::spawn(async move {
         for number in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, seen) = (acceptor.clone(), Arc::clone(&kept));
+            let (acceptor, received) = (acceptor.clone(), Arc::clone(&kept));
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-                serve_h2(stream, number, seen, most).await;
+                serve_h2(stream, number, received, max_requests).await;
             });
         }
     });
-    (address, seen)
+    (address, received)
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_http_2_is_spoken_to_in_it() {
-    let authority = Authority::new("ours");
-    let (address, seen) = h2_server(&authority, usize::MAX).await;
+async fn http_2_is_used_with_a_server_that_supports_it() {
+    let authority = CertificateAuthority::new("ours");
+    let (address, received) = h2_server(&authority, usize::MAX).await;
     let targets = authority.target(address.port());
     let mut host = host(API, &targets, Path::new("/"));
     let response = read(&mut host, "api").await.unwrap();
@@ -241,27 +244,27 @@ async fn a_server_that_speaks_http_2_is_spoken_to_in_it() {
     assert!(response.headers.contains(&("x-kind".to_owned(), "h2".to_owned())));
     assert!(response.timing.tls_us > 0 && response.timing.first_byte_us > 0);
     assert_eq!(read(&mut host, "api").await.unwrap().timing.tls_us, 0);
-    assert_eq!(change(&mut host, "api").await.unwrap().body, b"over h2");
+    assert_eq!(send_change(&mut host, "api").await.unwrap().body, b"over h2");
     let expected = [(0, "GET"), (0, "GET"), (1, "POST")]
         .map(|(number, method)| (number, format!("{method} https / host=false")));
-    assert_eq!(*seen.lock().unwrap(), expected);
+    assert_eq!(*received.lock().unwrap(), expected);
 }
 
 #[tokio::test]
 async fn a_server_of_http_2_that_goes_away_between_two_reads_is_connected_to_anew() {
-    let authority = Authority::new("ours");
-    let (address, seen) = h2_server(&authority, 1).await;
+    let authority = CertificateAuthority::new("ours");
+    let (address, received) = h2_server(&authority, 1).await;
     let mut host = host(API, &authority.target(address.port()), Path::new("/"));
     for _ in 0..5 {
         assert_eq!(read(&mut host, "api").await.unwrap().body, b"over h2");
     }
-    assert_eq!(seen.lock().unwrap().len(), 5);
+    assert_eq!(received.lock().unwrap().len(), 5);
 }
 
-/// What is no HTTP/2, behind a handshake that promised it.
+/// The server negotiates HTTP/2, and then sends something else.
 #[tokio::test]
 async fn a_server_that_breaks_http_2_is_a_fault_and_leaves_a_change_in_doubt() {
-    let authority = Authority::new("ours");
+    let authority = CertificateAuthority::new("ours");
     let acceptor = authority.acceptor(&[b"h2"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -275,6 +278,6 @@ async fn a_server_that_breaks_http_2_is_a_fault_and_leaves_a_change_in_doubt() {
     });
     assert!(get(&authority.target(port), "/").await.is_err());
     let mut host = host(API, &authority.target(port), Path::new("/"));
-    let fault = change(&mut host, "api").await.unwrap_err();
+    let fault = send_change(&mut host, "api").await.unwrap_err();
     assert!(matches!(fault.class, FaultClass::Unknown | FaultClass::Transient), "{fault:?}");
 }

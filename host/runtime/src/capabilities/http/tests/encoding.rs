@@ -1,4 +1,4 @@
-//! Answers that a server compressed, in truth or not.
+//! Tests responses that a server has compressed, or claims to have.
 
 use super::super::decoding::gzip_of;
 use super::{API, get, ok, server, target};
@@ -33,20 +33,21 @@ async fn get_with(targets: &str, name: &str, value: &str) -> Result<Response, Fa
 }
 
 #[tokio::test]
-async fn what_the_host_asked_for_it_decodes_and_says_nothing_of() {
+async fn a_compressed_body_that_the_host_asked_for_is_decoded_and_its_encoding_headers_are_removed()
+{
     let (address, requests) = server(encoded("gzip", &gzip_of(b"hello"))).await;
     let response = get(&target(address, ""), "/").await.unwrap();
     assert_eq!((response.body.as_slice(), response.truncated), (&b"hello"[..], false));
     assert_eq!(names(&response), ["vary"]);
     let request = requests.lock().unwrap()[0].to_lowercase();
     assert!(request.contains("accept-encoding: gzip, deflate, br, zstd\r\n"), "{request}");
-    // One without a body is one without a body.
+    // A response without a body stays empty.
     let (empty, _) = server(encoded("gzip", b"")).await;
     assert_eq!(get(&target(empty, ""), "/").await.unwrap().body, b"");
 }
 
 #[tokio::test]
-async fn who_asks_for_an_encoding_gets_the_bytes_of_it() {
+async fn a_plugin_or_target_that_sets_accept_encoding_gets_the_encoded_body() {
     let stream = gzip_of(b"hello");
     let (address, requests) = server(encoded("gzip", &stream)).await;
     let by_plugin = target(address, "request_headers = [\"Accept-Encoding\", \"Range\"]");
@@ -62,12 +63,12 @@ async fn who_asks_for_an_encoding_gets_the_bytes_of_it() {
     }
     let requests = requests.lock().unwrap().clone();
     assert!(requests[1].to_lowercase().contains("accept-encoding: identity\r\n"), "{requests:?}");
-    // What is not known here stays as it is, and is said.
-    let (strange, _) = server(encoded("compress", b"\x1f\x9d")).await;
-    let response = get(&target(strange, ""), "/").await.unwrap();
+    // A body with an unknown encoding is returned unchanged, with its header.
+    let (unsupported, _) = server(encoded("compress", b"\x1f\x9d")).await;
+    let response = get(&target(unsupported, ""), "/").await.unwrap();
     assert_eq!(response.body, b"\x1f\x9d");
     assert!(names(&response).contains(&"content-encoding"));
-    // The head of an answer is told as it is.
+    // The headers of a response to HEAD are unchanged.
     let (head, requests) =
         server("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\n").await;
     let response = HostCall::new(&mut host(API, &target(head, ""), Path::new("/")))
@@ -79,7 +80,7 @@ async fn who_asks_for_an_encoding_gets_the_bytes_of_it() {
 }
 
 #[tokio::test]
-async fn the_limit_counts_what_was_decoded_and_no_secret_lies_across_it() {
+async fn the_size_limit_counts_decoded_bytes_and_a_secret_at_the_limit_is_scrubbed() {
     let secret = "Bearer s3cr3t-t0ken, czNjcjN0LXQwa2Vu, s3cr3t%2Dt0ken and so on";
     let echo = "x".repeat(1024 - 8) + secret + &"y".repeat(3000);
     for before in (0..70).step_by(3) {
@@ -92,7 +93,7 @@ async fn the_limit_counts_what_was_decoded_and_no_secret_lies_across_it() {
     }
 }
 
-/// A server that sends the same piece of an encoded body until nobody listens.
+/// A server that sends the same piece of an encoded body until the connection is closed.
 async fn endless(coding: &str, begin: Vec<u8>, piece: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -107,7 +108,7 @@ async fn endless(coding: &str, begin: Vec<u8>, piece: Vec<u8>) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn an_answer_that_unfolds_without_end_is_cut_and_one_of_nothing_is_left_at_the_timeout() {
+async fn a_response_that_decompresses_without_end_is_truncated_or_stopped_at_the_timeout() {
     let bomb = gzip_of(&vec![b'x'; 16 << 20]);
     let twice = gzip_of(&bomb.repeat(10));
     for (coding, piece) in [("gzip", bomb), ("gzip, gzip", twice)] {
@@ -115,8 +116,8 @@ async fn an_answer_that_unfolds_without_end_is_cut_and_one_of_nothing_is_left_at
         let response = get(&target(address, "max_body = \"1MiB\""), "/").await.unwrap();
         assert_eq!((response.body.len(), response.truncated), (1 << 20, true), "{coding}");
     }
-    let nothing = gzip_of(&gzip_of(b"").repeat(50_000));
-    let address = endless("gzip, gzip", Vec::new(), nothing).await;
+    let empty_body = gzip_of(&gzip_of(b"").repeat(50_000));
+    let address = endless("gzip, gzip", Vec::new(), empty_body).await;
     let fault = get(&target(address, "timeout = \"1s\""), "/").await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Timeout, "http.timeout"));
 }
@@ -127,8 +128,8 @@ async fn post(targets: &str) -> Result<Response, Fault> {
         .await
 }
 
-/// An answer that cannot be read is a wrong answer. To a change it is none: nobody knows what was
-/// done.
+/// A response that cannot be decoded is a wrong response to a read. After a change its effect is
+/// unknown.
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_is_wrong_and_leaves_a_change_in_doubt() {
     let whole = gzip_of(b"hello");
@@ -160,7 +161,7 @@ async fn an_answer_that_cannot_be_read_is_wrong_and_leaves_a_change_in_doubt() {
         let fault = post(&target(address, "")).await.unwrap_err();
         assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Unknown, code), "{shown}");
     }
-    // What is wrong behind the part that is shown is nobody's concern.
+    // Damage after the returned part is ignored.
     let long = gzip_of("x".repeat(100_000).as_bytes());
     let (address, _) = server(encoded("gzip", &long[..long.len() - 4])).await;
     let response = get(&target(address, "max_body = \"1KiB\""), "/").await.unwrap();

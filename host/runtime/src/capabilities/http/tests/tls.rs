@@ -1,4 +1,4 @@
-//! Handshakes with real servers, and with those that only pretend.
+//! Tests TLS handshakes with real servers, and with servers that do not speak TLS.
 
 use super::{get, ok};
 use crate::fault::{Fault, FaultClass};
@@ -14,19 +14,19 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// An authority, and the file that names it.
-pub(super) struct Authority {
+/// A certificate authority, with the PEM file of its certificate.
+pub(super) struct CertificateAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(super) fn new(name: &str) -> Self {
-        Self::with(name, |_| {})
+        Self::with_params(name, |_| {})
     }
 
-    fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    fn with_params(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         change(&mut params);
@@ -38,7 +38,7 @@ impl Authority {
         Self { issuer, file, _folder: folder }
     }
 
-    /// A server whose certificate is `change` of a good one.
+    /// A server whose certificate is valid except for what `change` makes different.
     async fn server(&self, change: impl FnOnce(&mut CertificateParams)) -> SocketAddr {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         change(&mut params);
@@ -47,17 +47,17 @@ impl Authority {
         serve(certificate.der().clone(), &key).await
     }
 
-    /// Its certificate, as a file in PEM.
+    /// The PEM file with the certificate of the authority.
     pub(super) fn file(&self) -> &std::path::Path {
         &self.file
     }
 
-    /// A target at this port that trusts the authority alone.
+    /// A target at this port that trusts no other authority.
     pub(super) fn target(&self, port: u16) -> String {
         format!("[targets.api]\nhttp = \"https://localhost:{port}\"\nca = {:?}\n", self.file)
     }
 
-    /// Makes handshakes with a good certificate, and speaks these protocols.
+    /// Accepts TLS connections with a valid certificate and these ALPN protocols.
     pub(super) fn acceptor(&self, protocols: &[&[u8]]) -> TlsAcceptor {
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -105,42 +105,42 @@ async fn serve(certificate: CertificateDer<'static>, key: &KeyPair) -> SocketAdd
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
-    let authority = Authority::new("ours");
+async fn an_untrusted_certificate_is_refused_with_the_reason() {
+    let authority = CertificateAuthority::new("ours");
     let good = authority.server(|_| {}).await;
-    assert_eq!(authority.get(good.port()).await.unwrap(), 200, "the test can fail");
-    let strange = Authority::new("theirs");
+    assert_eq!(authority.get(good.port()).await.unwrap(), 200, "a good certificate is accepted");
+    let untrusted = CertificateAuthority::new("theirs");
     let key = KeyPair::generate().unwrap();
     let self_signed =
         CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let of_authority = {
+    let ca_params = {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params
     };
-    let authority_key = KeyPair::generate().unwrap();
-    let as_authority = of_authority.self_signed(&authority_key).unwrap();
-    let trusting_itself = {
+    let ca_key = KeyPair::generate().unwrap();
+    let ca_certificate = ca_params.self_signed(&ca_key).unwrap();
+    let trusting_server_certificate = {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
-        std::fs::write(&file, as_authority.pem()).unwrap();
+        std::fs::write(&file, ca_certificate.pem()).unwrap();
         let issuer = CertifiedIssuer::self_signed(
             CertificateParams::new(Vec::new()).unwrap(),
             KeyPair::generate().unwrap(),
         )
         .unwrap();
-        Authority { issuer, file, _folder: folder }
+        CertificateAuthority { issuer, file, _folder: folder }
     };
-    let elsewhere = Authority::with("of other names", |params| {
+    let constrained_authority = CertificateAuthority::with_params("of other names", |params| {
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: vec![GeneralSubtree::DnsName("other.example".to_owned())],
             excluded_subtrees: Vec::new(),
         });
     });
-    for (who, address, reason) in [
+    for (trusted_authority, address, reason) in [
         (
-            &elsewhere,
-            elsewhere.server(|_| {}).await,
+            &constrained_authority,
+            constrained_authority.server(|_| {}).await,
             "its certificate is for a name for which its authority may not issue one",
         ),
         (
@@ -169,7 +169,7 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
         ),
         (
             &authority,
-            strange.server(|_| {}).await,
+            untrusted.server(|_| {}).await,
             "its certificate was issued by `theirs`, which is not trusted here; if it is right, \
              name the authority's PEM file as `ca`",
         ),
@@ -179,12 +179,12 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
             "its certificate is self-signed; if it is right",
         ),
         (
-            &trusting_itself,
-            serve(as_authority.der().clone(), &authority_key).await,
-            "its certificate is self-signed as an authority's own",
+            &trusting_server_certificate,
+            serve(ca_certificate.der().clone(), &ca_key).await,
+            "its certificate is the own certificate of an authority",
         ),
     ] {
-        let fault = who.get(address.port()).await.unwrap_err();
+        let fault = trusted_authority.get(address.port()).await.unwrap_err();
         assert_eq!(
             (fault.class, fault.code.as_str()),
             (FaultClass::Assertion, "http.certificate"),
@@ -193,15 +193,15 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
         );
         assert!(fault.message.contains(reason), "{}", fault.message);
     }
-    let hostile = Authority::new("red \u{1b}[31m\nand another line\u{202e}");
+    let hostile = CertificateAuthority::new("red \u{1b}[31m\nand another line\u{202e}");
     let fault = authority.get(hostile.server(|_| {}).await.port()).await.unwrap_err();
     assert!(fault.message.contains("issued by `red "), "{}", fault.message);
     let hidden = |c: char| c.is_control() || c == '\u{202e}';
     assert!(!fault.message.chars().any(hidden), "{:?}", fault.message);
 }
 
-/// Hands on what a real server says, up to so many bytes, and then hangs up.
-async fn cut_after(server: SocketAddr, bytes: usize) -> SocketAddr {
+/// A proxy that forwards this many bytes from a real server, and then closes the connection.
+async fn truncating_proxy(server: SocketAddr, bytes: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -209,22 +209,22 @@ async fn cut_after(server: SocketAddr, bytes: usize) -> SocketAddr {
         let server = TcpStream::connect(server).await.unwrap();
         let (mut from_client, mut to_client) = client.into_split();
         let (from_server, mut to_server) = server.into_split();
-        let up =
+        let upload =
             tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
         let _ = tokio::io::copy(&mut from_server.take(bytes as u64), &mut to_client).await;
-        up.abort();
+        upload.abort();
     });
     address
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_cut_anywhere_is_worth_another_attempt() {
-    let authority = Authority::new("ours");
+async fn a_handshake_that_is_cut_anywhere_is_a_transient_fault() {
+    let authority = CertificateAuthority::new("ours");
     let server = authority.server(|_| {}).await;
-    // Until nothing is cut any more; the last ones cut the answer itself.
-    let mut cut = 0;
+    // Cuts later and later, at last within the HTTP response, until the response arrives whole.
+    let mut n_cut = 0;
     for bytes in (0..64).chain((64..).step_by(61)) {
-        match authority.get(cut_after(server, bytes).await.port()).await {
+        match authority.get(truncating_proxy(server, bytes).await.port()).await {
             Ok(status) => {
                 assert_eq!(status, 200);
                 break;
@@ -237,15 +237,15 @@ async fn a_handshake_that_is_cut_anywhere_is_worth_another_attempt() {
                     fault.code,
                     fault.message
                 );
-                cut += 1;
+                n_cut += 1;
             }
         }
     }
-    assert!(cut > 64, "the test can fail");
+    assert!(n_cut > 64, "the handshake has more than 64 bytes");
 }
 
-/// Answers whatever comes with these bytes.
-async fn raw(answer: &'static [u8]) -> SocketAddr {
+/// A server that answers one connection with these bytes.
+async fn one_answer_server(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -253,16 +253,16 @@ async fn raw(answer: &'static [u8]) -> SocketAddr {
         let _ = stream.read(&mut [0; 2000]).await;
         let _ = stream.write_all(answer).await;
         let _ = stream.shutdown().await;
-        // Until the client has read it and gone: closing with unread bytes would reset the
-        // connection.
+        // Waits until the client has read the answer and closed the connection. Closing with
+        // unread bytes would reset it, and the client could lose the answer.
         let _ = stream.read(&mut [0; 2000]).await;
     });
     address
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_no_tls_or_an_old_one_is_wrong_and_not_away() {
-    let authority = Authority::new("ours");
+async fn a_server_without_tls_or_with_an_old_version_is_an_assertion_fault() {
+    let authority = CertificateAuthority::new("ours");
     for (answer, class, reason) in [
         (
             b"HTTP/1.1 400 Bad Request\r\n\r\n" as &[u8],
@@ -288,11 +288,11 @@ async fn a_server_that_speaks_no_tls_or_an_old_one_is_wrong_and_not_away() {
             "it ended the handshake (internal error)",
         ),
     ] {
-        let fault = authority.get(raw(answer).await.port()).await.unwrap_err();
+        let fault = authority.get(one_answer_server(answer).await.port()).await.unwrap_err();
         assert_eq!(fault.class, class, "{}", fault.message);
         assert!(fault.message.contains(reason), "{}", fault.message);
     }
-    // What is wrong here is said of here.
+    // A `ca` file that does not exist is a fault of class `invalid`.
     let targets = "[targets.api]\nhttp = \"https://localhost:1\"\nca = \"/nowhere/ca.pem\"\n";
     let server = authority.server(|_| {}).await;
     let fault =

@@ -4,7 +4,7 @@ use crate::bindings::runbook::net::dns::Host as _;
 use crate::bindings::runbook::net::types::{RecordKind, Resolution};
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
-use crate::testing::{Slot, host, host_resolving};
+use crate::testing::{Slot, host, host_with_audited_names};
 use simple_dns::rdata::{A, AAAA, CAA, CNAME, MX, NS, PTR, RData, SOA, SRV, TXT};
 use simple_dns::{CLASS, CharacterString, Name, Packet, PacketFlag, RCODE, ResourceRecord};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -272,13 +272,20 @@ fn forged(query: &Packet<'_>) -> Vec<Vec<u8>> {
     };
     let mut other_number = answer_to(query);
     other_number.set_id(query.id() ^ 1);
-    let mut other_name = answer_to(query);
-    other_name.questions[0].qname = Name::new_unchecked("other.example.com");
+    let mut name_mismatch_reason = answer_to(query);
+    name_mismatch_reason.questions[0].qname = Name::new_unchecked("other.example.com");
     let mut no_name = answer_to(query);
     no_name.questions.clear();
     let mut question = Packet::new_query(query.id());
     question.questions = query.questions.clone();
-    vec![evil(other_number), evil(other_name), evil(no_name), evil(question), vec![], vec![7]]
+    vec![
+        evil(other_number),
+        evil(name_mismatch_reason),
+        evil(no_name),
+        evil(question),
+        vec![],
+        vec![7],
+    ]
 }
 
 #[tokio::test]
@@ -360,7 +367,7 @@ async fn a_name_that_the_target_does_not_let_through_is_not_asked_for() {
 async fn the_resolver_is_judged_and_told_to_the_audit() {
     let resolver = Resolver::start(every_kind).await;
     let told = Arc::<Mutex<Vec<String>>>::default();
-    let mut host = host_resolving(NAMES, &resolver.target(""), &[], &told);
+    let mut host = host_with_audited_names(NAMES, &resolver.target(""), &[], &told);
     let name = Some("a.example.com".to_owned());
     HostCall::new(&mut host).lookup("s".to_owned(), name, RecordKind::A).await.unwrap();
     let expected = [
@@ -370,14 +377,15 @@ async fn the_resolver_is_judged_and_told_to_the_audit() {
     assert_eq!(*told.lock().unwrap(), expected);
     // One who is not the target's is never asked.
     let other = "192.0.2.53:53".parse().unwrap();
-    let denied = host.judged_resolver("s", runbook_authority::Verb::NetLookup, other);
+    let denied = host.allowed_resolver("s", runbook_authority::Verb::NetLookup, other);
     assert_eq!(denied.unwrap_err().class, FaultClass::Denied);
 }
 
 #[tokio::test]
 async fn a_system_without_resolvers_says_what_to_do() {
     let told = Arc::default();
-    let mut host = host_resolving(NAMES, "[targets.t]\nnet = \"example.com\"\n", &[], &told);
+    let mut host =
+        host_with_audited_names(NAMES, "[targets.t]\nnet = \"example.com\"\n", &[], &told);
     let fault = HostCall::new(&mut host).lookup("s".to_owned(), None, RecordKind::A).await;
     let fault = fault.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "net.no-resolver"));

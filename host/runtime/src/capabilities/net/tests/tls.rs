@@ -6,7 +6,7 @@ use crate::bindings::runbook::net::types::{Endpoint, Inspection, ProblemKind};
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
 use crate::testing::{host, host_with_names};
-use runbook_tests::certificates::{Authority, Issued};
+use runbook_tests::certificates::{CertificateAuthority, IssuedCertificate};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ async fn shows(chain: &[&str], key: &str, protocols: &[&[u8]]) -> SocketAddr {
     server(serve).await.0
 }
 
-async fn issued(issued: &Issued) -> SocketAddr {
+async fn issued(issued: &IssuedCertificate) -> SocketAddr {
     shows(&[&issued.certificate], &issued.key, &[]).await
 }
 
@@ -58,13 +58,14 @@ async fn inspect(targets: &str, name: &str) -> Result<Inspection, Fault> {
 }
 
 struct Trusted {
-    authority: Authority,
+    authority: CertificateAuthority,
     folder: tempfile::TempDir,
 }
 
 impl Trusted {
     fn new() -> Self {
-        let (authority, folder) = (Authority::new("Team Root"), tempfile::tempdir().unwrap());
+        let (authority, folder) =
+            (CertificateAuthority::new("Team Root"), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
         Self { authority, folder }
     }
@@ -103,9 +104,10 @@ async fn a_good_certificate_is_described_in_all_that_it_says() {
 async fn a_certificate_that_is_not_good_is_the_answer_and_not_a_fault() {
     let trusted = Trusted::new();
     let authority = &trusted.authority;
-    let other = Authority::new("Other Root");
+    let other = CertificateAuthority::new("Other Root");
     let alone = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let alone = Issued { certificate: alone.cert.pem(), key: alone.signing_key.serialize_pem() };
+    let alone =
+        IssuedCertificate { certificate: alone.cert.pem(), key: alone.signing_key.serialize_pem() };
     let (expired, wrong, untrusted) =
         (ProblemKind::Expired, ProblemKind::WrongName, ProblemKind::UntrustedIssuer);
     for (certificate, problems, words) in [
@@ -171,7 +173,7 @@ async fn a_name_that_leads_to_another_address_is_not_inspected() {
     let trusted = Trusted::new();
     let address = issued(&trusted.authority.server("localhost")).await;
     let targets = format!("[targets.t]\nnet = \"a.example\"\nports = [{}]\n", address.port());
-    let granted = crate::testing::effective(SERVER, &targets, Path::new("/"));
+    let granted = crate::testing::effective_grants(SERVER, &targets, Path::new("/"));
     let mut host = host_with_names(granted, &[("a.example", &["127.0.0.1"])]);
     let fault = HostCall::new(&mut host).inspect("s".to_owned(), only()).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);

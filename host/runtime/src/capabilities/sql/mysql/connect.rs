@@ -1,25 +1,26 @@
-//! The connection to a server, and who may not have one.
+//! Connects to a server, and refuses users with too many privileges.
 
-use super::super::Access;
-use super::super::failure::{as_good_as_superuser, fault_of};
-use super::wire::{AfterCut, Wire};
-use super::{PLAIN_MODE, run};
+use super::super::DatabaseAccess;
+use super::super::failure::{fault_of, superuser_fault};
+use super::relay::{RelayHandle, TruncatedResult};
+use super::{STANDARD_SQL_MODE, run};
 use crate::fault::{Fault, FaultClass};
 use runbook_authority::targets::SqlAddress;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-/// A session, and the way to its server, which the driver does not see.
+/// Opens a session. The relay connects the driver with the server, and must live as long as the
+/// session.
 pub(super) async fn connect(
-    access: &Access,
-    after_cut: AfterCut,
-) -> Result<(MySqlConnection, Wire), Fault> {
+    access: &DatabaseAccess,
+    truncated_result: TruncatedResult,
+) -> Result<(MySqlConnection, RelayHandle), Fault> {
     let SqlAddress::Server { user, database, .. } = &access.sql().address else {
         unreachable!("only MySQL targets come here");
     };
-    let wire = Wire::open(access, after_cut).await?;
+    let relay = RelayHandle::open(access, truncated_result).await?;
     let mut options = MySqlConnectOptions::new()
-        .socket(wire.socket())
+        .socket(relay.socket())
         .username(user)
         .database(database)
         .ssl_mode(MySqlSslMode::Disabled)
@@ -34,17 +35,16 @@ pub(super) async fn connect(
         .disable_statement_logging()
         .connect()
         .await
-        .map_err(|error| wire.reason(fault_of(&error)))?;
+        .map_err(|error| relay.end_reason_or(fault_of(&error)))?;
     if !access.sql().superuser {
         refuse_superuser(&mut connection).await?;
     }
     if access.sql().is_narrowed() {
-        // Where a string ends, and what a quote is, must not depend on the server's settings where
-        // its text is judged.
-        run(&mut connection, PLAIN_MODE).await?;
+        // The gate parses the statement, so quoting must not depend on the server's settings.
+        run(&mut connection, STANDARD_SQL_MODE).await?;
     }
-    // MariaDB counts seconds, MySQL milliseconds of SELECTs; each refuses the other's name, so one
-    // of the two works.
+    // MariaDB takes seconds, MySQL milliseconds (for SELECTs only). Each refuses the other's
+    // variable, so exactly one of the two succeeds.
     let seconds =
         format!("SET SESSION max_statement_time = {}", access.timeout.as_secs_f64().max(0.001));
     let milliseconds =
@@ -55,12 +55,12 @@ pub(super) async fn connect(
             .await
             .map_err(|error| fault_of(&error))?;
     }
-    Ok((connection, wire))
+    Ok((connection, relay))
 }
 
-/// Privileges on the whole server with which its files, its users or its log of changes can be
-/// reached.
-const POWERS: &[&str] = &[
+/// Privileges that let a user read or write files of the server, change users and their privileges,
+/// or change what the server does, if they are held on all databases or on the `mysql` database.
+const SUPERUSER_PRIVILEGES: &[&str] = &[
     "ALL PRIVILEGES",
     "ALTER",
     "BINLOG ADMIN",
@@ -89,38 +89,40 @@ const POWERS: &[&str] = &[
     "UPDATE",
 ];
 
-/// No measure of ours limits a user who may write the server's files or change its own rights, or
-/// who may take such a role.
+/// Fails if the user, or a role that it may take, has one of the [`SUPERUSER_PRIVILEGES`]: the host
+/// cannot limit such a user.
 async fn refuse_superuser(connection: &mut MySqlConnection) -> Result<(), Fault> {
-    let mut grants = texts(connection, "SHOW GRANTS".to_owned()).await?;
+    let mut grants = query_texts(connection, "SHOW GRANTS".to_owned()).await?;
     // A server without roles has no such table.
-    let roles =
-        texts(connection, "SELECT role_name FROM information_schema.applicable_roles".to_owned())
-            .await
-            .unwrap_or_default();
+    let roles = query_texts(
+        connection,
+        "SELECT role_name FROM information_schema.applicable_roles".to_owned(),
+    )
+    .await
+    .unwrap_or_default();
     for role in &roles {
-        // One that is granted to another role cannot be taken by itself; the other one shows what
-        // it gives.
+        // A role that is granted only to another role cannot be set; the grants of the other role
+        // include its privileges.
         if set_role(connection, role).await.is_ok() {
-            grants.extend(texts(connection, "SHOW GRANTS".to_owned()).await?);
+            grants.extend(query_texts(connection, "SHOW GRANTS".to_owned()).await?);
         }
     }
     if !roles.is_empty() {
-        // As after the login.
-        let own = texts(
+        // Restores the default role of the login.
+        let default_role = query_texts(
             connection,
             "SELECT coalesce((SELECT role_name FROM information_schema.applicable_roles WHERE \
              is_default = 'YES' LIMIT 1), 'NONE')"
                 .to_owned(),
         )
         .await?;
-        for role in own {
+        for role in default_role {
             set_role(connection, &role).await?;
         }
     }
-    match grants.iter().find_map(|grant| power_of(grant)) {
-        Some(power) => Err(as_good_as_superuser(&format!(
-            "the user, or a role that it may take, has the privilege {power}"
+    match grants.iter().find_map(|grant| superuser_privilege(grant)) {
+        Some(privilege) => Err(superuser_fault(&format!(
+            "the user, or a role that it may take, has the privilege {privilege}"
         ))),
         None => Ok(()),
     }
@@ -133,12 +135,12 @@ async fn set_role(connection: &mut MySqlConnection, role: &str) -> Result<(), Fa
     sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| fault_of(&error))
 }
 
-/// The privilege of a line of `SHOW GRANTS` that is too much.
-fn power_of(grant: &str) -> Option<String> {
-    let (privileges, on) = grant.strip_prefix("GRANT ")?.split_once(" ON ")?;
-    let scope = on.split(" TO ").next().unwrap_or(on).trim();
-    let of_the_system = scope.starts_with("`mysql`.");
-    if scope != "*.*" && !of_the_system {
+/// The first of the [`SUPERUSER_PRIVILEGES`] that a line of `SHOW GRANTS` grants, with its scope.
+fn superuser_privilege(grant: &str) -> Option<String> {
+    let (privileges, scope_and_user) = grant.strip_prefix("GRANT ")?.split_once(" ON ")?;
+    let scope = scope_and_user.split(" TO ").next().unwrap_or(scope_and_user).trim();
+    let is_system_database = scope.starts_with("`mysql`.");
+    if scope != "*.*" && !is_system_database {
         return None;
     }
     let name =
@@ -146,12 +148,15 @@ fn power_of(grant: &str) -> Option<String> {
     privileges
         .split(", ")
         .map(name)
-        .find(|name| POWERS.contains(&name.as_str()))
+        .find(|name| SUPERUSER_PRIVILEGES.contains(&name.as_str()))
         .map(|name| format!("{name} on {scope}"))
 }
 
-async fn texts(connection: &mut MySqlConnection, question: String) -> Result<Vec<String>, Fault> {
-    let rows = sqlx::raw_sql(AssertSqlSafe(question))
+async fn query_texts(
+    connection: &mut MySqlConnection,
+    query: String,
+) -> Result<Vec<String>, Fault> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(query))
         .fetch_all(connection)
         .await
         .map_err(|error| fault_of(&error))?;
@@ -160,11 +165,11 @@ async fn texts(connection: &mut MySqlConnection, question: String) -> Result<Vec
 
 #[cfg(test)]
 mod tests {
-    use super::power_of;
+    use super::superuser_privilege;
 
     #[test]
-    fn privileges_on_the_whole_server_or_its_own_tables_are_too_much() {
-        for (grant, power) in [
+    fn superuser_privileges_are_those_on_all_databases_or_on_the_mysql_database() {
+        for (grant, expected) in [
             ("GRANT USAGE ON *.* TO `a`@`%` IDENTIFIED BY PASSWORD '*X'", None),
             ("GRANT SELECT, PROCESS ON *.* TO `a`@`%`", None),
             ("GRANT ALL PRIVILEGES ON `shop`.* TO `a`@`%`", None),
@@ -179,7 +184,7 @@ mod tests {
                 Some("UPDATE on `mysql`.`global_priv`"),
             ),
         ] {
-            assert_eq!(power_of(grant).as_deref(), power, "{grant}");
+            assert_eq!(superuser_privilege(grant).as_deref(), expected, "{grant}");
         }
     }
 }

@@ -1,27 +1,29 @@
 //! MySQL and MariaDB.
 //!
-//! A read: a statement that begins with a reading word and names no file, one at a time by the
-//! prepared protocol, in `START TRANSACTION READ ONLY`, which the server holds writes and
-//! definitions off with; then `ROLLBACK`.
+//! A query is one statement that begins with a keyword for reading and names no file. It runs by
+//! the prepared protocol in `START TRANSACTION READ ONLY`, in which the server refuses writes and
+//! definitions; then `ROLLBACK`.
 
+mod autocommit_errors;
 mod connect;
-mod earlier;
-mod refused;
-mod stored;
-mod wire;
+mod earlier_session;
+mod relay;
+mod stored_functions;
 
 use super::failure::{
-    ends_transaction, fault_before_commit, fault_of, fault_of_write, mismatch, not_a_read, within,
+    fault_before_commit, fault_of, fault_of_write, not_read_only_fault, parameter_mismatch,
+    transaction_control_fault, with_timeout,
 };
-use super::{Access, Budget, words};
+use super::{Budget, DatabaseAccess, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;
 use connect::connect;
-pub(super) use earlier::end as end_earlier;
+pub(super) use earlier_session::end_earlier_session;
 use futures_util::TryStreamExt as _;
+use relay::{RelayHandle, TruncatedResult};
 use runbook_authority::pattern::{
-    Dialect, StatementClass, acting_word, classify, words as sql_words,
+    Dialect, StatementClass, classify, side_effect_function, words as sql_words,
 };
 use runbook_authority::targets::SqlTarget;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
@@ -30,29 +32,28 @@ use sqlx::{
     AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
     TypeInfo as _, ValueRef as _,
 };
-use wire::{AfterCut, Wire};
 
-/// How the server reads a text that the gate has judged.
-const PLAIN_MODE: &str = "SET SESSION sql_mode = \
+/// Makes the server parse statements with the same rules as the gate.
+const STANDARD_SQL_MODE: &str = "SET SESSION sql_mode = \
      'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'";
 
-/// Words that a reading statement begins with.
-const READING: &[&str] =
+/// First words of statements that only read.
+const READ_KEYWORDS: &[&str] =
     &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN"];
 
 pub(super) async fn query(
-    access: &Access,
+    access: &DatabaseAccess,
     statement: &str,
     parameters: &[Value],
 ) -> Result<Rows, Fault> {
     refuse_writes(statement)?;
-    within(access, async {
-        let (mut connection, wire) = connect(access, AfterCut::Ends).await?;
-        stored::refuse(&mut connection, access.sql(), &[statement]).await?;
+    with_timeout(access, async {
+        let (mut connection, relay) = connect(access, TruncatedResult::EndsAtOnce).await?;
+        stored_functions::refuse(&mut connection, access.sql(), &[statement]).await?;
         run(&mut connection, "START TRANSACTION READ ONLY").await?;
-        let rows = read(&mut connection, &wire, access, statement, parameters).await;
-        // After a cut result the rest is still on its way: dropping the connection ends it, reading
-        // on to its end would not.
+        let rows = read(&mut connection, &relay, access, statement, parameters).await;
+        // After a truncated result the server is still sending rows. Dropping the connection stops
+        // it; a clean close would read all of them.
         if !rows.as_ref().is_ok_and(|rows| rows.truncated) {
             let _ = run(&mut connection, "ROLLBACK").await;
             let _ = connection.close().await;
@@ -62,42 +63,45 @@ pub(super) async fn query(
     .await
 }
 
-/// Words with which a SELECT writes a file or a variable.
-const INTO: &[&str] = &["dumpfile", "into", "outfile"];
+/// Words with which a SELECT writes into a file or a variable.
+const INTO_KEYWORDS: &[&str] = &["dumpfile", "into", "outfile"];
 
 pub(super) fn refuse_writes(statement: &str) -> Result<(), Fault> {
-    let first = words::first(Dialect::MySql, statement);
-    if !READING.contains(&first.as_str()) && !statement.trim_start().starts_with('(') {
-        return Err(not_a_read(
+    let first = words::first_word(Dialect::MySql, statement);
+    if !READ_KEYWORDS.contains(&first.as_str()) && !statement.trim_start().starts_with('(') {
+        return Err(not_read_only_fault(
             "only a statement that returns rows and changes nothing can be queried",
         ));
     }
-    let writes = || sql_words(statement).find(|word| INTO.contains(&word.as_str()));
-    if let Some(word) = acting_word(Dialect::MySql, statement).or_else(writes) {
+    let writing_word = || sql_words(statement).find(|word| INTO_KEYWORDS.contains(&word.as_str()));
+    if let Some(word) = side_effect_function(Dialect::MySql, statement).or_else(writing_word) {
         let reason =
             format!("`{word}` does more than read, so it is for `execute`, not for `query`");
-        return Err(not_a_read(&reason));
+        return Err(not_read_only_fault(&reason));
     }
     // `/*! … */` is a comment that the server runs.
     if statement.contains("/*!") || statement.contains("/*M!") {
-        return Err(not_a_read("a comment that the server runs (`/*! … */`) cannot be queried"));
+        return Err(not_read_only_fault(
+            "a comment that the server runs (`/*! … */`) cannot be queried",
+        ));
     }
     Ok(())
 }
 
 async fn read(
     connection: &mut MySqlConnection,
-    wire: &Wire,
-    access: &Access,
+    relay: &RelayHandle,
+    access: &DatabaseAccess,
     statement: &str,
     parameters: &[Value],
 ) -> Result<Rows, Fault> {
     let mut budget = Budget::new(access.sql());
     let mut rows = Rows { columns: Vec::new(), rows: Vec::new(), truncated: false };
-    let mut found = sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments(parameters)?)
-        .persistent(false)
-        .fetch(connection);
-    while let Some(row) = found.try_next().await.map_err(|error| fault_of(&error))? {
+    let mut row_stream =
+        sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments(parameters)?)
+            .persistent(false)
+            .fetch(connection);
+    while let Some(row) = row_stream.try_next().await.map_err(|error| fault_of(&error))? {
         if rows.columns.is_empty() {
             rows.columns = row
                 .columns()
@@ -114,7 +118,7 @@ async fn read(
         }
         rows.rows.push((0..row.len()).map(|index| value(&row, index)).collect());
     }
-    rows.truncated |= wire.is_cut();
+    rows.truncated |= relay.is_truncated();
     Ok(rows)
 }
 
@@ -122,24 +126,24 @@ fn sizes(row: &MySqlRow) -> impl Iterator<Item = usize> + '_ {
     (0..row.len()).map(|index| row.try_get_unchecked::<&[u8], _>(index).map_or(0, <[u8]>::len))
 }
 
-/// Whether the target's classes say that a statement does nothing but read.
-fn only_reads(target: &SqlTarget, statement: &str) -> bool {
+/// Whether a statement only reads, by the statement classes of a narrowed target.
+fn is_read_only(target: &SqlTarget, statement: &str) -> bool {
     target.is_narrowed()
         && classify(Dialect::MySql, statement)
             .is_some_and(|facts| facts.classes.iter().all(|class| *class == StatementClass::Select))
 }
 
 pub(super) async fn execute(
-    access: &Access,
+    access: &DatabaseAccess,
     statement: &str,
     parameters: &[Value],
     commit: &Commit,
 ) -> Result<u64, Fault> {
-    let only_reads = only_reads(access.sql(), statement);
-    within(access, async {
-        let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
-        earlier::claim(&mut connection, access).await?;
-        let count = if only_reads || words::is_about_rows(Dialect::MySql, statement) {
+    let is_read_only = is_read_only(access.sql(), statement);
+    with_timeout(access, async {
+        let (mut connection, _relay) = connect(access, TruncatedResult::EndsWithServer).await?;
+        earlier_session::acquire_step_lock(&mut connection, access).await?;
+        let count = if is_read_only || words::is_row_statement(Dialect::MySql, statement) {
             let statement =
                 Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
             let counts =
@@ -147,8 +151,8 @@ pub(super) async fn execute(
                     .await;
             counts.map(|counts| counts.iter().sum())
         } else {
-            match stored::refuse(&mut connection, access.sql(), &[statement]).await {
-                Ok(()) => outside(&mut connection, statement, parameters, commit).await,
+            match stored_functions::refuse(&mut connection, access.sql(), &[statement]).await {
+                Ok(()) => run_autocommitting(&mut connection, statement, parameters, commit).await,
                 Err(fault) => Err(fault),
             }
         };
@@ -158,45 +162,53 @@ pub(super) async fn execute(
     .await
 }
 
-/// One statement that commits by itself.
-async fn outside(
+/// Runs one statement that commits by itself.
+async fn run_autocommitting(
     connection: &mut MySqlConnection,
     statement: &str,
     parameters: &[Value],
     commit: &Commit,
 ) -> Result<u64, Fault> {
-    // What the server does not even understand, or whose tables are not there, has done nothing.
+    // A statement that cannot be prepared (bad syntax, missing tables) has had no effect.
     connection
         .prepare(AssertSqlSafe(statement.to_owned()).into_sql_str())
         .await
         .map_err(|error| fault_of(&error))?;
-    commit.send()?;
-    change(connection, statement, parameters).await.map_err(|failed| {
-        if failed.number().is_some_and(|number| refused::is_not_begun(statement, number)) {
-            commit.void();
+    commit.mark_sent()?;
+    execute_one(connection, statement, parameters).await.map_err(|failure| {
+        if failure
+            .number()
+            .is_some_and(|number| autocommit_errors::was_not_started(statement, number))
+        {
+            commit.mark_rolled_back();
         }
-        failed.fault(commit)
+        failure.fault(commit)
     })
 }
 
-/// Words of statements that a transaction holds; every other one ends it by itself.
-const TRANSACTIONAL: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH"];
+/// First words of statements that can run inside a transaction; all others commit it implicitly.
+const TRANSACTIONAL_KEYWORDS: &[&str] =
+    &["INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH"];
 
-/// Refuses what no transaction holds.
-pub(super) fn refuse_ends(statement: &str) -> Result<(), Fault> {
-    let first = words::first(Dialect::MySql, statement);
-    if TRANSACTIONAL.contains(&first.as_str()) { Ok(()) } else { Err(ends_transaction(&first)) }
+/// Refuses statements that would commit the transaction implicitly.
+pub(super) fn refuse_transaction_control(statement: &str) -> Result<(), Fault> {
+    let first = words::first_word(Dialect::MySql, statement);
+    if TRANSACTIONAL_KEYWORDS.contains(&first.as_str()) {
+        Ok(())
+    } else {
+        Err(transaction_control_fault(&first))
+    }
 }
 
 pub(super) async fn transaction(
-    access: &Access,
+    access: &DatabaseAccess,
     statements: &[Statement],
     commit: &Commit,
 ) -> Result<Vec<u64>, Fault> {
-    statements.iter().try_for_each(|statement| refuse_ends(&statement.text))?;
-    within(access, async {
-        let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
-        earlier::claim(&mut connection, access).await?;
+    statements.iter().try_for_each(|statement| refuse_transaction_control(&statement.text))?;
+    with_timeout(access, async {
+        let (mut connection, _relay) = connect(access, TruncatedResult::EndsWithServer).await?;
+        earlier_session::acquire_step_lock(&mut connection, access).await?;
         let counts = in_transaction(&mut connection, access, statements, commit).await;
         let _ = connection.close().await;
         counts
@@ -204,14 +216,15 @@ pub(super) async fn transaction(
     .await
 }
 
-/// The error of a COMMIT with which the server took everything back.
-const DEADLOCK: u16 = 1213;
+/// The error of a COMMIT that was rolled back.
+const ERROR_DEADLOCK: u16 = 1213;
 
-/// The warning of a ROLLBACK that could not take back all.
-const NOT_ROLLED_BACK: u16 = 1196;
+/// The warning of a ROLLBACK that could not undo everything.
+const WARNING_NOT_ROLLED_BACK: u16 = 1196;
 
-/// Tables of engines without transactions, which keep what a statement that failed has done.
-const UNHELD: &str = "SELECT EXISTS(SELECT 1 FROM information_schema.tables t WHERE t.table_type = \
+/// Whether there are tables of storage engines without transactions, whose changes cannot be rolled
+/// back.
+const NON_TRANSACTIONAL_TABLES_QUERY: &str = "SELECT EXISTS(SELECT 1 FROM information_schema.tables t WHERE t.table_type = \
                       'BASE TABLE' AND (t.table_schema = database() OR (database() IS NULL AND \
                       t.table_schema NOT IN ('mysql', 'sys', 'performance_schema', \
                       'information_schema'))) AND t.engine NOT IN (SELECT e.engine FROM \
@@ -219,88 +232,95 @@ const UNHELD: &str = "SELECT EXISTS(SELECT 1 FROM information_schema.tables t WH
 
 async fn in_transaction(
     connection: &mut MySqlConnection,
-    access: &Access,
+    access: &DatabaseAccess,
     statements: &[Statement],
     commit: &Commit,
 ) -> Result<Vec<u64>, Fault> {
     let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
-    stored::refuse(connection, access.sql(), &texts).await?;
-    let only_reads = statements.iter().all(|statement| only_reads(access.sql(), &statement.text));
-    if !only_reads && is_any_unheld(connection).await? {
-        // What a statement does to such a table stays at once, whatever becomes of the transaction.
-        commit.send()?;
+    stored_functions::refuse(connection, access.sql(), &texts).await?;
+    let is_read_only =
+        statements.iter().all(|statement| is_read_only(access.sql(), &statement.text));
+    if !is_read_only && has_non_transactional_tables(connection).await? {
+        // Changes to such a table are final at once, whatever happens to the transaction.
+        commit.mark_sent()?;
     }
-    run(connection, if only_reads { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" })
+    run(connection, if is_read_only { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" })
         .await?;
     let mut counts = Vec::new();
     for Statement { text, parameters } in statements {
-        match change(connection, text, parameters).await {
+        match execute_one(connection, text, parameters).await {
             Ok(count) => counts.push(count),
-            Err(failed) => return Err(taken_back(connection, failed, commit).await),
+            Err(failure) => return Err(roll_back(connection, failure, commit).await),
         }
     }
-    commit.send()?;
-    let done = sqlx::raw_sql("COMMIT").execute(connection).await;
-    done.map_err(|error| {
-        let failed = Failed::Sent(error);
-        if failed.number() == Some(DEADLOCK) {
-            commit.void();
+    commit.mark_sent()?;
+    let result = sqlx::raw_sql("COMMIT").execute(connection).await;
+    result.map_err(|error| {
+        let failure = StatementFailure::Sent(error);
+        if failure.number() == Some(ERROR_DEADLOCK) {
+            commit.mark_rolled_back();
         }
-        failed.fault(commit)
+        failure.fault(commit)
     })?;
     Ok(counts)
 }
 
-/// Takes a transaction back, and asks the server whether all of it could be.
-async fn taken_back(connection: &mut MySqlConnection, failed: Failed, commit: &Commit) -> Fault {
-    let mut left = Ok(false);
-    if failed.is_answered() {
-        left = match run(connection, "ROLLBACK").await {
-            Ok(()) => is_anything_left(connection).await,
+/// Rolls a failed transaction back, and asks the server whether everything was undone.
+async fn roll_back(
+    connection: &mut MySqlConnection,
+    failure: StatementFailure,
+    commit: &Commit,
+) -> Fault {
+    let mut incomplete = Ok(false);
+    if failure.is_server_error() {
+        incomplete = match run(connection, "ROLLBACK").await {
+            Ok(()) => is_rollback_incomplete(connection).await,
             Err(fault) => Err(fault),
         };
-        match left {
-            Ok(false) => commit.void(),
-            // An engine without transactions in another database, behind a view or a trigger.
-            Ok(true) => drop(commit.send()),
+        match incomplete {
+            Ok(false) => commit.mark_rolled_back(),
+            // A table without transactions in another database, reached by a view or a trigger.
+            Ok(true) => drop(commit.mark_sent()),
             Err(_) => {}
         }
     }
-    let mut fault = failed.fault(commit);
-    if left.is_ok_and(|left| left) {
+    let mut fault = failure.fault(commit);
+    if incomplete.is_ok_and(|incomplete| incomplete) {
         fault.message.push_str("; what it had changed in a table without transactions stays");
     }
     fault
 }
 
-/// Whether the last ROLLBACK has warned that something stays.
-async fn is_anything_left(connection: &mut MySqlConnection) -> Result<bool, Fault> {
+/// Whether the last ROLLBACK has warned that it could not undo everything.
+async fn is_rollback_incomplete(connection: &mut MySqlConnection) -> Result<bool, Fault> {
     let warnings = sqlx::raw_sql("SHOW WARNINGS")
         .fetch_all(connection)
         .await
         .map_err(|error| fault_of(&error))?;
     let number = |row: &MySqlRow| row.try_get_unchecked::<u32, _>(1).ok();
-    Ok(warnings.iter().any(|row| number(row) == Some(u32::from(NOT_ROLLED_BACK))))
+    Ok(warnings.iter().any(|row| number(row) == Some(u32::from(WARNING_NOT_ROLLED_BACK))))
 }
 
-async fn is_any_unheld(connection: &mut MySqlConnection) -> Result<bool, Fault> {
-    let row =
-        sqlx::raw_sql(UNHELD).fetch_one(connection).await.map_err(|error| fault_of(&error))?;
+async fn has_non_transactional_tables(connection: &mut MySqlConnection) -> Result<bool, Fault> {
+    let row = sqlx::raw_sql(NON_TRANSACTIONAL_TABLES_QUERY)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| fault_of(&error))?;
     row.try_get_unchecked::<i64, _>(0).map(|found| found != 0).map_err(|error| fault_of(&error))
 }
 
-/// Why a statement did not change anything, or may not have.
-enum Failed {
+/// Why a statement failed.
+enum StatementFailure {
     /// The statement was not sent.
-    Before(Fault),
+    NotSent(Fault),
     Sent(sqlx::Error),
 }
 
-impl Failed {
-    /// Whether the server has said that it did not do it.
-    fn is_answered(&self) -> bool {
+impl StatementFailure {
+    /// Whether the server has answered with an error, or the statement was not sent.
+    fn is_server_error(&self) -> bool {
         match self {
-            Self::Before(_) => true,
+            Self::NotSent(_) => true,
             Self::Sent(error) => matches!(error, sqlx::Error::Database(_)),
         }
     }
@@ -311,30 +331,30 @@ impl Failed {
             Self::Sent(sqlx::Error::Database(error)) => error
                 .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
                 .map(sqlx::mysql::MySqlDatabaseError::number),
-            Self::Sent(_) | Self::Before(_) => None,
+            Self::Sent(_) | Self::NotSent(_) => None,
         }
     }
 
     fn fault(self, commit: &Commit) -> Fault {
         match self {
-            Self::Before(fault) => fault,
+            Self::NotSent(fault) => fault,
             Self::Sent(error) if commit.is_sent() => fault_of_write(&error),
             Self::Sent(error) => fault_before_commit(&error),
         }
     }
 }
 
-async fn change(
+async fn execute_one(
     connection: &mut MySqlConnection,
     statement: &str,
     parameters: &[Value],
-) -> Result<u64, Failed> {
-    let arguments = arguments(parameters).map_err(Failed::Before)?;
-    let done = sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments)
+) -> Result<u64, StatementFailure> {
+    let arguments = arguments(parameters).map_err(StatementFailure::NotSent)?;
+    let result = sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments)
         .persistent(false)
         .execute(connection)
         .await;
-    done.map(|done| done.rows_affected()).map_err(Failed::Sent)
+    result.map(|result| result.rows_affected()).map_err(StatementFailure::Sent)
 }
 
 async fn run(connection: &mut MySqlConnection, statement: &'static str) -> Result<(), Fault> {
@@ -345,7 +365,7 @@ fn arguments(parameters: &[Value]) -> Result<MySqlArguments, Fault> {
     use sqlx::Arguments as _;
     let mut arguments = MySqlArguments::default();
     for (index, parameter) in parameters.iter().enumerate() {
-        let added = match parameter {
+        let result = match parameter {
             Value::Null => arguments.add(None::<String>),
             Value::Boolean(truth) => arguments.add(*truth),
             Value::Integer(number) => arguments.add(*number),
@@ -359,10 +379,10 @@ fn arguments(parameters: &[Value]) -> Result<MySqlArguments, Fault> {
             | Value::Uuid(text)
             | Value::Json(text) => arguments.add(text.clone()),
             Value::Sequence(_) | Value::Other(_) => {
-                return Err(mismatch(index + 1, "null, number, text or blob"));
+                return Err(parameter_mismatch(index + 1, "null, number, text or blob"));
             }
         };
-        added
+        result
             .map_err(|error| Fault::new(FaultClass::Invalid, "sql.parameter", error.to_string()))?;
     }
     Ok(arguments)
@@ -407,8 +427,8 @@ fn value(row: &MySqlRow, index: usize) -> Value {
         | "GEOMETRY" => row.try_get_unchecked::<Vec<u8>, _>(index).map(Value::Bytes),
         _ => text().map(Value::Text),
     };
-    // What the driver cannot decode (`0000-00-00`, a TIME of more than a day) still arrives, as the
-    // bytes that were sent.
+    // A value that the driver cannot decode (`0000-00-00`, a TIME of more than a day) is returned
+    // as the bytes that the server sent.
     decoded
         .or_else(|_| row.try_get_unchecked::<Vec<u8>, _>(index).map(Value::Bytes))
         .unwrap_or_else(|error| Value::Other((name.to_lowercase(), error.to_string())))
@@ -419,7 +439,7 @@ mod tests {
     use super::refuse_writes;
 
     #[test]
-    fn what_a_read_only_transaction_does_not_stop_is_refused_before() {
+    fn statements_that_a_read_only_transaction_does_not_stop_are_refused() {
         for statement in
             ["select 1", " WITH x AS (SELECT 1) SELECT * FROM x", "show processlist", "(select 1)"]
         {

@@ -1,6 +1,6 @@
-//! Parameters, by the types that the server expects of them.
+//! Binds parameters by the types that the server expects.
 
-use super::super::failure::{mismatch, unsupported};
+use super::super::failure::{parameter_mismatch, unsupported_parameter};
 use crate::bindings::runbook::sql::types::{Element, Value};
 use crate::fault::{Fault, FaultClass};
 use sqlx::postgres::PgArguments;
@@ -39,26 +39,27 @@ fn bind(
     ty: &str,
     value: &Value,
 ) -> Result<(), Fault> {
-    let wrong = || mismatch(position, ty);
+    let mismatch = || parameter_mismatch(position, ty);
     let text = text_of(value);
-    let null = matches!(value, Value::Null);
+    let is_null = matches!(value, Value::Null);
     macro_rules! add {
         ($kind:ty, $value:expr) => {{
-            let value: Option<$kind> = if null { None } else { Some($value.ok_or_else(wrong)?) };
+            let value: Option<$kind> =
+                if is_null { None } else { Some($value.ok_or_else(mismatch)?) };
             arguments.add(value)
         }};
     }
-    let added = match ty {
+    let result = match ty {
         "BOOL" => add!(bool, if let Value::Boolean(truth) = value { Some(*truth) } else { None }),
-        "INT2" => add!(i16, parsed(text.as_ref())),
-        "INT4" => add!(i32, parsed(text.as_ref())),
-        // An oid is unsigned; the server takes a bigint in its place.
-        "INT8" | "OID" => add!(i64, parsed(text.as_ref())),
-        "FLOAT4" => add!(f32, parsed(text.as_ref())),
-        "FLOAT8" => add!(f64, parsed(text.as_ref())),
-        "NUMERIC" => add!(BigDecimal, parsed(text.as_ref())),
+        "INT2" => add!(i16, parse_text(text.as_ref())),
+        "INT4" => add!(i32, parse_text(text.as_ref())),
+        // An oid is unsigned; the server accepts a bigint instead.
+        "INT8" | "OID" => add!(i64, parse_text(text.as_ref())),
+        "FLOAT4" => add!(f32, parse_text(text.as_ref())),
+        "FLOAT8" => add!(f64, parse_text(text.as_ref())),
+        "NUMERIC" => add!(BigDecimal, parse_text(text.as_ref())),
         "TEXT" | "VARCHAR" | "CHAR" | "BPCHAR" | "NAME" => add!(String, text),
-        "UUID" => add!(Uuid, parsed(text.as_ref())),
+        "UUID" => add!(Uuid, parse_text(text.as_ref())),
         "JSON" | "JSONB" => {
             add!(
                 Json<serde_json::Value>,
@@ -68,12 +69,12 @@ fn bind(
         "BYTEA" => {
             add!(Vec<u8>, if let Value::Bytes(bytes) = value { Some(bytes.clone()) } else { None })
         }
-        "TIMESTAMPTZ" => add!(DateTime<Utc>, text.as_ref().and_then(|text| zoned(text))),
+        "TIMESTAMPTZ" => add!(DateTime<Utc>, text.as_ref().and_then(|text| parse_timestamp(text))),
         "TIMESTAMP" => {
-            add!(NaiveDateTime, parsed(text.map(|text| text.replacen(' ', "T", 1)).as_ref()))
+            add!(NaiveDateTime, parse_text(text.map(|text| text.replacen(' ', "T", 1)).as_ref()))
         }
-        "DATE" => add!(NaiveDate, parsed(text.as_ref())),
-        "TIME" => add!(NaiveTime, parsed(text.as_ref())),
+        "DATE" => add!(NaiveDate, parse_text(text.as_ref())),
+        "TIME" => add!(NaiveTime, parse_text(text.as_ref())),
         "BOOL[]" => add!(Vec<Option<bool>>, sequence(value, |text| text.parse().ok())),
         "INT2[]" => add!(Vec<Option<i16>>, sequence(value, |text| text.parse().ok())),
         "INT4[]" => add!(Vec<Option<i32>>, sequence(value, |text| text.parse().ok())),
@@ -84,21 +85,21 @@ fn bind(
             add!(Vec<Option<String>>, sequence(value, |text| Some(text.to_owned())))
         }
         "UUID[]" => add!(Vec<Option<Uuid>>, sequence(value, |text| text.parse().ok())),
-        _ => return Err(unsupported(position, ty)),
+        _ => return Err(unsupported_parameter(position, ty)),
     };
-    added.map_err(|error| Fault::new(FaultClass::Invalid, "sql.parameter", error.to_string()))
+    result.map_err(|error| Fault::new(FaultClass::Invalid, "sql.parameter", error.to_string()))
 }
 
-fn parsed<T: FromStr>(text: Option<&String>) -> Option<T> {
+fn parse_text<T: FromStr>(text: Option<&String>) -> Option<T> {
     text.and_then(|text| text.parse().ok())
 }
 
-/// `2026-11-20T21:50:00Z`, with any offset, and with a space in the place of the `T`.
-fn zoned(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)).ok().map(|at| at.to_utc())
+/// Parses `2026-11-20T21:50:00Z`, with any offset, and with `T` or a space.
+fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)).ok().map(|time| time.to_utc())
 }
 
-/// Every element as `parse` reads it; `None` if one cannot be read, or if it is no sequence.
+/// Parses every element. `None` if one cannot be parsed, or if the value is not a sequence.
 fn sequence<T>(value: &Value, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<Option<T>>> {
     let Value::Sequence(items) = value else { return None };
     let read = |item: &Element| match item {

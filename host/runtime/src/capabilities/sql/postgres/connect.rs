@@ -1,16 +1,17 @@
-//! The connection to a server, and who may not have one.
+//! Connects to a server, and refuses users with too many privileges.
 
-use super::super::Access;
-use super::super::failure::{as_good_as_superuser, fault_of};
+use super::super::DatabaseAccess;
+use super::super::failure::{fault_of, superuser_fault};
+use super::relay::RelayHandle;
 use super::run;
-use super::wire::Wire;
 use crate::fault::{Fault, FaultClass};
 use runbook_authority::targets::SqlAddress;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Row as _};
 
-/// A session, and the way to its server, which the driver does not see.
-pub(super) async fn connect(access: &Access) -> Result<(PgConnection, Wire), Fault> {
+/// Opens a session. The relay connects the driver with the server, and must live as long as the
+/// session.
+pub(super) async fn connect(access: &DatabaseAccess) -> Result<(PgConnection, RelayHandle), Fault> {
     let SqlAddress::Server { user, database, .. } = &access.sql().address else {
         unreachable!("only PostgreSQL targets come here");
     };
@@ -29,19 +30,19 @@ pub(super) async fn connect(access: &Access) -> Result<(PgConnection, Wire), Fau
         // Where a string ends must not depend on the server's settings.
         ("standard_conforming_strings", "on"),
     ];
-    let wire = Wire::open(access, &settings).await?;
+    let relay = RelayHandle::open(access, &settings).await?;
     let password = match &access.password {
         Some(password) => password.expose_text().ok_or_else(|| {
             Fault::new(FaultClass::Invalid, "sql.password", "the password is not text")
         })?,
         None => "",
     };
-    // There is no constructor that reads nothing of the environment. Each field that matters at a
-    // local socket is set here; what the driver would tell the server, [`Wire`] replaces.
+    // Every constructor of the driver reads the environment. Each field that matters for a local
+    // socket is set here, and the relay replaces the startup message.
     let options = PgConnectOptions::new_without_pgpass()
         .host("localhost")
         .port(5432)
-        .socket(wire.folder())
+        .socket(relay.folder())
         .username(user)
         .database(database)
         .password(password)
@@ -50,19 +51,19 @@ pub(super) async fn connect(access: &Access) -> Result<(PgConnection, Wire), Fau
         .disable_statement_logging()
         .connect()
         .await
-        .map_err(|error| wire.reason(fault_of(&error)))?;
+        .map_err(|error| relay.end_reason_or(fault_of(&error)))?;
     if !access.sql().superuser {
         refuse_superuser(&mut connection).await?;
     }
-    // A statement whose call is over (cancelled, cut off) ends on the server too. Older servers and
-    // other systems have no such setting; there the statement timeout is the end.
+    // The server stops a statement whose client is gone. Older servers and other operating systems
+    // lack this setting; there the statement timeout stops it.
     let _ = run(&mut connection, "SET client_connection_check_interval = '500ms'").await;
-    Ok((connection, wire))
+    Ok((connection, relay))
 }
 
-/// What a role, or one that it may become, can do that makes it as good as a superuser; the first
-/// column says it in words.
-const POWERS: &str = "
+/// Finds an attribute that makes the role, or a role that it may take, as good as a superuser. The
+/// first column describes it.
+const SUPERUSER_ROLE_QUERY: &str = "
 SELECT CASE WHEN r.rolsuper THEN 'is a superuser' WHEN r.rolcreaterole THEN 'may give itself any role (CREATEROLE)'
     WHEN r.rolreplication THEN 'may copy the whole server (REPLICATION)' WHEN r.rolbypassrls THEN 'is held to no row policy (BYPASSRLS)'
     WHEN r.rolname = 'pg_execute_server_program' THEN 'may run programs on the server'
@@ -74,11 +75,13 @@ WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
     OR r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files'))
 ORDER BY r.rolsuper DESC, r.rolname LIMIT 1";
 
-/// Read-only cannot hold against a role that may write files on the server or run programs there,
-/// or become one that may.
+/// Fails if the role, or a role that it may take, is as good as a superuser: the host cannot keep
+/// such a role to read-only transactions.
 async fn refuse_superuser(connection: &mut PgConnection) -> Result<(), Fault> {
-    let found =
-        sqlx::raw_sql(POWERS).fetch_optional(connection).await.map_err(|error| fault_of(&error))?;
+    let found = sqlx::raw_sql(SUPERUSER_ROLE_QUERY)
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| fault_of(&error))?;
     let Some(row) = found else { return Ok(()) };
     let text = |index: usize| {
         row.try_get_raw(index)
@@ -86,7 +89,7 @@ async fn refuse_superuser(connection: &mut PgConnection) -> Result<(), Fault> {
             .and_then(|value| value.as_str().ok().map(str::to_owned))
             .unwrap_or_default()
     };
-    Err(as_good_as_superuser(&format!(
+    Err(superuser_fault(&format!(
         "role `{}`, which the user is or may become, {}",
         text(1),
         text(0)

@@ -1,60 +1,65 @@
 //! PostgreSQL.
 //!
-//! A read: `BEGIN READ ONLY`; `SELECT 1`, after which the mode cannot be changed; a cursor declared
-//! over the guest's text by the extended protocol, which takes exactly one statement, and of a kind
-//! that a cursor can read; `FETCH` by the simple protocol, so that every type arrives as text with
-//! its name; `ROLLBACK`. Tried against the corpus in `tests/`.
+//! A query runs as `BEGIN READ ONLY`; `SELECT 1`, after which the mode cannot be changed; `DECLARE
+//! CURSOR` over the guest's statement by the extended protocol, which accepts exactly one
+//! statement, and only one that a cursor can read; `FETCH` by the simple protocol, so that every
+//! value arrives as text with the name of its type; `ROLLBACK`. It is tested with the corpus in
+//! `tests/`.
 
 mod bind;
 mod connect;
 mod reachable;
-mod touched;
+mod relay;
+mod touched_relations;
 mod value;
-mod wire;
 
-use super::failure::{ends_transaction, fault_of, fault_of_write, not_a_read, within};
-use super::words::Leaves;
-use super::{Access, Budget, words};
+use super::failure::{
+    fault_of, fault_of_write, not_read_only_fault, transaction_control_fault, with_timeout,
+};
+use super::words::FailureEffect;
+use super::{Budget, DatabaseAccess, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::Fault;
 use crate::host::Commit;
 use connect::connect;
 use futures_util::TryStreamExt as _;
-use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify};
+use relay::RelayHandle;
+use runbook_authority::pattern::{Dialect, StatementClass, classify, side_effect_function};
 use runbook_authority::targets::SqlTarget;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{
     AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
     Statement as _, TypeInfo as _,
 };
-use touched::Watch;
-use wire::Wire;
+use touched_relations::RelationWatch;
 
 /// How many rows one FETCH asks for.
-const BATCH: u32 = 500;
+const FETCH_SIZE: u32 = 500;
 
-/// Words with which a statement would begin or end a transaction.
-const TRANSACTION: &[&str] =
+/// First words of statements that begin or end a transaction.
+const TRANSACTION_KEYWORDS: &[&str] =
     &["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE", "SAVEPOINT", "RELEASE"];
 
 pub(super) async fn query(
-    access: &Access,
+    access: &DatabaseAccess,
     statement: &str,
     parameters: &[Value],
 ) -> Result<Rows, Fault> {
-    refuse_acting(statement)?;
-    within(access, async {
-        let (mut connection, wire) = connect(access).await?;
+    refuse_side_effects(statement)?;
+    with_timeout(access, async {
+        let (mut connection, relay) = connect(access).await?;
         run(&mut connection, "BEGIN READ ONLY").await?;
         run(&mut connection, "SELECT 1").await?;
-        let mut watch = Watch::begin(&mut connection, access.sql(), &[statement]).await?;
-        let rows = match read(&mut connection, &wire, access, statement, parameters).await {
-            Ok(rows) => judged(watch.as_mut(), &mut connection).await.map(|()| rows),
+        let mut watch = RelationWatch::begin(&mut connection, access.sql(), &[statement]).await?;
+        let rows = match read(&mut connection, &relay, access, statement, parameters).await {
+            Ok(rows) => {
+                check_touched_relations(watch.as_mut(), &mut connection).await.map(|()| rows)
+            }
             Err(fault) => Err(fault),
         };
         drop(watch);
-        // After a cut result the rest is still on its way: dropping the connection ends it, reading
-        // on to its end would not.
+        // After a truncated result the server is still sending rows. Dropping the connection stops
+        // it; a clean close would read all of them.
         if !rows.as_ref().is_ok_and(|rows| rows.truncated) {
             let _ = run(&mut connection, "ROLLBACK").await;
             let _ = connection.close().await;
@@ -64,25 +69,28 @@ pub(super) async fn query(
     .await
 }
 
-/// Asks the server once more what was touched, if the target allows less than everything.
-async fn judged(watch: Option<&mut Watch<'_>>, connection: &mut PgConnection) -> Result<(), Fault> {
+/// Checks which relations the statement has touched, if the target is narrowed.
+async fn check_touched_relations(
+    watch: Option<&mut RelationWatch<'_>>,
+    connection: &mut PgConnection,
+) -> Result<(), Fault> {
     match watch {
-        Some(watch) => watch.judge(connection).await,
+        Some(watch) => watch.check(connection).await,
         None => Ok(()),
     }
 }
 
-pub(super) fn refuse_acting(statement: &str) -> Result<(), Fault> {
-    if let Some(word) = acting_word(Dialect::Postgres, statement) {
+pub(super) fn refuse_side_effects(statement: &str) -> Result<(), Fault> {
+    if let Some(word) = side_effect_function(Dialect::Postgres, statement) {
         let reason = format!(
             "`{word}` does more than read, or hides what it does, so it is for `execute`, \
                      not for `query`"
         );
-        return Err(not_a_read(&reason));
+        return Err(not_read_only_fault(&reason));
     }
-    // Such a name is spelt with escapes, which would hide it.
+    // Escapes could hide a name from the check.
     if statement.to_ascii_lowercase().contains("u&\"") {
-        return Err(not_a_read(
+        return Err(not_read_only_fault(
             "a name with Unicode escapes (`U&\"…\"`) cannot be queried; write it plainly",
         ));
     }
@@ -91,8 +99,8 @@ pub(super) fn refuse_acting(statement: &str) -> Result<(), Fault> {
 
 async fn read(
     connection: &mut PgConnection,
-    wire: &Wire,
-    access: &Access,
+    relay: &RelayHandle,
+    access: &DatabaseAccess,
     statement: &str,
     parameters: &[Value],
 ) -> Result<Rows, Fault> {
@@ -114,16 +122,16 @@ async fn read(
         .persistent(false)
         .execute(&mut *connection)
         .await
-        .map_err(|error| not_readable(&error))?;
+        .map_err(|error| declare_cursor_fault(&error))?;
     let mut budget = Budget::new(access.sql());
     let mut rows = Rows { columns, rows: Vec::new(), truncated: false };
     loop {
-        // One more than may be kept, to see whether there are more.
-        let count = BATCH.min(budget.rows.saturating_add(1));
+        // One row more than may be kept shows whether there are more.
+        let count = FETCH_SIZE.min(budget.rows.saturating_add(1));
         let fetch = format!("FETCH {count} FROM runbook_cursor");
-        let mut found = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch(&mut *connection);
+        let mut row_stream = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch(&mut *connection);
         let mut received = 0;
-        while let Some(row) = found.try_next().await.map_err(|error| fault_of(&error))? {
+        while let Some(row) = row_stream.try_next().await.map_err(|error| fault_of(&error))? {
             received += 1;
             if !budget.take(sizes(&row)) {
                 rows.truncated = true;
@@ -131,8 +139,8 @@ async fn read(
             }
             rows.rows.push(value::values(&row)?);
         }
-        drop(found);
-        if wire.is_cut() {
+        drop(row_stream);
+        if relay.is_truncated() {
             rows.truncated = true;
             return Ok(rows);
         }
@@ -148,74 +156,78 @@ fn sizes(row: &PgRow) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// A cursor takes SELECT, VALUES and TABLE only, so a statement that could be prepared and not
-/// declared is no read.
-fn not_readable(error: &sqlx::Error) -> Fault {
+/// The fault for an error of DECLARE. A cursor accepts only SELECT, VALUES and TABLE, so a
+/// statement that can be prepared but not declared does not only read.
+fn declare_cursor_fault(error: &sqlx::Error) -> Fault {
     let fault = fault_of(error);
     if fault.code == "sql.syntax" || fault.code == "sql.error" {
         let reason = format!(
             "only a statement that returns rows and changes nothing can be queried: {}",
             fault.message
         );
-        return not_a_read(&reason);
+        return not_read_only_fault(&reason);
     }
     fault
 }
 
-/// How one statement by itself runs.
+/// How `execute` runs a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Alone {
-    /// As a read does: the target's classes say that it is nothing more.
+enum ExecutionMode {
+    /// In a read-only transaction, because its class is `select`.
     ReadOnly,
-    /// In a transaction: a statement that is stopped before its COMMIT did not happen, and the
-    /// server can be asked what it touched.
+    /// In a transaction: before its COMMIT the statement has no effect, and the server can be asked
+    /// which relations it has touched.
     InTransaction,
-    /// Outside of any transaction: some statements (VACUUM) need that.
-    Outside,
+    /// Outside of a transaction, which some statements (VACUUM) require.
+    Autocommit,
 }
 
-fn alone(target: &SqlTarget, statement: &str) -> Alone {
+fn execution_mode(target: &SqlTarget, statement: &str) -> ExecutionMode {
     if !target.is_narrowed() {
-        return if words::is_about_rows(Dialect::Postgres, statement) {
-            Alone::InTransaction
+        return if words::is_row_statement(Dialect::Postgres, statement) {
+            ExecutionMode::InTransaction
         } else {
-            Alone::Outside
+            ExecutionMode::Autocommit
         };
     }
     let classes =
         classify(Dialect::Postgres, statement).map(|facts| facts.classes).unwrap_or_default();
-    let only = |class| classes.iter().all(|other| *other == class) && !classes.is_empty();
-    if only(StatementClass::Select) {
-        Alone::ReadOnly
-    } else if only(StatementClass::Maintain) {
-        Alone::Outside
+    let is_only = |class| classes.iter().all(|other| *other == class) && !classes.is_empty();
+    if is_only(StatementClass::Select) {
+        ExecutionMode::ReadOnly
+    } else if is_only(StatementClass::Maintain) {
+        ExecutionMode::Autocommit
     } else {
-        Alone::InTransaction
+        ExecutionMode::InTransaction
     }
 }
 
 pub(super) async fn execute(
-    access: &Access,
+    access: &DatabaseAccess,
     statement: &str,
     parameters: &[Value],
     commit: &Commit,
 ) -> Result<u64, Fault> {
-    let how = alone(access.sql(), statement);
-    within(access, async {
-        let (mut connection, _wire) = connect(access).await?;
-        let count = match how {
-            Alone::Outside => outside(&mut connection, statement, parameters, commit).await,
-            Alone::ReadOnly => {
+    let mode = execution_mode(access.sql(), statement);
+    with_timeout(access, async {
+        let (mut connection, _relay) = connect(access).await?;
+        let count = match mode {
+            ExecutionMode::Autocommit => {
+                run_autocommitting(&mut connection, statement, parameters, commit).await
+            }
+            ExecutionMode::ReadOnly => {
                 run(&mut connection, "BEGIN READ ONLY").await?;
                 run(&mut connection, "SELECT 1").await?;
-                let mut watch = Watch::begin(&mut connection, access.sql(), &[statement]).await?;
-                let count =
-                    change(&mut connection, statement, parameters).await.map_err(Failed::undone)?;
-                judged(watch.as_mut(), &mut connection).await?;
+                let mut watch =
+                    RelationWatch::begin(&mut connection, access.sql(), &[statement]).await?;
+                let count = execute_one(&mut connection, statement, parameters)
+                    .await
+                    .map_err(StatementFailure::fault_if_rolled_back)?;
+                check_touched_relations(watch.as_mut(), &mut connection).await?;
                 run(&mut connection, "ROLLBACK").await?;
                 Ok(count)
             }
-            Alone::InTransaction => {
+            ExecutionMode::InTransaction => {
                 let statement =
                     Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
                 in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit)
@@ -229,41 +241,47 @@ pub(super) async fn execute(
     .await
 }
 
-/// One statement that is final as soon as the server has it.
-async fn outside(
+/// Runs one statement that commits by itself.
+async fn run_autocommitting(
     connection: &mut PgConnection,
     statement: &str,
     parameters: &[Value],
     commit: &Commit,
 ) -> Result<u64, Fault> {
-    // What the server does not even understand has done nothing.
+    // A statement that cannot be prepared has had no effect.
     connection
         .prepare(AssertSqlSafe(statement.to_owned()).into_sql_str())
         .await
         .map_err(|error| fault_of(&error))?;
-    commit.send()?;
-    change(connection, statement, parameters).await.map_err(|failed| {
-        if failed.is_answered() && words::leaves(Dialect::Postgres, statement) == Leaves::Nothing {
-            commit.void();
+    commit.mark_sent()?;
+    execute_one(connection, statement, parameters).await.map_err(|failure| {
+        if failure.is_server_error()
+            && words::effect_of_failure(Dialect::Postgres, statement) == FailureEffect::None
+        {
+            commit.mark_rolled_back();
         }
-        failed.for_good()
+        failure.fault_if_committed()
     })
 }
 
-/// Refuses what begins or ends a transaction.
-pub(super) fn refuse_ends(statement: &str) -> Result<(), Fault> {
-    let word = words::first(Dialect::Postgres, statement);
-    if TRANSACTION.contains(&word.as_str()) { Err(ends_transaction(&word)) } else { Ok(()) }
+/// Refuses statements that begin or end a transaction.
+pub(super) fn refuse_transaction_control(statement: &str) -> Result<(), Fault> {
+    let word = words::first_word(Dialect::Postgres, statement);
+    if TRANSACTION_KEYWORDS.contains(&word.as_str()) {
+        Err(transaction_control_fault(&word))
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) async fn transaction(
-    access: &Access,
+    access: &DatabaseAccess,
     statements: &[Statement],
     commit: &Commit,
 ) -> Result<Vec<u64>, Fault> {
-    statements.iter().try_for_each(|statement| refuse_ends(&statement.text))?;
-    within(access, async {
-        let (mut connection, _wire) = connect(access).await?;
+    statements.iter().try_for_each(|statement| refuse_transaction_control(&statement.text))?;
+    with_timeout(access, async {
+        let (mut connection, _relay) = connect(access).await?;
         let counts = in_transaction(&mut connection, access, statements, commit).await;
         let _ = connection.close().await;
         counts
@@ -273,30 +291,30 @@ pub(super) async fn transaction(
 
 async fn in_transaction(
     connection: &mut PgConnection,
-    access: &Access,
+    access: &DatabaseAccess,
     statements: &[Statement],
     commit: &Commit,
 ) -> Result<Vec<u64>, Fault> {
     run(connection, "BEGIN").await?;
     let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
-    let mut watch = Watch::begin(connection, access.sql(), &texts).await?;
-    if statements.iter().any(|statement| words::reaches_out(&statement.text)) {
-        // No rollback takes it back.
-        commit.send()?;
+    let mut watch = RelationWatch::begin(connection, access.sql(), &texts).await?;
+    if statements.iter().any(|statement| words::has_external_effect(&statement.text)) {
+        // A rollback does not undo such an effect.
+        commit.mark_sent()?;
     }
-    let counts = match all(connection, statements, commit).await {
-        Ok(counts) => judged(watch.as_mut(), connection).await.map(|()| counts),
+    let counts = match execute_all(connection, statements, commit).await {
+        Ok(counts) => check_touched_relations(watch.as_mut(), connection).await.map(|()| counts),
         Err(fault) => Err(fault),
     };
     match counts {
         Ok(counts) => {
             let was_sent = commit.is_sent();
-            commit.send()?;
+            commit.mark_sent()?;
             sqlx::raw_sql("COMMIT").execute(connection).await.map_err(|error| {
-                // An error at the end (a constraint, a serialization) is the server's word that it
-                // took all of it back.
+                // With an error of COMMIT (a constraint, a serialization failure) the server has
+                // rolled everything back.
                 if matches!(error, sqlx::Error::Database(_)) && !was_sent {
-                    commit.void();
+                    commit.mark_rolled_back();
                 }
                 fault_of_write(&error)
             })?;
@@ -309,59 +327,64 @@ async fn in_transaction(
     }
 }
 
-async fn all(
+async fn execute_all(
     connection: &mut PgConnection,
     statements: &[Statement],
     commit: &Commit,
 ) -> Result<Vec<u64>, Fault> {
     let mut counts = Vec::new();
     for Statement { text, parameters } in statements {
-        // Whatever happened to the connection: nothing was committed, unless a statement reaches
-        // out of its transaction.
-        let failed =
-            |failed: Failed| if commit.is_sent() { failed.for_good() } else { failed.undone() };
-        counts.push(change(connection, text, parameters).await.map_err(failed)?);
+        // Even if the connection was lost, nothing was committed, unless a statement has an effect
+        // outside of the transaction.
+        let failure = |failure: StatementFailure| {
+            if commit.is_sent() {
+                failure.fault_if_committed()
+            } else {
+                failure.fault_if_rolled_back()
+            }
+        };
+        counts.push(execute_one(connection, text, parameters).await.map_err(failure)?);
     }
     Ok(counts)
 }
 
-/// Why a statement did not change anything, or may not have.
-enum Failed {
+/// Why a statement failed.
+enum StatementFailure {
     /// The statement was not sent.
-    Before(Fault),
+    NotSent(Fault),
     Sent(sqlx::Error),
 }
 
-impl Failed {
-    /// Whether the server has said that it did not do it.
-    fn is_answered(&self) -> bool {
+impl StatementFailure {
+    /// Whether the server has answered with an error, or the statement was not sent.
+    fn is_server_error(&self) -> bool {
         match self {
-            Self::Before(_) => true,
+            Self::NotSent(_) => true,
             Self::Sent(error) => matches!(error, sqlx::Error::Database(_)),
         }
     }
 
-    fn for_good(self) -> Fault {
+    fn fault_if_committed(self) -> Fault {
         match self {
-            Self::Before(fault) => fault,
+            Self::NotSent(fault) => fault,
             Self::Sent(error) => fault_of_write(&error),
         }
     }
 
-    fn undone(self) -> Fault {
+    fn fault_if_rolled_back(self) -> Fault {
         match self {
-            Self::Before(fault) => fault,
+            Self::NotSent(fault) => fault,
             Self::Sent(error) => fault_of(&error),
         }
     }
 }
 
-/// One statement by the extended protocol, which takes no more than one.
-async fn change(
+/// Runs one statement by the extended protocol, which accepts no more than one.
+async fn execute_one(
     connection: &mut PgConnection,
     statement: &str,
     parameters: &[Value],
-) -> Result<u64, Failed> {
+) -> Result<u64, StatementFailure> {
     let text = || AssertSqlSafe(statement.to_owned());
     let arguments = if parameters.is_empty() {
         PgArguments::default()
@@ -369,12 +392,12 @@ async fn change(
         let prepared = connection
             .prepare(text().into_sql_str())
             .await
-            .map_err(|error| Failed::Before(fault_of(&error)))?;
-        bind::arguments(&prepared, parameters).map_err(Failed::Before)?
+            .map_err(|error| StatementFailure::NotSent(fault_of(&error)))?;
+        bind::arguments(&prepared, parameters).map_err(StatementFailure::NotSent)?
     };
-    let done =
+    let result =
         sqlx::query_with(text(), arguments).persistent(false).execute(&mut *connection).await;
-    done.map(|done| done.rows_affected()).map_err(Failed::Sent)
+    result.map(|result| result.rows_affected()).map_err(StatementFailure::Sent)
 }
 
 async fn run(connection: &mut PgConnection, statement: &'static str) -> Result<(), Fault> {

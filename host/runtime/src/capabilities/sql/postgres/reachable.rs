@@ -1,52 +1,53 @@
-//! What a statement would make the server run or show without naming a relation, asked of the
-//! catalog before it runs.
+//! Asks the catalog, before a statement runs, which functions of the database it may call, and
+//! which row types it may show.
 //!
-//! A text does not say which functions it calls: `o.told` calls `told(o)`, `LIKE` is an operator
-//! that somebody may have made, a value of a domain is checked by any function, `10::int` may be
-//! somebody's cast. So no spelling is compared with a catalog where the server resolves something
-//! else: a database is refused in which an operator, a cast, a domain, a type or an operator class
-//! leads to a function of its own that the role may call. Names are compared for what a name alone
-//! leads to, as the server reads them: functions that are called or stand as an attribute, and row
-//! types. Text search, collations, conversions, table sampling and the procedures of an access
-//! method take functions of C only, which are a superuser's.
+//! The text of a statement does not show which functions it calls: `o.told` calls `told(o)`, `LIKE`
+//! and `10::int` may be a user-defined operator and cast, and a domain may check its values with
+//! any function. So a database is refused if one of its operators, casts, domains, types or
+//! operator classes uses a function of its own that the role may call. Names in the statement are
+//! compared with functions (called, or written as an attribute) and with row types, as the server
+//! resolves them. Text search, collations, conversions, table sampling and access methods use only
+//! functions in C, which only a superuser can create.
 
 use super::super::failure::fault_of;
 use crate::fault::{Fault, FaultClass};
-use runbook_authority::pattern::{Dialect, functions_of_arguments, names, types_of_catalog_names};
+use runbook_authority::pattern::{
+    Dialect, catalog_reference_types, pure_functions, statement_names,
+};
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-const REACHABLE: &str = include_str!("reachable.sql");
+const REACHABLE_QUERY: &str = include_str!("reachable.sql");
 
-/// The kind that [`REACHABLE`] gives what may only show the columns of a relation.
+/// The kind that [`REACHABLE_QUERY`] returns for a row type, which shows the columns of a relation.
 const ROW_TYPE: &str = "the row type";
 
-/// Refuses statements that may call a function of the database itself, or show what relations other
-/// than `allowed` are made of.
+/// Refuses statements that may call a function of the database, or that show the columns of
+/// relations other than `allowed`.
 pub(super) async fn refuse(
     connection: &mut PgConnection,
     statements: &[&str],
     allowed: &[i64],
 ) -> Result<(), Fault> {
-    let (mut all, mut called, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut all, mut function_names, mut types) = (Vec::new(), Vec::new(), Vec::new());
     for statement in statements {
-        let Some(names) = names(Dialect::Postgres, statement) else {
+        let Some(names) = statement_names(Dialect::Postgres, statement) else {
             let message = "the statement is not written so that every reader takes it alike, and the target \
                  names relations";
             return Err(Fault::new(FaultClass::Denied, "sql.relation", message));
         };
         all.extend(names.all);
-        called.extend(names.called);
+        function_names.extend(names.function_names);
         types.extend(names.types);
     }
-    let asked = sqlx::query(REACHABLE)
+    let query = sqlx::query(REACHABLE_QUERY)
         .bind(all)
-        .bind(called)
+        .bind(function_names)
         .bind(types)
-        .bind(functions_of_arguments(Dialect::Postgres).collect::<Vec<_>>())
-        .bind(types_of_catalog_names().collect::<Vec<_>>())
+        .bind(pure_functions(Dialect::Postgres).collect::<Vec<_>>())
+        .bind(catalog_reference_types().collect::<Vec<_>>())
         .bind(allowed);
-    let found = asked
+    let found = query
         .persistent(false)
         .fetch_optional(connection)
         .await

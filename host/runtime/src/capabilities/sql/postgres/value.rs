@@ -1,4 +1,4 @@
-//! Values from the server's own text, by the names of their types.
+//! Converts values from the server's text format, by the names of their types.
 
 use super::super::failure::fault_of;
 use crate::bindings::runbook::sql::types::{Element, Value};
@@ -7,7 +7,7 @@ use sqlx::postgres::{PgRow, PgValueFormat};
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 use std::borrow::Cow;
 
-/// The values of a row that the simple protocol brought.
+/// The values of a row of the simple protocol.
 pub(super) fn values(row: &PgRow) -> Result<Vec<Value>, Fault> {
     (0..row.len())
         .map(|index| {
@@ -41,7 +41,7 @@ fn value(name: &str, text: &str) -> Value {
         "TEXT" | "VARCHAR" | "CHAR" | "\"CHAR\"" | "BPCHAR" | "NAME" | "UNKNOWN" => {
             Value::Text(text.to_owned())
         }
-        "BYTEA" => text.strip_prefix("\\x").and_then(unhex).map_or_else(other, Value::Bytes),
+        "BYTEA" => text.strip_prefix("\\x").and_then(decode_hex).map_or_else(other, Value::Bytes),
         "UUID" => Value::Uuid(text.to_owned()),
         "JSON" | "JSONB" => Value::Json(text.to_owned()),
         // Before the common era there is no ISO form.
@@ -55,7 +55,7 @@ fn value(name: &str, text: &str) -> Value {
     }
 }
 
-/// `2026-11-20 21:50:00.5+00` → `2026-11-20T21:50:00.5Z`; `infinity` stays a word.
+/// `2026-11-20 21:50:00.5+00` → `2026-11-20T21:50:00.5Z`; `infinity` is unchanged.
 fn utc(text: &str) -> String {
     match text.strip_suffix("+00") {
         Some(utc) => utc.replacen(' ', "T", 1) + "Z",
@@ -63,17 +63,17 @@ fn utc(text: &str) -> String {
     }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> =
         text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
     Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
-/// The elements of a one-dimensional array such as `{1,NULL,"a b"}`. Of an array of arrays each
-/// inner one is its text.
+/// The elements of an array such as `{1,NULL,"a b"}`. The elements of a multidimensional array are
+/// the texts of its inner arrays.
 fn elements(ty: &str, text: &str) -> Option<Vec<Element>> {
-    // The one type whose elements a semicolon parts.
+    // BOX is the only type whose elements are separated by semicolons.
     if ty == "BOX" {
         return None;
     }
@@ -81,14 +81,14 @@ fn elements(ty: &str, text: &str) -> Option<Vec<Element>> {
     if inner.is_empty() {
         return Some(Vec::new());
     }
-    Some(parts(inner).into_iter().map(|part| element(ty, part)).collect())
+    Some(split_elements(inner).into_iter().map(|part| element(ty, part)).collect())
 }
 
-/// Parted at the commas that stand in no quotes and no braces.
-fn parts(inner: &str) -> Vec<&str> {
+/// Splits at the commas outside of quotes and braces.
+fn split_elements(inner: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut depth, mut quoted, mut escaped) = (0, 0_u32, false, false);
-    for (at, c) in inner.char_indices() {
+    for (index, c) in inner.char_indices() {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
@@ -96,8 +96,8 @@ fn parts(inner: &str) -> Vec<&str> {
             '{' if !quoted => depth += 1,
             '}' if !quoted => depth = depth.saturating_sub(1),
             ',' if !quoted && depth == 0 => {
-                parts.push(&inner[start..at]);
-                start = at + 1;
+                parts.push(&inner[start..index]);
+                start = index + 1;
             }
             _ => {}
         }
@@ -113,7 +113,7 @@ fn element(ty: &str, part: &str) -> Element {
     if part.starts_with('{') {
         return Element::Text(part.to_owned());
     }
-    let text = unquoted(part);
+    let text = unquote(part);
     match value(ty, &text) {
         Value::Boolean(truth) => Element::Boolean(truth),
         Value::Integer(number) => Element::Integer(number),
@@ -132,7 +132,7 @@ fn element(ty: &str, part: &str) -> Element {
     }
 }
 
-fn unquoted(part: &str) -> Cow<'_, str> {
+fn unquote(part: &str) -> Cow<'_, str> {
     let Some(inner) = part.strip_prefix('"').and_then(|part| part.strip_suffix('"')) else {
         return Cow::Borrowed(part);
     };
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_exact_form_arrives_as_the_servers_text() {
+    fn a_value_without_an_exact_form_keeps_the_text_of_the_server() {
         assert!(matches!(value("BYTEA", "\\x00ff"), Value::Bytes(bytes) if bytes == [0, 255]));
         assert!(matches!(value("NUMERIC", "NaN"), Value::Decimal(text) if text == "NaN"));
         assert!(

@@ -1,15 +1,15 @@
-//! Answers what SQLite asks before it compiles a statement.
+//! The authorizer: decides about each action before SQLite compiles a statement.
 //!
-//! Both lists name what is allowed. What SQLite does not name (an `ATTACH` whose file is an
-//! expression comes without one) and what a later SQLite may bring is denied.
+//! The lists name what is allowed. Everything else is denied: actions whose object SQLite does not
+//! name (an `ATTACH` whose file is an expression), and actions of later versions of SQLite.
 
 use runbook_authority::pattern::StatementClass;
 use runbook_authority::targets::SqlTarget;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-/// Pragmas that only look, with any argument. `database_list` is not among them, because it tells
-/// the host's path.
-const LOOKING: &[&str] = &[
+/// Pragmas that only read, with any argument. `database_list` is not among them, because it shows a
+/// path of the host.
+const READ_ONLY_PRAGMAS: &[&str] = &[
     "integrity_check",
     "quick_check",
     "foreign_key_check",
@@ -27,8 +27,8 @@ const LOOKING: &[&str] = &[
     "compile_options",
 ];
 
-/// Pragmas that look when they have no argument and set something when they have one.
-const LOOKING_WITHOUT_VALUE: &[&str] = &[
+/// Pragmas that read without an argument, and change something with one.
+const PRAGMAS_READ_ONLY_WITHOUT_VALUE: &[&str] = &[
     "page_count",
     "page_size",
     "freelist_count",
@@ -39,14 +39,14 @@ const LOOKING_WITHOUT_VALUE: &[&str] = &[
     "encoding",
     "auto_vacuum",
     "foreign_keys",
-    // FTS5 asks it before each search.
+    // FTS5 uses it before each search.
     "data_version",
 ];
 
-/// Pragmas that change this database, or this connection to it, and nothing else. Not among them:
-/// what chooses directories, what holds for the whole process (`hard_heap_limit`), what maps files
-/// into its memory, what lets a schema be written as text.
-const CHANGING: &[&str] = &[
+/// Pragmas that change only this database or this connection. Not among them: pragmas that choose
+/// directories, apply to the whole process (`hard_heap_limit`), map files into memory, or let a
+/// schema be written as text.
+const CHANGING_PRAGMAS: &[&str] = &[
     "analysis_limit",
     "application_id",
     "auto_vacuum",
@@ -73,11 +73,12 @@ const CHANGING: &[&str] = &[
     "wal_checkpoint",
 ];
 
-/// Modules of virtual tables whose tables lie in this database.
-const MODULES: &[&str] = &["fts3", "fts4", "fts5", "fts5vocab", "fts4aux", "rtree", "rtree_i32"];
+/// Modules of virtual tables that keep their data in this database.
+const VIRTUAL_TABLE_MODULES: &[&str] =
+    &["fts3", "fts4", "fts5", "fts5vocab", "fts4aux", "rtree", "rtree_i32"];
 
 /// Functions that load code, or write or open a file.
-const ACTING: &[&str] = &[
+const FORBIDDEN_FUNCTIONS: &[&str] = &[
     "load_extension",
     "fts3_tokenizer",
     "writefile",
@@ -88,8 +89,8 @@ const ACTING: &[&str] = &[
     "zipfile",
 ];
 
-/// What the target's `relations` and `statements` leave of a database. SQLite names each table that
-/// a statement comes to, also by a view or a trigger, so that it is the one who decides.
+/// The `relations` and `statements` of a target. SQLite names each table that a statement accesses,
+/// also by a view or a trigger, so the check does not rely on a parser.
 pub(super) struct Scope {
     relations: Option<Vec<String>>,
     classes: Option<Vec<StatementClass>>,
@@ -97,7 +98,7 @@ pub(super) struct Scope {
 
 impl Scope {
     pub(super) fn of(target: &SqlTarget) -> Self {
-        // An attached database there is none, so the last part is the name.
+        // There are no attached databases, so the last part is the name of the relation.
         let name = |relation: &String| {
             relation.rsplit('.').next().unwrap_or(relation).trim_matches('"').to_owned()
         };
@@ -115,22 +116,22 @@ impl Scope {
             AuthAction::Delete { table_name } => (table_name, Some(StatementClass::Delete)),
             _ => return true,
         };
-        // A definition writes the schema itself.
+        // Definitions change the schema tables.
         if table.starts_with("sqlite_") {
             return true;
         }
-        let by_class = match (&self.classes, class) {
+        let is_class_allowed = match (&self.classes, class) {
             (Some(classes), Some(class)) => {
                 classes.contains(&class) || classes.contains(&StatementClass::Define)
             }
             (Some(_), None) | (None, _) => true,
         };
-        by_class && self.names(table, context.accessor)
+        is_class_allowed && self.allows_table(table, context.accessor)
     }
 
-    /// A view that is named reads for those who read it; a module of a named table keeps its words
-    /// in tables beside it.
-    fn names(&self, table: &str, view: Option<&str>) -> bool {
+    /// Whether a table may be accessed: it is listed, it is read by a listed view, or it is a
+    /// shadow table of a listed virtual table.
+    fn allows_table(&self, table: &str, view: Option<&str>) -> bool {
         let Some(relations) = &self.relations else { return true };
         let (table, view) = (table.to_lowercase(), view.map(str::to_lowercase));
         relations.iter().any(|name| {
@@ -138,13 +139,13 @@ impl Scope {
                 || view.as_ref() == Some(name)
                 || table
                     .strip_prefix(name.as_str())
-                    .is_some_and(|part| MODULE_TABLES.contains(&part))
+                    .is_some_and(|part| SHADOW_TABLE_SUFFIXES.contains(&part))
         })
     }
 }
 
-/// Ends of the names of the tables in which FTS and R*Tree keep what belongs to one of theirs.
-const MODULE_TABLES: &[&str] = &[
+/// Suffixes of the names of the shadow tables of FTS and R*Tree.
+const SHADOW_TABLE_SUFFIXES: &[&str] = &[
     "_content",
     "_data",
     "_idx",
@@ -158,17 +159,17 @@ const MODULE_TABLES: &[&str] = &[
     "_rowid",
 ];
 
-fn verdict(allowed: bool) -> Authorization {
+fn authorization(allowed: bool) -> Authorization {
     if allowed { Authorization::Allow } else { Authorization::Deny }
 }
 
 fn is_harmless_function(name: &str) -> bool {
-    !ACTING.contains(&name.to_lowercase().as_str())
+    !FORBIDDEN_FUNCTIONS.contains(&name.to_lowercase().as_str())
 }
 
-/// The answer for a statement that may only look at this database.
-pub(super) fn may_read(scope: &Scope, context: &AuthContext<'_>) -> Authorization {
-    verdict(
+/// Decides about an action of a statement that may only read this database.
+pub(super) fn authorize_read(scope: &Scope, context: &AuthContext<'_>) -> Authorization {
+    authorization(
         scope.allows(context)
             && match context.action {
                 AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
@@ -182,12 +183,13 @@ pub(super) fn may_read(scope: &Scope, context: &AuthContext<'_>) -> Authorizatio
 }
 
 fn is_read_only_pragma(pragma: &str, value: Option<&str>) -> bool {
-    LOOKING.contains(&pragma) || (value.is_none() && LOOKING_WITHOUT_VALUE.contains(&pragma))
+    READ_ONLY_PRAGMAS.contains(&pragma)
+        || (value.is_none() && PRAGMAS_READ_ONLY_WITHOUT_VALUE.contains(&pragma))
 }
 
-/// Everything in this database, and nothing outside of it.
-pub(super) fn may_write(scope: &Scope, context: &AuthContext<'_>) -> Authorization {
-    verdict(
+/// Decides about an action of a statement that may change this database, and nothing outside of it.
+pub(super) fn authorize_write(scope: &Scope, context: &AuthContext<'_>) -> Authorization {
+    authorization(
         scope.allows(context)
             && match context.action {
                 AuthAction::Select
@@ -219,15 +221,16 @@ pub(super) fn may_write(scope: &Scope, context: &AuthContext<'_>) -> Authorizati
                 | AuthAction::Transaction { .. }
                 | AuthAction::Savepoint { .. } => true,
                 AuthAction::CreateVtable { module_name, .. } => {
-                    MODULES.contains(&module_name.to_lowercase().as_str())
+                    VIRTUAL_TABLE_MODULES.contains(&module_name.to_lowercase().as_str())
                 }
                 AuthAction::Function { function_name } => is_harmless_function(function_name),
                 AuthAction::Pragma { pragma_name, pragma_value } => {
                     let name = pragma_name.to_lowercase();
-                    is_read_only_pragma(&name, pragma_value) || CHANGING.contains(&name.as_str())
+                    is_read_only_pragma(&name, pragma_value)
+                        || CHANGING_PRAGMAS.contains(&name.as_str())
                 }
-                // VACUUM attaches a file of its own, which has no name. Anybody else's is held off
-                // by the limit of attached databases.
+                // VACUUM attaches a temporary file without a name. The limit of attached databases
+                // stops all other uses.
                 AuthAction::Attach { filename } => filename.is_empty(),
                 _ => false,
             },

@@ -1,17 +1,17 @@
 //! SQLite, by rusqlite on a blocking thread.
 //!
-//! A read has a read-only handle whose authorizer lets nothing through but SELECT, reading,
-//! functions and pragmas that only look (`read_only(true)` and `query_only` are not enough:
-//! `VACUUM INTO` writes a file and `ATTACH` opens one). A change has an authorizer, too, and no
-//! handle of a guest can attach a second database.
+//! A query uses a read-only connection with an authorizer that allows only SELECT, reading,
+//! functions and read-only pragmas (`read_only(true)` and `query_only` are not enough: `VACUUM
+//! INTO` writes a file and `ATTACH` opens one). A change has an authorizer, too. No connection of a
+//! guest can attach a second database.
 
 mod authorizer;
 mod copy;
 
 pub(super) use copy::{backup, restore};
 
-use super::failure::mismatch;
-use super::{Access, Budget, words};
+use super::failure::parameter_mismatch;
+use super::{Budget, DatabaseAccess, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::blocking::{self, StopFlag};
 use crate::fault::{Fault, FaultClass};
@@ -23,25 +23,25 @@ use runbook_authority::targets::{SqlAddress, SqlTarget};
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::hooks::AuthContext;
 use rusqlite::limits::Limit;
-use rusqlite::types::{ToSqlOutput, Value as Bound, ValueRef};
+use rusqlite::types::{ToSqlOutput, Value as SqliteValue, ValueRef};
 use rusqlite::{Batch, Connection, ErrorCode, OpenFlags, TransactionBehavior, params_from_iter};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a statement waits for another writer.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn query(
-    access: Access,
+    access: DatabaseAccess,
     statement: String,
     parameters: Vec<Value>,
 ) -> Result<Rows, Fault> {
     blocking::run(move |stop| {
-        let connection = open(&access, Handle::Read, stop)?;
-        let mut prepared = single(&connection, &statement)?;
+        let connection = open(&access, ConnectionPurpose::Read, stop)?;
+        let mut prepared = prepare_single(&connection, &statement)?;
         if !prepared.readonly() {
-            return Err(denied("the statement would write"));
+            return Err(read_only_fault("the statement would write"));
         }
         let columns: Vec<Column> = prepared
             .columns()
@@ -53,16 +53,18 @@ pub(super) async fn query(
             .collect();
         let mut budget = Budget::new(access.sql());
         let mut rows = Rows { columns, rows: Vec::new(), truncated: false };
-        let mut found =
-            prepared.query(params_from_iter(bound(&parameters)?)).map_err(|error| fault(&error))?;
-        while let Some(row) = found.next().map_err(|error| fault(&error))? {
-            let width = rows.columns.len();
-            if !budget.take((0..width).map(|index| row.get_ref(index).map_or(0, size))) {
+        let mut cursor = prepared
+            .query(params_from_iter(bind_values(&parameters)?))
+            .map_err(|error| fault(&error))?;
+        while let Some(row) = cursor.next().map_err(|error| fault(&error))? {
+            let column_count = rows.columns.len();
+            if !budget.take((0..column_count).map(|index| row.get_ref(index).map_or(0, size))) {
                 rows.truncated = true;
                 break;
             }
-            let values =
-                (0..width).map(|index| row.get_ref(index).map(value)).collect::<Result<_, _>>();
+            let values = (0..column_count)
+                .map(|index| row.get_ref(index).map(value))
+                .collect::<Result<_, _>>();
             rows.rows.push(values.map_err(|error| fault(&error))?);
         }
         Ok(rows)
@@ -71,32 +73,32 @@ pub(super) async fn query(
 }
 
 pub(super) async fn execute(
-    access: Access,
+    access: DatabaseAccess,
     statement: String,
     parameters: Vec<Value>,
     commit: Commit,
 ) -> Result<u64, Fault> {
-    if words::is_about_rows(Dialect::Sqlite, &statement) {
+    if words::is_row_statement(Dialect::Sqlite, &statement) {
         let counts =
             transaction(access, vec![Statement { text: statement, parameters }], commit).await?;
         return Ok(counts.iter().sum());
     }
     blocking::run(move |stop| {
-        let connection = open(&access, Handle::Write, stop)?;
-        commit.send()?;
-        run(&connection, &statement, &parameters).map_err(|failed| failed.told(&commit))
+        let connection = open(&access, ConnectionPurpose::Write, stop)?;
+        commit.mark_sent()?;
+        run(&connection, &statement, &parameters).map_err(|failure| failure.into_fault(&commit))
     })
     .await
 }
 
 pub(super) async fn transaction(
-    access: Access,
+    access: DatabaseAccess,
     statements: Vec<Statement>,
     commit: Commit,
 ) -> Result<Vec<u64>, Fault> {
     blocking::run(move |stop| {
-        let mut connection = open(&access, Handle::Write, stop)?;
-        // Dropped without a commit, it rolls back.
+        let mut connection = open(&access, ConnectionPurpose::Write, stop)?;
+        // If it is dropped without a commit, it is rolled back.
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| fault(&error))?;
@@ -109,7 +111,7 @@ pub(super) async fn transaction(
                     "a statement ended the transaction; COMMIT and ROLLBACK are the host's",
                 ));
             }
-            counts.push(run(&transaction, text, parameters).map_err(Failed::fault)?);
+            counts.push(run(&transaction, text, parameters).map_err(StatementFailure::fault)?);
         }
         if transaction.is_autocommit() {
             return Err(Fault::new(
@@ -118,31 +120,31 @@ pub(super) async fn transaction(
                 "a statement ended the transaction; COMMIT and ROLLBACK are the host's",
             ));
         }
-        commit.send()?;
-        transaction.commit().map_err(|error| Failed::Sent(error).told(&commit))?;
+        commit.mark_sent()?;
+        transaction.commit().map_err(|error| StatementFailure::Sent(error).into_fault(&commit))?;
         Ok(counts)
     })
     .await
 }
 
-/// Why a statement did not change anything, or may not have.
-enum Failed {
-    /// The statement was not begun.
-    Before(Fault),
+/// Why a statement failed.
+enum StatementFailure {
+    /// The statement was not started.
+    NotSent(Fault),
     Sent(rusqlite::Error),
 }
 
-impl Failed {
+impl StatementFailure {
     fn fault(self) -> Fault {
         match self {
-            Self::Before(fault) => fault,
+            Self::NotSent(fault) => fault,
             Self::Sent(error) => fault(&error),
         }
     }
 
-    /// SQLite takes back what ends with an error; only one of the disk leaves open on which side of
-    /// it.
-    fn told(self, commit: &Commit) -> Fault {
+    /// The fault after the commit was marked as sent. SQLite rolls back a statement that fails;
+    /// only after a disk error it is unknown whether the change is final.
+    fn into_fault(self, commit: &Commit) -> Fault {
         match self {
             Self::Sent(error)
                 if matches!(
@@ -156,42 +158,50 @@ impl Failed {
                 );
                 Fault::new(FaultClass::Unknown, "sql.lost", message)
             }
-            failed => {
-                commit.void();
-                failed.fault()
+            failure => {
+                commit.mark_rolled_back();
+                failure.fault()
             }
         }
     }
 }
 
-/// Runs a statement, and returns how many rows it touched or returned.
-fn run(connection: &Connection, statement: &str, parameters: &[Value]) -> Result<u64, Failed> {
-    // The one statement that needs a second database, which the authorizer sees to be its own.
-    let attached = i32::from(words::first(Dialect::Sqlite, statement) == "VACUUM");
-    limit(connection, Limit::SQLITE_LIMIT_ATTACHED, attached).map_err(Failed::Before)?;
-    let mut prepared = single(connection, statement).map_err(Failed::Before)?;
-    let parameters = params_from_iter(bound(parameters).map_err(Failed::Before)?);
+/// Runs a statement, and returns how many rows it changed or returned.
+fn run(
+    connection: &Connection,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<u64, StatementFailure> {
+    // VACUUM needs a second database; the authorizer allows only its temporary file.
+    let max_attached = i32::from(words::first_word(Dialect::Sqlite, statement) == "VACUUM");
+    set_limit(connection, Limit::SQLITE_LIMIT_ATTACHED, max_attached)
+        .map_err(StatementFailure::NotSent)?;
+    let mut prepared = prepare_single(connection, statement).map_err(StatementFailure::NotSent)?;
+    let parameters = params_from_iter(bind_values(parameters).map_err(StatementFailure::NotSent)?);
     if prepared.column_count() == 0 {
-        return prepared.execute(parameters).map(|count| count as u64).map_err(Failed::Sent);
+        return prepared
+            .execute(parameters)
+            .map(|count| count as u64)
+            .map_err(StatementFailure::Sent);
     }
-    let mut rows = prepared.query(parameters).map_err(Failed::Sent)?;
+    let mut rows = prepared.query(parameters).map_err(StatementFailure::Sent)?;
     let mut count = 0;
-    while rows.next().map_err(Failed::Sent)?.is_some() {
+    while rows.next().map_err(StatementFailure::Sent)?.is_some() {
         count += 1;
     }
     Ok(count)
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Handle {
-    /// It runs statements that only look.
+enum ConnectionPurpose {
+    /// The connection runs statements that only read.
     Read,
-    /// It runs statements that change the database.
+    /// The connection runs statements that change the database.
     Write,
-    /// The host's own copying out of it, which changes nothing; no statement of a guest runs.
+    /// The host copies the database out of it; no statement of a guest runs.
     CopyFrom,
-    /// The host's own copying into it; no statement of a guest runs.
+    /// The host copies a database into it; no statement of a guest runs.
     CopyInto,
 }
 
@@ -202,124 +212,130 @@ fn file_of(target: &SqlTarget) -> &Path {
     }
 }
 
-fn open(access: &Access, handle: Handle, stop: &StopFlag) -> Result<Connection, Fault> {
+fn open(
+    access: &DatabaseAccess,
+    purpose: ConnectionPurpose,
+    stop: &StopFlag,
+) -> Result<Connection, Fault> {
     let path = file_of(access.sql());
-    let flags = match handle {
-        Handle::Read | Handle::CopyFrom => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        Handle::Write | Handle::CopyInto if access.sql().create => {
+    let flags = match purpose {
+        ConnectionPurpose::Read | ConnectionPurpose::CopyFrom => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        ConnectionPurpose::Write | ConnectionPurpose::CopyInto if access.sql().create => {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
         }
-        Handle::Write | Handle::CopyInto => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        ConnectionPurpose::Write | ConnectionPurpose::CopyInto => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
-    let only_reads = matches!(handle, Handle::Read | Handle::CopyFrom);
-    if !path.exists() && (only_reads || !access.sql().create) {
+    let is_read_only = matches!(purpose, ConnectionPurpose::Read | ConnectionPurpose::CopyFrom);
+    if !path.exists() && (is_read_only || !access.sql().create) {
         let message = "the database file is not there; it is made by a change, where its target says \
              `create = true`, and never by a read";
         return Err(Fault::new(FaultClass::NotFound, "sql.no-such-database", message));
     }
     if path.exists() {
-        // SQLite would wait for a pipe for ever.
-        let no_file = |error: std::io::Error| {
+        // SQLite would block on a named pipe.
+        let open_fault = |error: std::io::Error| {
             Fault::new(
                 FaultClass::Invalid,
                 "sql.no-database",
                 format!("the database cannot be opened: {error}"),
             )
         };
-        runbook_regular_file::check(path).map_err(no_file)?;
+        runbook_regular_file::check(path).map_err(open_fault)?;
     }
-    if !only_reads {
-        refuse_foreign_journal(path)?;
+    if !is_read_only {
+        refuse_super_journal(path)?;
     }
     let connection =
-        // Links were followed when the target was read and judged; none is followed now.
+        // Links were resolved when the target was read; none is followed now.
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE | OpenFlags::SQLITE_OPEN_NOFOLLOW)
             .map_err(|error| fault(&error))?;
-    connection.busy_timeout(BUSY.min(access.timeout)).map_err(|error| fault(&error))?;
+    connection.busy_timeout(BUSY_TIMEOUT.min(access.timeout)).map_err(|error| fault(&error))?;
     let (deadline, stop) = (Instant::now() + access.timeout, stop.clone());
     connection
         .progress_handler(1_000, Some(move || stop.is_set() || Instant::now() >= deadline))
         .map_err(|error| fault(&error))?;
     let scope = Scope::of(access.sql());
-    match handle {
-        Handle::Read => {
-            limit(&connection, Limit::SQLITE_LIMIT_LENGTH, largest_value(access.sql()))?;
-            limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    match purpose {
+        ConnectionPurpose::Read => {
+            set_limit(&connection, Limit::SQLITE_LIMIT_LENGTH, largest_value(access.sql()))?;
+            set_limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
             connection
                 .authorizer(Some(move |context: AuthContext<'_>| {
-                    authorizer::may_read(&scope, &context)
+                    authorizer::authorize_read(&scope, &context)
                 }))
                 .map_err(|error| fault(&error))?;
         }
-        Handle::Write => {
-            limit(
+        ConnectionPurpose::Write => {
+            set_limit(
                 &connection,
                 Limit::SQLITE_LIMIT_LENGTH,
                 largest_value(access.sql()).max(64 << 20),
             )?;
-            limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+            set_limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
             connection
                 .authorizer(Some(move |context: AuthContext<'_>| {
-                    authorizer::may_write(&scope, &context)
+                    authorizer::authorize_write(&scope, &context)
                 }))
                 .map_err(|error| fault(&error))?;
         }
-        Handle::CopyFrom | Handle::CopyInto => {}
+        ConnectionPurpose::CopyFrom | ConnectionPurpose::CopyInto => {}
     }
     Ok(connection)
 }
 
-/// Refuses a rollback journal that names a super-journal. SQLite would read, and then delete,
-/// whatever file is named there, before any authorizer is asked. The record stands at the end of
-/// the journal: name, length, checksum, and these eight bytes
-/// (<https://www.sqlite.org/fileformat2.html>, "The Super-Journal"). A journal of one database
-/// alone has none.
-fn refuse_foreign_journal(database: &Path) -> Result<(), Fault> {
+/// Refuses a rollback journal that names a super-journal: SQLite would read and delete the named
+/// file before it calls the authorizer. The record is at the end of the journal: name, length,
+/// checksum, and eight magic bytes (<https://www.sqlite.org/fileformat2.html>, "The
+/// Super-Journal"). The journal of a transaction in a single database has no such record.
+fn refuse_super_journal(database: &Path) -> Result<(), Fault> {
     const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     /// Length, checksum and magic of the record; SQLite looks for it in files of at least this
     /// size.
-    const RECORD: u64 = 16;
+    const RECORD_SIZE: u64 = 16;
     let mut name = database.as_os_str().to_owned();
     name.push("-journal");
-    let names_another = || -> std::io::Result<bool> {
+    let names_super_journal = || -> std::io::Result<bool> {
         let mut journal = match std::fs::File::open(Path::new(&name)) {
             Ok(journal) => journal,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
         let length = journal.metadata()?.len();
-        if length < RECORD {
+        if length < RECORD_SIZE {
             return Ok(false);
         }
-        let mut end = [0; 8];
+        let mut last_bytes = [0; 8];
         journal.seek(SeekFrom::End(-8))?;
-        journal.read_exact(&mut end)?;
-        Ok(end == MAGIC)
+        journal.read_exact(&mut last_bytes)?;
+        Ok(last_bytes == MAGIC)
     };
-    let refused =
+    let refusal =
         |message: &str| Err(Fault::new(FaultClass::Denied, "sql.foreign-journal", message));
-    match names_another() {
+    match names_super_journal() {
         Ok(false) => Ok(()),
-        Ok(true) => refused(
+        Ok(true) => refusal(
             "the rollback journal beside the database names another file, which SQLite \
                      would delete; look at it",
         ),
-        Err(_) => refused("the rollback journal beside the database cannot be read; look at it"),
+        Err(_) => refusal("the rollback journal beside the database cannot be read; look at it"),
     }
 }
 
-fn limit(connection: &Connection, limit: Limit, most: i32) -> Result<(), Fault> {
-    connection.set_limit(limit, most).map(|_| ()).map_err(|error| fault(&error))
+fn set_limit(connection: &Connection, limit: Limit, value: i32) -> Result<(), Fault> {
+    connection.set_limit(limit, value).map(|_| ()).map_err(|error| fault(&error))
 }
 
-/// No value, and no row of a table, becomes larger than this in the host's memory. What the target
-/// lets through fits; a little more is left for what a statement makes of it on the way.
+/// The largest value, and the largest row of a table, in bytes. At least 1 MiB, so that a statement
+/// can compute with larger values than the target returns.
 fn largest_value(target: &SqlTarget) -> i32 {
     i32::try_from(target.max_bytes.0.max(1 << 20)).unwrap_or(i32::MAX)
 }
 
 /// Prepares a text that is exactly one statement.
-fn single<'c>(connection: &'c Connection, text: &str) -> Result<rusqlite::Statement<'c>, Fault> {
+fn prepare_single<'c>(
+    connection: &'c Connection,
+    text: &str,
+) -> Result<rusqlite::Statement<'c>, Fault> {
     let mut batch = Batch::new(connection, text);
     let statement = batch.next().map_err(|error| fault(&error))?;
     let Some(statement) = statement else {
@@ -335,24 +351,24 @@ fn single<'c>(connection: &'c Connection, text: &str) -> Result<rusqlite::Statem
     }
 }
 
-/// Why SQLite itself would never compile a statement for a verb in any database: an empty one in
-/// memory is asked.
-pub(super) fn refused(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> {
+/// Why SQLite would not compile a statement for a verb in any database. An empty database in memory
+/// tries it.
+pub(super) fn compile_refusal(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> {
     let connection = Connection::open_in_memory().ok()?;
     let scope = Scope::of(target);
-    let judge = move |context: AuthContext<'_>| {
+    let authorize = move |context: AuthContext<'_>| {
         if verb == Verb::SqlQuery {
-            authorizer::may_read(&scope, &context)
+            authorizer::authorize_read(&scope, &context)
         } else {
-            authorizer::may_write(&scope, &context)
+            authorizer::authorize_write(&scope, &context)
         }
     };
-    connection.authorizer(Some(judge)).ok()?;
+    connection.authorizer(Some(authorize)).ok()?;
     let mut batch = Batch::new(&connection, statement);
     let first = match batch.next() {
         Ok(Some(first)) => first,
         Ok(None) => return Some("there is no statement in it".to_owned()),
-        Err(error) => return of_the_text(&error),
+        Err(error) => return database_independent_message(&error),
     };
     if matches!(batch.next(), Ok(Some(_)) | Err(_)) {
         return Some("there is more than one statement in it, and one is run at a time".to_owned());
@@ -360,9 +376,9 @@ pub(super) fn refused(target: &SqlTarget, verb: Verb, statement: &str) -> Option
     (verb == Verb::SqlQuery && !first.readonly()).then(|| "the statement would write".to_owned())
 }
 
-/// The message of an error that every database would give: a table that is not there may be there
-/// elsewhere.
-fn of_the_text(error: &rusqlite::Error) -> Option<String> {
+/// The message of an error that does not depend on the database. (A table that is missing here may
+/// exist in another database.)
+fn database_independent_message(error: &rusqlite::Error) -> Option<String> {
     if error.sqlite_error_code() == Some(ErrorCode::AuthorizationForStatementDenied) {
         return Some(fault(error).message);
     }
@@ -372,35 +388,37 @@ fn of_the_text(error: &rusqlite::Error) -> Option<String> {
         return None;
     };
     let is_syntax = msg.starts_with("near ") && msg.ends_with("syntax error");
-    let begins = ["unrecognized token", "no such function", "not authorized to use function"];
-    let is_of_the_text =
-        is_syntax || msg == "incomplete input" || begins.iter().any(|words| msg.starts_with(words));
-    is_of_the_text.then(|| msg.clone())
+    let message_prefixes =
+        ["unrecognized token", "no such function", "not authorized to use function"];
+    let is_about_text = is_syntax
+        || msg == "incomplete input"
+        || message_prefixes.iter().any(|words| msg.starts_with(words));
+    is_about_text.then(|| msg.clone())
 }
 
-fn bound(parameters: &[Value]) -> Result<Vec<ToSqlOutput<'static>>, Fault> {
+fn bind_values(parameters: &[Value]) -> Result<Vec<ToSqlOutput<'static>>, Fault> {
     parameters
         .iter()
         .enumerate()
         .map(|(index, parameter)| {
-            let bound = match parameter {
-                Value::Null => Bound::Null,
-                Value::Boolean(truth) => Bound::Integer(i64::from(*truth)),
-                Value::Integer(number) => Bound::Integer(*number),
-                Value::Float(number) => Bound::Real(*number),
-                Value::Bytes(bytes) => Bound::Blob(bytes.clone()),
+            let value = match parameter {
+                Value::Null => SqliteValue::Null,
+                Value::Boolean(truth) => SqliteValue::Integer(i64::from(*truth)),
+                Value::Integer(number) => SqliteValue::Integer(*number),
+                Value::Float(number) => SqliteValue::Real(*number),
+                Value::Bytes(bytes) => SqliteValue::Blob(bytes.clone()),
                 Value::Decimal(text)
                 | Value::Text(text)
                 | Value::Timestamp(text)
                 | Value::Date(text)
                 | Value::Time(text)
                 | Value::Uuid(text)
-                | Value::Json(text) => Bound::Text(text.clone()),
+                | Value::Json(text) => SqliteValue::Text(text.clone()),
                 Value::Sequence(_) | Value::Other(_) => {
-                    return Err(mismatch(index + 1, "null, number, text or blob"));
+                    return Err(parameter_mismatch(index + 1, "null, number, text or blob"));
                 }
             };
-            Ok(ToSqlOutput::Owned(bound))
+            Ok(ToSqlOutput::Owned(value))
         })
         .collect()
 }
@@ -423,11 +441,11 @@ fn value(value: ValueRef<'_>) -> Value {
     }
 }
 
-fn denied(message: &str) -> Fault {
+fn read_only_fault(message: &str) -> Fault {
     Fault::new(FaultClass::Denied, "sql.read-only", message)
 }
 
-fn fault_stopped() -> Fault {
+fn call_over_fault() -> Fault {
     Fault::new(FaultClass::Cancelled, "cancelled", "the call is over")
 }
 
@@ -442,7 +460,7 @@ fn fault(error: &rusqlite::Error) -> Fault {
             (FaultClass::Transient, "sql.locked")
         }
         Some(ErrorCode::ConstraintViolation) => (FaultClass::Conflict, "sql.constraint"),
-        // SQLite's own message tells the path, which is not the guest's business.
+        // SQLite's message contains the path, which a guest must not see.
         Some(ErrorCode::CannotOpen) => {
             return Fault::new(
                 FaultClass::NotFound,

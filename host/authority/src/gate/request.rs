@@ -1,0 +1,281 @@
+//! The requests of host functions to the gate. A host function makes one request before each of its
+//! effects.
+
+use crate::capability::Verb;
+use crate::targets::{ContainerFacts, SecretPlace};
+use std::net::{IpAddr, SocketAddr};
+use url::Url;
+
+/// The value of an HTTP request header, as a plugin gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderValue<'a> {
+    /// A text that is sent as it is.
+    Plain(&'a str),
+    /// The name of a secrets slot.
+    Secret(&'a str),
+}
+
+/// Whether a call opens a connection or uses an open one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// The call opens it now.
+    New,
+    /// An earlier HTTP request of the same call of the plugin, on the same slot, has opened it.
+    Reused,
+}
+
+/// A container to create, as a plugin asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Creation<'a> {
+    /// The name and the labels of the new container.
+    pub container: ContainerFacts<'a>,
+    /// The reference of the image that it is made of.
+    pub image: &'a str,
+    /// The command to run in it; empty for the command of the image.
+    pub command: &'a [String],
+    /// The variables that the plugin sets.
+    pub environment: &'a [(String, String)],
+}
+
+/// One request of a host function to the gate.
+#[derive(Debug, Clone, Copy)]
+pub enum GateRequest<'a> {
+    /// An HTTP request, before the name of its server is resolved.
+    Http {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The path of the request, with its query.
+        path: &'a str,
+        /// The headers, as name and value.
+        headers: &'a [(&'a str, HeaderValue<'a>)],
+        /// Secrets in the body: where each goes, and the secrets slot that it comes from.
+        secrets: &'a [(SecretPlace, &'a str)],
+    },
+    /// A connection to the server of a target, after its name was resolved to an address.
+    Connect {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the connection is for.
+        verb: Verb,
+        /// The name of the server, as the target has it.
+        host: &'a str,
+        /// The address to connect to.
+        address: IpAddr,
+        /// Whether the connection is open already.
+        connection: ConnectionState,
+    },
+    /// A token that the host fetches for a request, as `auth` of the target says.
+    Token {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb of the request that the token is for.
+        verb: Verb,
+        /// Where the token comes from.
+        server: &'a Url,
+    },
+    /// The next hop of a redirect.
+    Redirect {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb of the request.
+        verb: Verb,
+        /// The base address of the slot's target.
+        base: &'a Url,
+        /// The address that the server points to.
+        to: &'a Url,
+        /// How many hops were followed, this one included.
+        hop: u32,
+    },
+    /// A SQL statement, or a SQL verb that runs no statement.
+    Sql {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The statement; `None` for `kind`, `backup` and `restore`, which run none.
+        statement: Option<&'a str>,
+    },
+    /// A Docker verb, before a container is looked up.
+    Docker {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+    },
+    /// A Docker verb on an inspected container.
+    Container {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The container as the engine describes it.
+        container: ContainerFacts<'a>,
+    },
+    /// A container to create, with everything that the plugin says of it.
+    Create {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The container, as the plugin asks for it.
+        creation: Creation<'a>,
+    },
+    /// A Docker verb on an image.
+    Image {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The reference of the image, such as `postgres:17`.
+        image: &'a str,
+    },
+    /// A program to run inside a container.
+    Exec {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The program and its arguments.
+        command: &'a [String],
+    },
+    /// A secret whose metadata or plain text the plugin asks for.
+    Secret {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+    },
+    /// A file or folder below the directory of a slot.
+    Files {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// Path below the slot's directory.
+        path: &'a str,
+    },
+    /// A program to start on this host.
+    Process {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The arguments of the program, without its own name.
+        arguments: &'a [String],
+    },
+    /// A server that is connected to, before its name is resolved.
+    Endpoint {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The host, of those of the target; `None` for the only one.
+        host: Option<&'a str>,
+        /// The port, of those of the target; `None` for the only one.
+        port: Option<u16>,
+        /// All lines that are to be said.
+        says: &'a [&'a str],
+    },
+    /// A DNS name that is looked up.
+    Lookup {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The name; `None` for the only one of the target.
+        name: Option<&'a str>,
+        /// The type of the records, such as `MX`.
+        kind: &'static str,
+    },
+    /// A resolver that is asked.
+    Resolver {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// Where it is.
+        resolver: SocketAddr,
+    },
+}
+
+impl<'a> GateRequest<'a> {
+    /// The name of the slot that the call is made on.
+    pub fn slot(&self) -> &'a str {
+        match self {
+            Self::Http { slot, .. }
+            | Self::Connect { slot, .. }
+            | Self::Token { slot, .. }
+            | Self::Redirect { slot, .. }
+            | Self::Sql { slot, .. }
+            | Self::Docker { slot, .. }
+            | Self::Container { slot, .. }
+            | Self::Create { slot, .. }
+            | Self::Image { slot, .. }
+            | Self::Exec { slot, .. }
+            | Self::Secret { slot, .. }
+            | Self::Files { slot, .. }
+            | Self::Process { slot, .. }
+            | Self::Endpoint { slot, .. }
+            | Self::Lookup { slot, .. }
+            | Self::Resolver { slot, .. } => slot,
+        }
+    }
+
+    /// The verb that the call needs.
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Http { verb, .. }
+            | Self::Connect { verb, .. }
+            | Self::Token { verb, .. }
+            | Self::Redirect { verb, .. }
+            | Self::Sql { verb, .. }
+            | Self::Docker { verb, .. }
+            | Self::Container { verb, .. }
+            | Self::Create { verb, .. }
+            | Self::Image { verb, .. }
+            | Self::Secret { verb, .. }
+            | Self::Files { verb, .. }
+            | Self::Exec { verb, .. }
+            | Self::Process { verb, .. }
+            | Self::Endpoint { verb, .. }
+            | Self::Lookup { verb, .. }
+            | Self::Resolver { verb, .. } => *verb,
+        }
+    }
+}
+
+impl<'a> GateRequest<'a> {
+    /// The secrets slots whose values the host would put into the call.
+    pub fn secret_slots(&self) -> Vec<&'a str> {
+        match self {
+            Self::Http { headers, secrets, .. } => {
+                let slot_of = |(_, value): &(&str, HeaderValue<'a>)| match value {
+                    HeaderValue::Plain(_) => None,
+                    HeaderValue::Secret(slot) => Some(*slot),
+                };
+                headers
+                    .iter()
+                    .filter_map(slot_of)
+                    .chain(secrets.iter().map(|(_, slot)| *slot))
+                    .collect()
+            }
+            Self::Connect { .. }
+            | Self::Token { .. }
+            | Self::Redirect { .. }
+            | Self::Sql { .. }
+            | Self::Docker { .. }
+            | Self::Container { .. }
+            | Self::Create { .. }
+            | Self::Image { .. }
+            | Self::Exec { .. }
+            | Self::Secret { .. }
+            | Self::Files { .. }
+            | Self::Process { .. }
+            | Self::Endpoint { .. }
+            | Self::Lookup { .. }
+            | Self::Resolver { .. } => Vec::new(),
+        }
+    }
+}
