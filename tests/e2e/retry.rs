@@ -67,7 +67,6 @@ fn retry_starts_at_a_step_with_the_repaired_runbook_and_the_parameters_of_the_ru
         .out("done in run")
         .out("Succeeded");
     assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
-    // Each run undoes only its own steps.
     let later = env.newest_run();
     // `show` of the first run does not suggest another retry.
     let shown = env
@@ -184,7 +183,7 @@ fn retry_skips_items_of_an_earlier_run_after_the_later_run_was_undone() {
         .status(2)
         .err(&format!("is done in run {first}"))
         .err(&format!("or undo it first: `runbook undo {first}`"));
-    // A retry asks no question, and completes no item twice.
+    // A retry needs no decision, and completes no item twice.
     env.file("r.toml", &more.replace("select 1 from gone", "select 1"));
     let third = env.run(&["retry", &second, "--from", "refund", "--yes"]).status(0);
     third
@@ -280,7 +279,7 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_correct
 }
 
 #[test]
-fn of_simultaneous_retries_one_starts_and_the_others_are_refused() {
+fn of_simultaneous_retries_one_starts_and_the_others_are_rejected() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
@@ -314,7 +313,7 @@ fn of_simultaneous_retries_one_starts_and_the_others_are_refused() {
 }
 
 #[test]
-fn undo_of_a_run_with_nothing_to_undo_is_refused() {
+fn undo_of_a_run_with_nothing_to_undo_is_rejected() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");

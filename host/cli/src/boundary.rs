@@ -93,8 +93,11 @@ fn unmet_requirement(
     let diagnostic =
         Diagnostic::error("E0120", &Arc::clone(&target.source), target.span.clone(), message)
             .label("no program is run here");
-    let help =
-        format!("run it on a host that has {}; without it, {}", first.needs(), first.without());
+    let help = format!(
+        "run it on a host that has {}; without it, {}",
+        first.requirement(),
+        first.effect_of_absence()
+    );
     Some(diagnostic.help(help))
 }
 

@@ -49,7 +49,7 @@ pub fn from_file(
     path: &Path,
     environment: Option<&str>,
 ) -> Result<PreparedRunbook, Failure> {
-    with_lockfile(context, path, environment, Strictness::Refuse)
+    with_lockfile(context, path, environment, Strictness::Full)
 }
 
 /// Prepares the runbook in a file, and compares it with its lock entry.
@@ -78,7 +78,7 @@ pub fn without_lockfile(
         require_environment(&file, environment)?;
     }
     let limits = match strictness {
-        Strictness::Refuse | Strictness::BoundaryOnly => Limits::load(context, file.folder())?,
+        Strictness::Full | Strictness::BoundaryOnly => Limits::load(context, file.folder())?,
         Strictness::Report => Limits::default(),
     };
     let siblings = SiblingRunbooks::Read(&file);
@@ -132,7 +132,7 @@ pub fn environment_of(name: &str) -> Option<&str> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strictness {
     /// Both are refused: the runbook is to be run or locked.
-    Refuse,
+    Full,
     /// A runbook beyond the boundary is refused. It need not be possible to run it to its end,
     /// because it is only undone, or a decision about it is recorded.
     BoundaryOnly,
@@ -264,7 +264,7 @@ fn add_run_obstacles(
 ) {
     let fact_diagnostics = runbook_engine::check_facts(runbook, facts);
     let mut cannot_run = false;
-    if strictness == Strictness::Refuse {
+    if strictness == Strictness::Full {
         later_findings.extend(crate::statements::check(runbook, sites));
         cannot_run = fact_diagnostics.has_errors();
     }

@@ -33,7 +33,7 @@ pub struct ParamArgs {
 
 /// A run, and which events and reports of it are written.
 #[derive(Debug, ClapArgs)]
-pub struct RunArgs {
+pub struct ExistingRunArgs {
     /// The run's id, or as much of it as is unambiguous
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,

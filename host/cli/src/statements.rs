@@ -45,7 +45,7 @@ fn check_site(call_site: &CallSite<'_>, site: &GrantedSite, params: &[Param]) ->
 /// Why a statement would not run.
 enum StatementVerdict {
     /// The gate denies the statement.
-    Denied { reason: String, target: String },
+    Denied { reason: String, location: String },
     /// The driver or the server refuses it.
     Refused(String),
     /// The parser does not understand the text.
@@ -64,7 +64,7 @@ fn judge(site: &GrantedSite, statement: &str) -> Option<StatementVerdict> {
         {
             return Some(StatementVerdict::Denied {
                 reason: denial.reason,
-                target: denial.location,
+                location: denial.location,
             });
         }
         Some(match runbook_runtime::check_statement(target, verb, statement)? {
@@ -88,14 +88,14 @@ fn verdict_diagnostic(
     let (source, span, uses) =
         (node.source(call_site.source), node.span.clone(), &call_site.uses.value);
     match verdict {
-        StatementVerdict::Denied { reason, target } => Diagnostic::error(
+        StatementVerdict::Denied { reason, location } => Diagnostic::error(
             CODE,
             source,
             span,
             format!("`{uses}` never runs this statement: {reason}"),
         )
         .label("denied when its turn comes")
-        .help(format!("write another statement, or allow it by the target ({target})")),
+        .help(format!("write another statement, or allow it by the target ({location})")),
         StatementVerdict::Refused(reason) => Diagnostic::error(
             CODE,
             source,

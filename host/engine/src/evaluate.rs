@@ -18,7 +18,8 @@ pub(crate) struct EvaluatedResponse {
     pub cases: Vec<Case>,
     /// Expectations that do not hold, failed cases and other problems, one line each.
     pub problems: Vec<String>,
-    /// Whether a smoke test wrote and did not show that it removed what it made.
+    /// Whether a smoke test did not show that it removed what it made. The caller clears it if the
+    /// test wrote nothing.
     pub may_have_left: bool,
 }
 

@@ -1,19 +1,19 @@
-//! The sandbox of a program that may change something: what its target does not grant, the
-//! kernel refuses.
+//! The sandbox of a program that may change something: the kernel refuses what its target does not
+//! grant.
 //!
-//! A filter of system calls ([`crate::refused`]) refuses sockets, name spaces, mounts and the
+//! A filter of system calls (`refused`) refuses sockets, namespaces, mounts and the
 //! tracing of other processes, and every new privilege. Landlock adds what a filter cannot see: the
 //! port of a connection, the receiver of a signal, the memory of another process.
 //!
-//! The filter is there on every kernel that this program runs on, or the program is not started.
-//! Of Landlock, older kernels lack a part: [`Confinement::lacks`] says which.
+//! Without the filter, no program is started. Older kernels lack parts of Landlock:
+//! [`Confinement::missing_protections`] lists them.
 
-use crate::files::{self, FileAccess, Paths, Unusable};
+use crate::files::{self, FileAccess, FileLimitError, Paths};
 use crate::identity;
 use crate::missing_feature::MissingFeature;
 use crate::network::{Network, Signals};
 use crate::protection::Protection;
-use crate::refused::{self, Attributes};
+use crate::refused::{self, AttributeChanges};
 use crate::temporary::{self, TEMPORARY};
 use landlock::{
     AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
@@ -38,16 +38,16 @@ pub struct Confinement {
     pub network: Network,
     /// The processes that it may send signals to.
     pub signals: Signals,
-    /// The files that it may open. Where it may not write all, it has a `/tmp` of its own.
+    /// The files that it may open. If it may not write everywhere, it has a `/tmp` of its own.
     pub files: FileAccess,
-    /// Bytes of address space, of each of its processes.
+    /// The limit of the address space of each of its processes, in bytes.
     pub memory: Option<u64>,
-    /// Seconds of one processor, of each of its processes.
+    /// The limit of the processor time of each of its processes, in seconds.
     pub cpu_s: Option<u64>,
 }
 
 impl Confinement {
-    /// What the kernel is asked to keep it from.
+    /// The protections that it needs from the kernel.
     pub fn protections(&self) -> Vec<Protection> {
         let signals = (self.signals == Signals::Own).then_some(Protection::Signals);
         let ports = matches!(self.network, Network::Port(_)).then_some(Protection::Ports);
@@ -66,49 +66,52 @@ impl Confinement {
         self.files.writes != Paths::Any
     }
 
-    /// Those of them that this kernel does not have.
-    pub fn lacks(&self) -> Vec<Protection> {
+    /// The protections that it needs and that this kernel does not have.
+    pub fn missing_protections(&self) -> Vec<Protection> {
         self.protections().into_iter().filter(|protection| !protection.is_available()).collect()
     }
 
-    /// Makes a `/tmp` of the program's own, if it is to have one and the system lets it. To be done
-    /// before anything else, because a process in a name space of its own forgets what was
-    /// arranged.
+    /// Makes a `/tmp` of the program's own, if it is to have one and the system allows it. The
+    /// paths of the target, and `other_paths`, stay visible in it. Call it before the parent death
+    /// signal is set: the kernel clears that signal when a process enters a namespace.
     ///
     /// # Errors
     /// If a path that the target grants cannot be had in it.
-    pub(crate) fn make_temporary(&self, more: &[&Path]) -> Result<OwnTemporary, MissingFeature> {
+    pub(crate) fn make_temporary(
+        &self,
+        other_paths: &[&Path],
+    ) -> Result<OwnTemporary, MissingFeature> {
         if !self.has_own_temporary() || !Protection::Temporary.is_available() {
             return Ok(OwnTemporary::None);
         }
-        temporary::make_private(self.files.named().chain(more.iter().copied()))
+        temporary::make_private(self.files.listed_paths().chain(other_paths.iter().copied()))
             .map(|()| OwnTemporary::Made)
             .map_err(|error| MissingFeature::new("a /tmp of its own", error))
     }
 
-    /// Gives up all that it does not grant, for the rest of the life of this process.
+    /// Gives up every right that the confinement does not grant, until this process ends.
     ///
     /// # Errors
     /// [`MissingFeature`], if the system calls cannot be filtered, if files are to be limited and
     /// cannot be, or if a part of Landlock is there and cannot be used. Nothing may be run then.
     pub(crate) fn enter(&self, temporary: OwnTemporary) -> Result<(), MissingFeature> {
         if self.files.is_limited() && !Protection::Files.is_available() {
-            let part = Protection::Files.needs();
+            let part = Protection::Files.requirement();
             return Err(MissingFeature::new(part, "this kernel does not have it"));
         }
-        self.limit()?;
+        self.set_resource_limits()?;
         self.enter_landlock(temporary)?;
-        refused::restrict(self.network, self.attributes())
-            .map_err(|error| MissingFeature::new(Protection::SystemCalls.needs(), error))
+        refused::restrict(self.network, self.attribute_changes())
+            .map_err(|error| MissingFeature::new(Protection::SystemCalls.requirement(), error))
     }
 
-    /// Sets the limits of each of its processes. How many there are is limited for whoever is not
-    /// root: the kernel counts the processes of a user, and does not limit those of root.
-    fn limit(&self) -> Result<(), MissingFeature> {
+    /// Limits the memory and time of each process of the program, and the number of its processes.
+    /// The number is not limited for root, to whom the kernel does not apply that limit.
+    fn set_resource_limits(&self) -> Result<(), MissingFeature> {
         let limits = [
             (Resource::As, self.memory),
             (Resource::Cpu, self.cpu_s),
-            // What lay in its memory, secrets too, is written nowhere when it breaks.
+            // No core dump: it would write the secrets in the memory of the program to a file.
             (Resource::Core, Some(0)),
         ];
         for (resource, limit) in limits {
@@ -116,22 +119,22 @@ impl Confinement {
             setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
                 .map_err(|error| MissingFeature::new("limits of a process", error))?;
         }
-        identity::limit_tasks_beside_those_of_its_user()
+        identity::limit_further_tasks()
             .map_err(|error| MissingFeature::new("a limit of processes", error))
     }
 
-    /// Landlock does not judge who changes modes, owners and times: a program that may write
-    /// nothing may change none.
-    fn attributes(&self) -> Attributes {
+    /// Landlock has no right for modes, owners and times, so the filter refuses to change them if
+    /// the program may write no file.
+    fn attribute_changes(&self) -> AttributeChanges {
         match &self.files.writes {
-            Paths::Below(paths) if paths.is_empty() => Attributes::Fixed,
-            Paths::Below(_) | Paths::Any => Attributes::Changed,
+            Paths::Below(paths) if paths.is_empty() => AttributeChanges::Refused,
+            Paths::Below(_) | Paths::Any => AttributeChanges::Allowed,
         }
     }
 
-    fn enter_landlock(&self, temporary: OwnTemporary) -> Result<(), Unusable> {
+    fn enter_landlock(&self, temporary: OwnTemporary) -> Result<(), FileLimitError> {
         let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
-        let mut ruleset = files::handle(ruleset, &self.files)?;
+        let mut ruleset = files::handle_file_access(ruleset, &self.files)?;
         let scopes = self.scopes();
         if !scopes.is_empty() {
             ruleset = ruleset.scope(scopes)?;
@@ -169,5 +172,5 @@ impl Confinement {
 /// The numbers of the system calls that every program of a target is refused, whatever their
 /// arguments.
 pub fn refused_calls() -> impl Iterator<Item = i64> {
-    refused::calls()
+    refused::refused_calls()
 }

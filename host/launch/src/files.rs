@@ -10,31 +10,32 @@ use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// The files that a program may open, beside the rights of its user.
+/// The files that a program may open, as far as its user may open them too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileAccess {
     /// What it may read and execute.
     pub reads: Paths,
-    /// What it may write, create and remove. It may read that, too.
+    /// What it may write, create and remove, and also read.
     pub writes: Paths,
-    /// What the host itself names to it: its own file, the certificates of a lent connection.
+    /// What the host adds to `reads`: the file of the program, and the certificates of the
+    /// connection that its target names.
     pub own: Vec<PathBuf>,
 }
 
-/// Files, by path. None of them has a link in it.
+/// A set of files, by path. No path contains a symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Paths {
-    /// All.
+    /// All files.
     Any,
-    /// These, and all that is below.
+    /// These files and folders, and everything below the folders.
     Below(Vec<PathBuf>),
 }
 
-/// What every program may read that may not read all: without it none would begin. It is the same
-/// on every host, and nothing of it is confidential on a host that is set up as usual.
-pub const READ_BY_ALL: &[&str] = &[
+/// What a program may read even if its target limits `reads`: few programs would start without it.
+/// The list is the same on every host. On a usual host, none of these files is confidential.
+pub const ALWAYS_READABLE: &[&str] = &[
     "/usr",
     "/bin",
     "/sbin",
@@ -69,27 +70,29 @@ pub const READ_BY_ALL: &[&str] = &[
     "/dev/urandom",
 ];
 
-/// What every program may write that may not write all: what is written there is gone.
-const WRITTEN_BY_ALL: &[&str] = &["/dev/null", "/dev/zero", "/dev/full"];
+/// What a program may write even if its target limits `writes`: devices that discard what is
+/// written.
+const ALWAYS_WRITABLE: &[&str] = &["/dev/null", "/dev/zero", "/dev/full"];
 
 /// The oldest Landlock that knows every way to change what a file holds.
-const ABI_OF_FILES: ABI = ABI::V3;
+const OLDEST_FILES_ABI: ABI = ABI::V3;
 
-/// Rights that no program has: devices are made nowhere.
-fn devices() -> BitFlags<AccessFs> {
+/// The rights to make devices, which no program has.
+fn device_rights() -> BitFlags<AccessFs> {
     AccessFs::MakeBlock | AccessFs::MakeChar
 }
 
-fn reading() -> BitFlags<AccessFs> {
-    AccessFs::from_read(ABI_OF_FILES)
+fn read_rights() -> BitFlags<AccessFs> {
+    AccessFs::from_read(OLDEST_FILES_ABI)
 }
 
-fn writing() -> BitFlags<AccessFs> {
-    AccessFs::from_write(ABI_OF_FILES) & !devices()
+fn write_rights() -> BitFlags<AccessFs> {
+    AccessFs::from_write(OLDEST_FILES_ABI) & !device_rights()
 }
 
 impl Paths {
-    fn named(&self) -> &[PathBuf] {
+    /// The listed paths; none for `Any`.
+    fn listed(&self) -> &[PathBuf] {
         match self {
             Self::Any => &[],
             Self::Below(paths) => paths,
@@ -98,50 +101,54 @@ impl Paths {
 }
 
 impl FileAccess {
-    /// All that the user of the program may open.
+    /// Every file that the user of the program may open.
     pub const ANY: Self = Self { reads: Paths::Any, writes: Paths::Any, own: Vec::new() };
 
-    /// Whether Landlock is needed to limit them.
+    /// Whether reading or writing is limited, for which Landlock is needed.
     pub fn is_limited(&self) -> bool {
         [&self.reads, &self.writes].into_iter().any(|paths| *paths != Paths::Any)
     }
 
-    /// The paths that it names.
-    pub(crate) fn named(&self) -> impl Iterator<Item = &Path> {
-        let all = self.reads.named().iter().chain(self.writes.named()).chain(&self.own);
+    /// All paths that it lists.
+    pub(crate) fn listed_paths(&self) -> impl Iterator<Item = &Path> {
+        let all = self.reads.listed().iter().chain(self.writes.listed()).chain(&self.own);
         all.map(PathBuf::as_path)
     }
 
-    /// The rights that are refused where no rule gives them. A Landlock domain of files denies to
-    /// move from one folder to another unless a rule allows it.
-    pub(crate) fn handled(&self) -> BitFlags<AccessFs> {
-        let read = if self.reads == Paths::Any { BitFlags::empty() } else { reading() };
-        let written = if self.writes == Paths::Any { BitFlags::empty() } else { writing() };
-        read | written | devices() | AccessFs::Refer
+    /// The rights that Landlock refuses wherever no rule grants them. `Refer` is always among them:
+    /// once Landlock handles any file access, moving a file to another folder needs a rule.
+    pub(crate) fn handled_rights(&self) -> BitFlags<AccessFs> {
+        let read = if self.reads == Paths::Any { BitFlags::empty() } else { read_rights() };
+        let written = if self.writes == Paths::Any { BitFlags::empty() } else { write_rights() };
+        read | written | device_rights() | AccessFs::Refer
     }
 
-    /// Adds the rules of what it may open. `temporary` is a folder that is the program's own.
+    /// Adds a rule for each path that the program may open. `temporary` is the `/tmp` of its own,
+    /// if it has one.
     pub(crate) fn add_rules(
         &self,
         mut ruleset: RulesetCreated,
         temporary: Option<&Path>,
-    ) -> Result<RulesetCreated, Unusable> {
-        let handled = self.handled();
-        let everything = PathFd::new("/").map_err(|_| Unusable::path(Path::new("/")))?;
-        let mut everywhere = BitFlags::empty();
+    ) -> Result<RulesetCreated, FileLimitError> {
+        let handled = self.handled_rights();
+        let root_folder =
+            PathFd::new("/").map_err(|_| FileLimitError::from_last_os_error(Path::new("/")))?;
+        let mut rights_everywhere = BitFlags::empty();
         match &self.writes {
-            Paths::Any => everywhere |= BitFlags::from(AccessFs::Refer),
+            Paths::Any => rights_everywhere |= BitFlags::from(AccessFs::Refer),
             Paths::Below(paths) => {
                 for path in paths {
-                    let rights = (reading() | writing()) & handled;
-                    ruleset = ruleset.add_rule(PathBeneath::new(open(path)?, rights))?;
+                    let rights = (read_rights() | write_rights()) & handled;
+                    let file = open_without_links(path)?;
+                    ruleset = ruleset.add_rule(PathBeneath::new(file, rights))?;
                 }
-                for path in WRITTEN_BY_ALL {
-                    ruleset =
-                        add(ruleset, Path::new(path), AccessFs::WriteFile | AccessFs::Truncate)?;
+                for path in ALWAYS_WRITABLE {
+                    let rights = AccessFs::WriteFile | AccessFs::Truncate;
+                    ruleset = add_rule_if_present(ruleset, Path::new(path), rights)?;
                 }
                 if let Some(temporary) = temporary {
-                    ruleset = add(ruleset, temporary, (reading() | writing()) & handled)?;
+                    let rights = (read_rights() | write_rights()) & handled;
+                    ruleset = add_rule_if_present(ruleset, temporary, rights)?;
                 }
             }
         }
@@ -149,65 +156,70 @@ impl FileAccess {
             Paths::Any => {}
             Paths::Below(paths) => {
                 for path in paths.iter().chain(&self.own) {
-                    ruleset = ruleset.add_rule(PathBeneath::new(open(path)?, reading()))?;
+                    let file = open_without_links(path)?;
+                    ruleset = ruleset.add_rule(PathBeneath::new(file, read_rights()))?;
                 }
-                for path in READ_BY_ALL {
-                    ruleset = add(ruleset, Path::new(path), reading())?;
+                for path in ALWAYS_READABLE {
+                    ruleset = add_rule_if_present(ruleset, Path::new(path), read_rights())?;
                 }
             }
         }
-        if everywhere.is_empty() {
+        if rights_everywhere.is_empty() {
             return Ok(ruleset);
         }
-        Ok(ruleset.add_rule(PathBeneath::new(everything, everywhere))?)
+        Ok(ruleset.add_rule(PathBeneath::new(root_folder, rights_everywhere))?)
     }
 }
 
-/// Begins a ruleset that refuses what is handled.
-pub(crate) fn handle(ruleset: Ruleset, access: &FileAccess) -> Result<Ruleset, RulesetError> {
-    ruleset.handle_access(access.handled())
+/// Has the ruleset refuse every file access for which no rule is added later.
+pub(crate) fn handle_file_access(
+    ruleset: Ruleset,
+    access: &FileAccess,
+) -> Result<Ruleset, RulesetError> {
+    ruleset.handle_access(access.handled_rights())
 }
 
-/// Adds a rule for what need not be there.
-fn add(
+/// Adds a rule for a path, if there is a file.
+fn add_rule_if_present(
     ruleset: RulesetCreated,
     path: &Path,
     rights: impl Into<BitFlags<AccessFs>>,
-) -> Result<RulesetCreated, Unusable> {
+) -> Result<RulesetCreated, FileLimitError> {
     match PathFd::new(path) {
-        Ok(found) => Ok(ruleset.add_rule(PathBeneath::new(found, rights))?),
+        Ok(file) => Ok(ruleset.add_rule(PathBeneath::new(file, rights))?),
         Err(_) => Ok(ruleset),
     }
 }
 
-/// Opens what was judged: a path that has become a link is not followed.
-fn open(path: &Path) -> Result<OwnedFd, Unusable> {
+/// Opens a path without following links. The path had none when the host resolved it; one that has
+/// become a link since then is refused.
+fn open_without_links(path: &Path) -> Result<OwnedFd, FileLimitError> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
-        .map_err(|error| Unusable::Path(path.to_owned(), error.into()))
+        .map_err(|error| FileLimitError::Path(path.to_owned(), error.into()))
 }
 
 /// Why the files of a program cannot be limited.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unusable {
+pub(crate) enum FileLimitError {
     #[error(transparent)]
     Landlock(#[from] RulesetError),
     #[error("{} cannot be opened: {_1}", _0.display())]
     Path(PathBuf, std::io::Error),
 }
 
-impl Unusable {
-    fn path(path: &Path) -> Self {
+impl FileLimitError {
+    fn from_last_os_error(path: &Path) -> Self {
         Self::Path(path.to_owned(), std::io::Error::last_os_error())
     }
 }
 
-impl From<Unusable> for MissingFeature {
-    fn from(unusable: Unusable) -> Self {
-        match unusable {
-            Unusable::Landlock(error) => Self::new("Landlock", error),
-            Unusable::Path(..) => Self::new("the files that its target grants", unusable),
+impl From<FileLimitError> for MissingFeature {
+    fn from(error: FileLimitError) -> Self {
+        match error {
+            FileLimitError::Landlock(error) => Self::new("Landlock", error),
+            FileLimitError::Path(..) => Self::new("the files that its target grants", error),
         }
     }
 }

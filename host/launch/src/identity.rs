@@ -32,21 +32,24 @@ pub(crate) fn limit_tasks() -> io::Result<()> {
     Ok(setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit })?)
 }
 
-/// Processes and threads of one program that may change something, where the kernel can count them.
-const MOST_TASKS_OF_A_WRITER: u64 = 4_096;
+/// The most processes and threads of one program that may change something, if its user is not
+/// root.
+const MAX_TASKS_OF_WRITER: u64 = 4_096;
 
-/// Limits how many tasks this process and its descendants may be, unless it is root's.
-pub(crate) fn limit_tasks_beside_those_of_its_user() -> io::Result<()> {
+/// Limits how many tasks the user may have to its present ones and those of one more program. The
+/// kernel does not limit root.
+pub(crate) fn limit_further_tasks() -> io::Result<()> {
     if geteuid().is_root() {
         return Ok(());
     }
-    let limit = count_tasks(geteuid())?.saturating_add(MOST_TASKS_OF_A_WRITER);
-    let had = getrlimit(Resource::Nproc);
-    let least = |other: Option<u64>| Some(other.map_or(limit, |other| other.min(limit)));
-    let limit = Rlimit { current: least(had.current), maximum: least(had.maximum) };
+    let limit = count_tasks(geteuid())?.saturating_add(MAX_TASKS_OF_WRITER);
+    let present = getrlimit(Resource::Nproc);
+    let lowered = |other: Option<u64>| Some(other.map_or(limit, |other| other.min(limit)));
+    let limit = Rlimit { current: lowered(present.current), maximum: lowered(present.maximum) };
     Ok(setrlimit(Resource::Nproc, limit)?)
 }
 
+/// Becomes an unused user who keeps, of root's capabilities, only the one to read every file.
 fn drop_all_but_reading() -> io::Result<()> {
     let reading = capabilities(None)?.permitted & CapabilitySet::DAC_READ_SEARCH;
     set_keep_capabilities(true)?;
@@ -72,9 +75,8 @@ fn become_user(number: u32) -> io::Result<()> {
 /// How many tasks a user has now.
 fn count_tasks(uid: Uid) -> io::Result<u64> {
     let number_after = |status: &str, name: &str| {
-        let number_after =
-            status.lines().find_map(|number_after| number_after.strip_prefix(name))?;
-        number_after.split_whitespace().next()?.parse::<u64>().ok()
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_whitespace().next()?.parse::<u64>().ok()
     };
     let mut tasks = 0;
     for entry in std::fs::read_dir("/proc")?.flatten() {

@@ -3,8 +3,9 @@
 //! `exec`, which cannot be written without `unsafe`.
 //!
 //! The launcher always arranges that the program dies with its host, and drops the rights that the
-//! [`LaunchSpec`] does not grant: see [`confinement`], and [`sandbox`] for a program that may change
-//! nothing. If something cannot be set up, the launcher reports it, and the program does not run.
+//! [`LaunchSpec`] does not grant: see [`confinement`], and [`sandbox`] for a program that may
+//! change nothing. If something cannot be set up, the launcher reports it, and the program does not
+//! run.
 
 pub mod cgroup;
 pub mod confinement;
@@ -180,7 +181,7 @@ fn prepare(spec: &LaunchSpec) -> Result<Command, LaunchRefusal> {
         std::fs::write(cgroup.join("cgroup.procs"), "0")
             .map_err(|error| system_error("its control group cannot be entered", &error))?;
     }
-    // Done first: when a process changes its user or enters a name space, the kernel clears its
+    // Done first: when a process changes its user or enters a namespace, the kernel clears its
     // parent death signal.
     let temporary = match &spec.sandbox {
         ProgramSandbox::ReadOnly(_) => {

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// None, not even to a daemon of this host, which could act for it. A pair of sockets that are
-    /// connected with each other is no way out and stays.
+    /// None, not even to a daemon of this host, which could act for the program. Pairs of connected
+    /// sockets (`socketpair`) are allowed: they lead to no other process.
     Closed,
-    /// Connections by TCP to this port: those that a lent database needs.
+    /// TCP connections to this port: that of the database whose connection the target names.
     Port(u16),
-    /// Connections to sockets that are files: those that a lent database needs.
+    /// Connections to Unix sockets, for a database whose connection the target names.
     Files,
-    /// All.
+    /// All sockets.
     Open,
 }
 
@@ -21,8 +21,8 @@ pub enum Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Signals {
-    /// Itself and what it started.
+    /// Itself and its descendants.
     Own,
-    /// Whatever its user may.
+    /// Every process to which its user may send signals.
     Any,
 }

@@ -1,4 +1,5 @@
-//! What the kernel is asked to keep a program from, and which of it this kernel has.
+//! The protections against a program that a sandbox asks of the kernel, and whether this kernel has
+//! them.
 
 use landlock::{
     AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetError,
@@ -6,28 +7,29 @@ use landlock::{
 };
 use serde::{Deserialize, Serialize};
 
-/// One thing that the kernel keeps a program from.
+/// A protection against a program, named by what the program cannot reach or misuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protection {
-    /// System calls that make sockets, name spaces or mounts, or that trace other processes.
+    /// System calls that make sockets, namespaces or mounts, or that trace other processes.
     SystemCalls,
     /// The memory of other processes of the same user, by `/proc`.
     Processes,
     /// Signals to processes that are not its own.
     Signals,
-    /// Connections to other ports than that of the database that it is lent.
+    /// Connections to ports other than that of the connection that its target names.
     Ports,
     /// Files beside those that its target names.
     Files,
     /// What others keep in `/tmp`.
     Temporary,
-    /// An end of all that it started, also of what began a session of its own.
+    /// Descendants that outlive the program. With this protection all of them are killed at its
+    /// end, even those in a session of their own.
     Descendants,
 }
 
 impl Protection {
-    /// Each of them.
+    /// All protections.
     pub const ALL: [Self; 7] = [
         Self::SystemCalls,
         Self::Processes,
@@ -52,7 +54,7 @@ impl Protection {
     }
 
     /// What a program can do without it.
-    pub fn without(self) -> &'static str {
+    pub fn effect_of_absence(self) -> &'static str {
         match self {
             Self::SystemCalls => "it can make connections and trace other processes",
             Self::Processes => "it can read and write the memory of other processes of its user",
@@ -64,8 +66,8 @@ impl Protection {
         }
     }
 
-    /// The part of the kernel that it is made of.
-    pub fn needs(self) -> &'static str {
+    /// The feature of the kernel that provides it.
+    pub fn requirement(self) -> &'static str {
         match self {
             Self::SystemCalls => "filters of system calls (seccomp)",
             Self::Processes => "Landlock (Linux 5.13)",
@@ -86,11 +88,15 @@ impl Protection {
     pub fn is_available(self) -> bool {
         match self {
             Self::SystemCalls => crate::syscalls::is_available(),
-            Self::Processes => has(|ruleset| ruleset.handle_access(AccessFs::MakeBlock)),
-            Self::Signals => has(|ruleset| ruleset.scope(Scope::Signal)),
-            Self::Ports => has(|ruleset| ruleset.handle_access(AccessNet::ConnectTcp)),
-            Self::Files => has(|ruleset| ruleset.handle_access(AccessFs::Truncate)),
-            Self::Descendants => crate::cgroup::own().is_some(),
+            Self::Processes => {
+                landlock_supports(|ruleset| ruleset.handle_access(AccessFs::MakeBlock))
+            }
+            Self::Signals => landlock_supports(|ruleset| ruleset.scope(Scope::Signal)),
+            Self::Ports => {
+                landlock_supports(|ruleset| ruleset.handle_access(AccessNet::ConnectTcp))
+            }
+            Self::Files => landlock_supports(|ruleset| ruleset.handle_access(AccessFs::Truncate)),
+            Self::Descendants => crate::cgroup::own_group_folder().is_some(),
             Self::Temporary => crate::temporary::is_available(),
         }
     }
@@ -102,8 +108,8 @@ impl std::fmt::Display for Protection {
     }
 }
 
-/// Whether the Landlock of this kernel knows what is asked of it.
-fn has(ask: impl FnOnce(Ruleset) -> Result<Ruleset, RulesetError>) -> bool {
+/// Whether this kernel's Landlock supports what `request` adds to a ruleset.
+fn landlock_supports(request: impl FnOnce(Ruleset) -> Result<Ruleset, RulesetError>) -> bool {
     let strict = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    ask(strict).is_ok()
+    request(strict).is_ok()
 }

@@ -1,8 +1,9 @@
-//! The system calls that no program of a target needs and that lead out of its sandbox: they are
-//! refused, and all others are left.
+//! The system calls that are refused to every program of a target, because they lead out of its
+//! sandbox and no program needs them. All other calls are allowed.
 //!
-//! Every number is refused under both names that the kernel of `x86_64` has for it. A program for
-//! another kind of processor (one of 32 bits) is killed at its first system call.
+//! On `x86_64` the kernel has a second number for every call, that of the x32 ABI, and both numbers
+//! are refused. A program of another architecture (such as a 32-bit one) is killed at its first
+//! call.
 
 use crate::network::Network;
 use seccompiler::{
@@ -15,14 +16,14 @@ type Number = libc::c_long;
 
 /// Whether a program may change modes, owners, times and labels of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attributes {
-    /// Where its user may.
-    Changed,
+pub(crate) enum AttributeChanges {
+    /// Wherever its user may.
+    Allowed,
     /// Nowhere.
-    Fixed,
+    Refused,
 }
 
-/// What changes them.
+/// The calls that change these attributes.
 const ATTRIBUTE_CALLS: &[Number] = &[
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
@@ -40,15 +41,15 @@ const ATTRIBUTE_CALLS: &[Number] = &[
     SYS_REMOVEXATTRAT,
     SYS_FILE_SETATTR,
 ];
-/// These numbers are the same on all processors.
+/// The `libc` crate lacks these numbers. They are the same on all architectures.
 const SYS_FCHMODAT2: Number = 452;
 const SYS_SETXATTRAT: Number = 463;
 const SYS_REMOVEXATTRAT: Number = 466;
 const SYS_FILE_SETATTR: Number = 469;
 
-/// The same, by the names that only this processor has.
+/// As above, for calls that only exist on this architecture.
 #[cfg(target_arch = "x86_64")]
-const ATTRIBUTE_CALLS_HERE: &[Number] = &[
+const ATTRIBUTE_CALLS_OF_THIS_ARCHITECTURE: &[Number] = &[
     libc::SYS_chmod,
     libc::SYS_chown,
     libc::SYS_lchown,
@@ -56,16 +57,16 @@ const ATTRIBUTE_CALLS_HERE: &[Number] = &[
     libc::SYS_utimes,
     libc::SYS_futimesat,
 ];
-/// The same, by the names that only this processor has.
+/// As above, for calls that only exist on this architecture.
 #[cfg(not(target_arch = "x86_64"))]
-const ATTRIBUTE_CALLS_HERE: &[Number] = &[];
+const ATTRIBUTE_CALLS_OF_THIS_ARCHITECTURE: &[Number] = &[];
 
-/// Commands that set flags of a file, its project or its generation.
+/// The commands of `ioctl` that set the flags, the project or the generation of a file.
 const ATTRIBUTE_COMMANDS: [u64; 3] = [0x4008_6602, 0x401c_5820, 0x4008_7602];
 
-/// Refused with any arguments.
-const CALLS: &[Number] = &[
-    // Work that the kernel does for a process without its system calls: sockets, too.
+/// The calls that are refused with any arguments.
+const REFUSED_CALLS: &[Number] = &[
+    // By `io_uring` a process has the kernel make connections, for example, without other calls.
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
@@ -78,7 +79,7 @@ const CALLS: &[Number] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
-    // Name spaces, in which a process is root, and the tree of files.
+    // Namespaces, in which a process can be root, and mounts.
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -92,7 +93,7 @@ const CALLS: &[Number] = &[
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
-    // A file by its number on the disk, past every path.
+    // Opens a file by its number on the disk, without a path.
     libc::SYS_open_by_handle_at,
     // The kernel and the machine.
     libc::SYS_bpf,
@@ -118,20 +119,21 @@ const CALLS: &[Number] = &[
     libc::SYS_vhangup,
 ];
 
-/// The same, by the names that only this processor has.
+/// As above, for calls that only exist on this architecture.
 #[cfg(target_arch = "x86_64")]
-const CALLS_HERE: &[Number] = &[libc::SYS_iopl, libc::SYS_ioperm];
-/// The same, by the names that only this processor has.
+const REFUSED_CALLS_OF_THIS_ARCHITECTURE: &[Number] = &[libc::SYS_iopl, libc::SYS_ioperm];
+/// As above, for calls that only exist on this architecture.
 #[cfg(not(target_arch = "x86_64"))]
-const CALLS_HERE: &[Number] = &[];
+const REFUSED_CALLS_OF_THIS_ARCHITECTURE: &[Number] = &[];
 
-/// The second name of a system call on `x86_64` (that of its programs with short pointers) is the
-/// first with this bit.
-const SECOND_NAME: Number = 0x4000_0000;
+/// The bit that distinguishes the x32 number of a call from its usual number (x32 is the ABI of
+/// `x86_64` with 32-bit pointers).
+const X32_SYSCALL_BIT: Number = 0x4000_0000;
 
-/// Calls whose second name is another number.
+/// The calls whose x32 number is not the usual number with that bit: the usual number, and the
+/// other.
 #[cfg(target_arch = "x86_64")]
-const OTHER_SECOND_NAMES: &[(Number, Number)] = &[
+const IRREGULAR_X32_NUMBERS: &[(Number, Number)] = &[
     (libc::SYS_ioctl, 514),
     (libc::SYS_sendmsg, 518),
     (libc::SYS_ptrace, 521),
@@ -140,11 +142,12 @@ const OTHER_SECOND_NAMES: &[(Number, Number)] = &[
     (libc::SYS_process_vm_readv, 539),
     (libc::SYS_process_vm_writev, 540),
 ];
-/// Calls whose second name is another number.
+/// The calls whose x32 number is not the usual number with that bit: the usual number, and the
+/// other.
 #[cfg(not(target_arch = "x86_64"))]
-const OTHER_SECOND_NAMES: &[(Number, Number)] = &[];
+const IRREGULAR_X32_NUMBERS: &[(Number, Number)] = &[];
 
-/// `clone` may not make name spaces.
+/// The flags of `clone` that make namespaces, and are refused.
 const NEW_NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNS,
     libc::CLONE_NEWUSER,
@@ -155,127 +158,135 @@ const NEW_NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWCGROUP,
 ];
 
-/// Commands to a terminal: to type into it, to copy its screen.
+/// The commands of `ioctl` that type into a terminal (`TIOCSTI`) or copy its screen (`TIOCLINUX`).
 const TERMINAL_COMMANDS: [u64; 2] = [0x5412, 0x541c];
 
-/// The kind of a socket, without its flags.
-const SOCKET_KIND: u64 = 0xf;
+/// The bits of the kind in the second argument of `socket`, which also has flags.
+const SOCKET_KIND_MASK: u64 = 0xf;
 
 type Rules = BTreeMap<Number, Vec<SeccompRule>>;
 
-/// Refuses these system calls from here on, and every new privilege.
-pub(crate) fn restrict(network: Network, attributes: Attributes) -> Result<(), Error> {
+/// Refuses these system calls to this process from now on, and every new privilege.
+pub(crate) fn restrict(network: Network, attributes: AttributeChanges) -> Result<(), Error> {
     let [calls, clone3] = filters(network, attributes)?;
     apply_filter(&clone3)?;
     apply_filter(&calls)
 }
 
-/// All numbers that are refused with any arguments.
-pub(crate) fn calls() -> impl Iterator<Item = Number> {
-    CALLS.iter().chain(CALLS_HERE).copied()
+/// The numbers of all calls that are refused with any arguments.
+pub(crate) fn refused_calls() -> impl Iterator<Item = Number> {
+    REFUSED_CALLS.iter().chain(REFUSED_CALLS_OF_THIS_ARCHITECTURE).copied()
 }
 
-fn filters(network: Network, attributes: Attributes) -> Result<[BpfProgram; 2], Error> {
+fn filters(network: Network, attributes: AttributeChanges) -> Result<[BpfProgram; 2], Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = |rules: Rules, errno: i32| -> Result<BpfProgram, Error> {
-        let refused = SeccompAction::Errno(errno.unsigned_abs());
-        Ok(BpfProgram::try_from(SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?)?)
+        let refusal = SeccompAction::Errno(errno.unsigned_abs());
+        Ok(BpfProgram::try_from(SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch)?)?)
     };
-    // Its flags lie in memory, where no filter sees them. Told that there is none, programs use
-    // `clone`.
+    // The flags of `clone3` lie in memory, which a filter cannot read. If the call fails with
+    // `ENOSYS`, programs use `clone` instead.
     let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
     Ok([
-        filter(under_both_names(rules(network, attributes)?), libc::EPERM)?,
+        filter(with_x32_numbers(rules(network, attributes)?), libc::EPERM)?,
         filter(clone3, libc::ENOSYS)?,
     ])
 }
 
-fn rules(network: Network, attributes: Attributes) -> Result<Rules, Error> {
-    let mut rules: Rules = calls().map(|number| (number, Vec::new())).collect();
-    let mut spaces = Vec::new();
+fn rules(network: Network, attributes: AttributeChanges) -> Result<Rules, Error> {
+    let mut rules: Rules = refused_calls().map(|number| (number, Vec::new())).collect();
+    let mut namespace_rules = Vec::new();
     for flag in NEW_NAMESPACES {
         let flag = u64::from(flag.unsigned_abs());
-        spaces.push(all([(0, SeccompCmpOp::MaskedEq(flag), flag)])?);
+        namespace_rules.push(rule_if_all([(0, SeccompCmpOp::MaskedEq(flag), flag)])?);
     }
-    rules.insert(libc::SYS_clone, spaces);
-    let mut commands = Vec::new();
-    let of_attributes: &[u64] = match attributes {
-        Attributes::Changed => &[],
-        Attributes::Fixed => {
-            let calls = ATTRIBUTE_CALLS.iter().chain(ATTRIBUTE_CALLS_HERE);
+    rules.insert(libc::SYS_clone, namespace_rules);
+    let mut command_rules = Vec::new();
+    let attribute_commands: &[u64] = match attributes {
+        AttributeChanges::Allowed => &[],
+        AttributeChanges::Refused => {
+            let calls = ATTRIBUTE_CALLS.iter().chain(ATTRIBUTE_CALLS_OF_THIS_ARCHITECTURE);
             rules.extend(calls.map(|number| (*number, Vec::new())));
             &ATTRIBUTE_COMMANDS
         }
     };
-    for command in TERMINAL_COMMANDS.iter().chain(of_attributes) {
-        commands.push(all([(1, SeccompCmpOp::Eq, *command)])?);
+    for command in TERMINAL_COMMANDS.iter().chain(attribute_commands) {
+        command_rules.push(rule_if_all([(1, SeccompCmpOp::Eq, *command)])?);
     }
-    rules.insert(libc::SYS_ioctl, commands);
-    // The program dies with its host, whatever it says.
-    let death = u64::from(libc::PR_SET_PDEATHSIG.unsigned_abs());
+    rules.insert(libc::SYS_ioctl, command_rules);
+    // A program cannot change its parent death signal: it dies with its host.
+    let set_death_signal = u64::from(libc::PR_SET_PDEATHSIG.unsigned_abs());
     let kill = u64::from(libc::SIGKILL.unsigned_abs());
-    let another = all([(0, SeccompCmpOp::Eq, death), (1, SeccompCmpOp::Ne, kill)])?;
-    rules.insert(libc::SYS_prctl, vec![another]);
-    add_sockets(&mut rules, network)?;
+    let not_kill =
+        rule_if_all([(0, SeccompCmpOp::Eq, set_death_signal), (1, SeccompCmpOp::Ne, kill)])?;
+    rules.insert(libc::SYS_prctl, vec![not_kill]);
+    add_socket_rules(&mut rules, network)?;
     Ok(rules)
 }
 
-fn add_sockets(rules: &mut Rules, network: Network) -> Result<(), Error> {
-    let family = |family: i32| (0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs()));
+/// Adds the rules that refuse every socket beside those of `network`.
+fn add_socket_rules(rules: &mut Rules, network: Network) -> Result<(), Error> {
+    let is_not_family = |family: i32| (0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs()));
     let sockets = match network {
         Network::Open => return Ok(()),
         Network::Closed => Vec::new(),
-        Network::Files => vec![all([family(libc::AF_UNIX)])?],
+        Network::Files => vec![rule_if_all([is_not_family(libc::AF_UNIX)])?],
         Network::Port(_) => {
-            let mut refused = vec![all([family(libc::AF_INET), family(libc::AF_INET6)])?];
-            // Landlock judges TCP alone, and not what is much like it (MPTCP, SCTP).
+            let not_internet = [is_not_family(libc::AF_INET), is_not_family(libc::AF_INET6)];
+            let mut refused = vec![rule_if_all(not_internet)?];
+            // Landlock limits TCP alone, and no other protocol of streams (MPTCP, SCTP).
             let tcp = u64::from(libc::IPPROTO_TCP.unsigned_abs());
-            refused.push(all([(2, SeccompCmpOp::Ne, 0), (2, SeccompCmpOp::Ne, tcp)])?);
+            refused.push(rule_if_all([(2, SeccompCmpOp::Ne, 0), (2, SeccompCmpOp::Ne, tcp)])?);
             let stream = u64::from(libc::SOCK_STREAM.unsigned_abs());
-            for kind in (0..=SOCKET_KIND).filter(|kind| *kind != stream) {
-                refused.push(all([(1, SeccompCmpOp::MaskedEq(SOCKET_KIND), kind)])?);
+            for kind in (0..=SOCKET_KIND_MASK).filter(|kind| *kind != stream) {
+                refused.push(rule_if_all([(1, SeccompCmpOp::MaskedEq(SOCKET_KIND_MASK), kind)])?);
             }
             refused
         }
     };
     rules.insert(libc::SYS_socket, sockets);
-    // Whoever connects serves nobody.
+    // The program may connect, but not be a server.
     rules.insert(libc::SYS_bind, Vec::new());
     rules.insert(libc::SYS_listen, Vec::new());
-    // A connection that is made by sending is not judged by every Landlock.
-    let fast = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
+    // Not every version of Landlock limits connections that `MSG_FASTOPEN` makes while sending.
+    let fast_open = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
     for (number, position) in
         [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)]
     {
-        rules.insert(number, vec![all([(position, SeccompCmpOp::MaskedEq(fast), fast)])?]);
+        let has_flag = (position, SeccompCmpOp::MaskedEq(fast_open), fast_open);
+        rules.insert(number, vec![rule_if_all([has_flag])?]);
     }
     Ok(())
 }
 
-/// The rule that holds where each of these comparisons of an argument does.
-fn all<const N: usize>(of: [(u8, SeccompCmpOp, u64); N]) -> Result<SeccompRule, Error> {
+/// The rule that matches a call if all these comparisons of its arguments hold: the position of the
+/// argument, the operator and the value.
+fn rule_if_all<const N: usize>(
+    comparisons: [(u8, SeccompCmpOp, u64); N],
+) -> Result<SeccompRule, Error> {
     let mut conditions = Vec::new();
-    for (position, op, value) in of {
+    for (position, op, value) in comparisons {
         // The kernel reads 32 bits of each of these arguments.
         conditions.push(SeccompCondition::new(position, SeccompCmpArgLen::Dword, op, value)?);
     }
     Ok(SeccompRule::new(conditions)?)
 }
 
-fn under_both_names(mut rules: Rules) -> Rules {
+/// Adds the rules of each call under its x32 number too.
+fn with_x32_numbers(mut rules: Rules) -> Rules {
     if cfg!(target_arch = "x86_64") {
-        let other = |number: Number| {
-            let found = OTHER_SECOND_NAMES.iter().find(|(first, _)| *first == number);
-            found.map(|(_, second)| *second)
+        let irregular = |number: Number| {
+            let found = IRREGULAR_X32_NUMBERS.iter().find(|(usual, _)| *usual == number);
+            found.map(|(_, x32)| *x32)
         };
-        let names = |number: Number| std::iter::once(number).chain(other(number));
-        let second: Rules = rules
+        let numbers = |number: Number| std::iter::once(number).chain(irregular(number));
+        let x32_rules: Rules = rules
             .iter()
             .flat_map(|(number, rules)| {
-                names(*number).map(|name| (SECOND_NAME | name, rules.clone()))
+                numbers(*number).map(|number| (X32_SYSCALL_BIT | number, rules.clone()))
             })
             .collect();
-        rules.extend(second);
+        rules.extend(x32_rules);
     }
     rules
 }

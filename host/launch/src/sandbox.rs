@@ -27,9 +27,9 @@ pub struct ReadOnlyLimits {
     pub cpu_s: u64,
     /// Bytes of address space, of each process.
     pub memory: u64,
-    /// What it may read, beside what every program needs to begin.
+    /// What it may read, in addition to what every program needs to begin.
     pub reads: Paths,
-    /// What the host itself names to it: its own file.
+    /// What the host adds to `reads`: the file of the program.
     pub own: Vec<PathBuf>,
 }
 
@@ -56,9 +56,9 @@ const NEWEST_ABI: ABI = ABI::V6;
 /// Checks that the kernel has what the sandbox needs.
 ///
 /// # Errors
-/// [`MissingFeature`] says which part is not there.
+/// [`MissingFeature`] names the part that is missing.
 pub fn available() -> Result<(), MissingFeature> {
-    ruleset()?;
+    read_everywhere_ruleset()?;
     syscalls::filters().map_err(|error| MissingFeature::new(SECCOMP, error)).map(|_| ())
 }
 
@@ -79,7 +79,7 @@ pub fn limit_tasks() -> Result<(), MissingFeature> {
 /// Gives up every way to change something, for this process and its descendants.
 ///
 /// # Errors
-/// [`MissingFeature`] says what cannot be given up; nothing may be run then.
+/// [`MissingFeature`] names what cannot be given up; nothing may be run then.
 pub fn make_read_only(read_only_limits: &ReadOnlyLimits) -> Result<(), MissingFeature> {
     let limits = [
         (Resource::Cpu, read_only_limits.cpu_s),
@@ -96,8 +96,8 @@ pub fn make_read_only(read_only_limits: &ReadOnlyLimits) -> Result<(), MissingFe
             .map_err(|error| MissingFeature::new("limits of a process", error))?;
     }
     let status = match &read_only_limits.reads {
-        Paths::Any => ruleset()?,
-        Paths::Below(_) => read_only_ruleset(read_only_limits)?,
+        Paths::Any => read_everywhere_ruleset()?,
+        Paths::Below(_) => listed_paths_ruleset(read_only_limits)?,
     }
     .restrict_self()
     .map_err(|error| MissingFeature::new(LANDLOCK, error))?;
@@ -140,7 +140,8 @@ fn landlock_missing(error: landlock::RulesetError) -> MissingFeature {
     MissingFeature::new(LANDLOCK, error)
 }
 
-fn ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
+/// The ruleset of a read-only program that may read every file.
+fn read_everywhere_ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
     let root_folder = PathFd::new("/").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
     let dev_null =
         PathFd::new("/dev/null").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
@@ -153,8 +154,8 @@ fn ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
         .map_err(landlock_missing)
 }
 
-/// The ruleset of a read-only program, which may read the listed paths.
-fn read_only_ruleset(
+/// The ruleset of a read-only program that may read only the listed paths.
+fn listed_paths_ruleset(
     read_only_limits: &ReadOnlyLimits,
 ) -> Result<landlock::RulesetCreated, MissingFeature> {
     let files = FileAccess {

@@ -11,7 +11,7 @@ type Number = libc::c_long;
 /// The system calls that are allowed with all arguments. Outside of the process they can only read,
 /// and write to files that are open for writing already: its output, its pipes and `/dev/null`.
 const UNCONDITIONAL: &[Number] = &[
-    // Reading files, and what is known of them. Landlock judges what may be opened, and how.
+    // Reading files and their metadata. Landlock limits which files may be opened, and how.
     libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_close,
@@ -121,8 +121,8 @@ const UNCONDITIONAL: &[Number] = &[
     libc::SYS_clock_getres,
     libc::SYS_gettimeofday,
     libc::SYS_getrandom,
-    // Refused by a filter of its own with another answer, so that programs fall back to `clone`,
-    // whose flags can be judged.
+    // A second filter refuses it with `ENOSYS`, so that programs fall back to `clone`, whose flags
+    // a filter can check.
     libc::SYS_clone3,
 ];
 
@@ -175,8 +175,8 @@ const CONDITIONAL: &[(Number, u8, &[u64])] = &[
             libc::F_SETPIPE_SZ as u64,
         ],
     ),
-    // What programs ask of a terminal or a pipe. Nothing of disks, file systems or terminals is
-    // set.
+    // Questions about a terminal or a pipe. No command that sets something of a disk, a file system
+    // or a terminal.
     (
         libc::SYS_ioctl,
         1,
@@ -204,11 +204,11 @@ const CONDITIONAL: &[(Number, u8, &[u64])] = &[
             PR_SET_VMA,
         ],
     ),
-    // Limits may be read (there is no new one), of the process itself.
+    // Limits may be read, and not set: the pointer to the new limit is null.
     (libc::SYS_prlimit64, 2, &[0]),
 ];
 
-/// Gives memory a name, which glibc does.
+/// The command by which glibc gives a name to a range of memory.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
 /// All system calls that are allowed with some arguments or with all.
@@ -221,7 +221,7 @@ pub(crate) fn allowed_calls() -> impl Iterator<Item = Number> {
         .chain([libc::SYS_clone])
 }
 
-/// The flags of `clone` that are refused: a process is root in a namespace of its own.
+/// The flags of `clone` that are refused: they make namespaces, in which a process can be root.
 const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
@@ -292,7 +292,7 @@ fn rules() -> Result<BTreeMap<Number, Vec<SeccompRule>>, Error> {
     Ok(rules)
 }
 
-/// Refuses every other system call from here on.
+/// Refuses every system call that is not allowed here, from now on.
 pub(crate) fn restrict() -> Result<(), Error> {
     // The filter of `clone3` first: the other one refuses the call that adds a filter.
     let [allow_list, clone3] = filters()?;

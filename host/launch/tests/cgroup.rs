@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// In two roles: the test itself, and (with this variable) a host that is killed.
+/// If this variable is set, the test runs as the host that is killed.
 const HOST_TO_KILL: &str = "RUNBOOK_TEST_HOST_WITH_A_GROUP";
 
 #[test]
@@ -24,27 +24,27 @@ fn a_group_is_killed_with_its_host_or_by_the_next_one_and_none_is_left() {
         escaped.wait().unwrap();
     }
     let path = group.path().to_owned();
-    let mut one = Command::new("/bin/sleep").arg("600").spawn().unwrap();
-    fs::write(path.join("cgroup.procs"), one.id().to_string()).unwrap();
+    let mut member = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+    fs::write(path.join("cgroup.procs"), member.id().to_string()).unwrap();
     drop(group);
-    assert!(!path.exists() && !one.wait().unwrap().success());
+    assert!(!path.exists() && !member.wait().unwrap().success());
 
     let mut host = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_group_is_killed_with_its_host_or_by_the_next_one_and_none_is_left"])
         .env(HOST_TO_KILL, "1")
         .spawn()
         .unwrap();
-    let number = host.id();
+    let host_id = host.id();
     host.wait().unwrap();
-    let left = || {
+    let count_left_groups = || {
         let entries = fs::read_dir(path.parent().unwrap()).unwrap().flatten();
-        let mine = format!("runbook-program-{number}-");
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&mine)).count()
+        let prefix = format!("runbook-program-{host_id}-");
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
     };
-    assert_eq!(left(), 1, "the test can fail");
-    let until = Instant::now() + Duration::from_mins(1);
-    while left() > 0 {
+    assert_eq!(count_left_groups(), 1, "the test can fail");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while count_left_groups() > 0 {
         drop(Cgroup::make().unwrap());
-        assert!(Instant::now() < until, "the group of a killed host is still there");
+        assert!(Instant::now() < deadline, "the group of a killed host is still there");
     }
 }

@@ -1,9 +1,9 @@
-//! What a hostile program tries that may change files, and what its target does not grant. The same
-//! program without a sandbox succeeds, which shows that each test can fail.
+//! A hostile program that may change files tries what its target does not grant, and is refused.
+//! The same program succeeds without a sandbox, which shows that each test can fail.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_launch::confinement::{Confinement, refused_calls};
-use runbook_launch::files::{FileAccess, Paths, READ_BY_ALL};
+use runbook_launch::files::{ALWAYS_READABLE, FileAccess, Paths};
 use runbook_launch::network::{Network, Signals};
 use runbook_launch::protection::Protection;
 use runbook_launch::{
@@ -27,8 +27,8 @@ const CLOSED: Confinement = Confinement {
     cpu_s: None,
 };
 
-/// Runs a script of Perl that the launcher confines; it must be started.
-fn confined(script: &str, confinement: &Confinement) -> Output {
+/// Runs a Perl script in the sandbox, and asserts that the launcher started it.
+fn run_confined(script: &str, confinement: &Confinement) -> Output {
     let (output, refusal) = launch(script, confinement);
     assert_eq!(refusal, None, "{script}");
     output
@@ -59,22 +59,23 @@ fn launch(script: &str, confinement: &Confinement) -> (Output, Option<LaunchRefu
     (output, status.read().unwrap())
 }
 
-/// Runs it without a sandbox.
-fn direct(script: &str) -> Output {
+/// Runs a Perl script without a sandbox.
+fn run_without_sandbox(script: &str) -> Output {
     Command::new(PERL).args(["-e", script]).current_dir("/").output().unwrap()
 }
 
+/// The standard output.
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The families and kinds of sockets that can be made.
+/// A script that prints each family and kind of sockets that it can make.
 const SOCKETS: &str = "for my $family (0..50) { for my $kind (1..6, 10) { print \"$family:$kind \" \
                        if socket(my $s, $family, $kind, 0) } }";
 
 #[test]
 fn of_every_family_of_sockets_only_those_of_the_grant_can_be_made() {
-    let all = text(&direct(SOCKETS));
+    let all = text(&run_without_sandbox(SOCKETS));
     for family in ["1:1", "2:1", "2:2", "10:1", "16:3"] {
         assert!(all.contains(family), "the test can fail: {all}");
     }
@@ -85,7 +86,7 @@ fn of_every_family_of_sockets_only_those_of_the_grant_can_be_made() {
         (Network::Open, all.as_str()),
     ] {
         let confinement = Confinement { network, ..CLOSED };
-        assert_eq!(text(&confined(SOCKETS, &confinement)), expected, "{network:?}");
+        assert_eq!(text(&run_confined(SOCKETS, &confinement)), expected, "{network:?}");
     }
 }
 
@@ -100,47 +101,47 @@ fn a_lent_connection_reaches_its_port_and_no_other_and_by_tcp_alone() {
     udp.set_nonblocking(true).unwrap();
     let port = lent.local_addr().unwrap().port();
     let confinement = Confinement { network: Network::Port(port), ..CLOSED };
-    let to = |port: u16| format!("pack_sockaddr_in({port}, inet_aton('127.0.0.1'))");
+    let address_of = |port: u16| format!("pack_sockaddr_in({port}, inet_aton('127.0.0.1'))");
     let connect = |protocol: u32, port: u16| {
         format!(
             "use Socket; socket(S, AF_INET, SOCK_STREAM, {protocol}) or exit 1; connect(S, {}) or \
              exit 1;",
-            to(port)
+            address_of(port)
         )
     };
     for protocol in [0, 6] {
         let script = connect(protocol, port);
-        assert!(confined(&script, &confinement).status.success(), "{script}");
+        assert!(run_confined(&script, &confinement).status.success(), "{script}");
         assert!(lent.accept().is_ok(), "{script}");
     }
     let elsewhere = other.local_addr().unwrap().port();
     let refused = [
         connect(0, elsewhere),
-        // TCP over several paths is judged by no Landlock.
+        // Multipath TCP (protocol 262), which no version of Landlock limits.
         connect(262, elsewhere),
-        // The first data make the connection.
+        // `MSG_FASTOPEN`: sending the first data makes the connection.
         format!(
             "use Socket; socket(S, AF_INET, SOCK_STREAM, 0) or exit 1; send(S, 'x', 0x20000000, {}) \
              or exit 1;",
-            to(elsewhere)
+            address_of(elsewhere)
         ),
         format!(
             "use Socket; socket(S, AF_INET, SOCK_DGRAM, 0) or exit 1; send(S, 'x', 0, {}) or exit 1;",
-            to(udp.local_addr().unwrap().port())
+            address_of(udp.local_addr().unwrap().port())
         ),
         "use Socket; socket(S, AF_INET, SOCK_STREAM, 0) or exit 1; listen(S, 1) or exit 1;"
             .to_owned(),
         format!(
             "use Socket; socket(S, AF_INET, SOCK_STREAM, 0) or exit 1; bind(S, {}) or exit 1;",
-            to(0)
+            address_of(0)
         ),
     ];
     for script in refused {
-        assert!(!confined(&script, &confinement).status.success(), "{script}");
+        assert!(!run_confined(&script, &confinement).status.success(), "{script}");
         let arrived = other.accept().is_ok() || udp.recv(&mut [0; 8]).is_ok();
         assert!(!arrived, "{script}");
         if !script.contains("262") {
-            assert!(direct(&script).status.success(), "the test can fail: {script}");
+            assert!(run_without_sandbox(&script).status.success(), "the test can fail: {script}");
             let _ = (other.accept(), udp.recv(&mut [0; 8]));
         }
     }
@@ -157,27 +158,27 @@ fn a_program_without_a_network_asks_no_daemon_of_this_host() {
          sockaddr_un('{}')) or exit 1",
         path.display()
     );
-    assert!(!confined(&script, &CLOSED).status.success());
+    assert!(!run_confined(&script, &CLOSED).status.success());
     assert!(daemon.accept().is_err());
     for network in [Network::Files, Network::Open] {
-        assert!(confined(&script, &Confinement { network, ..CLOSED }).status.success());
+        assert!(run_confined(&script, &Confinement { network, ..CLOSED }).status.success());
         assert!(daemon.accept().is_ok(), "{network:?}");
     }
-    // A pair of sockets is how many programs speak with their own children.
+    // Many programs communicate with their child processes by a pair of sockets.
     let pair = "use Socket; socketpair(A, B, AF_UNIX, SOCK_STREAM, 0) or exit 1";
-    assert!(confined(pair, &CLOSED).status.success());
+    assert!(run_confined(pair, &CLOSED).status.success());
 }
 
-/// Each is called with arguments that mean nothing: the filter answers before the kernel looks at
-/// them. On `x86_64` each has a second name.
+/// The arguments of the calls are meaningless: the filter answers before the kernel looks at them.
+/// On `x86_64` each call has a second number, that of the x32 ABI.
 #[test]
-fn every_call_that_leads_out_of_the_walls_is_refused_under_each_of_its_names() {
+fn every_call_that_leads_out_of_the_sandbox_is_refused_under_each_of_its_numbers() {
     let mut numbers: Vec<i64> = refused_calls().collect();
     assert!(numbers.len() > 40, "the test can fail");
     numbers.push(libc::SYS_socket);
     if cfg!(target_arch = "x86_64") {
-        let second: Vec<_> = numbers.iter().map(|number| 0x4000_0000 | number).collect();
-        numbers.extend(second);
+        let x32: Vec<_> = numbers.iter().map(|number| 0x4000_0000 | number).collect();
+        numbers.extend(x32);
         numbers.extend([521, 528, 539, 540].map(|number| 0x4000_0000 | number));
     }
     let listed = numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -186,7 +187,7 @@ fn every_call_that_leads_out_of_the_walls_is_refused_under_each_of_its_names() {
          \"\\n\" }}"
     );
     let expected: Vec<_> = numbers.iter().map(|number| format!("{number} 1")).collect();
-    assert_eq!(text(&confined(&script, &CLOSED)).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(text(&run_confined(&script, &CLOSED)).lines().collect::<Vec<_>>(), expected);
 }
 
 /// A process of this user outside of the sandbox.
@@ -215,30 +216,30 @@ fn a_program_kills_neither_its_host_nor_another_process() {
     ] {
         let mut outside_process = OutsideProcess::new();
         let script = script.replace("PID", &outside_process.0.id().to_string());
-        assert!(!confined(&script, &CLOSED).status.success(), "{script}");
+        assert!(!run_confined(&script, &CLOSED).status.success(), "{script}");
         assert!(outside_process.0.try_wait().unwrap().is_none(), "{script}");
         let any = Confinement { signals: Signals::Any, ..CLOSED };
-        assert!(confined(&script, &any).status.success(), "{script}");
+        assert!(run_confined(&script, &any).status.success(), "{script}");
     }
-    assert!(!confined("kill('KILL', getppid()) or exit 1", &CLOSED).status.success());
-    // What it started is its own.
+    assert!(!run_confined("kill('KILL', getppid()) or exit 1", &CLOSED).status.success());
+    // A child process of the program is in its sandbox.
     let own = "defined(my $p = fork()) or exit 1; if (!$p) { sleep 600 } kill('KILL', $p) or exit 1; \
                wait(); exit(($? & 127) == 9 ? 0 : 1)";
-    assert!(confined(own, &CLOSED).status.success());
+    assert!(run_confined(own, &CLOSED).status.success());
 }
 
 #[test]
 fn a_program_reads_the_memory_of_no_other_process() {
     for signals in [Signals::Own, Signals::Any] {
         let confinement = Confinement { network: Network::Open, signals, ..CLOSED };
-        // To root, who may measure every process, the kernel shows the environment of others.
-        let more = if rustix::process::geteuid().is_root() { None } else { Some("environ") };
-        for file in ["mem", "fd/0", "root/etc/passwd"].into_iter().chain(more) {
+        // To root the kernel shows the environment of every process.
+        let unless_root = if rustix::process::geteuid().is_root() { None } else { Some("environ") };
+        for file in ["mem", "fd/0", "root/etc/passwd"].into_iter().chain(unless_root) {
             let outside_process = OutsideProcess::new();
             let script =
                 format!("open(F, '<', '/proc/{}/{file}') or exit 1", outside_process.0.id());
-            assert!(!confined(&script, &confinement).status.success(), "{script}");
-            assert!(direct(&script).status.success(), "the test can fail: {script}");
+            assert!(!run_confined(&script, &confinement).status.success(), "{script}");
+            assert!(run_without_sandbox(&script).status.success(), "the test can fail: {script}");
         }
     }
 }
@@ -247,7 +248,7 @@ fn a_program_reads_the_memory_of_no_other_process() {
 fn a_program_gets_no_new_privilege_and_still_moves_and_links_its_files() {
     let facts = "open(F, '<', '/proc/self/status'); print grep { /^(NoNewPrivs|Seccomp):/ } <F>";
     let confinement = Confinement { network: Network::Open, signals: Signals::Any, ..CLOSED };
-    assert_eq!(text(&confined(facts, &confinement)), "NoNewPrivs:\t1\nSeccomp:\t2\n");
+    assert_eq!(text(&run_confined(facts, &confinement)), "NoNewPrivs:\t1\nSeccomp:\t2\n");
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     let script = format!(
@@ -256,24 +257,24 @@ fn a_program_gets_no_new_privilege_and_still_moves_and_links_its_files() {
          unlink('d') or exit 7",
         folder.path().display()
     );
-    assert_eq!(confined(&script, &CLOSED).status.code(), Some(0));
+    assert_eq!(run_confined(&script, &CLOSED).status.code(), Some(0));
     let device = format!("syscall(133, '{}/device', 0060600, 0x0100)", folder.path().display());
-    assert!(!confined(&format!("exit({device} == 0 ? 0 : 1)"), &confinement).status.success());
+    assert!(!run_confined(&format!("exit({device} == 0 ? 0 : 1)"), &confinement).status.success());
 }
 
 #[test]
 fn a_program_cannot_outlive_its_host_by_forgetting_it() {
     let forget = format!("exit(syscall({}, 1, 0, 0, 0, 0) == 0 ? 0 : 1)", libc::SYS_prctl);
-    assert!(!confined(&forget, &CLOSED).status.success());
-    assert!(direct(&forget).status.success(), "the test can fail");
+    assert!(!run_confined(&forget, &CLOSED).status.success());
+    assert!(run_without_sandbox(&forget).status.success(), "the test can fail");
 }
 
 fn below(paths: &[&Path]) -> Paths {
     Paths::Below(paths.iter().map(|path| path.to_path_buf()).collect())
 }
 
-/// A folder with a file, not below `/tmp`.
-fn folder() -> tempfile::TempDir {
+/// A folder with the file `key`, not below `/tmp`.
+fn folder_with_key() -> tempfile::TempDir {
     let folder = tempfile::Builder::new().prefix("launch-").tempdir_in("/var/tmp").unwrap();
     std::fs::write(folder.path().join("key"), "secret").unwrap();
     folder
@@ -296,11 +297,11 @@ fn a_program_reads_no_key_that_its_target_does_not_name() {
         ] {
             let files = FileAccess { reads: granted.clone(), ..FileAccess::ANY };
             let confinement = Confinement { files, ..CLOSED };
-            let read = confined(&read, &confinement);
+            let read = run_confined(&read, &confinement);
             assert_eq!(text(&read) == "secret", reads, "{place} {granted:?}: {read:?}");
             let lists = granted == Paths::Any || granted == below(&[folder.path()]);
             assert_eq!(
-                text(&confined(&list, &confinement)) == "listed",
+                text(&run_confined(&list, &confinement)) == "listed",
                 lists,
                 "{place} {granted:?}"
             );
@@ -308,7 +309,7 @@ fn a_program_reads_no_key_that_its_target_does_not_name() {
     }
 }
 
-/// What programs need to begin is granted to all: real ones of several kinds do.
+/// The files that programs need in order to begin are granted to every program.
 #[test]
 fn programs_of_every_kind_begin_that_may_read_nothing_else() {
     let files = FileAccess { reads: below(&[]), writes: below(&[]), own: Vec::new() };
@@ -321,10 +322,10 @@ fn programs_of_every_kind_begin_that_may_read_nothing_else() {
         ("print `/usr/bin/openssl version` =~ /SSL/ ? 'tls' : 'none'", "tls"),
         ("open(F, '>', '/dev/null') or exit 1; print F 'x'; print 'null'", "null"),
     ] {
-        let output = confined(script, &confinement);
+        let output = run_confined(script, &confinement);
         assert_eq!(text(&output), expected, "{script}: {output:?}");
     }
-    for path in READ_BY_ALL {
+    for path in ALWAYS_READABLE {
         assert!(!path.starts_with("/home") && !path.starts_with("/root"), "{path}");
         assert!(!["/", "/etc", "/etc/ssl", "/var", "/proc", "/dev"].contains(path), "{path}");
     }
@@ -332,7 +333,7 @@ fn programs_of_every_kind_begin_that_may_read_nothing_else() {
 
 #[test]
 fn a_program_writes_below_what_its_target_names_and_nowhere_else() {
-    let (granted, other) = (folder(), folder());
+    let (granted, other) = (folder_with_key(), folder_with_key());
     let files = FileAccess { writes: below(&[granted.path()]), ..FileAccess::ANY };
     let confinement = Confinement { files, ..CLOSED };
     for script in [
@@ -346,15 +347,15 @@ fn a_program_writes_below_what_its_target_names_and_nowhere_else() {
         "link('key', 'hard') or exit 1",
         "use POSIX; mkfifo('fifo', 0600) or exit 1",
     ] {
-        let at = |folder: &tempfile::TempDir| {
+        let script_in = |folder: &tempfile::TempDir| {
             std::fs::write(folder.path().join("key"), "secret").unwrap();
             format!("chdir('{}') or exit 1; {script}", folder.path().display())
         };
-        assert!(!confined(&at(&other), &confinement).status.success(), "{script}");
+        assert!(!run_confined(&script_in(&other), &confinement).status.success(), "{script}");
         let left: Vec<_> = std::fs::read_dir(other.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{script}");
         assert_eq!(std::fs::read(other.path().join("key")).unwrap(), b"secret", "{script}");
-        let output = confined(&at(&granted), &confinement);
+        let output = run_confined(&script_in(&granted), &confinement);
         assert!(output.status.success(), "the test can fail: {script}: {output:?}");
         std::fs::read_dir(granted.path()).unwrap().for_each(|entry| {
             let path = entry.unwrap().path();
@@ -362,19 +363,19 @@ fn a_program_writes_below_what_its_target_names_and_nowhere_else() {
                 .unwrap();
         });
     }
-    // To move a file out of the folder is to write elsewhere.
+    // Moving a file out of the folder counts as writing elsewhere.
     std::fs::write(granted.path().join("key"), "secret").unwrap();
     let out = format!(
         "rename('{}/key', '{}/taken') or exit 1",
         granted.path().display(),
         other.path().display()
     );
-    assert!(!confined(&out, &confinement).status.success());
+    assert!(!run_confined(&out, &confinement).status.success());
 }
 
 #[test]
 fn a_program_that_may_write_nothing_changes_no_mode_owner_time_or_label() {
-    let folder = folder();
+    let folder = folder_with_key();
     let key = folder.path().join("key");
     let facts = || {
         use std::os::unix::fs::MetadataExt as _;
@@ -382,8 +383,8 @@ fn a_program_that_may_write_nothing_changes_no_mode_owner_time_or_label() {
         (facts.mode(), facts.uid(), facts.mtime())
     };
     let before = facts();
-    let nothing = FileAccess { writes: below(&[]), ..FileAccess::ANY };
-    let confinement = Confinement { files: nothing, ..CLOSED };
+    let no_writes = FileAccess { writes: below(&[]), ..FileAccess::ANY };
+    let confinement = Confinement { files: no_writes, ..CLOSED };
     for script in [
         "chmod(0777, 'key') or exit 1",
         "open(F, '<', 'key'); chmod(0777, \\*F) or exit 1",
@@ -392,9 +393,9 @@ fn a_program_that_may_write_nothing_changes_no_mode_owner_time_or_label() {
         "my $k = 'key'; syscall(452, -100, $k, 0777, 0) == 0 or exit 1",
     ] {
         let script = format!("chdir('{}') or exit 1; {script}", folder.path().display());
-        assert!(!confined(&script, &confinement).status.success(), "{script}");
+        assert!(!run_confined(&script, &confinement).status.success(), "{script}");
         assert_eq!(facts(), before, "{script}");
-        assert!(direct(&script).status.success(), "the test can fail: {script}");
+        assert!(run_without_sandbox(&script).status.success(), "the test can fail: {script}");
         std::fs::remove_file(&key).unwrap();
         std::fs::write(&key, "secret").unwrap();
         rustix::fs::utimensat(
@@ -426,7 +427,7 @@ fn the_tmp_of_a_program_is_its_own_and_cannot_fill_the_disk() {
         mine,
         kept.path().display()
     );
-    let output = confined(&script, &confinement);
+    let output = run_confined(&script, &confinement);
     assert_eq!(
         (text(&output).as_str(), output.status.code()),
         ("kept mine ", Some(0)),
@@ -436,17 +437,17 @@ fn the_tmp_of_a_program_is_its_own_and_cannot_fill_the_disk() {
     assert!(!Path::new(&mine).exists());
     let fill = "open(F, '>', '/tmp/fill') or exit 1; my $x = 'x' x (1 << 20); my $n = 0; while ($n < \
                 1000) { syswrite(F, $x) == length($x) or last; $n++ } print $n";
-    let written: u32 = text(&confined(fill, &confinement)).parse().unwrap();
+    let written: u32 = text(&run_confined(fill, &confinement)).parse().unwrap();
     assert!((200..300).contains(&written), "{written} MiB");
     let many =
         "my $n = 0; while ($n < 100000) { open(F, '>', \"/tmp/$n\") or last; $n++ } print $n";
-    let made: u32 = text(&confined(many, &confinement)).parse().unwrap();
+    let made: u32 = text(&run_confined(many, &confinement)).parse().unwrap();
     assert!(made < 70_000, "{made} files");
 }
 
 #[test]
 fn a_path_that_is_a_link_or_is_not_there_is_no_grant() {
-    let folder = folder();
+    let folder = folder_with_key();
     let link = folder.path().join("link");
     std::os::unix::fs::symlink("/etc", &link).unwrap();
     for path in [link, folder.path().join("none")] {
@@ -465,16 +466,16 @@ fn a_path_that_is_a_link_or_is_not_there_is_no_grant() {
 fn the_memory_and_the_time_of_a_program_are_limited() {
     let large = "my $x = 'x' x (600 << 20); print 'had'";
     let long = "1 while 1";
-    assert_eq!(text(&confined(large, &CLOSED)), "had", "the test can fail");
+    assert_eq!(text(&run_confined(large, &CLOSED)), "had", "the test can fail");
     let confinement = Confinement { memory: Some(300 << 20), cpu_s: Some(1), ..CLOSED };
-    assert_eq!(text(&confined(large, &confinement)), "");
-    let ended = confined(long, &confinement);
+    assert_eq!(text(&run_confined(large, &confinement)), "");
+    let ended = run_confined(long, &confinement);
     assert!(!ended.status.success(), "{ended:?}");
 }
 
-/// Runs something on a thread for which one system call is as on a kernel that has not got it.
+/// Calls `run` on a thread in which one system call fails with `errno`, as on an older kernel.
 fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T + Send) -> T {
-    let older = move || {
+    let with_filter = move || {
         let arch = std::env::consts::ARCH.try_into().unwrap();
         let action = SeccompAction::Errno(errno.unsigned_abs());
         let rules = BTreeMap::from([(number, Vec::new())]);
@@ -482,20 +483,23 @@ fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T 
         apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
         run()
     };
-    std::thread::scope(|scope| scope.spawn(older).join().unwrap())
+    std::thread::scope(|scope| scope.spawn(with_filter).join().unwrap())
 }
 
 #[test]
-fn what_a_kernel_lacks_is_named_and_the_rest_of_the_walls_stands() {
+fn what_a_kernel_lacks_is_named_and_the_other_protections_hold() {
     let files = FileAccess { writes: below(&[]), ..FileAccess::ANY };
     let confinement = Confinement { network: Network::Port(1), files, ..CLOSED };
-    assert_eq!(confinement.lacks(), []);
+    assert_eq!(confinement.missing_protections(), []);
     let number = libc::SYS_landlock_create_ruleset;
-    let (lacks, output) = on_an_older_kernel(number, libc::ENOSYS, || {
-        (confinement.lacks(), confined("kill(0, getppid()) or exit 1; print 'signals'", &CLOSED))
+    let (missing, output) = on_an_older_kernel(number, libc::ENOSYS, || {
+        (
+            confinement.missing_protections(),
+            run_confined("kill(0, getppid()) or exit 1; print 'signals'", &CLOSED),
+        )
     });
     assert_eq!(
-        lacks,
+        missing,
         [Protection::Processes, Protection::Signals, Protection::Ports, Protection::Files]
     );
     let (_, refusal) = on_an_older_kernel(number, libc::ENOSYS, || launch("print 1", &confinement));
@@ -504,10 +508,11 @@ fn what_a_kernel_lacks_is_named_and_the_rest_of_the_walls_stands() {
     let (_, refusal) = on_an_older_kernel(unshare, libc::EPERM, || launch("print 1", &confinement));
     assert!(refusal.unwrap().to_string().contains("a /tmp of its own"));
     assert_eq!(text(&output), "signals", "what is named is what is missing");
-    let sockets = on_an_older_kernel(number, libc::ENOSYS, || confined(SOCKETS, &CLOSED));
+    let sockets = on_an_older_kernel(number, libc::ENOSYS, || run_confined(SOCKETS, &CLOSED));
     assert_eq!(text(&sockets), "");
     for protection in Protection::ALL {
-        assert!(!protection.without().is_empty() && !protection.needs().is_empty());
+        assert!(!protection.effect_of_absence().is_empty());
+        assert!(!protection.requirement().is_empty());
         assert_eq!(serde_json::to_value(protection).unwrap(), protection.name());
     }
 }

@@ -1,5 +1,5 @@
-//! What a program that may change nothing tries, with and without the sandbox. Without it each
-//! attempt succeeds, which shows that each test can fail.
+//! A program that may change nothing tries to, with and without the sandbox. Without the sandbox
+//! each attempt succeeds, which shows that each test can fail.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_launch::confinement::Confinement;
@@ -33,7 +33,7 @@ enum SandboxMode {
 
 const MODES: [SandboxMode; 2] = [SandboxMode::Open, SandboxMode::ReadOnly];
 
-/// Runs a program through the launcher; what it printed, and why it was not started.
+/// Runs a program through the launcher. Returns its output, and why it was not started.
 fn launch(program: &str, arguments: &[&str], mode: SandboxMode) -> (Output, Option<LaunchRefusal>) {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
@@ -72,16 +72,16 @@ fn launch(program: &str, arguments: &[&str], mode: SandboxMode) -> (Output, Opti
     (output, status.read().unwrap())
 }
 
-/// Whether a script ends with 0.
-fn works(program: &str, script: &str, mode: SandboxMode) -> bool {
+/// Whether a script ends with exit code 0.
+fn succeeds(program: &str, script: &str, mode: SandboxMode) -> bool {
     let option = if program == PERL { "-e" } else { "-c" };
     let (output, refusal) = launch(program, &[option, script], mode);
     assert_eq!(refusal, None, "{script}");
     output.status.success()
 }
 
-/// All that can be changed of what lies in a folder.
-fn state(folder: &Path) -> Vec<String> {
+/// The metadata and the content of everything in a folder.
+fn folder_state(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -107,7 +107,7 @@ fn state(folder: &Path) -> Vec<String> {
     found
 }
 
-/// Every way that a program has to change something in a folder.
+/// Scripts that change something in a folder, one for each way to do so.
 const CHANGES: &[(&str, &str)] = &[
     (SH, "echo x > new"),
     (SH, "echo x >> old"),
@@ -153,11 +153,11 @@ fn no_way_to_change_a_file_is_left() {
             } else {
                 format!("chdir('{folder_path}') or exit 1; {script}")
             };
-            let before = state(folder.path());
-            assert!(!works(program, &script, SandboxMode::ReadOnly), "{script}");
-            assert_eq!(state(folder.path()), before, "{script}");
-            assert!(works(program, &script, SandboxMode::Open), "without the sandbox: {script}");
-            assert_ne!(state(folder.path()), before, "without the sandbox: {script}");
+            let before = folder_state(folder.path());
+            assert!(!succeeds(program, &script, SandboxMode::ReadOnly), "{script}");
+            assert_eq!(folder_state(folder.path()), before, "{script}");
+            assert!(succeeds(program, &script, SandboxMode::Open), "without the sandbox: {script}");
+            assert_ne!(folder_state(folder.path()), before, "without the sandbox: {script}");
         }
     }
 }
@@ -201,9 +201,9 @@ fn no_connection_and_no_packet_leaves() {
         received.iter().any(|arrived| *arrived)
     };
     for (index, script) in scripts.iter().enumerate() {
-        assert!(!works(PERL, script, SandboxMode::ReadOnly), "{script}");
+        assert!(!succeeds(PERL, script, SandboxMode::ReadOnly), "{script}");
         assert!(!arrived(), "{script}");
-        assert!(works(PERL, script, SandboxMode::Open), "without the sandbox: {script}");
+        assert!(succeeds(PERL, script, SandboxMode::Open), "without the sandbox: {script}");
         assert!(index == 4 || arrived(), "without the sandbox it arrives: {script}");
     }
     assert_eq!(udp.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -250,9 +250,9 @@ fn no_process_outside_of_the_sandbox_is_affected() {
             if script.contains("getppid") && mode == SandboxMode::Open {
                 continue;
             }
-            // The memory of others is no program's.
+            // No program may read the memory of other processes.
             let is_granted = mode == SandboxMode::Open && !script.contains("/mem");
-            assert_eq!(works(PERL, &script, mode), is_granted, "{mode:?} {script}");
+            assert_eq!(succeeds(PERL, &script, mode), is_granted, "{mode:?} {script}");
             assert!(
                 mode == SandboxMode::Open || outside_process.0.try_wait().unwrap().is_none(),
                 "{script}"
@@ -278,8 +278,9 @@ fn reading_counting_and_piping_work() {
 
 #[test]
 fn memory_and_output_files_are_limited() {
-    assert!(!works(PERL, "my $x = 'x' x (5 * 1024 * 1024 * 1024); exit 0", SandboxMode::ReadOnly));
-    assert!(works(PERL, "my $x = 'x' x (50 * 1024 * 1024); exit 0", SandboxMode::ReadOnly));
+    let large = "my $x = 'x' x (5 * 1024 * 1024 * 1024); exit 0";
+    assert!(!succeeds(PERL, large, SandboxMode::ReadOnly));
+    assert!(succeeds(PERL, "my $x = 'x' x (50 * 1024 * 1024); exit 0", SandboxMode::ReadOnly));
 }
 
 /// The test makes at most 150 processes, which end by themselves.
@@ -319,14 +320,14 @@ fn root_keeps_only_the_right_of_reading() {
     }
 }
 
-/// Each number is called with arguments that mean nothing. What is not on the list is answered by
-/// the filter, before the kernel looks at an argument.
+/// The arguments of the calls are meaningless: for a call that is not listed, the filter answers
+/// before the kernel looks at them.
 #[test]
 fn every_system_call_that_is_not_listed_is_refused() {
     let listed: Vec<_> = runbook_launch::sandbox::system_calls().collect();
     assert!(listed.len() > 100, "the list is not empty");
-    // Two on x86_64 are the kernel's own, made by its probes, and no filter is asked about them:
-    // whoever else calls one is killed.
+    // On x86_64 the kernel itself makes these two calls, for its probes, and asks no filter about
+    // them. It kills a program that makes one.
     let probes = [335, 336];
     let unlisted: Vec<_> =
         (0..600).filter(|number| !listed.contains(number) && !probes.contains(number)).collect();
@@ -382,7 +383,7 @@ fn without_a_part_of_the_sandbox_nothing_is_run_and_the_error_names_the_part() {
             output.stdout.is_empty() && !output.status.success() && !trace.exists(),
             "{output:?}"
         );
-        // A program that may change something needs fewer of the mechanisms.
+        // A program that may change something starts without Landlock, if no file is limited.
         let (output, refusal) = on_an_older_kernel(number, errno, || {
             launch(SH, &["-c", "echo ran"], SandboxMode::Open)
         });

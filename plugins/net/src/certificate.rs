@@ -96,7 +96,7 @@ fn report(input: &Input, seen: Inspection, now_ms: u64) -> Result<Report<Output>
     let Some(own) = seen.chain.first() else {
         return Err(Fault::assertion("net.no-certificate", "it shows no certificate"));
     };
-    // An authority that its server shows beside its own certificate ends it too.
+    // The chain ends when any of its certificates does, also that of an authority.
     let readable = seen.chain.iter().filter(|one| !one.serial.is_empty());
     let first_end = readable.min_by_key(|one| one.not_after_ms).unwrap_or(own);
     let days_left = days(now_ms, first_end.not_after_ms);
@@ -119,15 +119,15 @@ fn report(input: &Input, seen: Inspection, now_ms: u64) -> Result<Report<Output>
         assertions.contains("the issuer", &own.issuer, issuer);
     }
     let limit = |days: u64| i64::try_from(days).unwrap_or(i64::MAX);
-    let few = days_left < limit(input.fail_days);
-    let outcome = if !assertions.all_hold() || few {
+    let has_too_few_days = days_left < limit(input.fail_days);
+    let outcome = if !assertions.all_hold() || has_too_few_days {
         Outcome::Fail
     } else if days_left < limit(input.warn_days) {
         Outcome::Warn
     } else {
         Outcome::Pass
     };
-    let validity = format!("{} is valid for {days_left} days more", shown(first_end));
+    let validity = format!("{} is valid for {days_left} days more", certificate_label(first_end));
     let summary = if assertions.all_hold() {
         format!("{place}: {validity}")
     } else {
@@ -160,14 +160,14 @@ fn report(input: &Input, seen: Inspection, now_ms: u64) -> Result<Report<Output>
     Ok(Report::new(outcome, summary, output).measure(measured))
 }
 
-fn shown(certificate: &Certificate) -> String {
+fn certificate_label(certificate: &Certificate) -> String {
     match certificate.names.first() {
         Some(name) => format!("the certificate for {name}"),
         None => format!("the certificate of `{}`", certificate.subject),
     }
 }
 
-/// Whole days from one moment to another; negative if it was before.
+/// Whole days from one moment to another; negative if the second is earlier.
 fn days(from_ms: u64, to_ms: u64) -> i64 {
     let days = |ms: u64| i64::try_from(ms / DAY).unwrap_or(i64::MAX);
     if to_ms >= from_ms { days(to_ms - from_ms) } else { -days(from_ms - to_ms) - 1 }

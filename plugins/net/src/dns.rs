@@ -103,7 +103,7 @@ pub(crate) fn dns(_job: &Job, input: Input) -> Result<Report<Output>> {
 }
 
 fn report(input: &Input, answer: Resolution) -> Result<Report<Output>> {
-    // Any other code says nothing about the name: the resolver did not find out.
+    // Any other code leaves open whether the name exists: the resolver did not find out.
     if !matches!(answer.code.as_str(), "NOERROR" | "NXDOMAIN") {
         let message = format!("the resolver {} did not answer: {}", answer.resolver, answer.code);
         return Err(Fault::transient("net.dns-code", message));
@@ -144,7 +144,7 @@ fn report(input: &Input, answer: Resolution) -> Result<Report<Output>> {
     Ok(Report::new(outcome, summary, output).measure(measurement("dns", milliseconds, "ms")))
 }
 
-/// What is not as it is expected.
+/// The message of a failed check: how the records differ from the expected ones.
 fn problem(
     input: &Input,
     answer: &Resolution,
@@ -160,7 +160,7 @@ fn problem(
         return Ok(expects_some.then(|| nothing.to_owned()));
     }
     let same = |one: &str, other: &str| {
-        // Names are one in any letters; texts are not.
+        // Case does not count in names, but in texts.
         if matches!(input.kind, Type::Txt | Type::Caa) {
             one == other
         } else {

@@ -69,7 +69,7 @@ fn turns(input: &Input) -> Vec<Turn> {
     banner.chain(said).collect()
 }
 
-/// The texts that were waited for, in their order.
+/// The texts that the turns wait for, in their order.
 fn expected(input: &Input) -> impl Iterator<Item = &str> {
     input
         .banner
@@ -84,11 +84,11 @@ fn report(input: &Input, connection: Connection) -> Report<Output> {
     let place = format!("{}:{}", connection.host, connection.port);
     let mut assertions = Assertions::new();
     for (text, answer) in expected(input).zip(&connection.answers) {
-        assertions.holds(answer.end == AnswerEnd::Found, || unmet(text, answer));
+        assertions.holds(answer.end == AnswerEnd::Found, || unmet_message(text, answer));
     }
-    let slower = |limit: Option<Span>| limit.filter(|limit| took > limit.0);
+    let exceeded = |limit: Option<Span>| limit.filter(|limit| took > limit.0);
     let problem = (!assertions.all_hold()).then(|| assertions.failures().join("; "));
-    let (outcome, summary) = match (problem, slower(input.crit), slower(input.warn)) {
+    let (outcome, summary) = match (problem, exceeded(input.crit), exceeded(input.warn)) {
         (Some(problem), _, _) => (Outcome::Fail, format!("{place}: {problem}")),
         (None, Some(limit), _) => (Outcome::Fail, too_slow(&place, connect_ms, limit)),
         (None, None, Some(limit)) => (Outcome::Warn, too_slow(&place, connect_ms, limit)),
@@ -111,7 +111,7 @@ fn report(input: &Input, connection: Connection) -> Report<Output> {
     ))
 }
 
-fn unmet(text: &str, answer: &Answer) -> String {
+fn unmet_message(text: &str, answer: &Answer) -> String {
     let said = String::from_utf8_lossy(&answer.content);
     let said = if said.is_empty() {
         "it said nothing".to_owned()

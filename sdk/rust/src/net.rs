@@ -10,8 +10,8 @@ pub use types::{
     RecordKind, Resolution,
 };
 
-/// A slot that is bound to servers. What a plugin does not say, the host or the port, is the only
-/// one that the target lists.
+/// A slot that is bound to servers. A host or a port that the plugin does not set is the only one
+/// that the target lists.
 #[derive(Debug, Clone)]
 pub struct Server {
     slot: Slot,
@@ -23,17 +23,17 @@ pub struct Server {
 pub struct Turn(types::Turn);
 
 impl Turn {
-    /// Waits for a text: a banner, say.
+    /// Waits for a text, such as a banner.
     pub fn wait(until: &str) -> Self {
         Self(types::Turn { say: None, until: Some(until.to_owned()) })
     }
 
-    /// Says a line. The host adds the end of the line; the target must allow what is said.
+    /// Sends a line, which the target must allow. The host adds the end of the line.
     pub fn say(line: &str) -> Self {
         Self(types::Turn { say: Some(line.to_owned()), until: None })
     }
 
-    /// Waits for a text after it.
+    /// Waits for a text after the line.
     #[must_use]
     pub fn until(mut self, until: &str) -> Self {
         self.0.until = Some(until.to_owned());
@@ -61,15 +61,15 @@ impl Server {
         self
     }
 
-    /// Connects over TCP and holds a conversation; without turns it only connects. It ends with the
-    /// first text that does not come: the last answer says why.
+    /// Connects over TCP and holds a conversation; without turns it only connects. The conversation
+    /// ends at the first text that does not come: the last answer has the reason.
     ///
     /// # Errors
-    /// `denied` if the slot is not granted `connect`, the target does not list the host or the port,
-    /// or lets a line not be said, or if an answer shows a secret; `transient` if nothing accepts
-    /// the connection or it breaks; `timeout` if the server accepts it and does not say in time what
-    /// is waited for; `invalid` if there are more than 32 turns, or a text to wait for is empty or
-    /// has more than 1024 bytes.
+    /// `denied` if the slot is not granted `connect`, the target does not list the host or the
+    /// port, or does not allow a line, or if an answer shows a secret; `transient` if nothing
+    /// accepts the connection or it breaks; `timeout` if the server accepts it and does not send
+    /// the expected text in time; `invalid` if there are more than 32 turns, or a text to wait for
+    /// is empty or has more than 1024 bytes.
     #[track_caller]
     pub fn connect(&self, turns: &[Turn]) -> Result<Connection> {
         let turns: Vec<_> = turns.iter().map(|turn| turn.0.clone()).collect();
@@ -79,9 +79,9 @@ impl Server {
     /// Looks at the certificates of the server.
     ///
     /// # Errors
-    /// `denied` if the slot is not granted `inspect-tls` or the target does not list the host or the
-    /// port; `transient` if nothing accepts the connection; `timeout` if the server is silent;
-    /// `assertion` if it speaks no TLS. A certificate that is not good is no error.
+    /// `denied` if the slot is not granted `inspect-tls` or the target does not list the host or
+    /// the port; `transient` if nothing accepts the connection; `timeout` if the server is silent;
+    /// `assertion` if it speaks no TLS. A certificate with problems is no error.
     #[track_caller]
     pub fn inspect_tls(&self) -> Result<Inspection> {
         host!("net/tls.inspect", tls::inspect(self.slot.name(), &self.endpoint))
@@ -105,8 +105,8 @@ impl Names {
     /// # Errors
     /// `denied` if the slot is not granted `lookup`, the target does not let the name be looked up,
     /// or a record shows a secret; `transient` if the resolver cannot be reached; `timeout` if none
-    /// answers; `assertion` if its answer cannot be read. That there is no such name is no error,
-    /// nor is any other code: see [`Resolution::code`](types::Resolution).
+    /// answers; `assertion` if the answer cannot be read. A name that does not exist is no error,
+    /// nor is any other response code: see [`Resolution::code`](types::Resolution).
     #[track_caller]
     pub fn lookup(&self, name: Option<&str>, kind: RecordKind) -> Result<Resolution> {
         host!("net/dns.lookup", dns::lookup(self.slot.name(), name, kind))

@@ -348,7 +348,7 @@ impl<'c> Grammar<'c> {
                 "p create table made partition of <table> default",
                 "p create unlogged table orders as table <table>",
             ]),
-            "look" => self.choose_for_server(&[
+            "other" => self.choose_for_server(&[
                 "b explain <query>",
                 "b explain <change>",
                 "p explain analyze <change>",
@@ -421,7 +421,7 @@ impl<'c> Grammar<'c> {
                 "<change>",
                 "<maintain>",
                 "<define>",
-                "<look>",
+                "<other>",
                 "<decorated>",
             ]),
             other => panic!("no rule `{other}`"),

@@ -638,7 +638,7 @@ fn unverified_server(target: &Target) -> Option<String> {
     let secrets = target.transmitted_secrets();
     let (secret, transport) =
         secrets.iter().find_map(|secret| Some((secret, secret.unverified?)))?;
-    Some(format!("sends {} to {} by `{transport}`", secret.what(), secret.to))
+    Some(format!("sends {} to {} by `{transport}`", secret.describe(), secret.to))
 }
 
 /// Whether a program is in a folder where only the system's packages put files.

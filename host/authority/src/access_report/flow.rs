@@ -361,10 +361,10 @@ fn sink(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SinkKind>> {
         | Verb::HttpPatch
         | Verb::HttpDelete => SinkKind::Network,
         // A line that the plugin chooses reaches the server, and a name whoever serves names.
-        Verb::NetConnect if grant.target.net().is_some_and(NetTarget::says_what_it_likes) => {
+        Verb::NetConnect if grant.target.net().is_some_and(NetTarget::may_send_any_text) => {
             SinkKind::Network
         }
-        Verb::NetLookup if grant.target.net().is_some_and(NetTarget::looks_up_what_it_likes) => {
+        Verb::NetLookup if grant.target.net().is_some_and(NetTarget::may_look_up_any_text) => {
             SinkKind::Network
         }
         // A statement that only reads still reaches the server, and its log.

@@ -124,7 +124,7 @@ impl Target {
                 (mode != TlsMode::VerifyFull).then(|| mode.name())
             }
             TargetKind::Http(http) => match &http.base {
-                HttpBase::Url(base) => super::sent::open_transport(base),
+                HttpBase::Url(base) => super::sent::unencrypted_transport(base),
                 HttpBase::Secret(_) => None,
             },
             TargetKind::Docker(_)

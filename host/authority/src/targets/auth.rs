@@ -1,5 +1,5 @@
-//! `auth` of an `http` target: how the host shows a server on whose behalf it asks. The plugin sees
-//! nothing of it, and can set none of its headers.
+//! `auth` of an `http` target: how the host authenticates requests. The plugin sees none of the
+//! headers for it, and can set none of them.
 
 use super::base_url::parse_base;
 use super::injected::{HeaderEncoding, InjectedHeader};
@@ -28,7 +28,7 @@ pub enum ClientName {
     Secret(String),
 }
 
-/// What requests to a service of AWS are signed with (AWS Signature Version 4).
+/// The keys and the scope that sign requests to a service of AWS (AWS Signature Version 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsSigV4 {
     /// The access key id. It is sent.
@@ -52,15 +52,15 @@ pub struct OAuth2Client {
     pub client_id: ClientName,
     /// The name of the secret that holds the client's password.
     pub client_secret: String,
-    /// What the token is asked for: names with spaces between them.
+    /// The scope that is requested: names with one space between them.
     pub scope: Option<String>,
-    /// Whom the host believes to be the token server, and what it shows of itself there. Those of
-    /// the target do not count.
+    /// The authorities and the client certificate for the connection to the token server. Those of
+    /// the target are not used there.
     pub tls_keys: TlsKeys,
 }
 
 impl ClientName {
-    /// As a review shows it: a secret is its name.
+    /// The name as a review shows it: `secret:NAME` in place of a secret.
     pub fn redacted(&self) -> String {
         match self {
             Self::Plain(name) => name.clone(),
@@ -68,7 +68,7 @@ impl ClientName {
         }
     }
 
-    /// The name of the secret that holds it, if one does.
+    /// The name of the secret that holds the client name, if one does.
     pub fn secret(&self) -> Option<&str> {
         match self {
             Self::Plain(_) => None,
@@ -78,7 +78,7 @@ impl ClientName {
 }
 
 impl HttpAuth {
-    /// The headers that the host sets by it, in small letters.
+    /// The headers that the host sets for this authentication, in lower case.
     pub fn headers(&self) -> &'static [&'static str] {
         match self {
             Self::Header(_) | Self::OAuth2(_) => &["authorization"],
@@ -92,7 +92,7 @@ impl HttpAuth {
         }
     }
 
-    /// The client of a token server, if it is one.
+    /// The client of a token server, if the method is `oauth2`.
     pub fn oauth2(&self) -> Option<&OAuth2Client> {
         match self {
             Self::OAuth2(client) => Some(client),
@@ -100,7 +100,7 @@ impl HttpAuth {
         }
     }
 
-    /// What stands in `Authorization`, in words: a secret is its name.
+    /// The `Authorization` header as a review shows it, with `secret:NAME` in place of a secret.
     pub(crate) fn redacted(&self, view: PathView) -> String {
         match self {
             Self::Header(header) => header.redacted(),
@@ -131,8 +131,8 @@ impl HttpAuth {
             }
             Self::OAuth2(client) => {
                 let id = client.client_id.secret().into_iter();
-                let own = id.chain([client.client_secret.as_str()]);
-                own.chain(client.tls_keys.secrets()).collect()
+                let own_secrets = id.chain([client.client_secret.as_str()]);
+                own_secrets.chain(client.tls_keys.secrets()).collect()
             }
         }
     }
@@ -152,27 +152,28 @@ impl OAuth2Client {
     }
 }
 
-const FOR_EACH_SETTINGS: &str = "bearer, basic, aws-sigv4, oauth2";
+/// The keys of `auth`, for messages.
+const AUTH_METHODS: &str = "bearer, basic, aws-sigv4, oauth2";
 
-/// Reads `auth`, and where it stands.
+/// Reads `auth`, with its span.
 pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<(Span, HttpAuth)> {
     let span = reader.table().get("auth").map(|node| node.span.clone());
     let auth = reader.section("auth", "`auth`", |reader| {
         let span = reader.table().span.clone();
-        let ways = [
+        let methods = [
             read_bearer(reader).map(HttpAuth::Header),
             read_basic(reader).map(HttpAuth::Header),
             read_aws(reader).map(HttpAuth::AwsSigV4),
             read_oauth2(reader, folder).map(Box::new).map(HttpAuth::OAuth2),
         ];
         let written = reader.table().entries.len();
-        let mut ways = ways.into_iter().flatten();
-        match (ways.next(), written) {
-            (Some(way), 1) => Some(way),
-            // What is wrong with it was said.
+        let mut methods = methods.into_iter().flatten();
+        match (methods.next(), written) {
+            (Some(method), 1) => Some(method),
+            // Its errors were reported already.
             (None, 1) => None,
             _ => {
-                let message = format!("`auth` must have exactly one of {FOR_EACH_SETTINGS}");
+                let message = format!("`auth` must have exactly one of {AUTH_METHODS}");
                 let help = "such as `auth = { bearer = \"secret:token\" }`";
                 reader.error_with_help("E0108", span, message, "which of them?", help);
                 None
@@ -268,8 +269,8 @@ fn read_text(
     }
 }
 
-/// A value that only a secret may hold. What stands there instead may be the value itself, so it is
-/// not repeated.
+/// Reads a key that must be `secret:NAME`. The message for any other text does not repeat it: it
+/// may be the secret value itself.
 fn read_secret(reader: &mut Reader<'_>, key: &'static str, presence: Presence) -> Option<String> {
     let text = read_text(reader, key, presence)?;
     let name = secret_reference(&text.value).map(str::to_owned);

@@ -1,4 +1,4 @@
-//! Base addresses over HTTP.
+//! Base URLs of `http` targets.
 
 use crate::pattern::canonical_request_path;
 use url::Url;

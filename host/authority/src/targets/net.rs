@@ -18,17 +18,17 @@ const DNS_PORT: u16 = 53;
 pub struct NetTarget {
     /// The servers that may be connected to: names and addresses, in lower case.
     pub hosts: Vec<String>,
-    /// Their TCP ports. Without one, nothing is connected to.
+    /// The TCP ports of the servers. Without a port, the host connects to nothing.
     pub ports: Vec<u16>,
-    /// Which addresses their names may lead to.
+    /// The addresses that the names of the servers may lead to.
     pub addresses: AddressPolicy,
     /// The authorities that certificates are compared with, instead of the system's.
     pub tls_keys: TlsKeys,
-    /// Patterns of the lines that may be said to a server.
+    /// Patterns of the lines that may be sent to a server.
     pub send: Vec<String>,
     /// Patterns of the names that may be looked up.
     pub names: Vec<String>,
-    /// Who is asked for them, instead of the system's resolvers.
+    /// The resolver that is asked for names, instead of the system's resolvers.
     pub resolver: Option<SocketAddr>,
     /// How many bytes of the answers to one call a plugin is given.
     pub max_bytes: ByteSize,
@@ -38,7 +38,7 @@ pub struct NetTarget {
     pub timeout: Duration,
 }
 
-/// Why a call names no server of a target, or no name.
+/// Why a call names no server, or no DNS name, of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotListed {
     /// The target does not list this host.
@@ -51,7 +51,7 @@ pub enum NotListed {
     NoPort(usize),
     /// The call leaves the name out, and the target lists so many, or a pattern.
     NoName(usize),
-    /// No pattern of the target lets the name through, or it is none.
+    /// No pattern of the target matches this text, or it is no DNS name.
     Name(String),
 }
 
@@ -59,7 +59,8 @@ impl NetTarget {
     /// The host and the port that a call is about.
     ///
     /// # Errors
-    /// The target does not list it, or the call leaves out what there are several of.
+    /// The target does not list the host or the port, or the call leaves out one of which the
+    /// target lists none or several.
     pub fn endpoint(
         &self,
         host: Option<&str>,
@@ -87,7 +88,8 @@ impl NetTarget {
     /// The name that a lookup is about, in the form in which it is asked for.
     ///
     /// # Errors
-    /// No pattern lets it through, it is none, or the call leaves out what is not one name alone.
+    /// No pattern matches the name, it is no DNS name, or the call leaves it out and the target
+    /// lists no name, several names or a pattern.
     pub fn name(&self, name: Option<&str>) -> Result<String, NotListed> {
         let Some(wanted) = name else {
             let exact: Vec<_> = self.names.iter().filter(|name| !name.contains('*')).collect();
@@ -102,22 +104,23 @@ impl NetTarget {
             .ok_or_else(|| NotListed::Name(wanted.to_owned()))
     }
 
-    /// Whether a line may be said to a server.
+    /// Whether a line may be sent to a server.
     pub fn may_say(&self, line: &str) -> bool {
         is_line(line) && self.send.iter().any(|pattern| pattern_matches(pattern, line))
     }
 
-    /// Whether a plugin chooses what it says to a server, and so can tell it anything.
-    pub(crate) fn says_what_it_likes(&self) -> bool {
+    /// Whether a pattern of `send` has a wildcard, so that a plugin can send any text to a server.
+    pub(crate) fn may_send_any_text(&self) -> bool {
         self.send.iter().any(|pattern| pattern.contains('*'))
     }
 
-    /// Whether a plugin chooses which names it looks up: whoever serves them reads them.
-    pub(crate) fn looks_up_what_it_likes(&self) -> bool {
+    /// Whether a pattern of `names` has a wildcard, so that a plugin can send any text to the name
+    /// servers as part of a name.
+    pub(crate) fn may_look_up_any_text(&self) -> bool {
         self.names.iter().any(|pattern| pattern.contains('*'))
     }
 
-    /// Who is asked, as reviews and boundaries write it.
+    /// The resolver, as reviews and boundaries write it.
     pub(crate) fn resolver_word(&self) -> String {
         self.resolver.map_or_else(|| SYSTEM_RESOLVER.to_owned(), |resolver| resolver.to_string())
     }
@@ -137,20 +140,22 @@ impl NetTarget {
 /// The word for the resolvers that the system is configured with.
 pub(crate) const SYSTEM_RESOLVER: &str = "system";
 
-fn only<T>(all: &[T], otherwise: impl FnOnce(usize) -> NotListed) -> Result<&T, NotListed> {
+/// The item of a list of one; for any other list, the error for its length.
+fn only<T>(all: &[T], error: impl FnOnce(usize) -> NotListed) -> Result<&T, NotListed> {
     match all {
         [one] => Ok(one),
-        _ => Err(otherwise(all.len())),
+        _ => Err(error(all.len())),
     }
 }
 
-/// A text that is one line, so that nothing stands behind what was judged. An empty one is none.
+/// Whether a text is one line, not empty and without control characters, so that it cannot carry a
+/// second line past the gate.
 fn is_line(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-/// A DNS name as it is compared and asked for: in lower case, without the dot at its end. `None` if
-/// it is none (RFC 1035, section 2.3.4, and underscores).
+/// A DNS name in the form that is compared and asked for: in lower case, without the final dot.
+/// `None` if the text is no DNS name (RFC 1035, section 2.3.4, and underscores).
 pub fn dns_name(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let is_label = |label: &str| {
@@ -179,7 +184,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<NetTar
     }
     let names = read_names(reader, hosts.as_deref().unwrap_or_default());
     let resolver = reader.optional::<String>("resolver").and_then(|text| {
-        let address = resolver_of(&text.value);
+        let address = parse_resolver(&text.value);
         if address.is_none() {
             reader.error_with_help(
                 "E0103",
@@ -218,12 +223,12 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<NetTar
     })
 }
 
-/// The verbs of a target that connects to nothing.
+/// The only verbs that have an effect on a target that connects to nothing; `None` if it connects.
 pub(super) fn implied_verbs(target: &NetTarget) -> Option<&'static [Verb]> {
     (target.hosts.is_empty() || target.ports.is_empty()).then_some(&[Verb::NetLookup])
 }
 
-/// Verbs that connect, of a target that connects to nothing.
+/// Reports a verb that connects, on a target that connects to nothing.
 pub(super) fn refuse_verbs(
     reader: &mut Reader<'_>,
     target: &NetTarget,
@@ -238,7 +243,7 @@ pub(super) fn refuse_verbs(
     }
 }
 
-/// What a target that connects to nothing says about connections.
+/// Reports a key about connections, in a target that connects to nothing.
 fn refuse_without_ports(reader: &mut Reader<'_>, key: &str) {
     let Some(node) = reader.table().get(key) else { return };
     let span = node.span.clone();
@@ -247,7 +252,7 @@ fn refuse_without_ports(reader: &mut Reader<'_>, key: &str) {
     reader.error_with_help("E0108", span, message, "never used", help);
 }
 
-/// `net = "db.internal"`, or a list of such.
+/// `net = "db.internal"`, or a list of hosts.
 fn read_hosts(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     let written = reader.required::<Node>("net")?;
     let texts: Vec<(Option<&String>, &Node)> = match &written.value.value {
@@ -346,7 +351,7 @@ fn read_names(reader: &mut Reader<'_>, hosts: &[String]) -> Vec<String> {
     names
 }
 
-fn resolver_of(text: &str) -> Option<SocketAddr> {
+fn parse_resolver(text: &str) -> Option<SocketAddr> {
     let address = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, DNS_PORT));
     text.parse::<SocketAddr>().ok().or_else(address).filter(|resolver| resolver.port() > 0)
 }
@@ -387,7 +392,7 @@ mod tests {
             ("https://dns.example/dns-query", None),
         ] {
             let expected = address.map(|address| address.parse().expect("an address"));
-            assert_eq!(resolver_of(text), expected, "{text}");
+            assert_eq!(parse_resolver(text), expected, "{text}");
         }
     }
 }

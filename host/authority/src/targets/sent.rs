@@ -3,7 +3,7 @@
 use super::{HttpAuth, HttpBase, HttpTarget, InjectedHeader, Target, TargetKind, is_local_host};
 use url::Url;
 
-/// What of a secret leaves this machine.
+/// The form in which a secret leaves this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SecretForm {
     /// Its value.
@@ -14,22 +14,22 @@ pub(crate) enum SecretForm {
     Signature,
 }
 
-/// A secret that a target makes use of at another place.
+/// A secret that a target sends to another server or program, in some form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SentSecret<'a> {
     /// Its name in the runbook.
     pub(crate) name: &'a str,
-    /// What of it is sent.
+    /// The form in which it is sent.
     pub(crate) form: SecretForm,
-    /// Who gets that, in a few words.
+    /// The receiver, for a message.
     pub(crate) to: String,
-    /// By what it is sent, if nobody verifies who gets it.
+    /// The transport, such as `http`, if it does not verify the receiver.
     pub(crate) unverified: Option<&'static str>,
 }
 
 impl SentSecret<'_> {
-    /// What is sent, for a message: ``secret `token` ``.
-    pub(crate) fn what(&self) -> String {
+    /// The secret and its form, for a message: ``secret `token` ``.
+    pub(crate) fn describe(&self) -> String {
         match self.form {
             SecretForm::Value => format!("secret `{}`", self.name),
             SecretForm::Token => format!("a token that it gets for secret `{}`", self.name),
@@ -38,16 +38,16 @@ impl SentSecret<'_> {
     }
 }
 
-/// By what a request to `url` goes to a server elsewhere without encryption.
-pub(super) fn open_transport(url: &Url) -> Option<&'static str> {
+/// The transport of a request to `url`, if it goes to another machine without encryption.
+pub(super) fn unencrypted_transport(url: &Url) -> Option<&'static str> {
     let is_unencrypted =
         url.scheme() == "http" && !is_local_host(url.host_str().unwrap_or_default());
     is_unencrypted.then_some("http")
 }
 
 impl Target {
-    /// The secrets that reach the other side: not the private key by which the host shows who it
-    /// is.
+    /// The secrets that the target sends away. The private key of a client certificate is not one:
+    /// it stays here.
     pub(crate) fn transmitted_secrets(&self) -> Vec<SentSecret<'_>> {
         match &self.kind {
             TargetKind::Http(http) => self.sent_by_http(http),
@@ -71,12 +71,12 @@ impl Target {
             HttpBase::Url(_) => None,
             HttpBase::Secret(name) => Some(name.as_str()),
         };
-        let of_header = |header: &'a InjectedHeader| header.secret.as_deref();
+        let secret_of = |header: &'a InjectedHeader| header.secret.as_deref();
         let mut sent =
-            self.sent_values(base.into_iter().chain(http.headers.values().filter_map(of_header)));
+            self.sent_values(base.into_iter().chain(http.headers.values().filter_map(secret_of)));
         match &http.auth {
             None => {}
-            Some(HttpAuth::Header(header)) => sent.extend(self.sent_values(of_header(header))),
+            Some(HttpAuth::Header(header)) => sent.extend(self.sent_values(secret_of(header))),
             Some(HttpAuth::AwsSigV4(aws)) => {
                 let session = aws.session_token.as_deref();
                 sent.extend(self.sent_values(aws.access_key.secret().into_iter().chain(session)));
@@ -89,7 +89,7 @@ impl Target {
                     name,
                     form: SecretForm::Value,
                     to: client.token_url.to_string(),
-                    unverified: open_transport(&client.token_url),
+                    unverified: unencrypted_transport(&client.token_url),
                 }));
                 sent.push(self.sent(&client.client_secret, SecretForm::Token));
             }

@@ -9,7 +9,7 @@ use crate::executor::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::question;
-use crate::shared_arguments::RunArgs;
+use crate::shared_arguments::ExistingRunArgs;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
@@ -21,7 +21,7 @@ use runbook_report::{RunProgress, Summary};
 pub struct CancelArgs {
     /// Which run is cancelled.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: ExistingRunArgs,
     /// Decide about a step whose outcome is unknown: `STEP=done` (it happened; its undo runs),
     /// `STEP=not-done` (it did not) or `STEP=fail` (treat it as failed: its undo runs)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]

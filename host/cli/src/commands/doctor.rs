@@ -252,7 +252,11 @@ fn program_confinement_row() -> Vec<String> {
         .into_iter()
         .filter(|protection| !protection.is_available())
         .map(|protection| {
-            format!("`{protection}` needs {}: {}", protection.needs(), protection.without())
+            format!(
+                "`{protection}` needs {}: {}",
+                protection.requirement(),
+                protection.effect_of_absence()
+            )
         })
         .collect();
     let (word, detail) = if lacks.is_empty() {

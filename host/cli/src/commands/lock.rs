@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
 fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let environment = args.env.as_deref();
     // Fails for a runbook that could not run.
-    let prepared = prepare::without_lockfile(context, file, environment, Strictness::Refuse)?;
+    let prepared = prepare::without_lockfile(context, file, environment, Strictness::Full)?;
     let location = lockfile::locate(file, environment)?;
     let locked = lockfile::read(&location)?.unwrap_or_default();
     let new_snapshot = lockfile::snapshot(&prepared, file, &location.entry)?;

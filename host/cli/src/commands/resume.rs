@@ -13,7 +13,7 @@ use crate::prepared::PreparedRunbook;
 use crate::runbook_file::RunbookFile;
 use crate::secret_availability;
 use crate::session::{Session, SessionConfig};
-use crate::shared_arguments::RunArgs;
+use crate::shared_arguments::ExistingRunArgs;
 use crate::ui;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
@@ -33,7 +33,7 @@ use std::path::{Component, Path, PathBuf};
 pub struct ResumeArgs {
     /// Which run is continued.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: ExistingRunArgs,
     /// Decide about a step whose outcome is unknown: `STEP=done` (it happened), `STEP=retry` (it
     /// did not; do it again), `STEP=not-done` (it did not; fail without undoing it) or `STEP=fail`
     /// (treat it as failed: its undo runs)
@@ -87,7 +87,7 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> 
 /// Continues a run with these options.
 pub fn resume_run(
     context: &Context,
-    args: &RunArgs,
+    args: &ExistingRunArgs,
     options: &ResumeOptions,
 ) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
@@ -103,8 +103,7 @@ pub fn resume_run(
         // A run that is only ended, or is being undone already, begins no new step.
         let begins_new_steps = !options.start_cancelled
             && !stored.records.iter().any(|record| stops_new_steps(&record.event));
-        let strictness =
-            if begins_new_steps { Strictness::Refuse } else { Strictness::BoundaryOnly };
+        let strictness = if begins_new_steps { Strictness::Full } else { Strictness::BoundaryOnly };
         let (prepared, plan) = rebuild(context, &stored, options.changes, strictness)?;
         let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
         let state = fold(&stored.records).map_err(Failure::engine)?;

@@ -9,7 +9,7 @@ use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepare;
-use crate::shared_arguments::RunArgs;
+use crate::shared_arguments::ExistingRunArgs;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
@@ -25,7 +25,7 @@ use std::path::Path;
 pub struct RetryArgs {
     /// Which run is tried again.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: ExistingRunArgs,
     /// Do not ask before starting
     #[arg(long, short = 'y')]
     pub yes: bool,

@@ -15,7 +15,7 @@ use crate::prepared::PreparedRunbook;
 use crate::question::{self, Consent};
 use crate::secret_availability;
 use crate::session::{Session, SessionConfig};
-use crate::shared_arguments::RunArgs;
+use crate::shared_arguments::ExistingRunArgs;
 use crate::ui;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
@@ -34,7 +34,7 @@ use std::path::PathBuf;
 pub struct UndoArgs {
     /// Which run is undone.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: ExistingRunArgs,
     /// Decide about a step whose undo may have happened: `STEP=done` (it is undone), `STEP=retry`
     /// (it is not; undo it) or `STEP=not-done` (it is not; leave it as it is)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]

@@ -166,7 +166,8 @@ pub enum CallPurpose {
     Plan,
     /// To carry out the step, or to check.
     Attempt,
-    /// To observe the present state.
+    /// To observe the state that the step changes: in recovery, or after an undo. The probe of a
+    /// guard is an attempt.
     Observe,
     /// To undo a step.
     Undo,

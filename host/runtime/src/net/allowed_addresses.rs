@@ -21,7 +21,7 @@ pub(crate) struct Server<'a> {
     pub(crate) slot: &'a str,
     /// The verb that the connection is for.
     pub(crate) verb: Verb,
-    /// Its name or address, with or without brackets.
+    /// The name or the address of the server, with or without brackets.
     pub(crate) host: &'a str,
     /// Its TCP port.
     pub(crate) port: u16,

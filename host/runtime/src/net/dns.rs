@@ -1,7 +1,7 @@
 //! Questions to DNS resolvers: by UDP, and by TCP when the answer does not fit.
 //!
-//! Only a [`AllowedResolver`] is asked. What does not carry the number and the question that were
-//! sent is no answer, whoever sent it.
+//! Only an [`AllowedResolver`] is asked. A message counts as the answer only if it carries the
+//! number and the question that were sent.
 
 use super::allowed_addresses::AllowedResolver;
 use super::connect::connect;
@@ -17,20 +17,21 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
-/// How long one resolver is waited for before the next is asked, or the same again.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the host waits for one resolver before it asks the next, or the same one again.
+const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of an answer over UDP that this host says it takes (<https://www.dnsflagday.net/2020>).
-const PAYLOAD: u16 = 1232;
+/// The size of a UDP answer, in bytes, that this host advertises (EDNS,
+/// <https://www.dnsflagday.net/2020>).
+const UDP_PAYLOAD_SIZE: u16 = 1232;
 
-/// Bytes that are read of one datagram, whatever its sender was told.
-const DATAGRAM: usize = 4096;
+/// Bytes that are read of one datagram: more than advertised, for resolvers that ignore the size.
+const DATAGRAM_CAPACITY: usize = 4096;
 
-/// Where the system keeps the addresses of its resolvers.
-const SYSTEM: &str = "/etc/resolv.conf";
+/// The file in which the system keeps the addresses of its resolvers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Bytes of that file.
-const MAX_SYSTEM: u64 = 64 << 10;
+/// The most bytes that are read of [`RESOLV_CONF`].
+const MAX_RESOLV_CONF: u64 = 64 << 10;
 
 /// A response, and the resolver that gave it.
 #[derive(Debug)]
@@ -39,16 +40,16 @@ pub(crate) struct Answer {
     pub(crate) resolver: SocketAddr,
 }
 
-/// What a resolver said.
+/// The answer of a resolver.
 #[derive(Debug)]
 pub(crate) struct Response {
-    /// As RFC 6895 names it.
+    /// The response code, by its name in RFC 6895, such as `NXDOMAIN`.
     pub(crate) code: &'static str,
     pub(crate) records: Vec<DnsRecord>,
     is_truncated: bool,
 }
 
-/// One record, as zone files write it, names without the dot at their end.
+/// One record in the notation of zone files, with names without the final dot.
 #[derive(Debug)]
 pub(crate) struct DnsRecord {
     pub(crate) name: String,
@@ -57,17 +58,17 @@ pub(crate) struct DnsRecord {
     pub(crate) ttl_s: u32,
 }
 
-/// Why no resolver said anything.
+/// Why there is no answer from any resolver.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
-    /// Nobody answered in this time; what came meanwhile was no answer to the question.
+    /// No resolver answered the question in this time.
     TimedOut(Duration),
-    /// The last one that was asked cannot be reached.
+    /// No resolver can be reached; this is the last one that was asked.
     Unreachable(SocketAddr, io::Error),
-    /// What it said cannot be read.
+    /// The answer of this resolver cannot be parsed.
     Unreadable(SocketAddr),
-    /// There is no such question.
-    Question(String),
+    /// The name cannot be asked for.
+    InvalidQuestion(String),
 }
 
 /// The resolvers that the system is configured with, in their order.
@@ -75,13 +76,13 @@ pub(crate) enum NoAnswer {
 /// # Errors
 /// The file cannot be read.
 pub(crate) fn system_resolvers() -> io::Result<Vec<SocketAddr>> {
-    let text = runbook_regular_file::read(Path::new(SYSTEM), MAX_SYSTEM)?;
-    Ok(named_in(&String::from_utf8_lossy(&text)))
+    let text = runbook_regular_file::read(Path::new(RESOLV_CONF), MAX_RESOLV_CONF)?;
+    Ok(nameservers(&String::from_utf8_lossy(&text)))
 }
 
-/// The `nameserver` entries of a `resolv.conf`. An address of one interface (`fe80::1%eth0`) is not
-/// asked: what it means depends on who reads it.
-fn named_in(text: &str) -> Vec<SocketAddr> {
+/// The `nameserver` entries of a `resolv.conf`. Addresses with a zone (`fe80::1%eth0`) are left
+/// out: their meaning depends on the machine.
+fn nameservers(text: &str) -> Vec<SocketAddr> {
     let address = |line: &str| {
         let mut words = line.split_whitespace();
         let word = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next());
@@ -90,20 +91,21 @@ fn named_in(text: &str) -> Vec<SocketAddr> {
     text.split('\n').filter_map(address).collect()
 }
 
-/// Asks one after the other, and from the first again, until one answers.
+/// Asks the resolvers one after the other, and then from the first again, until one answers or the
+/// time `within` has passed.
 pub(crate) async fn ask(
     resolvers: &[AllowedResolver],
     name: &str,
     kind: TYPE,
     within: Duration,
 ) -> Result<Answer, NoAnswer> {
-    let until = Instant::now() + within;
+    let deadline = Instant::now() + within;
     let mut unreachable = 0;
     for resolver in resolvers.iter().cycle() {
-        let query = Query::new(name, kind).map_err(NoAnswer::Question)?;
+        let query = Query::new(name, kind).map_err(NoAnswer::InvalidQuestion)?;
         let address = resolver.address();
-        let moment = until.min(Instant::now() + PATIENCE);
-        match tokio::time::timeout_at(moment, query.exchange(address)).await {
+        let attempt_deadline = deadline.min(Instant::now() + RESOLVER_TIMEOUT);
+        match tokio::time::timeout_at(attempt_deadline, query.exchange(address)).await {
             Ok(Ok(response)) => return Ok(Answer { response, resolver: address }),
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(NoAnswer::Unreadable(address));
@@ -116,31 +118,31 @@ pub(crate) async fn ask(
             }
             Err(_) => unreachable = 0,
         }
-        if Instant::now() >= until {
+        if Instant::now() >= deadline {
             break;
         }
     }
     Err(NoAnswer::TimedOut(within))
 }
 
-/// A question as it is sent.
+/// A question, and the message that carries it.
 struct Query<'a> {
     id: u16,
     question: Question<'a>,
     bytes: Vec<u8>,
 }
 
-/// What bytes from the address of a resolver are.
-enum Reading {
+/// A message that came from the address of a resolver.
+enum ParsedMessage {
     Response(Response),
-    /// They were not sent for this question: somebody forged them, or they are late.
-    Other,
-    /// They are, and cannot be read.
+    /// It does not answer this question: it is forged, or late.
+    Unrelated,
+    /// It answers this question, and cannot be parsed.
     Unreadable,
 }
 
 impl<'a> Query<'a> {
-    /// A question with a number that nobody else knows.
+    /// A question with a random number, which an answer must repeat.
     fn new(name: &'a str, kind: TYPE) -> Result<Self, String> {
         let name = Name::new(name).map_err(|error| error.to_string())?;
         let question = Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false);
@@ -151,7 +153,7 @@ impl<'a> Query<'a> {
         let mut query = Packet::new_query(id);
         query.set_flags(PacketFlag::RECURSION_DESIRED);
         query.questions.push(question.clone());
-        let edns = OPT { opt_codes: Vec::new(), udp_packet_size: PAYLOAD, version: 0 };
+        let edns = OPT { opt_codes: Vec::new(), udp_packet_size: UDP_PAYLOAD_SIZE, version: 0 };
         *query.opt_mut() = Some(edns);
         let bytes = query.build_bytes_vec().map_err(|error| error.to_string())?;
         Ok(Self { id, question, bytes })
@@ -163,22 +165,22 @@ impl<'a> Query<'a> {
     }
 
     async fn by_udp(&self, resolver: SocketAddr) -> io::Result<Response> {
-        let any = match resolver {
+        let unspecified = match resolver {
             SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
         };
-        let socket = UdpSocket::bind((any, 0)).await?;
-        // The kernel drops what comes from another address or port.
+        let socket = UdpSocket::bind((unspecified, 0)).await?;
+        // From now on the kernel drops datagrams from other addresses and ports.
         socket.connect(resolver).await?;
         socket.send(&self.bytes).await?;
-        let mut datagram = Vec::with_capacity(DATAGRAM);
+        let mut datagram = Vec::with_capacity(DATAGRAM_CAPACITY);
         loop {
             datagram.clear();
             socket.recv_buf(&mut datagram).await?;
             match self.read(&datagram) {
-                Reading::Response(response) => return Ok(response),
-                Reading::Other => {}
-                Reading::Unreadable => return Err(io::ErrorKind::InvalidData.into()),
+                ParsedMessage::Response(response) => return Ok(response),
+                ParsedMessage::Unrelated => {}
+                ParsedMessage::Unreadable => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
     }
@@ -191,18 +193,20 @@ impl<'a> Query<'a> {
         let mut answer = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut answer).await?;
         match self.read(&answer) {
-            Reading::Response(response) => Ok(response),
-            Reading::Other | Reading::Unreadable => Err(io::ErrorKind::InvalidData.into()),
+            ParsedMessage::Response(response) => Ok(response),
+            ParsedMessage::Unrelated | ParsedMessage::Unreadable => {
+                Err(io::ErrorKind::InvalidData.into())
+            }
         }
     }
 
-    fn read(&self, bytes: &[u8]) -> Reading {
+    fn read(&self, bytes: &[u8]) -> ParsedMessage {
         if !bytes.starts_with(&self.id.to_be_bytes()) {
-            return Reading::Other;
+            return ParsedMessage::Unrelated;
         }
-        let Ok(packet) = Packet::parse(bytes) else { return Reading::Unreadable };
-        // A resolver that cannot read a question may leave it out.
-        let is_same = match packet.questions.as_slice() {
+        let Ok(packet) = Packet::parse(bytes) else { return ParsedMessage::Unreadable };
+        // A resolver that cannot parse the question may leave it out of its answer.
+        let is_same_question = match packet.questions.as_slice() {
             [] => packet.answers.is_empty(),
             [question] => {
                 question.qname == self.question.qname
@@ -211,27 +215,27 @@ impl<'a> Query<'a> {
             }
             _ => false,
         };
-        if !packet.has_flags(PacketFlag::RESPONSE) || !is_same {
-            return Reading::Other;
+        if !packet.has_flags(PacketFlag::RESPONSE) || !is_same_question {
+            return ParsedMessage::Unrelated;
         }
         let answers = packet.answers.iter().filter(|record| record.class == CLASS::IN);
         let record = |record: &ResourceRecord<'_>| DnsRecord {
             name: record.name.to_string(),
             kind: format!("{:?}", record.rdata.type_code()),
-            data: data(&record.rdata),
+            data: zone_file_text(&record.rdata),
             ttl_s: record.ttl,
         };
-        Reading::Response(Response {
-            code: code(packet.rcode()),
+        ParsedMessage::Response(Response {
+            code: code_name(packet.rcode()),
             records: answers.map(record).collect(),
             is_truncated: packet.has_flags(PacketFlag::TRUNCATION),
         })
     }
 }
 
-/// The data of a record. What is no text is replaced; of a type that is not asked for, its bytes
-/// are not shown.
-fn data(data: &RData<'_>) -> String {
+/// The data of a record in the notation of zone files. Bytes that are no UTF-8 are replaced. The
+/// data of a type that cannot be asked for is left empty.
+fn zone_file_text(data: &RData<'_>) -> String {
     match data {
         RData::A(a) => Ipv4Addr::from(a.address).to_string(),
         RData::AAAA(aaaa) => Ipv6Addr::from(aaaa.address).to_string(),
@@ -253,7 +257,7 @@ fn data(data: &RData<'_>) -> String {
     }
 }
 
-fn code(code: RCODE) -> &'static str {
+fn code_name(code: RCODE) -> &'static str {
     match code {
         RCODE::NoError => "NOERROR",
         RCODE::FormatError => "FORMERR",
@@ -279,7 +283,7 @@ mod tests {
     fn the_resolvers_of_the_system_are_the_addresses_that_its_file_names() {
         let text = "# nameserver 10.0.0.1\nnameserver 10.0.0.53\n  nameserver\tfd00::53 # second\n\
                     search internal\nnameserver fe80::1%eth0\nnameserver\nnameservers 10.0.0.2\n";
-        let named = named_in(text);
+        let named = nameservers(text);
         assert_eq!(named, ["10.0.0.53:53", "[fd00::53]:53"].map(|text| text.parse().unwrap()));
     }
 }

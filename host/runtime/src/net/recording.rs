@@ -1,5 +1,5 @@
-//! A look at what a server shows of itself over TLS: the handshake goes on whatever its
-//! certificates are, and what the verifier says about them is kept. Nothing is sent over such a
+//! Records the certificates that a server shows in a TLS handshake, and the errors that a verifier
+//! finds in them. The handshake goes on with any certificate; no data is sent over such a
 //! connection.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -8,25 +8,25 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What a server has shown, and what is wrong with it.
+/// The certificates that a server has shown, and the errors in them.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerCertificates {
-    /// Its own certificate first.
+    /// The server's own certificate first.
     pub(crate) chain: Vec<CertificateDer<'static>>,
-    /// Why a client that verifies would end the handshake here: first of all the time, then whether
-    /// the chain is trusted.
-    pub(crate) refused: Vec<Error>,
+    /// The errors for which a verifying client would end the handshake. If the certificate is out
+    /// of its period of validity, the error about the trust of the chain comes second.
+    pub(crate) errors: Vec<Error>,
 }
 
-/// Where it is kept: empty until the server has shown its certificates.
+/// Where the certificates are kept: `None` until the server has shown them.
 pub(crate) type Recording = Arc<Mutex<Option<ServerCertificates>>>;
 
-/// What a recording has, if the server has shown anything.
-pub(crate) fn shown(recording: &Recording) -> Option<ServerCertificates> {
+/// Takes the certificates out of a recording, if the server has shown any.
+pub(crate) fn take_certificates(recording: &Recording) -> Option<ServerCertificates> {
     recording.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// A moment at which the certificate was valid that is not any more, or not yet.
+/// For a certificate that has expired or is not yet valid: a moment at which it is valid.
 fn valid_moment(error: &Error) -> Option<UnixTime> {
     let seconds = match error {
         Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
@@ -40,15 +40,15 @@ fn valid_moment(error: &Error) -> Option<UnixTime> {
     seconds.map(|seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
 }
 
-/// A verifier that asks another one, keeps what it says, and lets every certificate pass. The
-/// server must still hold the key of the one that it shows.
+/// A verifier that records the errors of another verifier, and lets every certificate pass. The
+/// server must still prove that it holds the key of its certificate.
 #[derive(Debug)]
-pub(super) struct Recorder {
+pub(super) struct RecordingVerifier {
     pub(super) verifier: Arc<dyn ServerCertVerifier>,
     pub(super) recording: Recording,
 }
 
-impl ServerCertVerifier for Recorder {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -64,14 +64,14 @@ impl ServerCertVerifier for Recorder {
                 .err()
         };
         let first = verify(now);
-        // A verifier tells the first reason that it finds. What else is wrong with a certificate
-        // that has expired is asked as of a moment at which it was valid.
+        // A verifier stops at the first error. To find the others in a certificate that has
+        // expired, it is verified again as of a moment at which it was valid.
         let second = first.as_ref().and_then(valid_moment).and_then(verify);
-        let refused = first.into_iter().chain(second).collect();
+        let errors = first.into_iter().chain(second).collect();
         let chain = std::iter::once(end_entity).chain(intermediates);
         let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
         *self.recording.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(ServerCertificates { chain, refused });
+            Some(ServerCertificates { chain, errors });
         Ok(ServerCertVerified::assertion())
     }
 

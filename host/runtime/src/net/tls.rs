@@ -3,7 +3,7 @@
 
 use super::handshake::TlsFailure;
 use super::issuer::IssuerNamingVerifier;
-use super::recording::{Recorder, Recording};
+use super::recording::{Recording, RecordingVerifier};
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
 use crate::host::Host;
@@ -190,7 +190,7 @@ impl TlsMaterial {
     fn recording(&self, recording: Recording, protocols: &[&[u8]]) -> Result<ClientConfig, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = verifier(self.roots()?, Arc::clone(&provider));
-        self.config_with(Arc::new(Recorder { verifier, recording }), provider, protocols)
+        self.config_with(Arc::new(RecordingVerifier { verifier, recording }), provider, protocols)
     }
 
     fn config_with(

@@ -75,8 +75,8 @@ impl Host {
     }
 }
 
-/// Signs a request: its method, address and body, and those of its headers by which a service of
-/// AWS decides what to do.
+/// Signs the method, the address and the body of a request, its `Content-Type`, and its headers
+/// that begin with `x-amz-`.
 fn sign_request(
     aws: &AwsSigV4,
     keys: &AwsKeys,
@@ -86,7 +86,7 @@ fn sign_request(
 ) -> Result<(), Fault> {
     let text = |secret: &Secret| {
         let text = secret.expose_text().map(str::to_owned);
-        text.ok_or_else(|| unsigned("a key of it is not text"))
+        text.ok_or_else(|| signing_fault("a key of it is not text"))
     };
     let session = keys.session_token.as_ref().map(text).transpose()?;
     let credentials = Credentials::new(
@@ -102,31 +102,33 @@ fn sign_request(
         .region(&aws.region)
         .name(&aws.service)
         .time(now)
-        .settings(settings(aws))
+        .settings(signing_settings(aws))
         .build()
-        .map_err(|error| unsigned(&error.to_string()))?;
-    let signed = headers
+        .map_err(|error| signing_fault(&error.to_string()))?;
+    let signed_headers = headers
         .iter()
         .filter(|(name, _)| name.as_str().starts_with("x-amz-") || **name == CONTENT_TYPE);
-    let signed: Vec<_> = signed
+    let signed_headers: Vec<_> = signed_headers
         .map(|(name, value)| value.to_str().map(|value| (name.as_str(), value)))
         .collect::<Result<_, _>>()
-        .map_err(|_| unsigned("a header to sign is not ASCII"))?;
+        .map_err(|_| signing_fault("a header to sign is not ASCII"))?;
     let address = &url[..Position::AfterQuery];
     let bytes = SignableBody::Bytes(body.expose());
-    let request = SignableRequest::new(method.as_str(), address, signed.into_iter(), bytes)
-        .map_err(|error| unsigned(&error.to_string()))?;
-    let output =
-        sign(request, &params.into()).map_err(|error| unsigned(&error.to_string()))?.into_parts().0;
+    let request = SignableRequest::new(method.as_str(), address, signed_headers.into_iter(), bytes)
+        .map_err(|error| signing_fault(&error.to_string()))?;
+    let output = sign(request, &params.into())
+        .map_err(|error| signing_fault(&error.to_string()))?
+        .into_parts()
+        .0;
     for (name, value) in output.headers() {
         headers.insert(header_name(name)?, header_value(name, value.as_bytes())?);
     }
     Ok(())
 }
 
-/// S3 takes a path as it is and wants the digest of the body in a header; other services encode the
-/// path once more and count the dot segments out of it.
-fn settings(aws: &AwsSigV4) -> SigningSettings {
+/// For S3, the path is signed as it is and a header has the digest of the body. For other services,
+/// the path is encoded once more and dot segments are resolved.
+fn signing_settings(aws: &AwsSigV4) -> SigningSettings {
     let mut settings = SigningSettings::default();
     if aws.service.starts_with("s3") {
         settings.percent_encoding_mode = PercentEncodingMode::Single;
@@ -136,7 +138,7 @@ fn settings(aws: &AwsSigV4) -> SigningSettings {
     settings
 }
 
-fn unsigned(why: &str) -> Fault {
+fn signing_fault(why: &str) -> Fault {
     let message = format!("the request cannot be signed for AWS: {why}");
     Fault::new(FaultClass::Invalid, "http.auth", message)
 }

@@ -1,5 +1,6 @@
 //! Tokens of OAuth 2.0 servers for client credentials (RFC 6749, section 4.4). The host fetches a
-//! token through the same gate and connector as every request, and keeps it in memory for the rest of the run.
+//! token through the same gate and connector as every request, and keeps it in memory for the rest
+//! of the run.
 
 use super::body::{BodyForm, BodyReader};
 use super::exchange::{Exchange, ServerResponse};
@@ -23,14 +24,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-/// Bytes of an answer of a token server. Signed tokens have a few thousand.
+/// The most bytes of an answer of a token server. Signed tokens have a few thousand.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// How long before its end a token is not used any more: a request with it is on its way for a
-/// while, and clocks differ.
-const MARGIN: Duration = Duration::from_secs(30);
+/// How long before a token expires the host stops using it: requests take time, and clocks differ.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 
-/// For whom a token was fetched.
+/// The run and the target that a token was fetched for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct TokenOwner {
     run: String,
@@ -40,11 +40,12 @@ struct TokenOwner {
 
 struct Token {
     value: Secret,
+    /// When the host stops using it; `None` if the server named no end.
     until: Option<Instant>,
 }
 
-/// The tokens that the host fetched. A token is used by the target that names its server, in the
-/// run that fetched it; it is never written down.
+/// The tokens that the host fetched, in memory only. Each is used only for the run and the target
+/// that it was fetched for.
 #[derive(Clone, Default)]
 pub struct TokenCache(Arc<Mutex<BTreeMap<TokenOwner, Token>>>);
 
@@ -66,7 +67,7 @@ impl TokenCache {
     }
 }
 
-/// What a token server answers (RFC 6749, section 5.1).
+/// The answer of a token server that gives a token (RFC 6749, section 5.1).
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: String,
@@ -74,14 +75,14 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// What it answers if it gives none (section 5.2).
+/// The answer of a token server that gives none (RFC 6749, section 5.2).
 #[derive(Deserialize)]
 struct TokenRefusal {
     error: String,
 }
 
 impl Host {
-    /// The token for a request on a target: the one that the run has, or a new one.
+    /// The token for a request to a target: the one in the cache, or a new one.
     pub(super) async fn token(
         &mut self,
         (http, target): (&HttpTarget, &Target),
@@ -99,15 +100,15 @@ impl Host {
         })?;
         let (headers, body) = self.token_request(client).await?;
         let place = format!("{}: the token server {}", target.describe(), client.token_url);
-        // The request itself waits for the token: nothing of it was sent.
-        let failed = |failure: Failure| failure.into_fault(&place, VerbEffect::Read);
-        let (url, way) = (&client.token_url, (request.slot.as_str(), request.verb));
+        // The request itself is sent only with the token, so a failure here has no effect there.
+        let to_fault = |failure: Failure| failure.into_fault(&place, VerbEffect::Read);
+        let (url, access) = (&client.token_url, (request.slot.as_str(), request.verb));
         let connection =
-            self.open_connection(http, way, (url, &client.tls_keys)).await.map_err(failed)?;
+            self.open_connection(http, access, (url, &client.tls_keys)).await.map_err(to_fault)?;
         let body_reader = BodyReader { max_shown: MAX_ANSWER, lookahead: 0, form: BodyForm::Raw };
         let (method, headers, body) = (&Method::POST, &headers, body.expose());
         let exchange = Exchange { method, url, headers, body, body_reader };
-        let done = exchange.run(connection, &Commit::default()).await.map_err(failed)?;
+        let done = exchange.run(connection, &Commit::default()).await.map_err(to_fault)?;
         let token = read_token(done.server_response)
             .map_err(|(class, why)| Fault::new(class, "http.token", format!("{place} {why}")))?;
         self.learn_token(&client.client_secret, &token.value);
@@ -116,7 +117,8 @@ impl Host {
         Ok(value)
     }
 
-    /// The server does not take the token of a target any more, so the next request has a new one.
+    /// Removes the token of a target, after the server has refused it. The next request fetches a
+    /// new one.
     pub(super) fn forget_token(&self, http: &HttpTarget, target: &Target) {
         if http.oauth2().is_some() {
             self.tokens().forget(&self.token_owner(target));
@@ -131,14 +133,14 @@ impl Host {
         }
     }
 
-    /// The headers and the form by which a client asks for a token: it shows itself by Basic, which
-    /// every server must take (section 2.3.1).
+    /// The headers and the form that ask for a token. The client authenticates by Basic, which
+    /// every server must accept (RFC 6749, section 2.3.1).
     async fn token_request(&self, client: &OAuth2Client) -> Result<(HeaderMap, Secret), Fault> {
-        let encoded = |secret: &Secret| {
+        let form_encoded = |secret: &Secret| {
             Secret::new(form_urlencoded::byte_serialize(secret.expose()).collect::<String>().into())
         };
-        let id = encoded(&self.client_name(&client.client_id).await?);
-        let password = encoded(&self.secret(&client.client_secret).await?);
+        let id = form_encoded(&self.client_name(&client.client_id).await?);
+        let password = form_encoded(&self.secret(&client.client_secret).await?);
         let pair = Secret::new([id.expose(), b":", password.expose()].concat());
         let basic = Secret::from(format!("Basic {}", STANDARD.encode(pair.expose())));
         let mut headers = HeaderMap::new();
@@ -160,8 +162,11 @@ impl Host {
     }
 }
 
-/// The token in an answer; else the class of the fault, and why there is none. A redirect is none:
-/// the password goes to the server that the target names, and to no other.
+/// The token in an answer.
+///
+/// # Errors
+/// The class of the fault, and why there is no token. A redirect is an error: the password goes
+/// only to the server that the target names.
 fn read_token(server_response: ServerResponse) -> Result<Token, (FaultClass, String)> {
     let body = Secret::new(server_response.body.bytes);
     let class = match server_response.status {
@@ -175,7 +180,7 @@ fn read_token(server_response: ServerResponse) -> Result<Token, (FaultClass, Str
         let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
         return Err((class, format!("gave no token: status {}{code}", server_response.status)));
     }
-    // What is wrong with it may quote it, so it is not told.
+    // The error of the parser may quote the token, so it is left out.
     let answer: TokenAnswer = serde_json::from_slice(body.expose())
         .map_err(|_| (class, "answered without a token".to_owned()))?;
     let value = Secret::from(answer.access_token);
@@ -185,12 +190,13 @@ fn read_token(server_response: ServerResponse) -> Result<Token, (FaultClass, Str
     if value.is_empty() || !value.expose().iter().all(u8::is_ascii_graphic) {
         return Err((class, "gave a token that no header may have".to_owned()));
     }
-    let left = answer.expires_in.map(|seconds| Duration::from_secs(seconds).saturating_sub(MARGIN));
-    let until = left.and_then(|left| Instant::now().checked_add(left));
+    let usable_for =
+        answer.expires_in.map(|seconds| Duration::from_secs(seconds).saturating_sub(EXPIRY_MARGIN));
+    let until = usable_for.and_then(|duration| Instant::now().checked_add(duration));
     Ok(Token { value, until })
 }
 
-/// Whether a text is a code of an error as the standard has them: `invalid_client`.
+/// Whether a text looks like an error code of RFC 6749, such as `invalid_client`.
 fn is_code(text: &str) -> bool {
     text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }

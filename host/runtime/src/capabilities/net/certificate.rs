@@ -1,4 +1,4 @@
-//! What a certificate says of itself.
+//! The fields of a certificate, and the problems that a verifying client has with it.
 
 use crate::bindings::runbook::net::types::{Certificate, Problem, ProblemKind};
 use crate::net::handshake::TlsFailure;
@@ -14,7 +14,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 
-/// What a certificate says. One that cannot be read has nothing but its fingerprint.
+/// The fields of a certificate. If it cannot be parsed, only its fingerprint is set.
 pub(super) fn read(der: &CertificateDer<'_>) -> Certificate {
     let fingerprint = Digest::of(der).to_string();
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
@@ -41,28 +41,28 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Certificate {
         not_before_ms: milliseconds(certificate.validity().not_before),
         not_after_ms: milliseconds(certificate.validity().not_after),
         key: key(&certificate),
-        signature: known(certificate.signature_algorithm.oid()),
+        signature: algorithm_name(certificate.signature_algorithm.oid()),
         fingerprint,
     }
 }
 
-/// What is wrong with the server's own certificate, whatever else is: a verifier tells only the
-/// first reason that it finds.
-pub(super) fn problems_of(der: &CertificateDer<'_>, host: &str, refused: &[Error]) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = refused.iter().map(problem).collect();
+/// The problems with the server's own certificate: the errors of the verifier and, since a verifier
+/// stops at the first, those that its period of validity and its names show.
+pub(super) fn problems_of(der: &CertificateDer<'_>, host: &str, errors: &[Error]) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = errors.iter().map(problem).collect();
     problems.dedup_by_key(|problem| problem.kind);
     let mut add = |kind: ProblemKind, error: CertificateError| {
         if !problems.iter().any(|known| known.kind == kind) {
-            problems.push(Problem { kind, message: words(&Error::InvalidCertificate(error)) });
+            problems.push(Problem { kind, message: reason(&Error::InvalidCertificate(error)) });
         }
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let says = read(der);
-    if !says.serial.is_empty() && now > says.not_after_ms {
+    let own = read(der);
+    if !own.serial.is_empty() && now > own.not_after_ms {
         add(ProblemKind::Expired, CertificateError::Expired);
     }
-    if now < says.not_before_ms {
+    if now < own.not_before_ms {
         add(ProblemKind::NotYetValid, CertificateError::NotValidYet);
     }
     if let (Ok(certificate), Ok(name)) =
@@ -79,7 +79,7 @@ fn problem(error: &Error) -> Problem {
         Error::InvalidCertificate(error) => kind_of(error),
         _ => ProblemKind::Other,
     };
-    Problem { kind, message: words(error) }
+    Problem { kind, message: reason(error) }
 }
 
 fn kind_of(error: &CertificateError) -> ProblemKind {
@@ -92,7 +92,8 @@ fn kind_of(error: &CertificateError) -> ProblemKind {
         Wrong::Other(other) => {
             let is_untrusted =
                 other.0.downcast_ref::<crate::net::issuer::UntrustedIssuer>().is_some();
-            // Self-signed as an authority's own, as `openssl req -x509` makes it.
+            // A self-signed certificate that is marked as an authority, as `openssl req -x509`
+            // makes it.
             if is_untrusted || other.0.to_string() == "CaUsedAsEndEntity" {
                 ProblemKind::UntrustedIssuer
             } else {
@@ -103,11 +104,11 @@ fn kind_of(error: &CertificateError) -> ProblemKind {
     }
 }
 
-fn words(error: &Error) -> String {
+fn reason(error: &Error) -> String {
     TlsFailure::of(error).reason().to_owned()
 }
 
-/// A name for which a certificate was issued; of a kind that has no text, its kind.
+/// A name for which a certificate was issued. A kind of name without text is described in words.
 fn name(name: &GeneralName<'_>) -> String {
     match name {
         GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
@@ -145,7 +146,7 @@ fn key(certificate: &X509Certificate<'_>) -> String {
             | PublicKey::GostR3410_2012(_)
             | PublicKey::Unknown(_),
         )
-        | Err(_) => known(info.algorithm.oid()),
+        | Err(_) => algorithm_name(info.algorithm.oid()),
     }
 }
 
@@ -153,12 +154,12 @@ const CURVES: &[(&str, &str)] =
     &[("1.2.840.10045.3.1.7", "P-256"), ("1.3.132.0.34", "P-384"), ("1.3.132.0.35", "P-521")];
 
 /// Algorithms that the library has no name for.
-const NAMES: &[(&str, &str)] = &[("1.3.101.112", "Ed25519"), ("1.3.101.113", "Ed448")];
+const ALGORITHM_NAMES: &[(&str, &str)] = &[("1.3.101.112", "Ed25519"), ("1.3.101.113", "Ed448")];
 
 /// The name of an algorithm, or its number.
-fn known(oid: &Oid<'_>) -> String {
+fn algorithm_name(oid: &Oid<'_>) -> String {
     let number = oid.to_id_string();
-    if let Some((_, name)) = NAMES.iter().find(|(known, _)| *known == number) {
+    if let Some((_, name)) = ALGORITHM_NAMES.iter().find(|(known, _)| *known == number) {
         return (*name).to_owned();
     }
     let registry = OidRegistry::default().with_crypto().with_x509();

@@ -1,4 +1,5 @@
-//! A conversation over an open connection: lines that are said, and answers up to a text.
+//! A conversation over an open connection: lines that are sent, and answers that are read up to an
+//! expected text.
 
 use super::failure::Failure;
 use crate::bindings::runbook::net::types::{Answer, AnswerEnd, Turn};
@@ -6,7 +7,7 @@ use runbook_secrets::Scrubber;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-/// What ends each line.
+/// The end of each line that is sent.
 const END_OF_LINE: &str = "\r\n";
 
 /// Bytes that are read at once.
@@ -15,28 +16,28 @@ const CHUNK: u64 = 4096;
 /// An open connection, and how much more may be read from it.
 pub(super) struct Conversation<S> {
     stream: S,
-    left: usize,
-    until: Instant,
+    remaining_bytes: usize,
+    deadline: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
-    /// At most `most` bytes are read, and nothing after `until`.
-    pub(super) fn new(stream: S, most: usize, until: Instant) -> Self {
-        Self { stream, left: most, until }
+    /// Reads at most `max_bytes`, and nothing after `deadline`.
+    pub(super) fn new(stream: S, max_bytes: usize, deadline: Instant) -> Self {
+        Self { stream, remaining_bytes: max_bytes, deadline }
     }
 
-    /// Holds the turns one after the other, up to the first that finds no answer.
+    /// Takes the turns one after the other, up to the first whose expected text does not come.
     pub(super) async fn hold(&mut self, turns: &[Turn]) -> Result<Vec<Answer>, Failure> {
         let mut answers = Vec::new();
         for turn in turns {
             if let Some(line) = &turn.say {
                 let line = format!("{line}{END_OF_LINE}");
-                let said = tokio::time::timeout_at(self.until, async {
+                let said = tokio::time::timeout_at(self.deadline, async {
                     self.stream.write_all(line.as_bytes()).await?;
                     self.stream.flush().await
                 });
-                let late = |_| Failure::Silent(String::new(), 0);
-                said.await.map_err(late)?.map_err(Failure::Broken)?;
+                let timed_out = |_| Failure::Silent(String::new(), 0);
+                said.await.map_err(timed_out)?.map_err(Failure::Broken)?;
             }
             let Some(until) = &turn.until else { continue };
             let answer = self.answer(until).await?;
@@ -49,6 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         Ok(answers)
     }
 
+    /// Reads up to the text `until`, the end of the connection or the limit of bytes.
     async fn answer(&mut self, until: &str) -> Result<Answer, Failure> {
         let mut content = Vec::new();
         let mut searched = 0;
@@ -57,14 +59,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 return Ok(Answer { content, end: AnswerEnd::Found });
             }
             searched = content.len().saturating_sub(until.len());
-            if self.left == 0 {
+            if self.remaining_bytes == 0 {
                 return Ok(Answer { content, end: AnswerEnd::Cut });
             }
-            let most = CHUNK.min(self.left as u64);
+            let most = CHUNK.min(self.remaining_bytes as u64);
             let mut next = (&mut self.stream).take(most);
-            match tokio::time::timeout_at(self.until, next.read_buf(&mut content)).await {
+            match tokio::time::timeout_at(self.deadline, next.read_buf(&mut content)).await {
                 Ok(Ok(0)) => return Ok(Answer { content, end: AnswerEnd::Closed }),
-                Ok(Ok(count)) => self.left -= count,
+                Ok(Ok(count)) => self.remaining_bytes -= count,
                 Ok(Err(error)) => return Err(Failure::Broken(error)),
                 Err(_) => return Err(Failure::Silent(until.to_owned(), content.len())),
             }
@@ -72,16 +74,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 }
 
-/// The answers as a plugin gets them: without what may be the beginning of a secret where one ends.
+/// The answers as a plugin gets them. An end of an answer that may be the beginning of a
+/// secret is cut off.
 ///
 /// # Errors
-/// The name of a secret that they show, also one that lies across two of them.
-pub(in super::super) fn shown(
+/// The name of a secret that the answers show, even if it lies across two of them.
+pub(in super::super) fn without_secrets(
     answers: Vec<Answer>,
     scrubber: &Scrubber,
 ) -> Result<Vec<Answer>, String> {
-    let whole: Vec<u8> = answers.iter().flat_map(|answer| answer.content.iter().copied()).collect();
-    if let Some(name) = scrubber.find_shown_secret(&whole) {
+    let bytes: Vec<u8> = answers.iter().flat_map(|answer| answer.content.iter().copied()).collect();
+    if let Some(name) = scrubber.find_shown_secret(&bytes) {
         return Err(name.to_owned());
     }
     let cut = |answer: Answer| Answer {

@@ -14,9 +14,10 @@ pub(super) enum Failure {
     Tls(TlsFailure),
     /// The connection broke in the middle.
     Broken(io::Error),
-    /// It took longer than this.
+    /// The call took longer than this.
     Late(Duration),
-    /// The server accepted the connection and did not send this in time, but so many bytes.
+    /// The server accepted the connection and did not send this text in time. The number is the
+    /// count of bytes that it did send.
     Silent(String, usize),
     /// No resolver answered.
     NoAnswer(NoAnswer),
@@ -82,7 +83,7 @@ impl Failure {
                 "net.dns-protocol",
                 format!("the resolver {resolver} gave an answer that cannot be read"),
             ),
-            Self::NoAnswer(NoAnswer::Question(why)) => {
+            Self::NoAnswer(NoAnswer::InvalidQuestion(why)) => {
                 new(FaultClass::Invalid, "net.dns-name", format!("it cannot be asked for: {why}"))
             }
             Self::NoResolver(why) => new(

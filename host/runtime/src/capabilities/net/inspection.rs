@@ -1,4 +1,4 @@
-//! A look at the certificates of a server.
+//! Inspection of the certificates of a server.
 
 use super::failure::Failure;
 use super::{ServerAccess, certificate, micros, secret_in, shows_a_secret};
@@ -6,20 +6,20 @@ use crate::bindings::runbook::net::types::{Inspection, Problem, ProblemKind};
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::net::handshake::TlsFailure;
-use crate::net::recording::{ServerCertificates, shown};
+use crate::net::recording::{ServerCertificates, take_certificates};
 use crate::net::tls::{HTTP_PROTOCOLS, encrypt};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
-/// What is offered by ALPN, first to last: a server that speaks none of the first may end the
-/// handshake before it shows a certificate.
-const OFFERS: [&[&[u8]]; 2] = [HTTP_PROTOCOLS, &[]];
+/// The protocols that are offered by ALPN in each attempt. The second attempt offers none: a server
+/// that speaks none of the first may end the handshake before it shows a certificate.
+const ALPN_OFFERS: [&[&[u8]]; 2] = [HTTP_PROTOCOLS, &[]];
 
-/// A handshake, and what came before it.
+/// A connection and its handshake.
 struct Attempt {
-    shown: Option<ServerCertificates>,
+    certificates: Option<ServerCertificates>,
     stream: Result<TlsStream<TcpStream>, TlsFailure>,
     peer: String,
     connect: Duration,
@@ -27,13 +27,13 @@ struct Attempt {
 }
 
 impl Host {
-    /// What the server shows. Nothing is sent to it but the handshake.
+    /// The certificates of the server and the result of the handshake. No data is sent after it.
     pub(super) async fn inspection(&mut self, access: &ServerAccess) -> Result<Inspection, Fault> {
         let place = access.place();
         let allowed = self.allowed_addresses(&access.server()).await;
         let allowed = allowed.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
         let mut why = TlsFailure::Interrupted("the handshake did not end".to_owned());
-        for protocols in OFFERS {
+        for protocols in ALPN_OFFERS {
             let (config, recording) =
                 self.recording_config(&access.net().tls_keys, protocols, "net.tls").await?;
             let began = Instant::now();
@@ -43,12 +43,17 @@ impl Host {
             let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
             let began = Instant::now();
             let stream = encrypt(stream, &access.host, config).await;
-            let attempt =
-                Attempt { shown: shown(&recording), stream, peer, connect, tls: began.elapsed() };
-            match (attempt.shown, attempt.stream) {
+            let attempt = Attempt {
+                certificates: take_certificates(&recording),
+                stream,
+                peer,
+                connect,
+                tls: began.elapsed(),
+            };
+            match (attempt.certificates, attempt.stream) {
                 (Some(shown), stream) => {
-                    let attempt = Attempt { shown: None, stream, ..attempt };
-                    return self.inspected(access, allowed.dns, &shown, attempt);
+                    let attempt = Attempt { certificates: None, stream, ..attempt };
+                    return self.inspection_result(access, allowed.dns, &shown, attempt);
                 }
                 (None, Err(failure @ TlsFailure::Protocol(_))) => why = failure,
                 (None, Err(failure)) => return Err(Failure::Tls(failure).into_fault(&place)),
@@ -58,7 +63,8 @@ impl Host {
         Err(Failure::Tls(why).into_fault(&place))
     }
 
-    fn inspected(
+    /// The inspection as a plugin gets it.
+    fn inspection_result(
         &mut self,
         access: &ServerAccess,
         dns: Duration,
@@ -66,7 +72,7 @@ impl Host {
         attempt: Attempt,
     ) -> Result<Inspection, Fault> {
         let mut problems = shown.chain.first().map_or_else(Vec::new, |own| {
-            certificate::problems_of(own, &access.host, &shown.refused)
+            certificate::problems_of(own, &access.host, &shown.errors)
         });
         let (mut protocol, mut cipher, mut alpn) = (String::new(), String::new(), None);
         match &attempt.stream {

@@ -1,7 +1,7 @@
 //! Records of a DNS name.
 
 use super::failure::Failure;
-use super::{micros, net_of, secret_in, shows_a_secret};
+use super::{micros, net_target, secret_in, shows_a_secret};
 use crate::bindings::runbook::net::types::{DnsRecord, RecordKind, Resolution};
 use crate::fault::Fault;
 use crate::host::Host;
@@ -39,7 +39,7 @@ impl Host {
             KINDS.iter().find(|(known, ..)| *known == kind).expect("every kind is in the table");
         self.enter(&GateRequest::Lookup { slot, verb, name, kind: word })?;
         let target = self.target(slot)?;
-        let net = net_of(&target);
+        let net = net_target(&target);
         let name = net.name(name).map_err(|_| Fault::denied())?;
         let began = Instant::now();
         let resolvers = resolvers(net, &self.resolver())
@@ -69,7 +69,7 @@ impl Host {
     }
 }
 
-/// Who is asked: the resolver of the target, or those of the system.
+/// The resolvers to ask: the one of the target, or those of the system.
 fn resolvers(net: &NetTarget, system: &Resolver) -> Result<Vec<SocketAddr>, String> {
     if let Some(resolver) = net.resolver {
         return Ok(vec![resolver]);
@@ -82,16 +82,15 @@ fn resolvers(net: &NetTarget, system: &Resolver) -> Result<Vec<SocketAddr>, Stri
     if named.is_empty() { Err("the system names no resolver".to_owned()) } else { Ok(named) }
 }
 
-/// The records of an answer, as many as the target lets through, and whether there were more. A
-/// record is whole or not there.
+/// As many whole records of an answer as the target allows, and whether there were more.
 fn records(response: Response, net: &NetTarget) -> (Vec<DnsRecord>, bool) {
-    let (mut records, mut left) = (Vec::new(), net.max_bytes.0);
+    let (mut records, mut remaining_bytes) = (Vec::new(), net.max_bytes.0);
     for dns::DnsRecord { name, kind, data, ttl_s } in response.records {
         let size = data.len() as u64;
-        if size > left || records.len() as u64 >= u64::from(net.max_records) {
+        if size > remaining_bytes || records.len() as u64 >= u64::from(net.max_records) {
             return (records, true);
         }
-        left -= size;
+        remaining_bytes -= size;
         records.push(DnsRecord { name, kind, data, ttl_s });
     }
     (records, false)

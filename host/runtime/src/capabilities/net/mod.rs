@@ -1,6 +1,6 @@
-//! Servers over TCP and TLS, and DNS names: what a slot's target lists, and nothing else. The gate
-//! judges the server and every line that is to be said before a name is resolved, then each
-//! address before it is connected to.
+//! Servers over TCP and TLS, and DNS names: only those that a slot's target lists. The gate decides
+//! about the server and every line to send before a name is resolved, and then about each address
+//! before the host connects to it.
 
 mod certificate;
 mod conversation;
@@ -24,10 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Turns of one conversation.
+/// The most turns of one conversation.
 const MAX_TURNS: usize = 32;
 
-/// Bytes of a text that a conversation waits for.
+/// The most bytes of a text that a conversation waits for.
 const MAX_UNTIL: usize = 1024;
 
 impl types::Host for HostCall<'_> {}
@@ -41,10 +41,10 @@ impl connect::Host for HostCall<'_> {
     ) -> Result<Connection, Fault> {
         let says: Vec<&str> = turns.iter().filter_map(|turn| turn.say.as_deref()).collect();
         let access = self.server_access(&slot, Verb::NetConnect, &endpoint, &says)?;
-        well_formed(&turns)?;
+        check_turns(&turns)?;
         let within = access.within;
         let done = tokio::time::timeout(within, self.converse(&access, &turns)).await;
-        let connection = done.map_err(|_| access.late()).and_then(|done| done);
+        let connection = done.map_err(|_| access.timeout_fault()).and_then(|done| done);
         connection.map_err(|fault| self.scrubbed_fault(fault))
     }
 }
@@ -54,7 +54,7 @@ impl tls::Host for HostCall<'_> {
         let access = self.server_access(&slot, Verb::NetInspectTls, &endpoint, &[])?;
         let within = access.within;
         let done = tokio::time::timeout(within, self.inspection(&access)).await;
-        let inspection = done.map_err(|_| access.late()).and_then(|done| done);
+        let inspection = done.map_err(|_| access.timeout_fault()).and_then(|done| done);
         inspection.map_err(|fault| self.scrubbed_fault(fault))
     }
 }
@@ -71,7 +71,7 @@ impl dns::Host for HostCall<'_> {
     }
 }
 
-/// A server of a slot that the gate has let through.
+/// A server of a slot that the gate has allowed.
 struct ServerAccess {
     slot: String,
     verb: Verb,
@@ -83,7 +83,7 @@ struct ServerAccess {
 
 impl ServerAccess {
     fn net(&self) -> &NetTarget {
-        net_of(&self.target)
+        net_target(&self.target)
     }
 
     /// `db.internal:5432`
@@ -105,17 +105,17 @@ impl ServerAccess {
         }
     }
 
-    fn late(&self) -> Fault {
+    fn timeout_fault(&self) -> Fault {
         Failure::Late(self.within).into_fault(&self.place())
     }
 }
 
-fn net_of(target: &Target) -> &NetTarget {
+fn net_target(target: &Target) -> &NetTarget {
     target.net().expect("the gate lets operations on servers and names through on net targets only")
 }
 
 impl Host {
-    /// The server that a call is about, if `verb` may be used there and everything may be said.
+    /// The server of a call, if the gate allows `verb` there and every line in `says`.
     fn server_access(
         &mut self,
         slot: &str,
@@ -126,7 +126,7 @@ impl Host {
         let (host, port) = (endpoint.host.as_deref(), endpoint.port);
         self.enter(&GateRequest::Endpoint { slot, verb, host, port, says })?;
         let target = self.target(slot)?;
-        let net = net_of(&target);
+        let net = net_target(&target);
         let (host, port) = net.endpoint(host, port).map_err(|_| Fault::denied())?;
         let (host, within) = (host.to_owned(), self.remaining(net.timeout));
         Ok(ServerAccess { slot: slot.to_owned(), verb, target, host, port, within })
@@ -149,7 +149,7 @@ impl Host {
         let mut conversation = Conversation::new(stream, most, began + access.within);
         let answers = conversation.hold(turns).await.map_err(|why| why.into_fault(&place))?;
         self.count_transferred(answers.iter().map(|answer| answer.content.len()).sum());
-        let answers = conversation::shown(answers, &self.scrubber())
+        let answers = conversation::without_secrets(answers, &self.scrubber())
             .map_err(|name| shows_a_secret(&place, &name))?;
         Ok(Connection {
             host: access.host.clone(),
@@ -162,8 +162,8 @@ impl Host {
     }
 }
 
-/// What no conversation has, whatever its target.
-fn well_formed(turns: &[Turn]) -> Result<(), Fault> {
+/// Checks the limits that every conversation has, with any target.
+fn check_turns(turns: &[Turn]) -> Result<(), Fault> {
     let invalid = |message: String| Err(Fault::new(FaultClass::Invalid, "net.turns", message));
     if turns.len() > MAX_TURNS {
         return invalid(format!("a conversation has at most {MAX_TURNS} turns"));
@@ -175,8 +175,8 @@ fn well_formed(turns: &[Turn]) -> Result<(), Fault> {
     }
 }
 
-/// What another one says may hold a secret that this run uses. A part of it that was replaced would
-/// be a wrong answer, so there is none.
+/// The fault for an answer that contains a secret of this run. An answer with the secret replaced
+/// would be wrong, so the plugin gets no answer.
 fn shows_a_secret(place: &str, name: &str) -> Fault {
     let message = format!("{place}: its answer shows secret `{name}`");
     Fault::new(FaultClass::Denied, "net.secret", message)

@@ -1,4 +1,4 @@
-use super::conversation::shown;
+use super::conversation::without_secrets;
 use crate::bindings::runbook::net::connect::Host as _;
 use crate::bindings::runbook::net::tls::Host as _;
 use crate::bindings::runbook::net::types::{Answer, AnswerEnd, Connection, Endpoint, Turn};
@@ -38,7 +38,7 @@ async fn check_at(targets: &str, turns: &[Turn]) -> Result<Connection, Fault> {
     check(&mut host(SERVER, targets, Path::new("/")), turns).await
 }
 
-/// A server that does this with each connection, and the number of connections so far.
+/// A server that calls `serve` with each connection, and the number of connections so far.
 async fn server<F>(
     serve: impl Fn(TcpStream) -> F + Send + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>)
@@ -58,7 +58,7 @@ where
     (address, count)
 }
 
-/// It greets, answers each line, and hangs up at `QUIT`.
+/// A mail server: greets, answers each line, and closes the connection after `QUIT`.
 async fn mail(stream: TcpStream) {
     let mut stream = BufReader::new(stream);
     let _ = stream.write_all(b"220 mail.internal ready\r\n").await;
@@ -94,7 +94,7 @@ async fn a_banner_is_read_and_each_line_that_may_be_said_is_answered() {
     assert!(connection.answers.iter().all(|answer| answer.end == AnswerEnd::Found));
     assert_eq!(connection.peer, address.to_string());
     assert_eq!((connection.host.as_str(), connection.port), ("127.0.0.1", address.port()));
-    // Whether there is a connection at all.
+    // Without turns, the call only connects.
     assert!(check_at(&targets, &[]).await.unwrap().answers.is_empty());
 }
 
@@ -203,7 +203,7 @@ async fn of_several_hosts_each_is_judged_by_its_own_address() {
         let endpoint = Endpoint { host: Some(name.to_owned()), port: None };
         HostCall::new(&mut host).check("s".to_owned(), endpoint, Vec::new()).await
     };
-    // The address that one host is does not allow another to lead there.
+    // That the target lists 127.0.0.1 as a host does not allow the name `a.example` to lead there.
     assert_eq!(reached("a.example").await.unwrap_err().class, FaultClass::Denied);
     assert_eq!(connections.load(Ordering::SeqCst), 0);
     assert!(reached("127.0.0.1").await.is_ok());
@@ -223,19 +223,19 @@ async fn an_answer_that_shows_a_secret_is_refused_also_where_it_lies_across_two(
     let turns = [turn(None, Some("s3cr3t")), turn(Some("NEXT"), Some("\r\n"))];
     let fault = check(&mut host, &turns).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "net.secret"));
-    // Of its first part alone nothing is left.
+    // If only the first part of the secret came, that part is cut off.
     let part = texts(&check(&mut host, &turns[..1]).await.unwrap()).concat();
     assert!(part.starts_with("the token is ") && !part.contains("s3cr"), "{part}");
 }
 
 /// What servers say, as a guest sees it.
 pub(in crate::capabilities) fn channels() -> Vec<Channel> {
-    // Nobody looks behind the cut: what a server says next may never come.
+    // The host does not read past the cut: the server may never send more.
     vec![Channel {
         allowed_remainder: AllowedRemainder::Beginning,
         ..Channel::bytes("what a server says", CAP, |scrubber, text| {
             let content = text.iter().copied().take(CAP).collect();
-            match shown(vec![Answer { content, end: AnswerEnd::Cut }], scrubber) {
+            match without_secrets(vec![Answer { content, end: AnswerEnd::Cut }], scrubber) {
                 Ok(answers) => answers.into_iter().flat_map(|answer| answer.content).collect(),
                 Err(name) => name.into_bytes(),
             }

@@ -22,22 +22,22 @@ const READ_ONLY_MEMORY: u64 = 8 << 30;
 
 impl Host {
     /// The sandbox of the program of a target, for a call of `verb` that may take `timeout`, and
-    /// the control group that it is to belong to. What this kernel lacks for them is told in the
-    /// log of the call.
+    /// the control group that the program is to belong to. A protection that this kernel lacks is
+    /// reported as a warning in the log of the call.
     pub(super) fn program_sandbox(
         &mut self,
         verb: Verb,
         process: &ProcessTarget,
         timeout: Duration,
     ) -> Result<(ProgramSandbox, Option<Cgroup>), Fault> {
-        let lent = match &process.connection {
+        let connection = match &process.connection {
             Some(name) => Some(self.connection(name)?),
             None => None,
         };
         let files = FileAccess {
-            reads: below(process.reads.as_deref()),
-            writes: below(process.writes.as_deref()),
-            own: own_files(process, lent.as_deref()),
+            reads: paths_below(process.reads.as_deref()),
+            writes: paths_below(process.writes.as_deref()),
+            own: own_files(process, connection.as_deref()),
         };
         let cpu_s = process.cpu.map(|time| time.as_secs().max(1));
         let memory = process.memory.map(|size| size.0);
@@ -49,12 +49,13 @@ impl Host {
                     reads: files.reads,
                     own: files.own,
                 }),
-                // It can leave no group: there is no call for a session in its list.
+                // It needs no control group: its system calls include none that begins a session,
+                // so it cannot leave its process group.
                 None,
             ));
         }
         let confinement = Confinement {
-            network: network(process, lent.as_ref()),
+            network: allowed_network(process, connection.as_ref()),
             signals: if process.signals { Signals::Any } else { Signals::Own },
             files,
             memory,
@@ -64,21 +65,22 @@ impl Host {
             let message = format!("no control group can be made for the program: {error}");
             Fault::new(FaultClass::Conflict, "process.start", message)
         })?;
-        let group = cgroup.is_none().then_some(Protection::Descendants);
-        for protection in confinement.lacks().into_iter().chain(group) {
-            let told = format!(
+        let without_group = cgroup.is_none().then_some(Protection::Descendants);
+        for protection in confinement.missing_protections().into_iter().chain(without_group) {
+            let warning = format!(
                 "this kernel lacks a protection for the program, `{protection}`: {}; it needs {}",
-                protection.without(),
-                protection.needs()
+                protection.effect_of_absence(),
+                protection.requirement()
             );
-            self.log.add(LogLevel::Warn, told);
+            self.log.add(LogLevel::Warn, warning);
         }
         Ok((ProgramSandbox::Confined(confinement), cgroup))
     }
 }
 
-fn network(process: &ProcessTarget, lent: Option<&Arc<Target>>) -> Network {
-    let address = lent.and_then(|target| target.sql()).map(|sql| &sql.address);
+/// The sockets that the program of a target may make.
+fn allowed_network(process: &ProcessTarget, connection: Option<&Arc<Target>>) -> Network {
+    let address = connection.and_then(|target| target.sql()).map(|sql| &sql.address);
     match address {
         _ if process.network => Network::Open,
         Some(SqlAddress::Server { host, .. }) if host.starts_with('/') => Network::Files,
@@ -87,14 +89,16 @@ fn network(process: &ProcessTarget, lent: Option<&Arc<Target>>) -> Network {
     }
 }
 
-fn below(paths: Option<&[HostPath]>) -> Paths {
+/// The listed paths and all that is below them, or every file if the target lists none.
+fn paths_below(paths: Option<&[HostPath]>) -> Paths {
     let real = |path: &HostPath| path.real().to_owned();
     paths.map_or(Paths::Any, |paths| Paths::Below(paths.iter().map(real).collect()))
 }
 
-/// What the host names to a program beside `reads`: its own file, and the certificates by which it
-/// uses a lent connection.
-fn own_files(process: &ProcessTarget, lent: Option<&Target>) -> Vec<PathBuf> {
-    let certificates = lent.into_iter().flat_map(Target::certificate_files).map(Path::to_owned);
+/// What a program may read in addition to `reads`: its own file, and the certificate files of the
+/// connection that its target names.
+fn own_files(process: &ProcessTarget, connection: Option<&Target>) -> Vec<PathBuf> {
+    let certificates =
+        connection.into_iter().flat_map(Target::certificate_files).map(Path::to_owned);
     std::iter::once(process.program.real().to_owned()).chain(certificates).collect()
 }

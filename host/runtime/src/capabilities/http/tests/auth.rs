@@ -1,4 +1,4 @@
-//! Who a request is made for, as a server sees it: headers that the host sets, signatures, tokens.
+//! Authentication of requests, as a server sees it: headers that the host sets, signatures, tokens.
 
 use super::tls::CertificateAuthority;
 use super::{API, get, ok, target};
@@ -23,7 +23,8 @@ use tokio_rustls::TlsAcceptor;
 
 type Requests = Arc<Mutex<Vec<String>>>;
 
-/// A server that answers each request, of a connection of its own, with what `answer` makes of it.
+/// A server that answers each request with the result of `answer`, one request a connection; and
+/// the requests that it received.
 async fn answering(
     tls: Option<TlsAcceptor>,
     answer: impl Fn(&str) -> String + Send + Sync + 'static,
@@ -76,7 +77,7 @@ fn header_of<'a>(request: &'a str, name: &str) -> Option<&'a str> {
     lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
 }
 
-/// Answers with what it was sent.
+/// An answer that repeats the request.
 fn echo(request: &str) -> String {
     ok(&format!("you sent {request}"))
 }
@@ -92,7 +93,7 @@ const SECRETS: FixedSecrets = FixedSecrets(&[
     ("session", "temporary-session-token"),
 ]);
 
-/// A host of this run, which tells what it judges.
+/// A host for a step of this run.
 fn host_of(run: &str, services: &Services, targets: &str) -> Host {
     let id = CallId {
         run: run.to_owned(),
@@ -111,8 +112,8 @@ fn host_of(run: &str, services: &Services, targets: &str) -> Host {
     )
 }
 
-/// Services with [`SECRETS`], and what the audit is told: each operation, with the secrets of the
-/// target.
+/// Services with [`SECRETS`], and the operations that the audit log records, each with the secrets
+/// of the target.
 fn services() -> (Services, Requests) {
     let told = Requests::default();
     let kept = Arc::clone(&told);
@@ -225,7 +226,7 @@ async fn no_plugin_sets_what_a_signature_of_aws_covers_by_itself() {
     assert_eq!(requests.lock().unwrap().len(), 0);
 }
 
-/// A target of `api` that has its tokens from `server`, an address such as `http://127.0.0.1:1`.
+/// A target at `api` that gets its tokens from `server`, an address such as `http://127.0.0.1:1`.
 fn with_tokens(api: SocketAddr, server: &str, more: &str) -> String {
     let client = format!(
         "auth = {{ oauth2 = {{ token_url = \"{server}/oauth/token\", client_id = \"runbook-checks\", \

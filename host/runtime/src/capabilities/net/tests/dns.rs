@@ -16,15 +16,15 @@ use tokio::net::{TcpListener, UdpSocket};
 
 const NAMES: &[Slot] = &[("s", &["net.lookup"], "t")];
 
-/// How a question came.
+/// The transport by which a question came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+enum Transport {
     Udp,
     Tcp,
 }
 
-/// What a resolver sends back: as many messages as it likes.
-type Reply = fn(&Packet<'_>, By) -> Vec<Vec<u8>>;
+/// The messages that a resolver sends back: any number of them.
+type Reply = fn(&Packet<'_>, Transport) -> Vec<Vec<u8>>;
 
 /// A resolver, and how many questions came to it.
 struct Resolver {
@@ -36,7 +36,7 @@ impl Resolver {
     async fn start(reply: Reply) -> Self {
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            // The same port, by both ways.
+            // The same port for both transports.
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
                 break (udp, tcp);
             }
@@ -50,7 +50,7 @@ impl Resolver {
                 by_udp.fetch_add(1, Ordering::SeqCst);
                 let query = Packet::parse(&datagram[..length]).unwrap();
                 assert!(query.has_flags(PacketFlag::RECURSION_DESIRED));
-                for message in reply(&query, By::Udp) {
+                for message in reply(&query, Transport::Udp) {
                     udp.send_to(&message, from).await.unwrap();
                 }
             }
@@ -60,7 +60,7 @@ impl Resolver {
                 by_tcp.fetch_add(1, Ordering::SeqCst);
                 let mut query = vec![0; usize::from(stream.read_u16().await.unwrap())];
                 stream.read_exact(&mut query).await.unwrap();
-                for message in reply(&Packet::parse(&query).unwrap(), By::Tcp) {
+                for message in reply(&Packet::parse(&query).unwrap(), Transport::Tcp) {
                     stream.write_u16(u16::try_from(message.len()).unwrap()).await.unwrap();
                     stream.write_all(&message).await.unwrap();
                 }
@@ -120,7 +120,7 @@ fn data(resolution: &Resolution) -> Vec<String> {
     resolution.records.iter().map(|record| record.data.clone()).collect()
 }
 
-fn every_kind(query: &Packet<'_>, _: By) -> Vec<Vec<u8>> {
+fn every_kind(query: &Packet<'_>, _: Transport) -> Vec<Vec<u8>> {
     let name = Name::new_unchecked;
     let soa = SOA {
         mname: name("ns.example.com"),
@@ -200,12 +200,12 @@ async fn every_code_of_a_resolver_is_an_answer() {
 #[tokio::test]
 async fn an_answer_that_does_not_fit_is_asked_for_again_by_tcp() {
     let resolver = Resolver::start(|query, by| match by {
-        By::Udp => {
+        Transport::Udp => {
             let mut answer = answer_to(query);
             answer.set_flags(PacketFlag::TRUNCATION);
             vec![answer.build_bytes_vec().unwrap()]
         }
-        By::Tcp => with(
+        Transport::Tcp => with(
             query,
             (0..200_u8).map(|last| record("example.com", address(&format!("192.0.2.{last}")))),
         ),
@@ -239,12 +239,12 @@ async fn records_beyond_the_limit_of_the_target_are_cut_and_that_is_told() {
 #[tokio::test]
 async fn a_huge_text_is_whole_or_not_there() {
     let resolver = Resolver::start(|query, by| match by {
-        By::Udp => {
+        Transport::Udp => {
             let mut answer = answer_to(query);
             answer.set_flags(PacketFlag::TRUNCATION);
             vec![answer.build_bytes_vec().unwrap()]
         }
-        By::Tcp => {
+        Transport::Tcp => {
             let part = CharacterString::new(&[b'x'; 255]).unwrap().into_owned();
             let text = (0..200).fold(TXT::new(), |text, _| text.with_char_string(part.clone()));
             with(
@@ -375,7 +375,7 @@ async fn the_resolver_is_judged_and_told_to_the_audit() {
         format!("allowed resolver {}", resolver.address),
     ];
     assert_eq!(*told.lock().unwrap(), expected);
-    // One who is not the target's is never asked.
+    // A resolver that the target does not name is never asked.
     let other = "192.0.2.53:53".parse().unwrap();
     let denied = host.allowed_resolver("s", runbook_authority::Verb::NetLookup, other);
     assert_eq!(denied.unwrap_err().class, FaultClass::Denied);

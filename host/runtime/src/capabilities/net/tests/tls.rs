@@ -1,4 +1,4 @@
-//! Certificates of real servers: good ones, and every way in which one is not.
+//! Certificates of real servers: good ones, and one for each problem.
 
 use super::{SERVER, only, server};
 use crate::bindings::runbook::net::tls::Host as _;
@@ -33,7 +33,7 @@ async fn shows(chain: &[&str], key: &str, protocols: &[&[u8]]) -> SocketAddr {
         let acceptor = acceptor.clone();
         async move {
             let Ok(mut stream) = acceptor.accept(stream).await else { return };
-            // Nothing is said over a connection that only looks.
+            // An inspection sends no data.
             let mut said = Vec::new();
             let _ = stream.read_to_end(&mut said).await;
             assert!(said.is_empty(), "{said:?}");
@@ -57,12 +57,12 @@ async fn inspect(targets: &str, name: &str) -> Result<Inspection, Fault> {
         .await
 }
 
-struct Trusted {
+struct TrustedAuthority {
     authority: CertificateAuthority,
     folder: tempfile::TempDir,
 }
 
-impl Trusted {
+impl TrustedAuthority {
     fn new() -> Self {
         let (authority, folder) =
             (CertificateAuthority::new("Team Root"), tempfile::tempdir().unwrap());
@@ -81,7 +81,7 @@ fn kinds(inspection: &Inspection) -> Vec<ProblemKind> {
 
 #[tokio::test]
 async fn a_good_certificate_is_described_in_all_that_it_says() {
-    let trusted = Trusted::new();
+    let trusted = TrustedAuthority::new();
     let issued = trusted.authority.server("localhost");
     let root = trusted.authority.certificate();
     let address = shows(&[&issued.certificate, &root], &issued.key, &[b"h2", b"http/1.1"]).await;
@@ -102,7 +102,7 @@ async fn a_good_certificate_is_described_in_all_that_it_says() {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_good_is_the_answer_and_not_a_fault() {
-    let trusted = Trusted::new();
+    let trusted = TrustedAuthority::new();
     let authority = &trusted.authority;
     let other = CertificateAuthority::new("Other Root");
     let alone = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -134,7 +134,7 @@ async fn a_certificate_that_is_not_good_is_the_answer_and_not_a_fault() {
 
 #[tokio::test]
 async fn an_inspection_believes_the_authority_of_the_target_alone() {
-    let trusted = Trusted::new();
+    let trusted = TrustedAuthority::new();
     let address = issued(&trusted.authority.server("localhost")).await;
     let with = inspect(&trusted.target(address), "localhost").await.unwrap();
     assert_eq!(kinds(&with), []);
@@ -147,7 +147,7 @@ async fn an_inspection_believes_the_authority_of_the_target_alone() {
 
 #[tokio::test]
 async fn a_server_that_refuses_what_is_offered_by_alpn_is_asked_again_without() {
-    let trusted = Trusted::new();
+    let trusted = TrustedAuthority::new();
     let certificate = trusted.authority.server("localhost");
     let address = shows(&[&certificate.certificate], &certificate.key, &[b"imap"]).await;
     let seen = inspect(&trusted.target(address), "localhost").await.unwrap();
@@ -170,7 +170,7 @@ async fn a_server_without_tls_is_a_failed_check_and_one_that_hangs_up_is_transie
 
 #[tokio::test]
 async fn a_name_that_leads_to_another_address_is_not_inspected() {
-    let trusted = Trusted::new();
+    let trusted = TrustedAuthority::new();
     let address = issued(&trusted.authority.server("localhost")).await;
     let targets = format!("[targets.t]\nnet = \"a.example\"\nports = [{}]\n", address.port());
     let granted = crate::testing::effective_grants(SERVER, &targets, Path::new("/"));
