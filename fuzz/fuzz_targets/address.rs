@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 fuzz_target!(|text: &str| {
     if let Ok(address) = text.parse::<IpAddr>() {
-        let policy = AddressPolicy { classes: vec![AddressClass::Public], named: Vec::new() };
+        let policy = AddressPolicy { classes: vec![AddressClass::Public], blocks: Vec::new() };
         assert_eq!(policy.allows(address), AddressClass::of(address) == AddressClass::Public);
         if let IpAddr::V4(v4) = address {
             // Inside an IPv6 address it is the same place.
