@@ -18,6 +18,7 @@ mod crash_matrix;
 mod denied;
 mod disk;
 mod docs;
+mod doctor_targets;
 mod emergency;
 mod environments;
 mod error_pages;

@@ -351,6 +351,11 @@ impl Host {
         self.deadline.saturating_duration_since(Instant::now()).min(cap)
     }
 
+    /// What the gate denied so far.
+    pub(crate) fn denials(&self) -> &[Denial] {
+        &self.denials
+    }
+
     /// A fault for the operator: a denial gets its reason, which a guest must not see.
     pub(crate) fn with_denial_reason(&self, fault: Fault) -> Fault {
         match self.denials.last() {

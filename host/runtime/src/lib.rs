@@ -31,6 +31,7 @@ mod log;
 mod net;
 mod outcome;
 mod permit;
+mod reachability;
 mod response;
 mod sanitizer;
 mod services;
@@ -61,6 +62,7 @@ pub use net::resolve::Resolver;
 pub use net::tls::{certificates_digest, system_tls};
 pub use outcome::CallOutcome;
 pub use permit::{LeaseCheck, Permit};
+pub use reachability::{ReachRequest, Unreachable, UnreachableReason, reach};
 pub use services::{
     AuditCall, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, NoSecrets,
     SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,

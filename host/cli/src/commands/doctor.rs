@@ -1,5 +1,8 @@
 //! `runbook doctor`: checks what is needed, and shows every setting.
 
+mod targets;
+
+use crate::completion;
 use crate::context::{Context, LockPolicy};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -8,6 +11,7 @@ use crate::program_log::LogFormat;
 use crate::shared_arguments::ListFormat;
 use crate::{execution, secret_store, ui};
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCompleter;
 use runbook_launch::protection::Protection;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -30,6 +34,13 @@ const OPEN_PREFIXES: &[&str] = &["RUNBOOK_PARAM_", "RUNBOOK_TEST_"];
 /// The arguments of `runbook doctor`.
 #[derive(Debug, ClapArgs)]
 pub struct DoctorArgs {
+    /// Try each target of a runbook or suite instead: connect, log in, and say what is wrong. Nothing
+    /// is changed
+    #[arg(long, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
+    pub targets: Option<PathBuf>,
+    /// Take targets from `targets.NAME.toml` beside the runbook
+    #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
+    pub env: Option<String>,
     /// text, or json: each setting and each check as a line
     #[arg(long, value_enum, default_value = "text")]
     pub format: ListFormat,
@@ -37,6 +48,9 @@ pub struct DoctorArgs {
 
 /// Shows every setting with its origin, and checks the requirements of runs.
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitStatus, Failure> {
+    if let Some(file) = &args.targets {
+        return targets::run(context, file, args.env.as_deref(), args.format);
+    }
     let (checks, status) = checks(context);
     if args.format == ListFormat::Json {
         let settings = settings(context);

@@ -8,6 +8,7 @@ mod http;
 pub(crate) mod log;
 mod net;
 mod process;
+mod reachability;
 mod secrets;
 pub(crate) mod sql;
 #[cfg(test)]

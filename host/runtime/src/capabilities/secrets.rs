@@ -28,6 +28,14 @@ impl reveal::Host for HostCall<'_> {
 }
 
 impl Host {
+    /// Opens the store of the secret.
+    pub(super) async fn reach_secret(&mut self, slot: &str) -> Result<String, Fault> {
+        let target = self.target(slot)?;
+        let name = target.secret().map(|secret| secret.secret.clone()).ok_or_else(Fault::denied)?;
+        let facts = self.describe_secret(&name).await?;
+        Ok(format!("it can be read; it was set on {}", facts.changed.strftime("%F")))
+    }
+
     /// The name in `[secrets]` that a slot is bound to, if `verb` may be used on the slot.
     fn secret_name(&mut self, slot: &str, verb: Verb) -> Result<String, Fault> {
         self.enter(&GateRequest::Secret { slot, verb })?;

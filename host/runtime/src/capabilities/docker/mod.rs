@@ -300,6 +300,19 @@ impl exec::Host for HostCall<'_> {
 }
 
 impl Host {
+    /// Asks the engine for its version.
+    pub(super) async fn reach_docker_engine(
+        &mut self,
+        slot: &str,
+        verb: Verb,
+    ) -> Result<String, Fault> {
+        let commit = self.docker(slot, verb)?;
+        let engine = Engine::connect(self.target(slot)?, commit, self.scrubber()).await?;
+        let version = engine.docker.version().await.map_err(|error| engine.fault(&error))?;
+        let version = version.version.unwrap_or_default();
+        Ok(format!("the Docker engine answers, version {version}"))
+    }
+
     /// Asks the gate. The call has no effect before the [`Commit`] is marked as sent, just before
     /// the one request that changes something.
     fn docker(&mut self, slot: &str, verb: Verb) -> Result<Commit, Fault> {

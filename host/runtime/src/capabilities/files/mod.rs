@@ -121,6 +121,26 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Opens the directory. If the slot may change files, the directory must be writable.
+    pub(super) async fn reach_directory(&mut self, slot: &str) -> Result<String, Fault> {
+        let target = self.target(slot)?;
+        let commit = Commit::default();
+        let may_write =
+            self.has_verb(slot, Verb::FilesWrite) || self.has_verb(slot, Verb::FilesRemove);
+        let slot = FilesSlot { slot: slot.to_owned(), target, commit };
+        slot.run(String::new(), move |slot, _| {
+            slot.open()?;
+            if !may_write {
+                return Ok("the directory can be read".to_owned());
+            }
+            rustix::fs::access(slot.root(), rustix::fs::Access::WRITE_OK)?;
+            Ok("the directory can be read and written".to_owned())
+        })
+        .await
+    }
+}
+
 impl FilesSlot {
     fn files(&self) -> &FilesTarget {
         self.target.files().expect("the gate lets files operations through on files targets only")

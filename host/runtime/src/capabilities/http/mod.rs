@@ -7,6 +7,7 @@ mod connection;
 mod decoding;
 mod exchange;
 mod failure;
+mod reachability;
 mod request_secrets;
 mod timed_stream;
 mod token;

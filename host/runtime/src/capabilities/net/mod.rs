@@ -7,6 +7,7 @@ mod conversation;
 mod failure;
 mod inspection;
 mod lookup;
+mod reachability;
 
 use crate::bindings::runbook::net::types::{
     Connection, Endpoint, Inspection, RecordKind, Resolution, Turn,

@@ -116,6 +116,22 @@ impl Host {
 }
 
 impl Host {
+    /// Looks whether the program is there, can be executed, and is the one that the target pins.
+    pub(super) async fn reach_program(&mut self, slot: &str) -> Result<String, Fault> {
+        let target = self.target(slot)?;
+        let process = process_target(&target)?;
+        let (program, is_pinned) = (Program::new(process), process.sha256.is_some());
+        let found = blocking::run(move |_| program.image()).await;
+        found.map_err(|failure| fault(&failure, &target, None, Duration::ZERO))?;
+        Ok(if is_pinned {
+            "the program can be executed, and its content is what the target pins".to_owned()
+        } else {
+            "the program can be executed".to_owned()
+        })
+    }
+}
+
+impl Host {
     fn source(&mut self, input: Input) -> Result<StdinSource, Fault> {
         Ok(match input {
             Input::Nothing => StdinSource::Nothing,

@@ -6,6 +6,7 @@
 mod failure;
 mod mysql;
 mod postgres;
+mod reachability;
 mod sqlite;
 mod static_check;
 mod stream;

@@ -41,6 +41,16 @@ const STANDARD_SQL_MODE: &str = "SET SESSION sql_mode = \
 const READ_KEYWORDS: &[&str] =
     &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN"];
 
+/// Opens a session, and ends it.
+pub(super) async fn reach(access: &DatabaseAccess) -> Result<(), Fault> {
+    with_timeout(access, async {
+        let (connection, _relay) = connect(access, TruncatedResult::EndsAtOnce).await?;
+        let _ = connection.close().await;
+        Ok(())
+    })
+    .await
+}
+
 pub(super) async fn query(
     access: &DatabaseAccess,
     statement: &str,

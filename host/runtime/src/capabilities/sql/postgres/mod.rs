@@ -40,6 +40,16 @@ const FETCH_SIZE: u32 = 500;
 const TRANSACTION_KEYWORDS: &[&str] =
     &["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE", "SAVEPOINT", "RELEASE"];
 
+/// Opens a session, and ends it.
+pub(super) async fn reach(access: &DatabaseAccess) -> Result<(), Fault> {
+    with_timeout(access, async {
+        let (connection, _relay) = connect(access).await?;
+        let _ = connection.close().await;
+        Ok(())
+    })
+    .await
+}
+
 pub(super) async fn query(
     access: &DatabaseAccess,
     statement: &str,

@@ -32,6 +32,20 @@ use std::time::{Duration, Instant};
 /// How long a statement waits for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Opens the file for reading, and reads its schema version. A file that a change would make may be
+/// missing.
+pub(super) async fn reach(access: DatabaseAccess) -> Result<String, Fault> {
+    blocking::run(move |stop| {
+        if access.sql().create && !file_of(access.sql()).exists() {
+            return Ok("the file is not there; the first change makes it".to_owned());
+        }
+        let connection = open(&access, ConnectionPurpose::CopyFrom, stop)?;
+        let version = connection.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0));
+        version.map(|_| "the file is a database".to_owned()).map_err(|error| fault(&error))
+    })
+    .await
+}
+
 pub(super) async fn query(
     access: DatabaseAccess,
     statement: String,

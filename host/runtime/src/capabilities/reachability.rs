@@ -1,0 +1,45 @@
+//! Tries whether the target of a slot answers. Each kind of target has its own way.
+
+use crate::fault::Fault;
+use crate::host::{Host, HostCall};
+use runbook_authority::capability::Capability;
+use runbook_authority::gate::Rule;
+use runbook_authority::{Verb, VerbEffect};
+
+impl Host {
+    /// Tries whether the target of a slot answers, and changes nothing. Returns what answered, in
+    /// one line.
+    pub(crate) async fn reach(&mut self, slot: &str) -> Result<String, Fault> {
+        let target = self.target(slot)?;
+        let verb = self.reaching_verb(slot)?;
+        let mut call = HostCall::new(self);
+        match target.capability() {
+            Capability::Http => call.reach_http_server(slot, verb).await,
+            Capability::Sql => call.reach_database(slot, verb).await,
+            Capability::Docker => call.reach_docker_engine(slot, verb).await,
+            Capability::Files => call.reach_directory(slot).await,
+            Capability::Process => call.reach_program(slot).await,
+            Capability::Net => call.reach_servers(slot, verb).await,
+            Capability::Secrets => call.reach_secret(slot).await,
+            Capability::System | Capability::State => Ok("needs no connection".to_owned()),
+        }
+    }
+
+    /// The verb for which the target is tried: one that reads, if the slot has one.
+    fn reaching_verb(&self, slot: &str) -> Result<Verb, Fault> {
+        let verbs = self.grants().find(|grant| grant.slot == slot).map(|grant| &grant.verbs);
+        let verbs = verbs.ok_or_else(Fault::denied)?;
+        let reading = verbs.iter().find(|verb| verb.effect() == VerbEffect::Read);
+        reading.or(verbs.first()).copied().ok_or_else(Fault::denied)
+    }
+
+    /// Whether the slot is granted a verb.
+    pub(crate) fn has_verb(&self, slot: &str, verb: Verb) -> bool {
+        self.grants().any(|grant| grant.slot == slot && grant.verbs.contains(&verb))
+    }
+
+    /// The rule of the last denial.
+    pub(crate) fn last_denied_rule(&self) -> Option<Rule> {
+        self.denials().last().map(|denial| denial.rule)
+    }
+}
