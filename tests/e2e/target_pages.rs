@@ -31,13 +31,13 @@ fn header<'a>(request: &'a ReceivedRequest, name: &str) -> Option<&'a str> {
 #[test]
 fn the_examples_of_http_targets_reach_servers_as_the_page_says_and_show_no_secret() {
     let examples = examples("http.md");
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 5);
     let names = ["orders-token", "aws-key", "aws-session", "announcer"];
     let env = with_secrets(&names);
     let issued = r#"{"access_token":"issued-token","token_type":"Bearer","expires_in":600}"#;
     let (server, tokens) = (Receiver::start(), Receiver::start_with_response("200 OK", issued));
     let here = |receiver: &Receiver| format!("http://127.0.0.1:{}", receiver.port);
-    for example in &examples {
+    for example in &examples[..3] {
         let local = [
             "https://orders.example",
             "https://a1b2c3.execute-api.eu-central-1.amazonaws.com",
@@ -70,4 +70,73 @@ fn the_examples_of_http_targets_reach_servers_as_the_page_says_and_show_no_secre
     let asked = tokens.received();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].body, "grant_type=client_credentials&scope=incidents%3Awrite");
+}
+
+/// A server that gives this answer to every connection of a listener, and what it was asked.
+fn answering<S: std::io::Read + std::io::Write>(
+    connections: impl Iterator<Item = S> + Send + 'static,
+    answer: String,
+) -> std::sync::Arc<std::sync::Mutex<Vec<String>>> {
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = std::sync::Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in connections {
+            let mut request = vec![0; 10_000];
+            let length = stream.read(&mut request).unwrap_or_default();
+            let text = String::from_utf8_lossy(&request[..length]).into_owned();
+            kept.lock().expect("no panic").push(text);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    asked
+}
+
+fn response(status: &str, headers: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 2\r\nConnection: close\r\n\r\nok")
+}
+
+#[test]
+fn the_examples_of_a_socket_and_of_another_origin_do_what_the_page_says() {
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
+    let examples = examples("http.md");
+    let env = home();
+    let socket = env.path().join("admin.sock");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let asked = answering(
+        std::iter::from_fn(move || listener.accept().ok().map(|(stream, _)| stream)),
+        response("200 OK", "Set-Cookie: session=of-the-admin\r\n"),
+    );
+    let here = socket.display().to_string();
+    env.file("socket.toml", &examples[3].replace("/run/orders/admin.sock", &here));
+    let shown = env.run(&["exec", "socket.toml", "--yes"]).status(0);
+    let journal = env.run(&["show", &env.newest_run(), "--format", "jsonl"]).status(0).stdout;
+    assert!(!(shown.stdout + &journal).contains("of-the-admin"), "{journal}");
+    let asked = asked.lock().expect("no panic").clone();
+    assert!(asked[0].starts_with("GET /status HTTP/1.1\r\n"), "{asked:?}");
+    assert!(asked[0].to_lowercase().contains("host: orders\r\n"), "{asked:?}");
+    let review = env.run(&["review", "socket.toml"]).stdout;
+    assert!(review.contains(&format!("through the socket {here}")), "{review}");
+
+    let tcp = || TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (releases, files) = (tcp(), tcp());
+    let url = |listener: &TcpListener| {
+        format!("http://{}", listener.local_addr().expect("a bound listener"))
+    };
+    let (releases_url, files_url) = (url(&releases), url(&files));
+    let moved = response("302 Found", &format!("Location: {files_url}/v2.tar\r\n"));
+    let connections = |listener: TcpListener| {
+        std::iter::from_fn(move || listener.accept().ok().map(|(stream, _)| stream))
+    };
+    answering(connections(releases), moved);
+    let fetched = answering(connections(files), response("200 OK", ""));
+    let local = examples[4]
+        .replace("https://releases.example", &releases_url)
+        .replace("https://files.example", &files_url);
+    env.file("origins.toml", &local);
+    env.run(&["exec", "origins.toml", "--yes"]).status(0);
+    let fetched = fetched.lock().expect("no panic").clone();
+    assert!(fetched.len() == 1 && fetched[0].starts_with("GET /v2.tar HTTP/1.1"), "{fetched:?}");
+    let id = env.newest_run();
+    env.run(&["audit", "show", &id]).status(0).out("redirect 1 to http://127.0.0.1/v2.tar");
 }

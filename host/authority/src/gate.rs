@@ -19,13 +19,17 @@ pub use approved::{
 };
 pub use canonical::Scrub;
 pub use denial::{Denial, GateDecision, Rule};
+pub use http::crosses_origins;
 pub use request::{ConnectionState, Creation, GateRequest, HeaderValue};
 
 use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
 use crate::pattern::relative_file_path;
 use crate::targets::TargetKind;
-use http::{judge_http_request, judge_position, judge_redirect, judge_token};
+use http::{
+    Hop, judge_http_request, judge_network, judge_position, judge_redirect, judge_socket,
+    judge_token,
+};
 use net::{judge_conversation, judge_lookup, judge_resolver};
 use network::judge_address;
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
@@ -117,11 +121,16 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
             let Some(policy) = grant.target.addresses().or_else(connection) else {
                 return other_kind();
             };
+            grant.target.http().map_or(Ok(()), |target| judge_network(target, host))?;
             judge_address(grant.target.address_visibility(), policy, host, *address)
         }
-        GateRequest::Redirect { base, to, hop, .. } => {
+        GateRequest::Redirect { verb, base, from, to, hop, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };
-            judge_redirect(target, base, to, *hop)
+            judge_redirect(target, *verb, &Hop { base, from, to, number: *hop })
+        }
+        GateRequest::Socket { path, .. } => {
+            let TargetKind::Http(target) = kind else { return other_kind() };
+            judge_socket(target, path)
         }
         GateRequest::Token { server, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };

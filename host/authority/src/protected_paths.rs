@@ -4,7 +4,7 @@
 
 use crate::capability::{Verb, VerbEffect};
 use crate::grant::{EffectiveGrants, Grant};
-use crate::targets::{ProcessTarget, SqlAddress, TargetKind};
+use crate::targets::{ENGINE_SOCKETS, HostPath, ProcessTarget, SqlAddress, TargetKind};
 use std::path::{Component, Path, PathBuf};
 
 /// Whether reading a protected path does harm.
@@ -62,6 +62,9 @@ enum PathExtent {
     Itself,
 }
 
+/// The kind of the path of a socket.
+const SOCKET: &str = "socket";
+
 /// A path that a grant names.
 #[derive(Clone, Copy)]
 struct GrantedPath<'a> {
@@ -96,6 +99,9 @@ impl ProtectedPaths<'_> {
         let is_harmful = |protected: &&ProtectedPath| {
             granted.effect == VerbEffect::Change || protected.privacy == Privacy::Private
         };
+        if let Some(access) = granted.engine_access(self.is_same) {
+            return Some(access);
+        }
         let named_access = self.paths.iter().filter(is_harmful).find_map(|protected| {
             let relation = self.relation(granted, &protected.path)?;
             Some(granted.access(&format!(
@@ -138,7 +144,20 @@ impl ProtectedPaths<'_> {
     }
 }
 
-impl GrantedPath<'_> {
+impl<'a> GrantedPath<'a> {
+    fn socket(path: &'a HostPath) -> Self {
+        let (path, extent) = (path.real(), PathExtent::Itself);
+        GrantedPath { kind: SOCKET, path, extent, effect: VerbEffect::Change }
+    }
+
+    /// The socket of a container engine, if it is one by another path.
+    fn engine_access(&self, is_same: &dyn Fn(&Path, &Path) -> bool) -> Option<ProtectedPathAccess> {
+        let engine = ENGINE_SOCKETS
+            .iter()
+            .find(|engine| self.kind == SOCKET && is_same(self.path, Path::new(engine)))?;
+        Some(self.access(&format!("is the socket of a container engine, `{engine}`")))
+    }
+
     fn access(&self, relation: &str) -> ProtectedPathAccess {
         ProtectedPathAccess {
             granted_path: format!("{} `{}`", self.kind, self.path.display()),
@@ -168,10 +187,8 @@ fn granted_paths<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Vec<GrantedPath<
             SqlAddress::Server { .. } => Vec::new(),
         },
         TargetKind::Process(process) => program_paths(process).collect(),
-        TargetKind::Http(_)
-        | TargetKind::Docker(_)
-        | TargetKind::Secret(_)
-        | TargetKind::Net(_) => Vec::new(),
+        TargetKind::Http(http) => http.socket.iter().map(GrantedPath::socket).collect(),
+        TargetKind::Docker(_) | TargetKind::Secret(_) | TargetKind::Net(_) => Vec::new(),
     }
 }
 
@@ -328,6 +345,27 @@ mod tests {
         let mut accesses = paths.accesses(&grants);
         assert!(accesses.len() <= 1);
         accesses.pop().map(|(_, access)| access.relation)
+    }
+
+    #[test]
+    fn a_socket_is_refused_if_it_is_that_of_an_engine_by_another_path_or_a_protected_path() {
+        let app = |path: &str| format!("http = \"http://app/\"\nsocket = \"{path}\"");
+        for path in ["/srv/app/journal.db", "/etc/runbook/x.sock", "/mnt/again/.cache/runbook/x"] {
+            assert!(relation_of("http", &["get"], &app(path)).is_some(), "{path}");
+        }
+        assert_eq!(relation_of("http", &["get"], &app("/run/app.sock")), None);
+        let is_same = |one: &Path, other: &Path| {
+            one == other
+                || (one == Path::new("/run/app.sock")
+                    && other == Path::new("/run/podman/podman.sock"))
+        };
+        let paths = ProtectedPaths { paths: &[], is_same: &is_same, other_names: &|_| Vec::new() };
+        let grants = grants_with_verbs("http", &["get"], &app("/run/app.sock"));
+        let accesses = paths.accesses(&grants);
+        assert!(accesses[0].1.relation.contains("`/run/podman/podman.sock`"), "{accesses:?}");
+        // A folder is not a socket: its files cannot be connected to.
+        let grants = grants_with_verbs("files", &["read"], "files = \"/run/app.sock\"");
+        assert!(paths.accesses(&grants).is_empty());
     }
 
     /// Every protected path, each of its parents and some paths below it, with every kind of target

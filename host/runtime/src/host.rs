@@ -546,6 +546,7 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         GateRequest::Connect { .. }
         | GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
+        | GateRequest::Socket { .. }
         | GateRequest::Container { .. }
         | GateRequest::Create { .. }
         | GateRequest::Image { .. }

@@ -94,7 +94,9 @@ impl UnreachableReason {
             ("secrets", _) | (_, "login" | "privilege" | "superuser" | "password") => {
                 Self::Credentials
             }
-            ("files" | "process", _) | (_, "no-database" | "no-such-database") => Self::Local,
+            ("files" | "process", _) | (_, "no-database" | "no-such-database" | "socket") => {
+                Self::Local
+            }
             (_, "resolve") => Self::Name,
             (_, code) if code.contains("tls") || code.contains("certificate") => Self::Tls,
             (_, "connect" | "broken" | "unavailable" | "engine-away" | "dns-connect") => {

@@ -61,6 +61,14 @@ fn http_parts(target: &HttpTarget) -> Vec<String> {
     if target.redirects > 0 {
         parts.push(format!("following up to {} redirects", target.redirects));
     }
+    if !target.redirect_origins.is_empty() {
+        let origins: Vec<_> =
+            target.redirect_origins.iter().map(|url| url.origin().ascii_serialization()).collect();
+        parts.push(format!("of a read also to {}, where no secret goes", origins.join(", ")));
+    }
+    if target.cookies {
+        parts.push("sending the cookies of the server back to it".to_owned());
+    }
     parts.extend(target.tls_keys.sentences(PathView::OnThisHost));
     parts
 }
@@ -312,6 +320,30 @@ mod tests {
             Capability::Http,
             "redirects",
             SentenceCoverage::Sentence("redirects = 3", "following up to 3 redirects"),
+        ),
+        (
+            Capability::Http,
+            "redirect_origins",
+            SentenceCoverage::Sentence(
+                "redirects = 1\nredirect_origins = [\"https://cdn.example\"]",
+                "of a read also to https://cdn.example, where no secret goes",
+            ),
+        ),
+        (
+            Capability::Http,
+            "cookies",
+            SentenceCoverage::Sentence(
+                "cookies = true",
+                "sending the cookies of the server back to it",
+            ),
+        ),
+        (
+            Capability::Http,
+            "socket",
+            SentenceCoverage::Sentence(
+                "socket = \"/run/app.sock\"",
+                "http://api.internal through the socket /run/app.sock",
+            ),
         ),
         (Capability::Http, "max_body", LIMIT),
         (Capability::Http, "timeout", LIMIT),

@@ -125,10 +125,14 @@ impl Boundary {
 
 /// Whether a rule that mentions the dimension covers only calls that have it. For example, a rule
 /// about files does not cover servers.
-fn is_required(capability: Capability, dimension: Dimension) -> bool {
+fn is_required(capability: Capability, dimension: Dimension, values: &Values) -> bool {
+    // A rule that names sockets covers no connection over a network; the default names none.
+    let names_sockets = capability == Capability::Http
+        && dimension == Dimension::Sockets
+        && *values != Values::exact::<String>([]);
     // A rule for servers and names also covers a lookup, which has no host.
     let is_elsewhere = capability == Capability::Net;
-    !is_elsewhere
+    let is_place = !is_elsewhere
         && matches!(
             dimension,
             Dimension::Files
@@ -136,21 +140,23 @@ fn is_required(capability: Capability, dimension: Dimension) -> bool {
                 | Dimension::Ports
                 | Dimension::Users
                 | Dimension::Databases
-        )
+        );
+    is_place || names_sockets
 }
 
 impl BoundaryRule {
     fn may_cover(&self, scope: &AccessScope) -> bool {
         self.capability == scope.capability
-            && self.values.keys().all(|dimension| {
-                !is_required(self.capability, *dimension) || scope.values.contains_key(dimension)
+            && self.values.iter().all(|(dimension, values)| {
+                !is_required(self.capability, *dimension, values)
+                    || scope.values.contains_key(dimension)
             })
     }
 
     /// The dimensions in which the rule does not cover a call.
     fn exceeded_dimensions(&self, call: &ConcreteCall) -> Vec<Dimension> {
         let is_outside = |dimension: Dimension, values: &Values| match call.values.get(&dimension) {
-            None => is_required(self.capability, dimension),
+            None => is_required(self.capability, dimension, values),
             Some(value) => !values.contains(value),
         };
         self.values

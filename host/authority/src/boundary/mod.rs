@@ -76,6 +76,20 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         values: default_addresses,
     },
     DefaultLimit {
+        capability: Capability::Http,
+        dimension: Dimension::Sockets,
+        verbs: &[],
+        words: "none",
+        values: nothing,
+    },
+    DefaultLimit {
+        capability: Capability::Http,
+        dimension: Dimension::RedirectOrigins,
+        verbs: &[],
+        words: "none",
+        values: nothing,
+    },
+    DefaultLimit {
         capability: Capability::Sql,
         dimension: Dimension::Addresses,
         verbs: &[],
@@ -184,7 +198,7 @@ impl Boundary {
     /// The boundary with the symbolic links of its paths resolved by `follow`: the paths of
     /// directories, files and secret stores. Of a program, the written path stays allowed beside
     /// the resolved one, because a program may behave differently by the name by which it is
-    /// started.
+    /// started; and of a socket, because `docker` targets are compared as they are written.
     #[must_use]
     pub fn with_links_resolved(mut self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
         for (dimension, values) in self.rules.iter_mut().flat_map(|rule| &mut rule.values) {
@@ -198,7 +212,7 @@ impl Boundary {
             ) {
                 *values = values.with_links_resolved(follow);
             }
-            if *dimension == Dimension::Programs {
+            if matches!(dimension, Dimension::Programs | Dimension::Sockets) {
                 *values = values.clone().union(values.with_links_resolved(follow));
             }
         }

@@ -162,6 +162,60 @@ fn a_rule_about_files_is_not_about_servers() {
     assert!(witness("sql", &["query"], "sql = \"postgres://a@db/orders\"", rules).is_some());
 }
 
+#[test]
+fn a_socket_and_other_origins_are_covered_only_by_a_rule_that_names_them() {
+    let any = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n";
+    let rule = |more: &str| format!("{any}{more}\n");
+    let through = |path: &str| format!("http = \"http://app/\"\nsocket = \"{path}\"");
+    let check = |target: &str, rules: &str| witness("http", &["get"], target, rules);
+    assert_eq!(
+        check(&through("/run/app.sock"), any).as_deref(),
+        Some(
+            "GET http://app:80/anything through the socket /run/app.sock [boundary.toml:2: \
+             sockets = ]"
+        )
+    );
+    let sockets = rule("sockets = [\"/run/app.sock\", \"/run/shop/*\"]");
+    assert_eq!(check(&through("/run/app.sock"), &sockets), None);
+    assert_eq!(check(&through("/run/shop/a.sock"), &sockets), None);
+    assert!(check(&through("/run/other.sock"), &sockets).is_some());
+    assert!(check(&through("/run/shop/../other.sock"), &sockets).is_some());
+    // A rule for sockets covers no network, and the other way round.
+    assert!(check("http = \"http://app/\"", &sockets).is_some());
+    assert_eq!(check("http = \"http://app/\"", &format!("{sockets}{any}")), None);
+    assert_eq!(check("http = \"http://app/\"", &rule("sockets = []")), None);
+    assert!(check(&through("/run/app.sock"), &rule("sockets = []")).is_some());
+    assert!(
+        check(&through("/run/app.sock"), &rule("hosts = [\"other\"]\nsockets = [\"*\"]")).is_some()
+    );
+
+    let redirected = |origins: &str| {
+        format!("http = \"https://api.internal\"\nredirects = 1\nredirect_origins = [{origins}]")
+    };
+    assert_eq!(
+        check(&redirected("\"https://cdn.example\""), any).as_deref(),
+        Some(
+            "GET https://api.internal:443/anything, redirected to https://cdn.example \
+             [boundary.toml:2: redirect_origins = ]"
+        )
+    );
+    let cdn = rule("redirect_origins = [\"https://cdn.example\"]");
+    assert_eq!(check(&redirected("\"https://cdn.example\""), &cdn), None);
+    assert_eq!(check(&redirected("\"https://cdn.example:443/\""), &cdn), None);
+    for beyond in ["\"https://cdn.example:8443\"", "\"https://cdn.example\", \"https://b.example\""]
+    {
+        assert!(check(&redirected(beyond), &cdn).is_some(), "{beyond}");
+    }
+    // The addresses of every origin count.
+    let metadata = rule("redirect_origins = [\"*\"]");
+    assert!(check(&redirected("\"https://169.254.169.254\""), &metadata).is_some());
+    // Cookies widen nothing unless a rule refuses them.
+    let cookies = "http = \"http://app/\"\ncookies = true";
+    assert_eq!(check(cookies, any), None);
+    assert_eq!(check(cookies, &rule("cookies = true")), None);
+    assert!(check(cookies, &rule("cookies = false")).is_some());
+}
+
 /// The witness for a query is a SELECT, because the statements of a query cannot change anything.
 #[test]
 fn the_witness_of_a_query_is_a_select_unless_the_rules_cover_all_selects() {
@@ -589,6 +643,23 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"/base/b.pem*\"]",
         "[\"/base/a.pem with the key secret:*\"]",
     ),
+    (
+        "http",
+        "sockets",
+        "get",
+        "http = \"http://h\"\nsocket = \"/run/a.sock\"",
+        "[\"/run/b.sock\"]",
+        "[\"/run/*\"]",
+    ),
+    (
+        "http",
+        "redirect_origins",
+        "get",
+        "http = \"https://h\"\nredirects = 1\nredirect_origins = [\"https://c.example\"]",
+        "[\"https://d.example\"]",
+        "[\"https://*.example\"]",
+    ),
+    ("http", "cookies", "get", "http = \"https://h\"\ncookies = true", "false", "true"),
     ("http", "redirects", "get", "http = \"https://h\"\nredirects = 2", "1", "2"),
     (
         "http",

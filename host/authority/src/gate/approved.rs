@@ -79,6 +79,7 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Connect { .. }
         | GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
+        | GateRequest::Socket { .. }
         | GateRequest::Sql { .. }
         | GateRequest::Docker { .. }
         | GateRequest::Create { .. }
@@ -341,6 +342,7 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         GateRequest::Create { creation, .. } => Some(shown_creation(creation)),
         GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
+        | GateRequest::Socket { .. }
         | GateRequest::Http { .. }
         | GateRequest::Connect { .. }
         | GateRequest::Docker { .. }
@@ -367,6 +369,7 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         GateRequest::Image { image, .. } => Object::Named(image),
         GateRequest::Http { path, .. } | GateRequest::Files { path, .. } => Object::Named(path),
         GateRequest::Connect { .. }
+        | GateRequest::Socket { .. }
         | GateRequest::Sql { .. }
         | GateRequest::Docker { .. }
         | GateRequest::Exec { .. }

@@ -48,6 +48,14 @@ impl GateRequest<'_> {
             Self::Connect { address, connection: ConnectionState::Reused, .. } => {
                 format!("reused connection to {address}")
             }
+            Self::Socket { path, connection, .. } => {
+                let path = path.to_string_lossy();
+                let opened = match connection {
+                    ConnectionState::New => "connect",
+                    ConnectionState::Reused => "reused connection to",
+                };
+                format!("{opened} socket {}", shorten(&path))
+            }
             Self::Token { server, .. } => format!("token from {server}"),
             Self::Redirect { to, hop, .. } => {
                 format!(

@@ -32,6 +32,8 @@ pub enum Rule {
     Address,
     /// The server redirects more often than the target allows, or to an address outside of it.
     Redirect,
+    /// The target is reached through another socket, or through none.
+    Socket,
     /// The class of a statement is not allowed, or is unknown.
     Statement,
     /// A relation that a statement names is not allowed.
@@ -74,6 +76,7 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Auth, "auth"),
     (Rule::Address, "address"),
     (Rule::Redirect, "redirect"),
+    (Rule::Socket, "socket"),
     (Rule::Statement, "statement"),
     (Rule::Relation, "relation"),
     (Rule::Container, "container"),
@@ -106,6 +109,7 @@ impl Rule {
             Self::Auth => Some("auth"),
             Self::Address => Some("addresses"),
             Self::Redirect => Some("redirects"),
+            Self::Socket => Some("socket"),
             Self::Statement => Some("statements"),
             Self::Relation => Some("relations"),
             Self::Container => Some("docker"),
@@ -154,6 +158,7 @@ impl std::fmt::Display for Denial {
             | Rule::Auth
             | Rule::Address
             | Rule::Redirect
+            | Rule::Socket
             | Rule::Statement
             | Rule::Relation
             | Rule::Container

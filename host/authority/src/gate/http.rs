@@ -1,10 +1,11 @@
 //! Judges HTTP requests: paths, headers, secrets in them, and redirects.
 
 use super::{HeaderValue, Judgment, Rule, withheld_reason};
-use crate::capability::Verb;
+use crate::capability::{Verb, VerbEffect};
 use crate::grant::EffectiveGrants;
 use crate::pattern::canonical_request_path;
 use crate::targets::{HttpTarget, SecretPlace, TargetKind, unusable_header};
+use std::path::Path;
 use url::Url;
 
 /// Headers that any plugin may set.
@@ -127,22 +128,79 @@ pub(super) fn judge_token(target: &HttpTarget, server: &Url) -> Judgment {
     Err((Rule::Auth, format!("`{server}` is not the token server of the target")))
 }
 
-pub(super) fn judge_redirect(target: &HttpTarget, base: &Url, to: &Url, hop: u32) -> Judgment {
-    if hop > target.redirects {
+/// Whether the target is reached through this socket.
+pub(super) fn judge_socket(target: &HttpTarget, path: &Path) -> Judgment {
+    if target.socket.as_ref().is_some_and(|socket| socket.real() == path) {
+        return Ok(());
+    }
+    Err((Rule::Socket, format!("`{}` is not the socket of the target", path.display())))
+}
+
+/// Whether a connection to `host` over a network may be made for the target. With a socket, only
+/// its token server is reached in this way.
+pub(super) fn judge_network(target: &HttpTarget, host: &str) -> Judgment {
+    let is_token_server =
+        || target.oauth2().is_some_and(|client| client.token_url.host_str() == Some(host));
+    if target.socket.is_none() || is_token_server() {
+        return Ok(());
+    }
+    Err((Rule::Socket, "the target is reached through its socket alone".to_owned()))
+}
+
+/// One hop of a redirect.
+pub(super) struct Hop<'a> {
+    /// The base address of the target.
+    pub(super) base: &'a Url,
+    /// The address that redirects.
+    pub(super) from: &'a Url,
+    /// The address that it points to.
+    pub(super) to: &'a Url,
+    /// The number of hops, this one included.
+    pub(super) number: u32,
+}
+
+pub(super) fn judge_redirect(target: &HttpTarget, verb: Verb, hop: &Hop<'_>) -> Judgment {
+    let deny = |reason: &str| Err((Rule::Redirect, reason.to_owned()));
+    let Hop { base, from, to, number } = hop;
+    if *number > target.redirects {
         return Err((
             Rule::Redirect,
             format!("the server redirects, and the target allows {} redirects", target.redirects),
         ));
     }
-    let same_origin = base.scheme() == to.scheme()
-        && base.host() == to.host()
-        && base.port_or_known_default() == to.port_or_known_default();
+    if !to.username().is_empty() || to.password().is_some() {
+        return deny("the server redirects to an address with a user name or a password");
+    }
+    if from.scheme() == "https" && to.scheme() != "https" {
+        return deny("the server redirects from `https` to an address that is not encrypted");
+    }
+    if base.origin() == to.origin() {
+        return judge_own_path(target, base, to);
+    }
+    if !target.redirect_origins.iter().any(|origin| origin.origin() == to.origin()) {
+        return Err((
+            Rule::Redirect,
+            format!(
+                "the server redirects to another place than the target, `{}`; add it to \
+                 `redirect_origins` of the target if that is right",
+                to.origin().ascii_serialization()
+            ),
+        ));
+    }
+    if verb.effect() == VerbEffect::Change {
+        return deny("the server redirects a change to another origin, and only a read goes there");
+    }
+    canonical_request_path(to.path())
+        .map(|_| ())
+        .map_err(|error| (Rule::Redirect, error.to_string()))
+}
+
+/// Whether a path at the target's own origin is below its base and one of its `paths`.
+fn judge_own_path(target: &HttpTarget, base: &Url, to: &Url) -> Judgment {
     let prefix = base.path().trim_end_matches('/');
     let path_below_base =
         to.path().strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let (true, Some(rest)) =
-        (same_origin && to.username().is_empty() && to.password().is_none(), path_below_base)
-    else {
+    let Some(rest) = path_below_base else {
         return Err((
             Rule::Redirect,
             "the server redirects to another place than the target".to_owned(),
@@ -158,4 +216,10 @@ pub(super) fn judge_redirect(target: &HttpTarget, base: &Url, to: &Url, hop: u32
         Rule::Redirect,
         "the server redirects to a path that the target does not allow".to_owned(),
     ))
+}
+
+/// Whether a plugin's header may go to another origin than that of the target: only one of those
+/// that any plugin may set, and no secret.
+pub fn crosses_origins(name: &str) -> bool {
+    ALWAYS_ALLOWED_HEADERS.contains(&name.to_ascii_lowercase().as_str())
 }

@@ -4,6 +4,7 @@
 use crate::capability::Verb;
 use crate::targets::{ContainerFacts, SecretPlace};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use url::Url;
 
 /// The value of an HTTP request header, as a plugin gives it.
@@ -83,10 +84,23 @@ pub enum GateRequest<'a> {
         verb: Verb,
         /// The base address of the slot's target.
         base: &'a Url,
+        /// The address that was requested last.
+        from: &'a Url,
         /// The address that the server points to.
         to: &'a Url,
         /// How many hops were followed, this one included.
         hop: u32,
+    },
+    /// A connection to the Unix socket of a target.
+    Socket {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the connection is for.
+        verb: Verb,
+        /// The path of the socket, with links resolved.
+        path: &'a Path,
+        /// Whether the connection is open already.
+        connection: ConnectionState,
     },
     /// A SQL statement, or a SQL verb that runs no statement.
     Sql {
@@ -208,6 +222,7 @@ impl<'a> GateRequest<'a> {
             | Self::Connect { slot, .. }
             | Self::Token { slot, .. }
             | Self::Redirect { slot, .. }
+            | Self::Socket { slot, .. }
             | Self::Sql { slot, .. }
             | Self::Docker { slot, .. }
             | Self::Container { slot, .. }
@@ -230,6 +245,7 @@ impl<'a> GateRequest<'a> {
             | Self::Connect { verb, .. }
             | Self::Token { verb, .. }
             | Self::Redirect { verb, .. }
+            | Self::Socket { verb, .. }
             | Self::Sql { verb, .. }
             | Self::Docker { verb, .. }
             | Self::Container { verb, .. }
@@ -264,6 +280,7 @@ impl<'a> GateRequest<'a> {
             Self::Connect { .. }
             | Self::Token { .. }
             | Self::Redirect { .. }
+            | Self::Socket { .. }
             | Self::Sql { .. }
             | Self::Docker { .. }
             | Self::Container { .. }

@@ -121,7 +121,13 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             connection: ConnectionState::New,
         },
         GateRequest::Token { slot, verb, server: url },
-        GateRequest::Redirect { slot, verb, base: url, to: url, hop: 1 },
+        GateRequest::Redirect { slot, verb, base: url, from: url, to: url, hop: 1 },
+        GateRequest::Socket {
+            slot,
+            verb,
+            path: Path::new("/run/app.sock"),
+            connection: ConnectionState::New,
+        },
         GateRequest::Sql { slot, verb, statement: None },
         GateRequest::Docker { slot, verb },
         GateRequest::Container { slot, verb, container: ContainerFacts { name: "c", labels: &[] } },
@@ -151,6 +157,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Connect { .. }
             | GateRequest::Token { .. }
             | GateRequest::Redirect { .. }
+            | GateRequest::Socket { .. }
             | GateRequest::Sql { .. }
             | GateRequest::Docker { .. }
             | GateRequest::Container { .. }
@@ -169,11 +176,17 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
 }
 
 /// The grants of a step that is bound to a target of each kind, with the name of that kind.
-fn every_target() -> [(&'static str, EffectiveGrants); 7] {
+fn every_target() -> [(&'static str, EffectiveGrants); 8] {
     [
         (
             "http",
             "http = \"http://127.0.0.1\"\nredirects = 1\n[targets.t.auth.oauth2]\n\
+             token_url = \"http://127.0.0.1\"\nclient_id = \"c\"\nclient_secret = \"secret:s\"",
+        ),
+        (
+            "http (socket)",
+            "http = \"http://127.0.0.1\"\nredirects = 1\nsocket = \"/run/app.sock\"\n\
+             [targets.t.auth.oauth2]\n\
              token_url = \"http://127.0.0.1\"\nclient_id = \"c\"\nclient_secret = \"secret:s\"",
         ),
         ("sql", "sql = \"postgres://a@127.0.0.1/d\""),
@@ -183,7 +196,10 @@ fn every_target() -> [(&'static str, EffectiveGrants); 7] {
         ("process", "process = \"/bin/true\"\narguments = []"),
         ("net", "net = \"127.0.0.1\"\nports = [1]\nnames = [\"a.example\"]"),
     ]
-    .map(|(capability, toml)| (capability, grants(capability, toml)))
+    .map(|(kind, toml)| {
+        let capability = kind.split(' ').next().unwrap_or_default();
+        (kind, grants(capability, toml))
+    })
 }
 
 #[test]
@@ -227,6 +243,11 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "http: Connect",
         "http: Token",
         "http: Redirect",
+        "http (socket): Http",
+        "http (socket): Connect",
+        "http (socket): Token",
+        "http (socket): Redirect",
+        "http (socket): Socket",
         "sql: Connect",
         "sql: Sql",
         "docker: Docker",
@@ -521,6 +542,7 @@ fn a_redirect_stays_within_the_target() {
                 slot: "s",
                 verb: Verb::HttpGet,
                 base: &base,
+                from: &base,
                 to: &Url::parse(url).expect("good URL"),
                 hop,
             },
@@ -544,6 +566,92 @@ fn a_redirect_stays_within_the_target() {
         assert_eq!(redirect(&one_redirect, url, 1), Some("redirect"), "{url}");
     }
     assert_eq!(redirect(&one_redirect, "https://h/v1/x", 2), Some("redirect"));
+}
+
+/// Every hop between these origins, of a read and of a change.
+#[test]
+fn a_redirect_leads_to_a_listed_origin_only_for_a_read_and_never_out_of_encryption() {
+    let url = |text: &str| Url::parse(text).expect("good URL");
+    let places = ["http://h/v1/", "https://h/v1/", "http://b.example/", "https://c.example/"];
+    for base in ["http://h/v1", "https://h/v1"] {
+        let listed = if base.starts_with("https") { &places[3..] } else { &places[2..] };
+        let grants = grants(
+            "http",
+            &format!("http = \"{base}\"\nredirects = 2\nredirect_origins = {listed:?}"),
+        )
+        .with_every_verb();
+        let base = url(base);
+        for (from, to) in places.iter().flat_map(|from| places.map(|to| (*from, to))) {
+            for verb in [Verb::HttpGet, Verb::HttpHead, Verb::HttpPost, Verb::HttpDelete] {
+                for (path, is_good_path) in [("x", true), ("a%2f..%2fb", false), ("a%00b", false)] {
+                    let (from, to) = (url(from), url(&format!("{to}{path}")));
+                    let request = GateRequest::Redirect {
+                        slot: "s",
+                        verb,
+                        base: &base,
+                        from: &from,
+                        to: &to,
+                        hop: 1,
+                    };
+                    let is_own = to.origin() == base.origin();
+                    let is_listed = listed.iter().any(|place| url(place).origin() == to.origin())
+                        && verb.effect() == VerbEffect::Read;
+                    let leaves_encryption = from.scheme() == "https" && to.scheme() == "http";
+                    let is_allowed = is_good_path && !leaves_encryption && (is_own || is_listed);
+                    let expected = if is_allowed { None } else { Some("redirect") };
+                    assert_eq!(rule(&grants, &request), expected, "{request:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_target_with_a_socket_is_reached_through_that_socket_alone() {
+    let address = IpAddr::from([127, 0, 0, 1]);
+    let connect = |host: &'static str| GateRequest::Connect {
+        slot: "s",
+        verb: Verb::HttpGet,
+        host,
+        address,
+        connection: ConnectionState::New,
+    };
+    let socket = |path: &'static str| GateRequest::Socket {
+        slot: "s",
+        verb: Verb::HttpGet,
+        path: Path::new(path),
+        connection: ConnectionState::New,
+    };
+    let by_socket = grants("http", "http = \"http://localhost\"\nsocket = \"/run/app.sock\"");
+    assert_eq!(rule(&by_socket, &socket("/run/app.sock")), None);
+    for other in ["/run/docker.sock", "/run/app.sock2", "/run", "run/app.sock", ""] {
+        assert_eq!(rule(&by_socket, &socket(other)), Some("socket"), "{other}");
+    }
+    assert_eq!(rule(&by_socket, &connect("localhost")), Some("socket"));
+    let by_network = grants("http", "http = \"http://localhost\"");
+    assert_eq!(rule(&by_network, &connect("localhost")), None);
+    assert_eq!(rule(&by_network, &socket("/run/app.sock")), Some("socket"));
+    let with_tokens = grants(
+        "http",
+        "http = \"http://localhost\"\nsocket = \"/run/app.sock\"\n[targets.t.auth.oauth2]\n\
+         token_url = \"https://127.0.0.1/token\"\nclient_id = \"c\"\nclient_secret = \"secret:s\"",
+    );
+    assert_eq!(rule(&with_tokens, &connect("127.0.0.1")), None);
+    assert_eq!(rule(&with_tokens, &connect("localhost")), Some("socket"));
+}
+
+#[test]
+fn no_plugin_sets_the_cookies_that_the_host_keeps() {
+    let own = [("Cookie", HeaderValue::Plain("a=b"))];
+    let keys = "http = \"http://h\"\nrequest_headers = [\"cookie\"]\n";
+    assert_eq!(rule(&grants("http", keys), &get("/", &own)), None);
+    let kept = "http = \"http://h\"\ncookies = true\n";
+    for name in ["Cookie", "cookie", "COOKIE"] {
+        for value in [HeaderValue::Plain("a=b"), HeaderValue::Secret("k")] {
+            let headers = [(name, value)];
+            assert_eq!(rule(&grants("http", kept), &get("/", &headers)), Some("header"), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -262,6 +262,7 @@ pub(super) fn is_path(dimension: Dimension) -> bool {
             | Dimension::Programs
             | Dimension::Reads
             | Dimension::Secrets
+            | Dimension::Sockets
             | Dimension::Writes
     )
 }

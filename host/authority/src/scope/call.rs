@@ -21,14 +21,21 @@ impl ConcreteCall {
         let text_of = |dimension| self.value_text(dimension);
         let verb = text_of(Dimension::Verbs);
         match self.capability {
-            Capability::Http => format!(
-                "{} {}://{}:{}{}",
-                verb.to_uppercase(),
-                text_of(Dimension::Schemes),
-                text_of(Dimension::Hosts),
-                text_of(Dimension::Ports),
-                text_of(Dimension::Paths)
-            ),
+            Capability::Http => {
+                let with = |words: &str, value: String| {
+                    if value.is_empty() { value } else { format!("{words}{value}") }
+                };
+                format!(
+                    "{} {}://{}:{}{}{}{}",
+                    verb.to_uppercase(),
+                    text_of(Dimension::Schemes),
+                    text_of(Dimension::Hosts),
+                    text_of(Dimension::Ports),
+                    text_of(Dimension::Paths),
+                    with(" through the socket ", text_of(Dimension::Sockets)),
+                    with(", redirected to ", text_of(Dimension::RedirectOrigins)),
+                )
+            }
             Capability::Sql => {
                 let file = text_of(Dimension::Files);
                 let place = if file.is_empty() {

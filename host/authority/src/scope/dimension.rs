@@ -78,6 +78,8 @@ dimensions! {
     Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: \
                                                          `name` with any value, or `name: value`";
     Redirects "redirects" Count [Http] [] "How many redirects are followed";
+    RedirectOrigins "redirect_origins" Glob [Http] ["https://elsewhere.example"] "Origins beside that of the target to which a read may be redirected";
+    Cookies "cookies" Flag [Http] [] "Whether the cookies of a server are sent back to it";
     Tls "tls" Glob [Http Sql Net] ["disable"] "How a connection verifies the server: `verify-full`, \
                                            `ca FILE DIGEST`, or, unverified, `require`, `prefer`, \
                                            `disable`";
@@ -89,7 +91,7 @@ dimensions! {
     Relations "relations" Glob [Sql] ["any_table"] "Tables and views";
     Superuser "superuser" Flag [Sql] [] "Whether the role may be a superuser";
     Create "create" Flag [Sql] [] "Whether a missing SQLite file is created";
-    Sockets "sockets" Glob [Docker] ["/any.sock"] "Sockets of Docker engines";
+    Sockets "sockets" Glob [Http Docker] ["/any.sock"] "Sockets of this host: of Docker engines, and of HTTP services";
     Containers "containers" Glob [Docker] ["any-container"] "Containers, by name";
     Labels "labels" Glob [Docker] [] "A label or Compose project that containers must have";
     Images "images" Glob [Docker] ["any-image"] "Images";

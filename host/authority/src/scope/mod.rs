@@ -27,6 +27,7 @@ use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use url::Url;
 
 /// How far a grant reaches, in each dimension of its capability.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,14 +110,17 @@ impl AccessScope {
             request_headers: Vec::new(),
             headers: BTreeMap::new(),
             auth: Some(HttpAuth::Header(authorization)),
+            socket: None,
             redirects: 0,
+            redirect_origins: Vec::new(),
+            cookies: false,
             tls_keys: client.tls_keys.clone(),
             ..http.clone()
         };
         let fetched = Grant {
             verbs: vec![Verb::HttpPost],
             target: Arc::new(Target {
-                kind: TargetKind::Http(server),
+                kind: TargetKind::Http(Box::new(server)),
                 ..Target::clone(&grant.target)
             }),
             ..grant.clone()
@@ -146,6 +150,13 @@ fn http_values(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Value
         (Dimension::MaxBody, Values::AtMost(target.max_body.0)),
         (Dimension::Timeout, duration_limit(target.timeout)),
     ]);
+    if !target.redirect_origins.is_empty() {
+        let origins = target.redirect_origins.iter().map(|url| url.origin().ascii_serialization());
+        values.insert(Dimension::RedirectOrigins, Values::exact(origins));
+    }
+    if target.cookies {
+        values.insert(Dimension::Cookies, Values::flag(target.cookies.into()));
+    }
     let HttpBase::Url(base) = &target.base else {
         // The address is a secret, so its parts are not known here.
         for dimension in [Dimension::Schemes, Dimension::Hosts, Dimension::Ports, Dimension::Paths]
@@ -166,18 +177,25 @@ fn http_values(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Value
         Values::exact(base.port_or_known_default().map(|port| port.to_string())),
     );
     values.insert(Dimension::Paths, path_values(target, base.path()));
-    let host = base.host_str().unwrap_or_default();
-    values.insert(Dimension::Addresses, address_values(&target.addresses, host));
+    if let Some(socket) = &target.socket {
+        values.insert(Dimension::Sockets, Values::exact([socket.render(view)]));
+    } else {
+        let servers = std::iter::once(base).chain(&target.redirect_origins);
+        let hosts = servers.filter_map(Url::host_str);
+        values.insert(Dimension::Addresses, address_values(&target.addresses, hosts));
+    }
     values
 }
 
-/// The addresses that a connection to a server of this name may use.
-fn address_values(policy: &AddressPolicy, host: &str) -> Values {
-    let AddressPolicy { classes, blocks } = reachable_addresses(policy, host);
-    Values::Addresses {
-        classes: classes.into_iter().collect(),
-        blocks: blocks.into_iter().collect(),
+/// The addresses that connections to servers of these names may use.
+fn address_values<'a>(policy: &AddressPolicy, hosts: impl IntoIterator<Item = &'a str>) -> Values {
+    let (mut classes, mut blocks) = (BTreeSet::new(), BTreeSet::new());
+    for host in hosts {
+        let reached = reachable_addresses(policy, host);
+        classes.extend(reached.classes);
+        blocks.extend(reached.blocks);
     }
+    Values::Addresses { classes, blocks }
 }
 
 /// How a connection verifies the server. A secret address may begin with `http:`, which verifies
@@ -254,7 +272,10 @@ fn sql_values(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values>
             values.insert(Dimension::Users, Values::exact([user]));
             values.insert(Dimension::Databases, Values::exact([database]));
             if target.server().is_some() {
-                values.insert(Dimension::Addresses, address_values(&target.addresses, host));
+                values.insert(
+                    Dimension::Addresses,
+                    address_values(&target.addresses, [host.as_str()]),
+                );
             }
         }
     }
@@ -390,13 +411,8 @@ fn net_values(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Di
     if verbs.iter().any(|verb| matches!(verb, Verb::NetConnect | Verb::NetInspectTls)) {
         values.insert(Dimension::Hosts, Values::exact(target.hosts.clone()));
         values.insert(Dimension::Ports, Values::exact(target.ports.iter().map(u16::to_string)));
-        let (mut classes, mut blocks) = (BTreeSet::new(), BTreeSet::new());
-        for host in &target.hosts {
-            let reached = reachable_addresses(&target.addresses, host);
-            classes.extend(reached.classes);
-            blocks.extend(reached.blocks);
-        }
-        values.insert(Dimension::Addresses, Values::Addresses { classes, blocks });
+        let hosts = target.hosts.iter().map(String::as_str);
+        values.insert(Dimension::Addresses, address_values(&target.addresses, hosts));
     }
     if verbs.contains(&Verb::NetConnect) {
         values.insert(Dimension::Send, globs(&target.send));

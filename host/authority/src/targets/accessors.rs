@@ -123,6 +123,7 @@ impl Target {
                 let mode = sql.address.remote_tls_mode()?;
                 (mode != TlsMode::VerifyFull).then(|| mode.name())
             }
+            TargetKind::Http(http) if http.socket.is_some() => None,
             TargetKind::Http(http) => match &http.base {
                 HttpBase::Url(base) => super::sent::unencrypted_transport(base),
                 HttpBase::Secret(_) => None,

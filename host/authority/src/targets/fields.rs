@@ -121,8 +121,32 @@ fn redirect(grants: &EffectiveGrants) -> GateDecision {
     decide(
         grants,
         Mode::Effects,
-        &GateRequest::Redirect { slot: "s", verb: Verb::HttpGet, base: &base, to: &to, hop: 1 },
+        &GateRequest::Redirect {
+            slot: "s",
+            verb: Verb::HttpGet,
+            base: &base,
+            from: &base,
+            to: &to,
+            hop: 1,
+        },
     )
+}
+
+fn redirect_elsewhere(grants: &EffectiveGrants) -> GateDecision {
+    let base = url::Url::parse("http://api.internal").expect("a URL");
+    let to = url::Url::parse("https://cdn.example/b").expect("a URL");
+    let (slot, verb, from, hop) = ("s", Verb::HttpGet, &base, 1);
+    decide(
+        grants,
+        Mode::Effects,
+        &GateRequest::Redirect { slot, verb, base: &base, from, to: &to, hop },
+    )
+}
+
+fn socket(grants: &EffectiveGrants) -> GateDecision {
+    let (slot, verb, connection) = ("s", Verb::HttpGet, ConnectionState::New);
+    let path = Path::new("/run/app.sock");
+    decide(grants, Mode::Effects, &GateRequest::Socket { slot, verb, path, connection })
 }
 
 const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
@@ -169,6 +193,25 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         }),
     ),
     (Capability::Http, "redirects", Enforcement::Gate("redirects = 0", "redirects = 1", redirect)),
+    (
+        Capability::Http,
+        "redirect_origins",
+        Enforcement::Gate(
+            "redirects = 1",
+            "redirects = 1\nredirect_origins = [\"https://cdn.example\"]",
+            redirect_elsewhere,
+        ),
+    ),
+    (
+        Capability::Http,
+        "socket",
+        Enforcement::Gate("socket = \"/run/other.sock\"", "socket = \"/run/app.sock\"", socket),
+    ),
+    (
+        Capability::Http,
+        "cookies",
+        Enforcement::Test("cookies_go_back_to_the_server_that_set_them_alone"),
+    ),
     (
         Capability::Http,
         "max_body",

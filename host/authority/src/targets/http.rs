@@ -4,8 +4,10 @@ use super::auth::{self, HttpAuth, OAuth2Client};
 use super::base_url::{HttpBase, parse_base};
 use super::injected::{HeaderEncoding, InjectedHeader};
 use super::network::read_addresses;
+use super::redirect_origins::read_redirect_origins;
 use super::tls::{Encryption, read_tls};
-use super::{Folder, PathView, TlsKeys, secret_reference};
+use super::unix_socket::read_socket;
+use super::{Folder, HostPath, PathView, TlsKeys, secret_reference};
 use crate::pattern::{AddressPolicy, PathError, PathPattern, canonical_request_path};
 use runbook_document::{ByteSize, Reader, Spanned, Table, Value};
 use std::collections::BTreeMap;
@@ -17,6 +19,8 @@ use url::Url;
 pub struct HttpTarget {
     /// The base address, or the secret that holds it.
     pub base: HttpBase,
+    /// The Unix socket through which requests go, instead of a connection to the host of the base.
+    pub socket: Option<HostPath>,
     /// Paths (below the base) that may be requested; empty is every path.
     pub paths: Vec<PathPattern>,
     /// Request headers that a plugin may set, in addition to a few that it may always set.
@@ -27,8 +31,14 @@ pub struct HttpTarget {
     pub auth: Option<HttpAuth>,
     /// The addresses that the host name, and that of a token server, may resolve to.
     pub addresses: AddressPolicy,
-    /// How many redirects are followed; each hop must stay within the target.
+    /// How many redirects are followed; each hop must stay within the target, or lead to one of
+    /// `redirect_origins`.
     pub redirects: u32,
+    /// Origins beside that of the base to which a read may be redirected. Nothing that says who asks
+    /// goes there.
+    pub redirect_origins: Vec<Url>,
+    /// Whether the cookies of the server are sent back to it, within one call of a plugin.
+    pub cookies: bool,
     /// How much of a response body a plugin is given.
     pub max_body: ByteSize,
     /// For one request, all hops included.
@@ -50,7 +60,9 @@ impl HttpTarget {
     /// Whether the host sets a header, whose name is given in small letters.
     pub(crate) fn sets(&self, header: &str) -> bool {
         let by_auth = |auth: &HttpAuth| auth.headers().contains(&header);
-        self.headers.contains_key(header) || self.auth.as_ref().is_some_and(by_auth)
+        self.headers.contains_key(header)
+            || self.auth.as_ref().is_some_and(by_auth)
+            || (self.cookies && header == COOKIE)
     }
 
     /// The client as which the host fetches tokens, if it does.
@@ -74,9 +86,13 @@ impl HttpTarget {
     }
 
     pub(super) fn describe(&self) -> String {
-        match &self.base {
+        let base = match &self.base {
             HttpBase::Url(url) => url.as_str().trim_end_matches('/').to_owned(),
             HttpBase::Secret(name) => format!("the address in secret `{name}`"),
+        };
+        match &self.socket {
+            Some(socket) => format!("{base} through the socket {socket}"),
+            None => base,
         }
     }
 
@@ -93,8 +109,12 @@ impl HttpTarget {
     }
 }
 
+/// The header that has the cookies of a request, in small letters.
+const COOKIE: &str = "cookie";
+
 pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTarget> {
     let base = reader.required::<String>("http").and_then(|text| read_base(reader, &text));
+    let socket = read_socket(reader, folder, base.as_ref());
     let paths = read_patterns(reader);
     let request_headers = read_request_headers(reader);
     let headers = reader
@@ -104,6 +124,8 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
     let auth = read_auth(reader, folder, &headers);
     let addresses = read_addresses(reader);
     let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));
+    let redirect_origins = read_redirect_origins(reader, base.as_ref(), redirects, socket.as_ref());
+    let cookies = read_cookies(reader, &request_headers, &headers);
     let max_body =
         reader.optional::<ByteSize>("max_body").map_or(ByteSize(1 << 20), |size| size.value);
     let timeout = reader
@@ -118,16 +140,35 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
     let tls_keys = read_tls(reader, folder, encryption);
     Some(HttpTarget {
         base: base?,
+        socket,
         paths,
         request_headers,
         headers,
         auth,
         addresses,
         redirects,
+        redirect_origins,
+        cookies,
         max_body,
         timeout,
         tls_keys,
     })
+}
+
+/// `cookies`, unless the target names the header `Cookie` too.
+fn read_cookies(
+    reader: &mut Reader<'_>,
+    request_headers: &[String],
+    headers: &BTreeMap<String, InjectedHeader>,
+) -> bool {
+    let Some(cookies) = reader.optional::<bool>("cookies") else { return false };
+    let by_plugin = request_headers.iter().any(|name| name == COOKIE).then_some("request_headers");
+    let by_target = headers.contains_key(COOKIE).then_some("headers");
+    if let Some(key) = by_plugin.or(by_target).filter(|_| cookies.value) {
+        let message = format!("`cookies` sets `cookie`, which `{key}` names too");
+        reader.error("E0108", cookies.span, message, "one of the two");
+    }
+    cookies.value
 }
 
 fn read_base(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<HttpBase> {

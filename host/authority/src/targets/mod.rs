@@ -18,12 +18,14 @@ mod net;
 mod network;
 mod pem_file;
 mod process;
+mod redirect_origins;
 mod secret;
 mod sent;
 mod sql;
 mod stored_secret;
 mod template_check;
 mod tls;
+mod unix_socket;
 mod variable;
 
 pub use accessors::RequiredPath;
@@ -52,6 +54,7 @@ pub use stored_secret::StoredSecret;
 pub(crate) use stored_secret::{is_source_pattern, map_path};
 pub use template_check::{TextLanguage, diagnostic as template_diagnostic, template_in};
 pub use tls::{Certificates, ClientCertificate, PrivateKey, TlsKeys};
+pub use unix_socket::{ENGINE_SOCKETS, USER_ENGINE_SOCKETS, USER_FOLDERS, refused_socket};
 pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_variable_name};
 pub use variable::{VariableEffect, variable_effect};
 
@@ -83,7 +86,7 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TargetKind {
     /// One base address over HTTP.
-    Http(HttpTarget),
+    Http(Box<HttpTarget>),
     /// A database, on a server or in a SQLite file.
     Sql(SqlTarget),
     /// The containers of one Docker engine that a filter matches.
@@ -358,7 +361,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         return None;
     };
     let kind = match capability {
-        Capability::Http => http::read(reader, folder).map(TargetKind::Http),
+        Capability::Http => http::read(reader, folder).map(Box::new).map(TargetKind::Http),
         Capability::Sql => sql::read(reader, folder).map(TargetKind::Sql),
         Capability::Docker => docker::read(reader).map(TargetKind::Docker),
         Capability::Files => files::read(reader, folder).map(TargetKind::Files),

@@ -9,3 +9,4 @@ pub(crate) mod issuer;
 pub(crate) mod recording;
 pub(crate) mod resolve;
 pub(crate) mod tls;
+pub(crate) mod unix_socket;

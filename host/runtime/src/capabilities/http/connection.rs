@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::timed_stream::{CurrentExchange, TimedStream};
 use crate::net::allowed_addresses::{AllowedAddresses, ConnectError};
 use crate::net::tls::encrypt;
+use crate::net::unix_socket::AllowedSocket;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
@@ -11,6 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,9 +41,27 @@ pub(super) struct ConnectTiming {
 pub(super) struct Connection {
     sender: Sender,
     current_exchange: CurrentExchange,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) connect_timing: ConnectTiming,
     _driver: DriverTask,
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A server over a network.
+    Address(SocketAddr),
+    /// A Unix socket of this host.
+    Socket(PathBuf),
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Socket(path) => path.display().fmt(f),
+        }
+    }
 }
 
 enum Sender {
@@ -83,6 +103,7 @@ impl Connection {
         let peer = stream
             .peer_addr()
             .map_err(|error| Failure::ConnectError(ConnectError::Connect(error)))?;
+        let peer = Peer::Address(peer);
         let Some(config) = tls else {
             return Self::with_protocol(stream, Version::Http1, peer, connect_timing).await;
         };
@@ -97,10 +118,23 @@ impl Connection {
         Self::with_protocol(stream, version, peer, connect_timing).await
     }
 
+    /// Opens a connection to a Unix socket. It is not encrypted.
+    pub(super) async fn open_socket(
+        socket: &AllowedSocket,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let started = Instant::now();
+        let stream = socket.connect(timeout).await.map_err(Failure::Socket)?;
+        let connect_timing =
+            ConnectTiming { connect: started.elapsed(), ..ConnectTiming::default() };
+        let peer = Peer::Socket(socket.path().to_owned());
+        Self::with_protocol(stream, Version::Http1, peer, connect_timing).await
+    }
+
     async fn with_protocol<S>(
         inner: S,
         version: Version,
-        peer: SocketAddr,
+        peer: Peer,
         connect_timing: ConnectTiming,
     ) -> Result<Self, Failure>
     where

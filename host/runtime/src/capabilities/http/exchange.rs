@@ -1,14 +1,13 @@
 //! One request and its response on an open connection.
 
 use super::body::{Body, BodyReader, Remainder};
-use super::connection::{ConnectTiming, Connection, RequestBody, Version};
+use super::connection::{ConnectTiming, Connection, Peer, RequestBody, Version};
 use super::failure::Failure;
 use crate::host::Commit;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request};
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 use url::{Position, Url};
@@ -28,7 +27,7 @@ pub(super) struct ServerResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) connect_timing: ConnectTiming,
     pub(super) first_byte: Duration,
 }
@@ -73,7 +72,7 @@ impl Exchange<'_> {
         let (mut head, body) = response.into_parts();
         let (body, remainder) = self.body_reader.read(&mut head, body).await?;
         connection.current_exchange().end();
-        let peer = connection.peer;
+        let peer = connection.peer.clone();
         let server_response = ServerResponse {
             status: head.status.as_u16(),
             headers: head.headers,

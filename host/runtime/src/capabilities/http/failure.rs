@@ -5,12 +5,14 @@ use super::decoding::DecodeError;
 use crate::fault::{Fault, FaultClass};
 use crate::net::allowed_addresses::ConnectError;
 use crate::net::handshake::TlsFailure;
+use crate::net::unix_socket::{SocketError, socket_fault};
 use runbook_authority::VerbEffect;
 use std::time::Duration;
 
 /// Why there is no response.
 pub(super) enum Failure {
     ConnectError(ConnectError),
+    Socket(SocketError),
     Tls(TlsFailure),
     /// The server refused the client certificate, so it has not read the request.
     ClientRejected(String),
@@ -31,6 +33,7 @@ impl Failure {
         match self {
             Self::Unsent(_) | Self::Unanswered(_) => true,
             Self::ConnectError(_)
+            | Self::Socket(_)
             | Self::Tls(_)
             | Self::ClientRejected(_)
             | Self::Broken(_)
@@ -42,6 +45,7 @@ impl Failure {
         let new = |class, code, what: String| Fault::new(class, code, format!("{target}: {what}"));
         match self {
             Self::ConnectError(ConnectError::Refused(fault)) => fault,
+            Self::Socket(error) => socket_fault(target, error),
             Self::ConnectError(ConnectError::TimedOut(timeout)) => timeout_fault(target, timeout),
             Self::ConnectError(ConnectError::Resolve(error)) => new(
                 FaultClass::Transient,

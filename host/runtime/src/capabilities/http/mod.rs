@@ -1,13 +1,16 @@
-//! HTTP requests to the one base address that a slot is bound to. There are no proxies and no
-//! cookies. A connection is reused only by reads of the same slot in the same call of a plugin.
+//! HTTP requests to the one base address that a slot is bound to. There are no proxies. A connection
+//! is reused only by reads of the same slot in the same call of a plugin, and so are cookies, where
+//! the target keeps them.
 
 mod auth;
 mod body;
 mod connection;
+mod cookies;
 mod decoding;
 mod exchange;
 mod failure;
 mod reachability;
+mod redirect;
 mod request_secrets;
 mod timed_stream;
 mod token;
@@ -19,12 +22,14 @@ use crate::host::{Commit, Host, HostCall};
 use crate::net::allowed_addresses::{ConnectError, Server};
 use crate::net::tls;
 use body::{Body, BodyEnd, BodyForm, BodyReader};
-use connection::{Connection, ConnectionKey, ConnectionPool};
+use connection::{Connection, ConnectionKey, ConnectionPool, Peer};
 use decoding::ACCEPTED_ENCODINGS;
 use exchange::{Exchange, ExchangeOutcome, ServerResponse};
 use failure::Failure;
 use hyper::Method;
-use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue as Value, RANGE};
+use hyper::header::{
+    ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue as Value, RANGE, SET_COOKIE,
+};
 use request_secrets::secret_place;
 use runbook_authority::gate::{ConnectionState, HeaderValue as GateValue};
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, TlsKeys, parse_base};
@@ -32,7 +37,6 @@ use runbook_authority::{GateRequest, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
 use std::time::Duration;
 pub use token::TokenCache;
-use tokio::time::Instant;
 use url::Url;
 
 impl types::Host for HostCall<'_> {}
@@ -166,10 +170,12 @@ struct Request {
     secrets: Vec<BodySecret>,
 }
 
-/// The headers of a request, and the form in which the guest gets the body of the response.
+/// The headers of a request, what its connection shows of the host, and the form in which the guest
+/// gets the body of the response.
 #[derive(Clone)]
 struct RequestHead {
     headers: HeaderMap,
+    tls_keys: TlsKeys,
     form: BodyForm,
 }
 
@@ -211,48 +217,6 @@ impl Host {
         response.map_err(|fault| self.scrubbed_fault(fault))
     }
 
-    /// Sends a request, and follows the redirects that the target allows.
-    async fn send_with_redirects(
-        &mut self,
-        http: &HttpTarget,
-        target: &Target,
-        request: &Request,
-        body: &Secret,
-        commit: &Commit,
-    ) -> Result<Response, Fault> {
-        let started = Instant::now();
-        let base = self.base(http).await?;
-        let head = self.head(http, request).await?;
-        let invalid = |error: runbook_authority::pattern::PathError| {
-            Fault::new(FaultClass::Invalid, "http.path", error.to_string())
-        };
-        let mut url = http.url(&base, &request.path).map_err(invalid)?;
-        let mut hop = 0;
-        loop {
-            let mut hop_head = head.clone();
-            let to = (&url, body);
-            self.authenticate((http, target), request, to, &mut hop_head.headers).await?;
-            let server_response =
-                self.exchange(http, target, request, (&url, &hop_head, body), commit).await?;
-            if server_response.status == 401 {
-                self.forget_token(http, target);
-            }
-            let Some(next_url) = next_hop(http, request.verb, &url, &server_response) else {
-                return Ok(response(server_response, http, &self.scrubber(), started.elapsed()));
-            };
-            hop += 1;
-            let redirect = GateRequest::Redirect {
-                slot: &request.slot,
-                verb: request.verb,
-                base: &base,
-                to: &next_url,
-                hop,
-            };
-            self.enter(&redirect)?;
-            url = next_url;
-        }
-    }
-
     /// Sends one request. A read uses the connection that the call keeps for its slot, if that is
     /// still open. A change uses a new connection: the server may be about to close a kept one, and
     /// then it would be unknown whether the change was made.
@@ -264,6 +228,7 @@ impl Host {
         (url, head, body): (&Url, &RequestHead, &Secret),
         commit: &Commit,
     ) -> Result<ServerResponse, Fault> {
+        let caller = (request.slot.as_str(), request.verb);
         let effect = request.verb.effect();
         let fault_of = |failure: Failure| failure.into_fault(&target.describe(), effect);
         // One byte more shows whether the body is longer.
@@ -273,7 +238,6 @@ impl Host {
         let (headers, body) = (&head.headers, body.expose());
         let exchange = Exchange { method: &request.method, url, headers, body, body_reader };
         let key = ConnectionKey::new(&request.slot, url);
-        let host = url.host_str().unwrap_or_default();
         let kept_connection = match effect {
             VerbEffect::Read => self.connections().reuse(&key).await,
             VerbEffect::Change => {
@@ -282,24 +246,51 @@ impl Host {
             }
         };
         if let Some(connection) = kept_connection {
-            self.enter(&GateRequest::Connect {
-                slot: &request.slot,
-                verb: request.verb,
-                host,
-                address: connection.peer.ip(),
-                connection: ConnectionState::Reused,
-            })?;
+            self.enter_reused(caller, url, &connection.peer)?;
             match exchange.run(connection, commit).await {
                 Ok(outcome) => return Ok(self.keep(key, outcome)),
                 Err(failure) if failure.is_without_answer() => {}
                 Err(failure) => return Err(fault_of(failure)),
             }
         }
-        let caller = (request.slot.as_str(), request.verb);
         let connection =
-            self.open_connection(http, caller, (url, &http.tls_keys)).await.map_err(fault_of)?;
+            self.connect(http, caller, (url, &head.tls_keys)).await.map_err(fault_of)?;
         let outcome = exchange.run(connection, commit).await.map_err(fault_of)?;
         Ok(self.keep(key, outcome))
+    }
+
+    /// Asks the gate about the other end of an open connection.
+    fn enter_reused(
+        &mut self,
+        (slot, verb): (&str, Verb),
+        url: &Url,
+        peer: &Peer,
+    ) -> Result<(), Fault> {
+        let connection = ConnectionState::Reused;
+        match peer {
+            Peer::Address(address) => {
+                let host = url.host_str().unwrap_or_default();
+                let address = address.ip();
+                self.enter(&GateRequest::Connect { slot, verb, host, address, connection })
+            }
+            Peer::Socket(path) => self.enter(&GateRequest::Socket { slot, verb, path, connection }),
+        }
+    }
+
+    /// Opens a connection to the target: through its socket, or to the server of `url`.
+    async fn connect(
+        &mut self,
+        http: &HttpTarget,
+        caller: (&str, Verb),
+        server: (&Url, &TlsKeys),
+    ) -> Result<Connection, Failure> {
+        let Some(socket) = &http.socket else {
+            return self.open_connection(http, caller, server).await;
+        };
+        let allowed_socket = self
+            .allowed_socket(caller, socket.real())
+            .map_err(|fault| Failure::ConnectError(ConnectError::Refused(fault)))?;
+        Connection::open_socket(&allowed_socket, self.remaining(http.timeout)).await
     }
 
     /// Opens a connection to the server of `url`, at an address that the gate has allowed.
@@ -371,11 +362,7 @@ impl Host {
 
     /// The headers that the guest set, then those that the host sets.
     async fn head(&self, http: &HttpTarget, request: &Request) -> Result<RequestHead, Fault> {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            hyper::header::USER_AGENT,
-            Value::from_static(concat!("runbook/", env!("CARGO_PKG_VERSION"))),
-        );
+        let mut headers = own_headers();
         for Header { name, value } in &request.headers {
             let value = match value {
                 HeaderValue::Plain(text) => header_value(name, text.as_bytes())?,
@@ -394,8 +381,14 @@ impl Host {
             headers.insert(header_name(name)?, header_value(name, value.expose())?);
         }
         let form = ask_for_encoding(&mut headers, &request.method);
-        Ok(RequestHead { headers, form })
+        Ok(RequestHead { headers, tls_keys: http.tls_keys.clone(), form })
     }
+}
+
+/// The headers that every request has.
+fn own_headers() -> HeaderMap {
+    let name = Value::from_static(concat!("runbook/", env!("CARGO_PKG_VERSION")));
+    HeaderMap::from_iter([(hyper::header::USER_AGENT, name)])
 }
 
 /// Asks for a compressed body that the host decodes, unless the plugin or the target set
@@ -447,24 +440,6 @@ fn header_value(name: &str, value: &[u8]) -> Result<Value, Fault> {
     Ok(value)
 }
 
-/// The address of a redirect that is followed. A redirect is followed only for a read, and only if
-/// the target allows redirects; otherwise the guest gets the response itself.
-fn next_hop(
-    http: &HttpTarget,
-    verb: Verb,
-    url: &Url,
-    server_response: &ServerResponse,
-) -> Option<Url> {
-    let is_followed = http.redirects > 0
-        && verb.effect() == VerbEffect::Read
-        && matches!(server_response.status, 301 | 302 | 303 | 307 | 308);
-    if !is_followed {
-        return None;
-    }
-    let location = server_response.headers.get(hyper::header::LOCATION)?;
-    url.join(&String::from_utf8_lossy(location.as_bytes())).ok()
-}
-
 /// How many bytes of a body the guest gets at most.
 fn max_shown_body(http: &HttpTarget) -> usize {
     usize::try_from(http.max_body.0).unwrap_or(usize::MAX)
@@ -486,6 +461,7 @@ fn response(
         headers: server_response
             .headers
             .iter()
+            .filter(|(name, _)| !(http.cookies && **name == SET_COOKIE))
             .map(|(name, value)| (text(name.as_str().as_bytes()), text(value.as_bytes())))
             .collect(),
         truncated: body.len() > max_shown,

@@ -57,7 +57,7 @@ impl Host {
         let target = self.target(slot)?;
         let http = http_target(&target)?;
         let base = self.base(http).await?;
-        let opened = self.open_connection(http, (slot, verb), (&base, &http.tls_keys)).await;
+        let opened = self.connect(http, (slot, verb), (&base, &http.tls_keys)).await;
         let Connection { peer, .. } =
             opened.map_err(|why| why.into_fault(&target.describe(), VerbEffect::Read))?;
         Ok(format!("{peer} accepts a connection; the slot lets no request be tried"))

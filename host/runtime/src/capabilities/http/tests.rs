@@ -1,5 +1,5 @@
 use super::body::{Body, BodyEnd};
-use super::connection::ConnectTiming;
+use super::connection::{ConnectTiming, Peer};
 use super::exchange::ServerResponse;
 use super::{http_target, response};
 use crate::bindings::runbook::http::types::{BodyPlace, BodySecret, Header, HeaderValue, Response};
@@ -21,8 +21,11 @@ use tokio::net::TcpListener;
 mod auth;
 mod client_certificate;
 mod connections;
+mod cookies;
 mod encoding;
+mod redirects;
 mod tls;
+mod unix_socket;
 
 const API: &[Slot] = &[("api", &["http.get", "http.head", "http.post"], "api")];
 
@@ -585,7 +588,7 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
         if let Ok(name) = HeaderName::from_bytes(header) {
             headers.insert(name, Value::from_static("1"));
         }
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = Peer::Address(SocketAddr::from(([127, 0, 0, 1], 1)));
         let body = Body { bytes: body.to_vec(), end };
         ServerResponse {
             status: 200,

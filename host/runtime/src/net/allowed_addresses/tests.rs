@@ -201,6 +201,7 @@ fn connections_are_made_and_names_are_resolved_in_one_place() {
     const FILE_BY_CALL: &[(&str, &str)] = &[
         ("TcpStream::connect", "net/connect.rs"),
         ("TcpSocket", ""),
+        ("AllowedSocket(", "net/unix_socket.rs"),
         ("UdpSocket", "net/dns.rs"),
         ("connect_timeout", ""),
         ("lookup_host", "net/resolve.rs"),

@@ -21,11 +21,11 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-type Requests = Arc<Mutex<Vec<String>>>;
+pub(super) type Requests = Arc<Mutex<Vec<String>>>;
 
 /// A server that answers each request with the result of `answer`, one request a connection; and
 /// the requests that it received.
-async fn answering(
+pub(super) async fn answering(
     tls: Option<TlsAcceptor>,
     answer: impl Fn(&str) -> String + Send + Sync + 'static,
 ) -> (SocketAddr, Requests) {
@@ -72,7 +72,7 @@ async fn one_answer<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The value of a header of a request.
-fn header_of<'a>(request: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn header_of<'a>(request: &'a str, name: &str) -> Option<&'a str> {
     let lines = request.lines().skip(1).filter_map(|line| line.split_once(": "));
     lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
 }
@@ -82,7 +82,7 @@ fn echo(request: &str) -> String {
     ok(&format!("you sent {request}"))
 }
 
-fn with_status(status: &str, headers: &str, body: &str) -> String {
+pub(super) fn with_status(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
