@@ -68,6 +68,7 @@ mod signals;
 mod signing;
 mod sql;
 mod streams;
+mod system;
 mod target_pages;
 mod telemetry;
 mod terminal;

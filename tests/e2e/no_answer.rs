@@ -36,8 +36,19 @@ const PROBES: &[(&str, &str, &str, &str)] = &[
     ("nagios:check", "program", "program", "{ arguments = [\"-P\", \"-k\", \"--\"] }"),
 ];
 
-/// Probes that read a file and contact no server.
-const FILE_PROBES: &[&str] = &["sqlite:integrity-check"];
+/// Probes that read files of this machine and contact no server.
+const FILE_PROBES: &[&str] = &[
+    "sqlite:integrity-check",
+    "system:cpu",
+    "system:load",
+    "system:memory",
+    "system:disks",
+    "system:uptime",
+    "system:processes",
+    "system:port",
+    "system:users",
+    "system:identity",
+];
 
 /// A host name with a label longer than 63 bytes, which no DNS query can contain.
 fn unresolvable_name() -> String {

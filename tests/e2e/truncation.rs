@@ -18,6 +18,9 @@ const CASES: &[(&str, fn())] = &[
     ("nagios:check", nagios_check),
     ("net:tcp", net_tcp),
     ("net:dns", net_dns),
+    ("system:disks", system_disks),
+    ("system:processes", system_processes),
+    ("system:port", system_port),
 ];
 
 /// Operations that need no test here, and why: their list is never truncated, or they are tested
@@ -32,6 +35,11 @@ const NEVER_TRUNCATED: &[(&str, &str)] = &[
     (
         "net:certificate",
         "names and problems of one certificate, which fit into one message of a handshake",
+    ),
+    (
+        "system:users",
+        "as for `system:processes`: the machine of the test need not have sessions, so the plugin's own \
+         tests cut them",
     ),
     ("sql:query", "has tests of its own, beside the other tests of SQL"),
 ];
@@ -334,4 +342,69 @@ fn net_dns() {
     let (records, truncated, summary) = of("max_records = 2");
     assert_eq!((records, truncated), (2, true));
     assert!(summary.contains("more than the target lets through"), "{summary}");
+}
+
+fn system_disks() {
+    let env = home();
+    let of = |more: &str| {
+        let target = format!("system = [\"disks\"]\nmounts = [\"/\"]\n{more}");
+        found(&step(&env, &target, "system:disks", "machine", "{}", ""), "file_systems")
+    };
+    assert_eq!((of("").0, of("").1), (1, false));
+    let (file_systems, truncated, summary) = of("max_rows = 0");
+    assert_eq!((file_systems, truncated), (0, true), "{summary}");
+}
+
+fn system_processes() {
+    let env = home();
+    let mut sleepers: Vec<_> = (0..3)
+        .map(|_| {
+            std::process::Command::new(named_sleep(&env)).arg("600").spawn().expect("it starts")
+        })
+        .collect();
+    runbook_tests::wait_for("all have their name", || {
+        let has_name = |child: &std::process::Child| {
+            std::fs::read_to_string(format!("/proc/{}/comm", child.id()))
+                .is_ok_and(|name| name.starts_with("cut-"))
+        };
+        sleepers.iter().all(has_name)
+    });
+    let of = |more: &str| {
+        let name = format!("cut-{}", std::process::id());
+        let target = format!("system = [\"processes\"]\nprocesses = [\"{name}\"]\n{more}");
+        found(&step(&env, &target, "system:processes", "machine", "{}", ""), "processes")
+    };
+    let (whole, cut) = (of(""), of("max_rows = 2"));
+    for child in &mut sleepers {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    assert_eq!((whole.0, whole.1), (3, false), "{}", whole.2);
+    assert_eq!((cut.0, cut.1), (2, true), "{}", cut.2);
+    assert!(cut.2.contains("2 of 3 are listed"), "{}", cut.2);
+}
+
+/// A copy of `sleep` with a name of its own.
+fn named_sleep(env: &TestEnv) -> std::path::PathBuf {
+    let program = env.path().join(format!("cut-{}", std::process::id()));
+    if !program.exists() {
+        std::fs::copy("/bin/sleep", &program).expect("it can be copied");
+    }
+    program
+}
+
+fn system_port() {
+    let env = home();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = tcp.local_addr().expect("bound").port();
+    let _udp = std::net::UdpSocket::bind(("127.0.0.1", port)).expect("a port");
+    let of = |more: &str| {
+        let target = format!("system = [\"ports\"]\n{more}");
+        let with = format!("{{ port = {port} }}");
+        found(&step(&env, &target, "system:port", "machine", &with, ""), "listeners")
+    };
+    assert_eq!((of("").0, of("").1), (2, false));
+    let (listeners, truncated, summary) = of("max_rows = 1");
+    assert_eq!((listeners, truncated), (1, true), "{summary}");
+    assert!(summary.contains("more listen there"), "{summary}");
 }

@@ -23,7 +23,7 @@ pub enum Capability {
     Files,
     /// One program on this host.
     Process,
-    /// The condition of this host, such as its memory, disks and services.
+    /// The condition of this machine, such as its memory, disks and processes.
     System,
     /// Stored values of the plugin, in a namespace of its own.
     State,
@@ -149,7 +149,14 @@ verbs! {
     FilesRemove Files "remove" Change High "removes files from {}";
     ProcessRun Process "run" Change Critical "runs {}";
     ProcessInspect Process "inspect" Read Medium "runs {} where it can read and change nothing";
-    SystemRead System "read" Read Low "reads the condition of {}";
+    SystemCpu System "cpu" Read Low "measures the processors and the load of {}";
+    SystemMemory System "memory" Read Low "measures the memory of {}";
+    SystemDisks System "disks" Read Low "measures the file systems of {}";
+    SystemUptime System "uptime" Read Info "knows how long {} has been running";
+    SystemIdentity System "identity" Read Low "reads the host name, kernel and distribution of {}";
+    SystemProcesses System "processes" Read Medium "sees processes of {}";
+    SystemUsers System "users" Read Medium "sees who is logged in on {}";
+    SystemPorts System "ports" Read Medium "sees the ports that listen on {}";
     StateRead State "read" Read Info "reads what it kept in {}";
     StateWrite State "write" Change Low "keeps values in {}";
 }
@@ -311,9 +318,10 @@ functions! {
     "runbook:files/writer@1.0.0" Linked { "write" Some(Verb::FilesWrite); "remove" Some(Verb::FilesRemove); }
     "runbook:process/runner@1.0.0" Linked { "run" Some(Verb::ProcessRun); }
     "runbook:process/inspector@1.0.0" Linked { "run" Some(Verb::ProcessInspect); }
-    "runbook:system/reader@1.0.0" Planned {
-        "cpu-percent" Some(Verb::SystemRead); "memory" Some(Verb::SystemRead); "disks" Some(Verb::SystemRead);
-        "load" Some(Verb::SystemRead); "uptime-s" Some(Verb::SystemRead); "service" Some(Verb::SystemRead);
+    "runbook:system/reader@1.0.0" Linked {
+        "cpu" Some(Verb::SystemCpu); "load" Some(Verb::SystemCpu); "memory" Some(Verb::SystemMemory);
+        "disks" Some(Verb::SystemDisks); "uptime" Some(Verb::SystemUptime); "identity" Some(Verb::SystemIdentity);
+        "processes" Some(Verb::SystemProcesses); "users" Some(Verb::SystemUsers); "ports" Some(Verb::SystemPorts);
     }
     "runbook:state/reader@1.0.0" Planned { "get" Some(Verb::StateRead); "list" Some(Verb::StateRead); }
     "runbook:state/writer@1.0.0" Planned {

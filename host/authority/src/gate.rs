@@ -13,6 +13,7 @@ mod network;
 mod programs;
 mod request;
 mod sql;
+mod system;
 
 pub use approved::{
     ApprovedEffect, ApprovedEffects, shown_arguments, shown_creation, shown_statement,
@@ -20,7 +21,7 @@ pub use approved::{
 pub use canonical::Scrub;
 pub use denial::{Denial, GateDecision, Rule};
 pub use http::crosses_origins;
-pub use request::{ConnectionState, Creation, GateRequest, HeaderValue};
+pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, SystemObject};
 
 use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
@@ -35,6 +36,7 @@ use network::judge_address;
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
 pub use runbook_contract::Mode;
 use sql::judge_statement;
+use system::judge_part;
 
 /// Decides one request by what the step is granted.
 pub fn decide(grants: &EffectiveGrants, mode: Mode, request: &GateRequest<'_>) -> GateDecision {
@@ -185,6 +187,10 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
         GateRequest::Resolver { resolver, .. } => {
             let TargetKind::Net(target) = kind else { return other_kind() };
             judge_resolver(target, *resolver)
+        }
+        GateRequest::System { object, .. } => {
+            let TargetKind::System(target) = kind else { return other_kind() };
+            judge_part(target, *object)
         }
     }
 }

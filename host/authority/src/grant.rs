@@ -258,6 +258,11 @@ impl BindingCheck<'_> {
                      can change nothing",
                     target.name
                 )
+            } else if target.system().is_some() {
+                format!(
+                    "add {missing_list} to `system` of `[targets.{}]`, if that is right",
+                    target.name
+                )
             } else {
                 format!(
                     "add {missing_list} to the verbs of `[targets.{}]`, if that is right",
@@ -289,8 +294,9 @@ impl BindingCheck<'_> {
                 self.site.step
             )
         } else {
+            let list = if target.system().is_some() { "`system`" } else { "the verbs" };
             format!(
-                "remove `{extra_verb}` from the verbs of `[targets.{}]`, or bind another target",
+                "remove `{extra_verb}` from {list} of `[targets.{}]`, or bind another target",
                 target.name
             )
         };

@@ -188,7 +188,10 @@ fn granted_paths<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Vec<GrantedPath<
         },
         TargetKind::Process(process) => program_paths(process).collect(),
         TargetKind::Http(http) => http.socket.iter().map(GrantedPath::socket).collect(),
-        TargetKind::Docker(_) | TargetKind::Secret(_) | TargetKind::Net(_) => Vec::new(),
+        TargetKind::Docker(_)
+        | TargetKind::Secret(_)
+        | TargetKind::Net(_)
+        | TargetKind::System(_) => Vec::new(),
     }
 }
 

@@ -559,7 +559,8 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::Files { .. }
         | GateRequest::Process { .. }
         | GateRequest::Endpoint { .. }
-        | GateRequest::Lookup { .. } => false,
+        | GateRequest::Lookup { .. }
+        | GateRequest::System { .. } => false,
     }
 }
 

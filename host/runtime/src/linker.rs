@@ -47,6 +47,7 @@ interfaces! {
     "runbook:net/dns@1.0.0" net::dns;
     "runbook:process/inspector@1.0.0" process::inspector;
     "runbook:process/runner@1.0.0" process::runner;
+    "runbook:system/reader@1.0.0" system::reader;
 }
 
 /// A linker with the interfaces that a component imports, and no other.

@@ -55,6 +55,7 @@ pub mod secrets;
 pub mod size;
 pub mod slot;
 pub mod sql;
+pub mod system;
 
 pub use fault::{Fault, FaultClass, Result};
 pub use operation::{
@@ -73,7 +74,7 @@ pub mod prelude {
     pub use crate::size::Size;
     pub use crate::{
         Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, net, params,
-        process, secrets, slot, sql, warn,
+        process, secrets, slot, sql, system, warn,
     };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};

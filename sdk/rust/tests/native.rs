@@ -24,6 +24,10 @@ fn directory() -> files::Directory {
     files::Directory::slot(slot!("directory"))
 }
 
+fn machine() -> system::Machine {
+    system::Machine::slot(slot!("machine"))
+}
+
 fn spec() -> ContainerSpec {
     let name = String::new();
     ContainerSpec {
@@ -75,6 +79,15 @@ const CALLS: &[(&str, fn())] = &[
     ("net/dns.lookup", || {
         drop(net::Names::slot(slot!("names")).lookup(None, net::RecordKind::A));
     }),
+    ("system/reader.cpu", || drop(machine().cpu(Duration::from_secs(1)))),
+    ("system/reader.load", || drop(machine().load())),
+    ("system/reader.memory", || drop(machine().memory())),
+    ("system/reader.disks", || drop(machine().disks(None))),
+    ("system/reader.uptime", || drop(machine().uptime())),
+    ("system/reader.identity", || drop(machine().identity())),
+    ("system/reader.processes", || drop(machine().processes(None))),
+    ("system/reader.users", || drop(machine().users())),
+    ("system/reader.ports", || drop(machine().ports(None))),
     ("secrets/metadata.describe", || drop(secrets::SecretSlot::slot(slot!("token")).describe())),
     ("secrets/reveal.reveal", || drop(secrets::SecretSlot::slot(slot!("token")).reveal())),
 ];
@@ -83,7 +96,7 @@ const CALLS: &[(&str, fn())] = &[
 fn contract() -> BTreeSet<String> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut found = BTreeSet::new();
-    for package in ["http", "sql", "docker", "files", "process", "secrets", "net"] {
+    for package in ["http", "sql", "docker", "files", "process", "secrets", "net", "system"] {
         let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit")))
             .expect("the package has a file");
         let mut interface = "";

@@ -64,6 +64,8 @@ pub enum FindingRule {
     NotReviewed,
     /// A plugin chooses what it says to the server of a `net` target, or which names it looks up.
     SaysAtWill,
+    /// A plugin sees texts of every program of this machine, which often hold passwords.
+    WholeMachine,
     /// A step may reach files that control runs: the runbook, its lockfile, its includes, or a
     /// protected path of the host.
     OwnRunbook,
@@ -196,6 +198,11 @@ rules! {
          has read to whoever answers."
         "Let each pattern of `send` begin with a fixed word, and each of `names` end in a domain of \
          yours: `\"*.example.com\"`.";
+    WholeMachine "RB027" "whole-machine" Medium
+        "A plugin sees the arguments of every process of this machine. Programs are often given \
+         passwords there."
+        "Name the processes that are meant, or leave `process_arguments` out: names, ages and \
+         memory are seen without it.";
     Unsigned "RB015" "unsigned-plugin" Medium
         "A plugin file has no signature by a key that the trust file accepts."
         "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
@@ -364,8 +371,12 @@ fn runbook_findings(runbook: &RunbookEntry) -> Vec<Finding> {
             SourceKind::Rows
             | SourceKind::Files
             | SourceKind::Containers
+            | SourceKind::MachineTexts
             | SourceKind::RevealedSecret => true,
-            SourceKind::Program | SourceKind::Responses | SourceKind::InjectedSecret => false,
+            SourceKind::Program
+            | SourceKind::Responses
+            | SourceKind::Machine
+            | SourceKind::InjectedSecret => false,
         };
         if is_worth_protecting && flow.sink.kind == SinkKind::Network {
             let subject = format!(
@@ -537,6 +548,12 @@ impl GrantedRow<'_> {
             OpenGrant::AnyName { pattern } => (
                 FindingRule::SaysAtWill,
                 format!("slot `{slot}` may look up any name that fits `{pattern}`"),
+            ),
+            OpenGrant::EveryArgument { pattern } => (
+                FindingRule::WholeMachine,
+                format!(
+                    "slot `{slot}` may see the arguments of every process that fits `{pattern}`"
+                ),
             ),
             OpenGrant::EveryContainer => {
                 (FindingRule::EveryContainer, format!("slot `{slot}` may `{verb}` every container"))

@@ -33,6 +33,10 @@ pub enum SourceKind {
     Program,
     /// Responses of a service, or of a resolver.
     Responses,
+    /// Facts about this machine: its condition, processes, ports and sessions.
+    Machine,
+    /// The arguments of processes of this machine.
+    MachineTexts,
 }
 
 /// What kind of destination data flows to.
@@ -96,6 +100,8 @@ const SOURCES: &[(SourceKind, &str)] = &[
     (SourceKind::Containers, "data of"),
     (SourceKind::Program, "output of"),
     (SourceKind::Responses, "responses of"),
+    (SourceKind::Machine, "facts about"),
+    (SourceKind::MachineTexts, "arguments of processes of"),
 ];
 
 impl Flow {
@@ -252,21 +258,35 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
     match (source, sink) {
         (SourceKind::RevealedSecret, SinkKind::Network | SinkKind::Program) => Risk::Critical,
         (SourceKind::RevealedSecret, SinkKind::Database | SinkKind::Files | SinkKind::Log)
-        | (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Network) => {
-            Risk::High
-        }
+        | (
+            SourceKind::Rows
+            | SourceKind::Files
+            | SourceKind::Containers
+            | SourceKind::MachineTexts,
+            SinkKind::Network,
+        ) => Risk::High,
         (
-            SourceKind::Rows | SourceKind::Files | SourceKind::Containers,
+            SourceKind::Rows
+            | SourceKind::Files
+            | SourceKind::Containers
+            | SourceKind::MachineTexts,
             SinkKind::Program | SinkKind::Log,
         )
-        | (SourceKind::Program, SinkKind::Network) => Risk::Medium,
+        | (SourceKind::Program | SourceKind::Machine, SinkKind::Network) => Risk::Medium,
         (
-            SourceKind::Rows | SourceKind::Files | SourceKind::Containers,
+            SourceKind::Rows
+            | SourceKind::Files
+            | SourceKind::Containers
+            | SourceKind::MachineTexts,
             SinkKind::Database | SinkKind::Files,
         )
-        | (SourceKind::Program | SourceKind::Responses | SourceKind::InjectedSecret, _) => {
-            Risk::Low
-        }
+        | (
+            SourceKind::Program
+            | SourceKind::Responses
+            | SourceKind::Machine
+            | SourceKind::InjectedSecret,
+            _,
+        ) => Risk::Low,
     }
 }
 
@@ -300,6 +320,20 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         | Verb::NetConnect
         | Verb::NetInspectTls
         | Verb::NetLookup => SourceKind::Responses,
+        // Arguments often hold passwords and names of customers.
+        Verb::SystemProcesses
+            if grant.target.system().is_some_and(|system| system.process_arguments) =>
+        {
+            SourceKind::MachineTexts
+        }
+        Verb::SystemProcesses
+        | Verb::SystemUsers
+        | Verb::SystemPorts
+        | Verb::SystemIdentity
+        | Verb::SystemCpu
+        | Verb::SystemMemory
+        | Verb::SystemDisks
+        | Verb::SystemUptime => SourceKind::Machine,
         Verb::SqlQuery | Verb::SqlBackup => SourceKind::Rows,
         Verb::FilesRead => SourceKind::Files,
         Verb::DockerList
@@ -324,7 +358,6 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         | Verb::DockerPrune
         | Verb::SecretsDescribe
         | Verb::SecretsUse
-        | Verb::SystemRead
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
@@ -396,7 +429,14 @@ fn sink(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SinkKind>> {
         | Verb::NetConnect
         | Verb::NetInspectTls
         | Verb::NetLookup
-        | Verb::SystemRead
+        | Verb::SystemCpu
+        | Verb::SystemMemory
+        | Verb::SystemDisks
+        | Verb::SystemUptime
+        | Verb::SystemIdentity
+        | Verb::SystemProcesses
+        | Verb::SystemUsers
+        | Verb::SystemPorts
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
@@ -419,7 +459,8 @@ fn injected_secret_flows(
         TargetKind::Docker(_)
         | TargetKind::Files(_)
         | TargetKind::Secret(_)
-        | TargetKind::Net(_) => {
+        | TargetKind::Net(_)
+        | TargetKind::System(_) => {
             return positioned_secret_flows(grant, step);
         }
     };

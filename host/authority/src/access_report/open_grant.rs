@@ -5,7 +5,7 @@ use super::interpreter::{DefaultSource, ProgramFamily, family_of};
 use super::program_text::{self, ProgramText};
 use crate::capability::Verb;
 use crate::pattern::ArgumentPattern;
-use crate::targets::{ContainerFilter, NetTarget, TargetKind, normalize_path};
+use crate::targets::{ContainerFilter, NetTarget, SystemTarget, TargetKind, normalize_path};
 use std::path::Path;
 
 /// One way in which a grant is too open.
@@ -38,6 +38,11 @@ pub(super) enum OpenGrant {
     /// Names of any domain, or of a whole top-level domain, may be looked up.
     AnyName {
         /// The pattern that lets them through.
+        pattern: String,
+    },
+    /// The arguments of processes of any name may be seen.
+    EveryArgument {
+        /// The pattern of their names.
         pattern: String,
     },
 }
@@ -149,6 +154,7 @@ pub(super) fn open_grants(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
         }
         TargetKind::Files(files) => system_directory(files.root.real()).into_iter().collect(),
         TargetKind::Net(net) => said_at_will(net, verb),
+        TargetKind::System(system) => every_argument(system, verb),
         TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Secret(_) => Vec::new(),
     }
 }
@@ -319,6 +325,15 @@ fn said_at_will(target: &NetTarget, verb: Verb) -> Vec<OpenGrant> {
     } else {
         Vec::new()
     }
+}
+
+/// Patterns of the names of processes that begin with `*`, if arguments are seen.
+fn every_argument(target: &SystemTarget, verb: Verb) -> Vec<OpenGrant> {
+    if verb != Verb::SystemProcesses || !target.process_arguments {
+        return Vec::new();
+    }
+    let open = target.processes.iter().filter(|pattern| pattern.starts_with('*'));
+    open.map(|pattern| OpenGrant::EveryArgument { pattern: pattern.clone() }).collect()
 }
 
 fn is_every_container(filter: &ContainerFilter) -> bool {

@@ -7,7 +7,7 @@ use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
     DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, NetTarget, PathView, ProcessTarget,
-    SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
+    SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -25,6 +25,7 @@ pub(super) fn verb_sentence(
             process_parts(process, grants.connection_of(grant).map(AsRef::as_ref))
         }
         TargetKind::Net(net) => net_parts(net, verb),
+        TargetKind::System(system) => system_parts(system, verb),
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     };
     extra_parts.extend(secret_parts(grant, grants));
@@ -168,6 +169,14 @@ fn net_parts(target: &NetTarget, verb: Verb) -> Vec<String> {
     parts
 }
 
+fn system_parts(target: &SystemTarget, verb: Verb) -> Vec<String> {
+    if verb == Verb::SystemProcesses && target.process_arguments {
+        vec!["with the arguments that they were started with".to_owned()]
+    } else {
+        Vec::new()
+    }
+}
+
 /// Whether the values of a dimension matter for a verb.
 type IsRelevant = fn(Verb) -> bool;
 
@@ -186,6 +195,8 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Positions, |_| true),
         (Dimension::Send, |verb| verb == Verb::NetConnect),
         (Dimension::Names, |verb| verb == Verb::NetLookup),
+        (Dimension::Mounts, |_| true),
+        (Dimension::Processes, |_| true),
     ];
     let is_unlimited = |dimension: Dimension, values: &Values| match values {
         Values::Texts(texts) if dimension == Dimension::Statements => {
@@ -608,6 +619,33 @@ mod tests {
         (Capability::Net, "max_records", LIMIT),
         (Capability::Net, "timeout", LIMIT),
         (Capability::Net, "verbs", VERBS),
+        (
+            Capability::System,
+            "system",
+            SentenceCoverage::Sentence("", "sees the ports that listen on this machine"),
+        ),
+        (
+            Capability::System,
+            "mounts",
+            SentenceCoverage::Sentence("mounts = [\"/var*\"]", "only mounts /var*"),
+        ),
+        (
+            Capability::System,
+            "processes",
+            SentenceCoverage::Sentence("processes = [\"nginx\"]", "only processes nginx"),
+        ),
+        (
+            Capability::System,
+            "process_arguments",
+            SentenceCoverage::Sentence(
+                "system = [\"processes\"]\nprocesses = [\"java\"]\nprocess_arguments = true",
+                "with the arguments that they were started with",
+            ),
+        ),
+        (Capability::System, "max_rows", LIMIT),
+        (Capability::System, "max_bytes", LIMIT),
+        (Capability::System, "timeout", LIMIT),
+        (Capability::System, "verbs", VERBS),
     ];
 
     fn sentences(capability: Capability, target: &str) -> Vec<String> {

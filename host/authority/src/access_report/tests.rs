@@ -174,6 +174,18 @@ fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
             "metadata-address",
         ),
         ("net", ["connect"], "net = \"169.254.169.254\"\nports = [80]", "metadata-address"),
+        (
+            "system",
+            ["processes"],
+            "system = [\"processes\"]\nprocesses = [\"*\"]\nprocess_arguments = true",
+            "whole-machine",
+        ),
+        (
+            "system",
+            ["processes"],
+            "system = [\"processes\"]\nprocesses = [\"nginx\", \"*d\"]\nprocess_arguments = true",
+            "whole-machine",
+        ),
     ] {
         assert!(
             rules(capability, &verbs, target, None).contains(&rule),
@@ -227,6 +239,13 @@ fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
         ("net", ["inspect-tls"], "net = \"h\"\nports = [25]\nsend = [\"*\"]", "says-at-will"),
         ("net", ["lookup"], "net = []\nnames = [\"*.example.com\"]", "says-at-will"),
         ("net", ["lookup"], "net = \"db.internal\"", "says-at-will"),
+        ("system", ["processes"], "system = [\"processes\"]\nprocesses = [\"*\"]", "whole-machine"),
+        (
+            "system",
+            ["processes"],
+            "system = [\"processes\"]\nprocesses = [\"java*\"]\nprocess_arguments = true",
+            "whole-machine",
+        ),
     ] {
         assert!(!rules(capability, &verbs, target, None).contains(&rule), "{rule}");
     }

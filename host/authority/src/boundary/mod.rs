@@ -159,6 +159,20 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         words: "system",
         values: || Values::exact([SYSTEM_RESOLVER]),
     },
+    DefaultLimit {
+        capability: Capability::System,
+        dimension: Dimension::Processes,
+        verbs: &[Verb::SystemProcesses, Verb::SystemPorts],
+        words: "none",
+        values: nothing,
+    },
+    DefaultLimit {
+        capability: Capability::System,
+        dimension: Dimension::ProcessArguments,
+        verbs: &[Verb::SystemProcesses],
+        words: "false",
+        values: || Values::flag(false.into()),
+    },
 ];
 
 /// The values that a rule allows in a dimension that it does not mention.

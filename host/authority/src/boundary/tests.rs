@@ -923,6 +923,40 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "\"1s\"",
         "\"2s\"",
     ),
+    (
+        "system",
+        "mounts",
+        "disks",
+        "system = [\"disks\"]\nmounts = [\"/var*\"]",
+        "[\"/var\"]",
+        "[\"/v*\"]",
+    ),
+    (
+        "system",
+        "processes",
+        "processes",
+        "system = [\"processes\"]\nprocesses = [\"php*\"]",
+        "[\"php-*\"]",
+        "[\"p*\"]",
+    ),
+    (
+        "system",
+        "process_arguments",
+        "processes",
+        "system = [\"processes\"]\nprocesses = [\"a\"]\nprocess_arguments = true",
+        "false",
+        "true",
+    ),
+    ("system", "max_rows", "users", "system = [\"users\"]\nmax_rows = 9", "8", "9"),
+    (
+        "system",
+        "max_bytes",
+        "users",
+        "system = [\"users\"]\nmax_bytes = \"2KiB\"",
+        "\"1KiB\"",
+        "\"2KiB\"",
+    ),
+    ("system", "timeout", "cpu", "system = [\"cpu\"]\ntimeout = \"2s\"", "\"1s\"", "\"2s\""),
 ];
 
 #[test]
@@ -931,8 +965,13 @@ fn each_dimension_of_a_rule_decides_whether_a_grant_is_within() {
         let rule = |value: &str| {
             let verbs =
                 if *key == "verbs" { String::new() } else { format!("verbs = [\"{verb}\"]\n") };
-            // A rule that names no names lets none be looked up.
-            let names = if *verb == "lookup" && *key != "names" { "names = [\"*\"]\n" } else { "" };
+            // A rule that names no names lets none be looked up, and one without processes lets none
+            // be seen.
+            let names = match *verb {
+                "lookup" if *key != "names" => "names = [\"*\"]\n",
+                "processes" if *key != "processes" => "processes = [\"*\"]\n",
+                _ => "",
+            };
             format!("[[allow]]\ncapability = \"{capability}\"\n{verbs}{names}{key} = {value}\n")
         };
         assert!(
@@ -951,7 +990,7 @@ fn each_dimension_of_a_rule_decides_whether_a_grant_is_within() {
 fn every_dimension_has_an_example() {
     // This dimension needs two targets, so it has a test of its own.
     const ELSEWHERE: &[(&str, &str)] = &[("process", "connections")];
-    for capability in ["http", "sql", "docker", "files", "process", "secrets", "net"] {
+    for capability in ["http", "sql", "docker", "files", "process", "secrets", "net", "system"] {
         let found = Capability::find(capability).expect("a capability");
         for row in Dimension::of(found).filter(|row| !row.capabilities.is_empty()) {
             let listed =

@@ -1,7 +1,7 @@
 //! Decides about the changes of a step that needed approval: a change is allowed only if it was
 //! shown to the approvers. The gate has decided by the grant before.
 
-use super::{Creation, Denial, GateDecision, GateRequest, Rule};
+use super::{Creation, Denial, GateDecision, GateRequest, Rule, SystemObject};
 use crate::capability::{Verb, VerbEffect};
 use std::collections::BTreeSet;
 
@@ -89,7 +89,8 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Process { .. }
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
-        | GateRequest::Resolver { .. } => CallPart::Whole,
+        | GateRequest::Resolver { .. }
+        | GateRequest::System { .. } => CallPart::Whole,
     }
 }
 
@@ -352,7 +353,8 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         | GateRequest::Files { .. }
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
-        | GateRequest::Resolver { .. } => None,
+        | GateRequest::Resolver { .. }
+        | GateRequest::System { .. } => None,
     }
 }
 
@@ -368,6 +370,10 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         GateRequest::Create { creation, .. } => Object::Named(creation.container.name),
         GateRequest::Image { image, .. } => Object::Named(image),
         GateRequest::Http { path, .. } | GateRequest::Files { path, .. } => Object::Named(path),
+        GateRequest::System {
+            object: SystemObject::Mount(name) | SystemObject::Process(name),
+            ..
+        } => Object::Named(name),
         GateRequest::Connect { .. }
         | GateRequest::Socket { .. }
         | GateRequest::Sql { .. }
@@ -378,7 +384,8 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         | GateRequest::Process { .. }
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
-        | GateRequest::Resolver { .. } => Object::Slot,
+        | GateRequest::Resolver { .. }
+        | GateRequest::System { object: SystemObject::Part, .. } => Object::Slot,
     }
 }
 

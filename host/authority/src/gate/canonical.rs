@@ -1,7 +1,7 @@
 //! The text of a request in the audit log: one line, without secrets, bodies, rows and query
 //! strings.
 
-use super::{ConnectionState, GateRequest, HeaderValue};
+use super::{ConnectionState, GateRequest, HeaderValue, SystemObject};
 use crate::digest::Digest;
 use crate::pattern::{Dialect, classify};
 use std::borrow::Cow;
@@ -108,6 +108,13 @@ impl GateRequest<'_> {
                 format!("lookup {kind}{name}")
             }
             Self::Resolver { resolver, .. } => format!("resolver {resolver}"),
+            Self::System { object: SystemObject::Part, .. } => String::new(),
+            Self::System { object: SystemObject::Mount(mount), .. } => {
+                format!("mount {}", shorten(mount))
+            }
+            Self::System { object: SystemObject::Process(name), .. } => {
+                format!("process {}", shorten(name))
+            }
         }
     }
 }

@@ -60,6 +60,10 @@ pub enum Rule {
     Name,
     /// The resolver is not the one that the target names.
     Resolver,
+    /// The target does not let the mount point be seen.
+    Mount,
+    /// The target does not let processes of the name be seen.
+    ProcessName,
     /// The call is not among the effects that were approved.
     Approval,
     /// A lock of the run is not held any more.
@@ -90,6 +94,8 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Send, "send"),
     (Rule::Name, "name"),
     (Rule::Resolver, "resolver"),
+    (Rule::Mount, "mount"),
+    (Rule::ProcessName, "process"),
     (Rule::Approval, "approval"),
     (Rule::Lease, "lease"),
 ];
@@ -124,6 +130,8 @@ impl Rule {
             Self::Send => Some("send"),
             Self::Name => Some("names"),
             Self::Resolver => Some("resolver"),
+            Self::Mount => Some("mounts"),
+            Self::ProcessName => Some("processes"),
             Self::Unbound | Self::Input | Self::EffectsOff | Self::Approval | Self::Lease => None,
         }
     }
@@ -171,7 +179,9 @@ impl std::fmt::Display for Denial {
             | Rule::Port
             | Rule::Send
             | Rule::Name
-            | Rule::Resolver => "is not granted",
+            | Rule::Resolver
+            | Rule::Mount
+            | Rule::ProcessName => "is not granted",
         };
         let (verb, slot, rule) = (self.verb.full_name(), &self.slot, self.rule.name());
         write!(f, "`{verb}` on slot `{slot}` {verdict}: {} (rule `{rule}`", self.reason)?;

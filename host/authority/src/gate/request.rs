@@ -38,6 +38,17 @@ pub struct Creation<'a> {
     pub environment: &'a [(String, String)],
 }
 
+/// What a call on a `system` target is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemObject<'a> {
+    /// All that the target lets be seen of the part.
+    Part,
+    /// One mount point.
+    Mount(&'a str),
+    /// The processes of one name.
+    Process(&'a str),
+}
+
 /// One request of a host function to the gate.
 #[derive(Debug, Clone, Copy)]
 pub enum GateRequest<'a> {
@@ -212,6 +223,15 @@ pub enum GateRequest<'a> {
         /// Where it is.
         resolver: SocketAddr,
     },
+    /// A part of this machine. The verb is the part.
+    System {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// What of the part the call is about.
+        object: SystemObject<'a>,
+    },
 }
 
 impl<'a> GateRequest<'a> {
@@ -234,7 +254,8 @@ impl<'a> GateRequest<'a> {
             | Self::Process { slot, .. }
             | Self::Endpoint { slot, .. }
             | Self::Lookup { slot, .. }
-            | Self::Resolver { slot, .. } => slot,
+            | Self::Resolver { slot, .. }
+            | Self::System { slot, .. } => slot,
         }
     }
 
@@ -257,7 +278,8 @@ impl<'a> GateRequest<'a> {
             | Self::Process { verb, .. }
             | Self::Endpoint { verb, .. }
             | Self::Lookup { verb, .. }
-            | Self::Resolver { verb, .. } => *verb,
+            | Self::Resolver { verb, .. }
+            | Self::System { verb, .. } => *verb,
         }
     }
 }
@@ -292,7 +314,8 @@ impl<'a> GateRequest<'a> {
             | Self::Process { .. }
             | Self::Endpoint { .. }
             | Self::Lookup { .. }
-            | Self::Resolver { .. } => Vec::new(),
+            | Self::Resolver { .. }
+            | Self::System { .. } => Vec::new(),
         }
     }
 }

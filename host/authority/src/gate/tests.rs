@@ -18,7 +18,9 @@ pub(crate) fn grants(capability: &str, toml: &str) -> EffectiveGrants {
     let all = crate::Capability::find(capability)
         .expect("a capability")
         .verbs()
-        .filter(|verb| *verb != excluded_verb);
+        .filter(|verb| *verb != excluded_verb)
+        // A `system` target lists its verbs.
+        .filter(|verb| capability != "system" || toml.contains(&format!("\"{verb}\"")));
     grants_with_verbs(capability, &all.map(|verb| verb.row().name).collect::<Vec<_>>(), toml)
 }
 
@@ -149,6 +151,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         GateRequest::Endpoint { slot, verb, host: None, port: None, says: &[] },
         GateRequest::Lookup { slot, verb, name: None, kind: "A" },
         GateRequest::Resolver { slot, verb, resolver: ([127, 0, 0, 1], 53).into() },
+        GateRequest::System { slot, verb, object: SystemObject::Part },
     ];
     // A new kind of request does not compile here, as a reminder to add it to the list above.
     for request in &all {
@@ -169,14 +172,15 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Process { .. }
             | GateRequest::Endpoint { .. }
             | GateRequest::Lookup { .. }
-            | GateRequest::Resolver { .. } => {}
+            | GateRequest::Resolver { .. }
+            | GateRequest::System { .. } => {}
         }
     }
     all
 }
 
 /// The grants of a step that is bound to a target of each kind, with the name of that kind.
-fn every_target() -> [(&'static str, EffectiveGrants); 8] {
+fn every_target() -> [(&'static str, EffectiveGrants); 9] {
     [
         (
             "http",
@@ -195,6 +199,7 @@ fn every_target() -> [(&'static str, EffectiveGrants); 8] {
         ("files", "files = \"x\"\naccess = \"write\""),
         ("process", "process = \"/bin/true\"\narguments = []"),
         ("net", "net = \"127.0.0.1\"\nports = [1]\nnames = [\"a.example\"]"),
+        ("system", "system = [\"cpu\"]"),
     ]
     .map(|(kind, toml)| {
         let capability = kind.split(' ').next().unwrap_or_default();
@@ -262,6 +267,7 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "net: Endpoint",
         "net: Lookup",
         "net: Resolver",
+        "system: System",
     ];
     assert_eq!(allowed, expected);
 }
@@ -801,4 +807,32 @@ fn a_name_that_is_looked_up_is_one_of_the_target() {
     // One of them is a pattern, so none is the only one.
     assert_eq!(judged(pattern, None), Some("name"));
     assert_eq!(judged("net = \"10.0.0.1\"\nnames = [\"a\", \"b\"]", None), Some("name"));
+}
+
+#[test]
+fn a_mount_point_or_a_process_that_the_target_does_not_list_is_denied() {
+    let toml = "system = [\"disks\", \"processes\"]\nmounts = [\"/\", \"/var*\"]\n\
+                processes = [\"nginx\", \"php-fpm*\"]";
+    let grants = grants("system", toml);
+    let of = |verb, object| rule(&grants, &GateRequest::System { slot: "s", verb, object });
+    for (mount, expected) in [
+        ("/", None),
+        ("/var", None),
+        ("/var/log", None),
+        ("/home", Some("mount")),
+        ("", Some("mount")),
+    ] {
+        assert_eq!(of(Verb::SystemDisks, SystemObject::Mount(mount)), expected, "{mount}");
+    }
+    for (name, expected) in [
+        ("nginx", None),
+        ("php-fpm8.4", None),
+        ("nginx2", Some("process")),
+        ("NGINX", Some("process")),
+        ("php-fpm\n", None),
+        ("sshd", Some("process")),
+    ] {
+        assert_eq!(of(Verb::SystemProcesses, SystemObject::Process(name)), expected, "{name}");
+    }
+    assert_eq!(of(Verb::SystemUsers, SystemObject::Part), Some("verb"));
 }

@@ -87,6 +87,11 @@ fn a_lockfile_is_read_back_without_any_difference() {
              names = [\"*.internal\", \"*\"]\nresolver = \"[fd00::53]:5353\"",
         ),
         (
+            "system",
+            "system = [\"disks\", \"processes\", \"ports\"]\nmounts = [\"/\", \"/srv/*\"]\n\
+             processes = [\"nginx\", \"*\"]\nprocess_arguments = true\nmax_rows = 7",
+        ),
+        (
             "secrets",
             "secret = \"x\"\npositions = \
                      [{ slot = \"api\", header = \"Authorization\", format = \"Bearer {}\" }]",

@@ -97,9 +97,16 @@ impl ConcreteCall {
                     )
                 }
             },
-            Capability::System | Capability::State => {
-                format!("{verb} of `{}`", self.capability)
+            Capability::System => {
+                let what = match verb.as_str() {
+                    "disks" => text_of(Dimension::Mounts),
+                    "processes" => text_of(Dimension::Processes),
+                    _ => String::new(),
+                };
+                let what = if what.is_empty() { what } else { format!(" `{what}`") };
+                format!("{verb}{what} of this machine")
             }
+            Capability::State => format!("{verb} of `{}`", self.capability),
         }
     }
 

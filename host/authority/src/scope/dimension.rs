@@ -115,14 +115,17 @@ dimensions! {
     Send "send" Glob [Net] ["ANYTHING"] "Lines that may be said to a server";
     Names "names" Glob [Net] ["anything.example"] "DNS names that may be looked up";
     Resolvers "resolvers" Glob [Net] ["192.0.2.53:53"] "Who is asked for DNS names: `system`, or `ADDRESS:PORT`";
+    Mounts "mounts" Glob [System] ["/anywhere"] "Mount points whose file systems are seen";
+    Processes "processes" Glob [System] ["any-process"] "Processes that are seen, by name";
+    ProcessArguments "process_arguments" Flag [System] [] "Whether the arguments of processes are seen";
     Secrets "secrets" Glob [Http Sql Process Secrets Net] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
-    MaxRows "max_rows" Count [Sql] [] "Rows of a result";
-    MaxBytes "max_bytes" Size [Sql Files Net] [] "Bytes of a result, a file, or what a server says";
+    MaxRows "max_rows" Count [Sql System] [] "Rows of a result";
+    MaxBytes "max_bytes" Size [Sql Files Net System] [] "Bytes of a result, a file, or what a server says";
     MaxRecords "max_records" Count [Net] [] "Records of an answer";
     MaxOutput "max_output" Size [Process] [] "Bytes of a program's output";
-    Timeout "timeout" Duration [Http Sql Process Net] [] "The time limit of one call";
+    Timeout "timeout" Duration [Http Sql Process Net System] [] "The time limit of one call";
 }
 
 /// Returns the fixed set of values of a dimension in grants of a capability.

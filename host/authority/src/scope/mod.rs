@@ -21,7 +21,7 @@ use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
     ContainerFilter, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase,
     HttpTarget, InjectedHeader, NetTarget, PathView, ProcessTarget, SecretTarget, SqlAddress,
-    SqlTarget, Target, TargetKind, TlsMode, reachable_addresses,
+    SqlTarget, SystemTarget, Target, TargetKind, TlsMode, reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +52,7 @@ impl AccessScope {
             TargetKind::Process(process) => process_values(process, grants, view),
             TargetKind::Secret(secret) => secret_values(secret),
             TargetKind::Net(net) => net_values(net, &grant.verbs, view),
+            TargetKind::System(system) => system_values(system, &grant.verbs),
         };
         let mut secrets = grant.target.secret_sources(view);
         if let Some(connection) = grants.connection_of(grant) {
@@ -395,19 +396,40 @@ fn below(paths: Option<&[HostPath]>, view: PathView) -> Values {
 }
 
 /// What a grant reaches depends on its verbs: one that only looks up names connects to no server.
+/// The texts that match one of some patterns.
+fn globs(patterns: &[String]) -> Values {
+    let text = |pattern: &String| match pattern.as_str() {
+        "*" => Text::Any,
+        text if text.contains('*') => Text::Glob(text.to_owned()),
+        text => Text::Exact(text.to_owned()),
+    };
+    Values::Texts(patterns.iter().map(text).collect())
+}
+
+fn system_values(target: &SystemTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Values> {
+    let mut values = BTreeMap::from([
+        (Dimension::MaxRows, Values::AtMost(target.max_rows.into())),
+        (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
+        (Dimension::Timeout, duration_limit(target.timeout)),
+    ]);
+    if verbs.contains(&Verb::SystemDisks) {
+        values.insert(Dimension::Mounts, globs(&target.mounts));
+    }
+    if verbs.iter().any(|verb| matches!(verb, Verb::SystemProcesses | Verb::SystemPorts)) {
+        values.insert(Dimension::Processes, globs(&target.processes));
+    }
+    if verbs.contains(&Verb::SystemProcesses) {
+        let arguments = Values::flag(target.process_arguments.into());
+        values.insert(Dimension::ProcessArguments, arguments);
+    }
+    values
+}
+
 fn net_values(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
         (Dimension::Timeout, duration_limit(target.timeout)),
     ]);
-    let globs = |patterns: &[String]| {
-        let text = |pattern: &String| match pattern.as_str() {
-            "*" => Text::Any,
-            text if text.contains('*') => Text::Glob(text.to_owned()),
-            text => Text::Exact(text.to_owned()),
-        };
-        Values::Texts(patterns.iter().map(text).collect())
-    };
     if verbs.iter().any(|verb| matches!(verb, Verb::NetConnect | Verb::NetInspectTls)) {
         values.insert(Dimension::Hosts, Values::exact(target.hosts.clone()));
         values.insert(Dimension::Ports, Values::exact(target.ports.iter().map(u16::to_string)));

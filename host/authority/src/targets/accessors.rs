@@ -2,7 +2,8 @@
 
 use super::{
     AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PemFile,
-    ProcessTarget, SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsKeys, TlsMode,
+    ProcessTarget, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsKeys,
+    TlsMode,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -52,6 +53,11 @@ impl Target {
         if let TargetKind::Net(net) = &self.kind { Some(net) } else { None }
     }
 
+    /// The parts of this machine that it lists, if it is a `system` target.
+    pub fn system(&self) -> Option<&SystemTarget> {
+        if let TargetKind::System(system) = &self.kind { Some(system) } else { None }
+    }
+
     /// The SQL dialect of its database.
     pub fn dialect(&self) -> Option<Dialect> {
         self.sql().map(SqlTarget::dialect)
@@ -88,7 +94,8 @@ impl Target {
             TargetKind::Http(_)
             | TargetKind::Docker(_)
             | TargetKind::Secret(_)
-            | TargetKind::Net(_) => return None,
+            | TargetKind::Net(_)
+            | TargetKind::System(_) => return None,
         };
         Some(RequiredPath { what, path })
     }
@@ -132,7 +139,8 @@ impl Target {
             | TargetKind::Files(_)
             | TargetKind::Process(_)
             | TargetKind::Secret(_)
-            | TargetKind::Net(_) => None,
+            | TargetKind::Net(_)
+            | TargetKind::System(_) => None,
         }
     }
 }

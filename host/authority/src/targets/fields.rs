@@ -6,7 +6,9 @@
 
 use crate::gate::Creation;
 use crate::gate::tests::grants;
-use crate::gate::{ConnectionState, GateDecision, GateRequest, HeaderValue, Mode, decide};
+use crate::gate::{
+    ConnectionState, GateDecision, GateRequest, HeaderValue, Mode, SystemObject, decide,
+};
 use crate::grant::EffectiveGrants;
 use crate::targets::{ContainerFacts, Folder, Targets};
 use crate::{Capability, Verb};
@@ -32,6 +34,7 @@ pub(crate) const MINIMAL_TARGETS: &[(Capability, &str, &str)] = &[
     (Capability::Process, "process", "process = \"/bin/x\""),
     (Capability::Secrets, "secret", "secret = \"token\""),
     (Capability::Net, "net", "net = \"h\""),
+    (Capability::System, "system", "system = [\"disks\", \"ports\"]"),
 ];
 
 /// The decision about an HTTP request. Each function below decides about a request of another kind.
@@ -113,6 +116,12 @@ fn resolver(grants: &EffectiveGrants) -> GateDecision {
     let (slot, verb) = ("s", Verb::NetLookup);
     let resolver = std::net::SocketAddr::from(([10, 0, 0, 53], 53));
     decide(grants, Mode::Effects, &GateRequest::Resolver { slot, verb, resolver })
+}
+
+fn mount(grants: &EffectiveGrants) -> GateDecision {
+    let object = SystemObject::Mount("/var");
+    let disks = GateRequest::System { slot: "s", verb: Verb::SystemDisks, object };
+    decide(grants, Mode::Effects, &disks)
 }
 
 fn redirect(grants: &EffectiveGrants) -> GateDecision {
@@ -589,6 +598,46 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Net,
+        "verbs",
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
+    (
+        Capability::System,
+        "system",
+        Enforcement::Gate("system = [\"ports\"]", "system = [\"ports\", \"disks\"]", mount),
+    ),
+    (
+        Capability::System,
+        "mounts",
+        Enforcement::Gate("mounts = [\"/\"]", "mounts = [\"/v*\"]", mount),
+    ),
+    (
+        Capability::System,
+        "processes",
+        Enforcement::Test("a_mount_point_or_a_process_that_the_target_does_not_list_is_denied"),
+    ),
+    (
+        Capability::System,
+        "process_arguments",
+        Enforcement::Test("arguments_are_seen_only_if_the_target_says_so_and_never_with_a_secret"),
+    ),
+    (
+        Capability::System,
+        "max_rows",
+        Enforcement::Test("rows_beyond_the_limit_of_the_target_are_left_out_and_that_is_told"),
+    ),
+    (
+        Capability::System,
+        "max_bytes",
+        Enforcement::Test("texts_beyond_the_limit_of_the_target_are_left_out_and_that_is_told"),
+    ),
+    (
+        Capability::System,
+        "timeout",
+        Enforcement::Test("a_sample_longer_than_the_timeout_of_the_target_is_a_timeout"),
+    ),
+    (
+        Capability::System,
         "verbs",
         Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),

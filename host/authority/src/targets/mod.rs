@@ -23,6 +23,7 @@ mod secret;
 mod sent;
 mod sql;
 mod stored_secret;
+mod system;
 mod template_check;
 mod tls;
 mod unix_socket;
@@ -52,6 +53,7 @@ pub(crate) use sql::is_local_host;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
 pub use stored_secret::StoredSecret;
 pub(crate) use stored_secret::{is_source_pattern, map_path};
+pub use system::SystemTarget;
 pub use template_check::{TextLanguage, diagnostic as template_diagnostic, template_in};
 pub use tls::{Certificates, ClientCertificate, PrivateKey, TlsKeys};
 pub use unix_socket::{ENGINE_SOCKETS, USER_ENGINE_SOCKETS, USER_FOLDERS, refused_socket};
@@ -99,6 +101,8 @@ pub enum TargetKind {
     Secret(SecretTarget),
     /// Servers over TCP and TLS, and DNS names.
     Net(NetTarget),
+    /// This machine, by parts.
+    System(SystemTarget),
 }
 
 impl Target {
@@ -112,6 +116,7 @@ impl Target {
             TargetKind::Process(_) => Capability::Process,
             TargetKind::Secret(_) => Capability::Secrets,
             TargetKind::Net(_) => Capability::Net,
+            TargetKind::System(_) => Capability::System,
         }
     }
 
@@ -127,6 +132,7 @@ impl Target {
             }
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
             TargetKind::Net(net) => net.describe(),
+            TargetKind::System(_) => "this machine".to_owned(),
         }
     }
 
@@ -137,6 +143,7 @@ impl Target {
             TargetKind::Sql(sql) => Some(sql.timeout),
             TargetKind::Process(process) => process.timeout,
             TargetKind::Net(net) => Some(net.timeout),
+            TargetKind::System(system) => Some(system.timeout),
             TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
         }
     }
@@ -151,7 +158,8 @@ impl Target {
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
-            | TargetKind::Secret(_) => None,
+            | TargetKind::Secret(_)
+            | TargetKind::System(_) => None,
         }
     }
 
@@ -167,7 +175,7 @@ impl Target {
             TargetKind::Sql(sql) => {
                 sql.password.as_deref().into_iter().chain(sql.tls_keys.secrets()).collect()
             }
-            TargetKind::Docker(_) | TargetKind::Files(_) => Vec::new(),
+            TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::System(_) => Vec::new(),
             TargetKind::Process(process) => process.secrets(),
             TargetKind::Secret(secret) => vec![&secret.secret],
             TargetKind::Net(net) => net.tls_keys.secrets(),
@@ -183,7 +191,8 @@ impl Target {
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
-            | TargetKind::Secret(_) => None,
+            | TargetKind::Secret(_)
+            | TargetKind::System(_) => None,
         }
     }
 
@@ -337,7 +346,7 @@ impl Targets {
 }
 
 fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Target> {
-    const KEY_OF_KIND: [(&str, Capability); 7] = [
+    const KEY_OF_KIND: [(&str, Capability); 8] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
         ("docker", Capability::Docker),
@@ -345,12 +354,14 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("process", Capability::Process),
         ("secret", Capability::Secrets),
         ("net", Capability::Net),
+        ("system", Capability::System),
     ];
     let kind_keys: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
     let [(_, capability)] = kind_keys.as_slice() else {
         let message = format!(
-            "target `{}` must have exactly one of http, sql, docker, files, process, secret, net",
+            "target `{}` must have exactly one of http, sql, docker, files, process, secret, net, \
+             system",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -367,13 +378,15 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Files => files::read(reader, folder).map(TargetKind::Files),
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Net => net::read(reader, folder).map(TargetKind::Net),
-        Capability::Secrets | Capability::System | Capability::State => {
-            secret::read(reader).map(TargetKind::Secret)
-        }
+        Capability::System => system::read(reader).map(TargetKind::System),
+        Capability::Secrets | Capability::State => secret::read(reader).map(TargetKind::Secret),
     };
     let verbs = read_verb_list(reader, *capability);
     if let (Some(TargetKind::Net(net)), Some(verbs)) = (&kind, &verbs) {
         net::refuse_verbs(reader, net, verbs);
+    }
+    if let (Some(TargetKind::System(system)), Some(verbs)) = (&kind, &verbs) {
+        system::refuse_verbs(reader, system, verbs);
     }
     let kind = kind?;
     let verbs = verbs.or_else(|| implied_verbs(&kind, key));
@@ -397,6 +410,7 @@ const KEYS: &[&str] = &[
     "process",
     "secret",
     "net",
+    "system",
     "verbs",
     "password",
     "access",
@@ -425,7 +439,7 @@ fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Spa
 }
 
 /// The verbs that `access` of a directory or `read_only` of a program stands for, and those of a
-/// `net` target without ports, which connects to nothing.
+/// `net` target without ports, which connects to nothing. A `system` target lists its verbs.
 fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Spanned<Vec<Verb>>> {
     match kind {
         TargetKind::Files(files) => {
@@ -438,6 +452,9 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Spanned<Vec<Verb>>> {
         }
         TargetKind::Net(net) => net::implied_verbs(net)
             .map(|verbs| Spanned { value: verbs.to_vec(), span: key.span.clone() }),
+        TargetKind::System(system) => {
+            Some(Spanned { value: system.parts.clone(), span: key.span.clone() })
+        }
         TargetKind::Http(_)
         | TargetKind::Sql(_)
         | TargetKind::Docker(_)

@@ -54,7 +54,10 @@ impl Target {
             TargetKind::Sql(sql) => self.sent_values(sql.password.as_deref()),
             TargetKind::Process(process) => self.sent_values(process.secrets()),
             TargetKind::Secret(secret) => self.sent_values([secret.secret.as_str()]),
-            TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Net(_) => Vec::new(),
+            TargetKind::Docker(_)
+            | TargetKind::Files(_)
+            | TargetKind::Net(_)
+            | TargetKind::System(_) => Vec::new(),
         }
     }
 

@@ -61,7 +61,8 @@ fn max_parallel(reader: &mut Reader<'_>) -> Option<usize> {
 }
 
 fn max_effects(reader: &mut Reader<'_>) -> std::collections::BTreeMap<String, u32> {
-    const CAPABILITIES: &[&str] = &["http", "sql", "docker", "secrets", "files", "process", "net"];
+    const CAPABILITIES: &[&str] =
+        &["http", "sql", "docker", "secrets", "files", "process", "net", "system"];
     let Some(table) = reader.optional::<Table>("max_effects") else {
         return std::collections::BTreeMap::new();
     };

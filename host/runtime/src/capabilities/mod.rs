@@ -11,6 +11,7 @@ mod process;
 mod reachability;
 mod secrets;
 pub(crate) mod sql;
+mod system;
 #[cfg(test)]
 mod truncation_tests;
 pub(crate) mod wasi;

@@ -566,6 +566,13 @@ const CUT_PLACES: &[(&str, usize, CutReason)] = &[
     ),
     ("runtime/src/capabilities/net/inspection.rs", 1, NoText("the name of a version of TLS")),
     ("runtime/src/capabilities/net/conversation.rs", 2, Tested(&["what a server says"])),
+    ("runtime/src/capabilities/system/container.rs", 1, NoText("the place of a control group")),
+    (
+        "runtime/src/capabilities/system/identity.rs",
+        1,
+        NoText("lines of os-release, each of which is used whole"),
+    ),
+    ("runtime/src/capabilities/system/sessions.rs", 1, NoText("zero bytes at the end of a text")),
     ("runtime/src/log.rs", 5, Tested(&["log line", "printed text", "printed line"])),
     (
         "runtime/src/capabilities/process/child.rs",

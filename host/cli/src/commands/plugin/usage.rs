@@ -70,12 +70,14 @@ pub(super) fn example(
         let only_reads =
             operation.slots.get(*slot).is_some_and(|verbs| verbs.contains(&Verb::ProcessInspect));
         let read_only_line = if only_reads { "\nread_only = true" } else { "" };
-        let _ =
-            writeln!(text, "[targets.{slot}]\n{}{read_only_line}\n", target(declared.capability));
+        let verbs = operation.slots.get(*slot).map(Vec::as_slice).unwrap_or_default();
+        let target = target(declared.capability, verbs);
+        let _ = writeln!(text, "[targets.{slot}]\n{target}{read_only_line}\n");
     }
     for slot in &optional {
         let Some(declared) = manifest.slots.get(*slot) else { continue };
-        let lines = target(declared.capability)
+        let verbs = operation.slots.get(*slot).map(Vec::as_slice).unwrap_or_default();
+        let lines = target(declared.capability, verbs)
             .lines()
             .map(|line| format!("# {line}\n"))
             .collect::<String>();
@@ -108,9 +110,9 @@ pub(super) fn example(
     text.trim_end().to_owned()
 }
 
-/// The shortest target of a capability, in TOML.
-fn target(capability: Capability) -> &'static str {
-    match capability {
+/// The shortest target of a capability that grants these verbs, in TOML.
+fn target(capability: Capability, verbs: &[Verb]) -> String {
+    let text = match capability {
         Capability::Http => "http = \"https://service.example\"",
         Capability::Sql => "sql = \"postgres://role@db.example:5432/name\"",
         Capability::Docker => "docker = { name = \"container\" }",
@@ -121,8 +123,19 @@ fn target(capability: Capability) -> &'static str {
              `form`, `json`, `basic`"
         }
         Capability::Net => "net = \"server.example\"\nports = [443]",
-        Capability::System | Capability::State => {
-            "# this version of the host has no such target yet"
-        }
+        Capability::System => return system_target(verbs),
+        Capability::State => "# this version of the host has no such target yet",
+    };
+    text.to_owned()
+}
+
+/// A `system` target with the parts that are needed.
+fn system_target(verbs: &[Verb]) -> String {
+    let parts: Vec<_> = verbs.iter().map(|verb| format!("\"{verb}\"")).collect();
+    let parts = format!("system = [{}]", parts.join(", "));
+    if verbs.contains(&Verb::SystemProcesses) {
+        format!("{parts}\nprocesses = [\"program\"]")
+    } else {
+        parts
     }
 }

@@ -189,6 +189,18 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, runbook_toml: &str) 
             }
             lines
         }
+        TargetKind::System(system) => {
+            let is_open = |patterns: &[String]| patterns.iter().any(|text| text.contains('*'));
+            let keys = [
+                ("mounts", &system.mounts, after_prefix("mount ")),
+                ("processes", &system.processes, after_prefix("process ")),
+            ];
+            let proposed = keys.iter().filter(|(_, granted, used)| {
+                // A call without a name was given all that the target lists.
+                is_open(granted) && !used.is_empty() && !operations.contains("")
+            });
+            proposed.map(|(key, _, used)| format!("{key} = {}", list(used))).collect()
+        }
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     }
 }

@@ -1,0 +1,147 @@
+//! A `system` target: this machine, by parts.
+
+use crate::capability::{Capability, Verb};
+use crate::pattern_matches;
+use runbook_document::{ByteSize, Reader, Spanned};
+use std::time::Duration;
+
+/// Parts of this machine, as a `system` target describes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemTarget {
+    /// The parts that the target lists. Each part is a verb.
+    pub parts: Vec<Verb>,
+    /// Patterns of the mount points whose file systems are seen.
+    pub mounts: Vec<String>,
+    /// Patterns of the names of processes that are seen.
+    pub processes: Vec<String>,
+    /// Whether the arguments of these processes are seen.
+    pub process_arguments: bool,
+    /// How many file systems, processes, sessions or listeners of one answer a plugin is given.
+    pub max_rows: u32,
+    /// How many bytes the texts of one answer have at most.
+    pub max_bytes: ByteSize,
+    /// The time limit of one call.
+    pub timeout: Duration,
+}
+
+impl SystemTarget {
+    /// Whether the file system at a mount point is seen.
+    pub fn shows_mount(&self, mount: &str) -> bool {
+        self.mounts.iter().any(|pattern| pattern_matches(pattern, mount))
+    }
+
+    /// Whether processes of a name are seen.
+    pub fn shows_process(&self, name: &str) -> bool {
+        self.processes.iter().any(|pattern| pattern_matches(pattern, name))
+    }
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<SystemTarget> {
+    let parts = read_parts(reader);
+    let listed = parts.as_deref().unwrap_or_default();
+    // With an unknown part, it is not known which keys have an effect.
+    let has = |part: Verb| parts.is_none() || listed.iter().any(|listed| listed.value == part);
+    let mounts = read_patterns(reader, "mounts");
+    if mounts.is_some() && !has(Verb::SystemDisks) {
+        refuse_without_part(reader, "mounts", "`disks` is not listed");
+    }
+    let processes = read_patterns(reader, "processes");
+    if processes.is_some() && !has(Verb::SystemProcesses) && !has(Verb::SystemPorts) {
+        refuse_without_part(reader, "processes", "neither `processes` nor `ports` is listed");
+    }
+    if let Some(part) = listed.iter().find(|part| part.value == Verb::SystemProcesses)
+        && processes.is_none()
+    {
+        reader.error_with_help(
+            "E0108",
+            part.span.clone(),
+            "`processes` is listed, and the target names no process",
+            "nothing would be seen",
+            "name the processes that may be seen, such as `processes = [\"nginx\", \"php-fpm*\"]`",
+        );
+    }
+    let process_arguments = reader.optional::<bool>("process_arguments");
+    if process_arguments.is_some() && !has(Verb::SystemProcesses) {
+        refuse_without_part(reader, "process_arguments", "`processes` is not listed");
+    }
+    let max_rows = reader.optional::<u32>("max_rows").map_or(100, |rows| rows.value);
+    let max_bytes =
+        reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(64 << 10), |size| size.value);
+    let timeout = reader
+        .optional::<Duration>("timeout")
+        .map_or(Duration::from_secs(10), |timeout| timeout.value);
+    Some(SystemTarget {
+        parts: parts?.into_iter().map(|part| part.value).collect(),
+        mounts: mounts.unwrap_or_else(|| vec!["*".to_owned()]),
+        processes: processes.unwrap_or_default(),
+        process_arguments: process_arguments.is_some_and(|arguments| arguments.value),
+        max_rows,
+        max_bytes,
+        timeout,
+    })
+}
+
+/// Reports a verb that the target does not list as a part.
+pub(super) fn refuse_verbs(
+    reader: &mut Reader<'_>,
+    target: &SystemTarget,
+    verbs: &Spanned<Vec<Verb>>,
+) {
+    if let Some(verb) = verbs.value.iter().find(|verb| !target.parts.contains(verb)) {
+        let message = format!("`{verb}` has no effect here: `system` does not list it");
+        let help = format!("add `{verb}` to `system`, or remove `verbs`: `system` lists them");
+        reader.error_with_help("E0108", verbs.span.clone(), message, "never possible", help);
+    }
+}
+
+/// `system = ["cpu", "memory"]`
+fn read_parts(reader: &mut Reader<'_>) -> Option<Vec<Spanned<Verb>>> {
+    let written = reader.required::<Vec<Spanned<String>>>("system")?;
+    let known: Vec<_> = Capability::System.verbs().map(|verb| verb.row().name).collect();
+    if written.value.is_empty() {
+        let help = format!("the parts: {}", known.join(", "));
+        reader.error_with_help("E0103", written.span, "`system` lists no part", "empty", help);
+        return None;
+    }
+    let mut parts = Some(Vec::new());
+    for name in written.value {
+        match Verb::find(Capability::System, &name.value) {
+            Some(value) => {
+                parts
+                    .iter_mut()
+                    .for_each(|parts| parts.push(Spanned { value, span: name.span.clone() }));
+            }
+            None => {
+                let message = format!("`{}` is not a part of `system`", name.value);
+                let help = runbook_document::suggestion(&name.value, &known);
+                reader.error_with_help("E0102", name.span, message, "unknown part", help);
+                parts = None;
+            }
+        }
+    }
+    parts
+}
+
+/// A list of patterns. An empty text matches nothing, so it is a mistake.
+fn read_patterns(reader: &mut Reader<'_>, key: &'static str) -> Option<Vec<String>> {
+    let written = reader.optional::<Vec<Spanned<String>>>(key)?;
+    let mut patterns = Vec::new();
+    for text in written.value {
+        if text.value.is_empty() {
+            let message = format!("a pattern of `{key}` is not empty");
+            reader.error("E0103", text.span, message, "it matches nothing");
+        } else {
+            patterns.push(text.value);
+        }
+    }
+    Some(patterns)
+}
+
+/// Reports a key about a part that the target does not list.
+fn refuse_without_part(reader: &mut Reader<'_>, key: &str, why: &str) {
+    let Some(node) = reader.table().get(key) else { return };
+    let span = node.span.clone();
+    let message = format!("`{key}` has no effect here: {why}");
+    let help = "list the part in `system`, or remove the key";
+    reader.error_with_help("E0108", span, message, "never used", help);
+}
