@@ -140,3 +140,50 @@ fn the_examples_of_a_socket_and_of_another_origin_do_what_the_page_says() {
     let id = env.newest_run();
     env.run(&["audit", "show", &id]).status(0).out("redirect 1 to http://127.0.0.1/v2.tar");
 }
+
+#[test]
+fn the_examples_of_sources_read_their_secrets_as_the_page_says() {
+    use runbook_tests::vault::{Behavior, SECRET_ID, VaultServer};
+    use std::os::unix::fs::PermissionsExt as _;
+    let examples = examples("secrets.md");
+    let env = home();
+    let private = |name: &str, text: &str| {
+        let path = env.file(name, text);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .expect("a file of our own");
+    };
+    for name in ["key.txt", "prod.yaml"] {
+        let text = std::fs::read_to_string(repository().join("tests/sops").join(name));
+        private(name, &text.expect("it is in the repository"));
+    }
+    private("creds/orders-token", "of-systemd\n");
+    private("creds/vault-secret-id", SECRET_ID);
+    let pass = env.script("pass", "test \"$*\" = 'show orders/token' && echo of-the-program");
+    let vault = VaultServer::start("of-vault", Behavior::Unsealed);
+    let values = [
+        "of-systemd",
+        "token-of-the-yaml-file",
+        "of-the-program",
+        "of-vault",
+        "of-the-environment",
+    ];
+    assert_eq!(examples.len(), values.len());
+    for (example, value) in examples.iter().zip(values) {
+        let server = Receiver::start();
+        let local = example
+            .replace("https://orders.example", &format!("http://127.0.0.1:{}", server.port))
+            .replace("https://vault.example", &format!("http://127.0.0.1:{}", vault.port))
+            .replace("/usr/bin/pass", &pass.display().to_string());
+        assert!(!local.contains("https://"), "{local}");
+        env.file("r.toml", &local);
+        let mut command = env.command(&["--identity", "key.txt", "exec", "r.toml"]);
+        command
+            .env("CREDENTIALS_DIRECTORY", env.path().join("creds"))
+            .env("ORDERS_TOKEN", "of-the-environment");
+        let done = runbook_tests::env::finish(command.output().expect("the program starts"));
+        assert_eq!(done.status, 0, "{value}: {}{}", done.stdout, done.stderr);
+        let received = server.received();
+        let sent = header(&received[0], "authorization");
+        assert_eq!(sent, Some(format!("Bearer {value}").as_str()), "{value}");
+    }
+}

@@ -16,6 +16,7 @@ pub mod running;
 pub mod server;
 pub mod statements;
 pub mod terminal;
+pub mod vault;
 pub mod watchdog;
 
 use std::net::TcpListener;

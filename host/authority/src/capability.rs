@@ -141,6 +141,7 @@ verbs! {
     SecretsDescribe Secrets "describe" Read Info "knows when {} was changed";
     SecretsUse Secrets "use" Read Medium "sends {}, unseen, where the grant says";
     SecretsReveal Secrets "reveal" Read Critical "sees the plain text of {}";
+    SecretsRotate Secrets "rotate" Change High "gives {} a new value, unseen, which a database role gets as its password";
     NetConnect Net "connect" Read Medium "opens connections to {}";
     NetInspectTls Net "inspect-tls" Read Low "reads the certificate of {}";
     NetLookup Net "lookup" Read Low "looks up {}";
@@ -309,6 +310,7 @@ functions! {
     "runbook:docker/exec@1.0.0" Linked { "run" Some(Verb::DockerExec); }
     "runbook:secrets/metadata@1.0.0" Linked { "describe" Some(Verb::SecretsDescribe); }
     "runbook:secrets/reveal@1.0.0" Linked { "reveal" Some(Verb::SecretsReveal); }
+    "runbook:secrets/rotation@1.0.0" Linked { "rotate" Some(Verb::SecretsRotate); "restore" Some(Verb::SecretsRotate); }
     "runbook:net/connect@1.0.0" Linked { "check" Some(Verb::NetConnect); }
     "runbook:net/tls@1.0.0" Linked { "inspect" Some(Verb::NetInspectTls); }
     "runbook:net/dns@1.0.0" Linked { "lookup" Some(Verb::NetLookup); }
@@ -344,6 +346,8 @@ pub const INDIRECT_USES: &[(Verb, &[Verb])] = &[
             Verb::HttpDelete,
         ],
     ),
+    (Verb::SqlQuery, &[Verb::SecretsRotate]),
+    (Verb::SqlExecute, &[Verb::SecretsRotate]),
     (Verb::FilesRead, &[Verb::ProcessRun, Verb::SqlRestore]),
     (Verb::FilesWrite, &[Verb::ProcessRun, Verb::SqlBackup]),
 ];

@@ -4,6 +4,8 @@
 mod effective;
 mod refusal;
 
+#[cfg(test)]
+pub(crate) use effective::source_grant;
 pub use effective::{ConditionalVerb, EffectiveGrants, Grant};
 pub use refusal::{Refusal, RefusalRule};
 

@@ -83,7 +83,7 @@ impl ProtectedPaths<'_> {
         grants: &'g EffectiveGrants,
     ) -> Vec<(&'g Grant, ProtectedPathAccess)> {
         grants
-            .iter()
+            .reviewed()
             .filter_map(|grant| self.access_by(grant).map(|access| (grant, access)))
             .collect()
     }

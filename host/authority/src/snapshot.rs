@@ -150,7 +150,7 @@ fn interface_digest(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[
 impl RunbookFacts {
     /// Adds what one step is granted.
     pub fn add(&mut self, (step, uses, plugin): (&str, &str, &str), grants: &EffectiveGrants) {
-        for grant in grants.iter() {
+        for grant in grants.reviewed() {
             let facts = GrantFacts {
                 uses: uses.to_owned(),
                 target: grant.target.name.clone(),

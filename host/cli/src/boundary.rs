@@ -46,7 +46,7 @@ pub fn check(
     (manifest, grants): (&Manifest, &EffectiveGrants),
     diagnostics: &mut Diagnostics,
 ) {
-    for grant in grants.iter() {
+    for grant in grants.reviewed() {
         if let Some(diagnostic) = unmet_requirement(boundary, site, grant) {
             diagnostics.push(diagnostic);
         }

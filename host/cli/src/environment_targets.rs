@@ -4,6 +4,7 @@
 use crate::runbook_file::RunbookFile;
 use crate::text_file;
 use runbook_authority::Targets;
+use runbook_authority::targets::SecretOrigin;
 use runbook_document::{Diagnostic, Diagnostics, Source};
 use runbook_engine::Runbook;
 use runbook_engine::model::TargetOrigin;
@@ -21,7 +22,8 @@ pub enum SiblingRunbooks<'a> {
     Ignored,
 }
 
-/// Reports the targets of the environment that replace no target and are bound to no slot.
+/// Reports the targets of the environment that replace no target, are bound to no slot, and are
+/// the source of no secret.
 pub fn unused_targets(
     runbook: &Runbook,
     targets: &Targets,
@@ -85,7 +87,11 @@ fn bound_targets<'a>(runbook: &'a Runbook, targets: &'a Targets) -> BTreeSet<&'a
     for site in runbook.call_sites() {
         bound_targets.extend(site.bind.iter().map(|bind| bind.target.value.as_str()));
     }
-    bound_targets.extend(targets.iter().filter_map(|target| target.connection()));
+    for target in targets.iter() {
+        bound_targets.extend(target.connection());
+        let sources = target.secret_origins.values().filter_map(SecretOrigin::target);
+        bound_targets.extend(sources.map(|source| source.name.as_str()));
+    }
     bound_targets
 }
 

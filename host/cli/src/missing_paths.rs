@@ -2,7 +2,6 @@
 
 use runbook_authority::grant::EffectiveGrants;
 use runbook_authority::targets::{RequiredPath, Target};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -32,28 +31,27 @@ impl fmt::Display for MissingPath {
 
 /// The missing paths of the targets that a call is granted, without secret stores.
 pub fn of(grants: &EffectiveGrants) -> Vec<MissingPath> {
-    grants.iter().filter_map(|grant| missing_path(&grant.target)).collect()
+    grants.reviewed().filter_map(|grant| missing_path(&grant.target)).collect()
 }
 
-/// The missing secret stores that a call may need. `stores` has the path of the store of each
-/// secret.
-pub fn stores(grants: &EffectiveGrants, stores: &BTreeMap<String, PathBuf>) -> Vec<MissingPath> {
+/// The missing files of the secrets that a call may need.
+pub fn stores(grants: &EffectiveGrants) -> Vec<MissingPath> {
     let of_target = |target: &Target| {
         let paths = target
             .secrets()
             .into_iter()
-            .filter_map(|secret| stores.get(secret))
+            .filter_map(|secret| target.secret_origins.get(secret)?.file())
             .filter(|path| !path.exists());
         let (name, place) = (target.name.clone(), target.location());
         let missing = paths.map(|path| MissingPath {
             target: name.clone(),
             place: place.clone(),
             what: "secret store",
-            path: path.clone(),
+            path: path.to_owned(),
         });
         missing.collect::<Vec<_>>()
     };
-    grants.iter().flat_map(|grant| of_target(&grant.target)).collect()
+    grants.reviewed().flat_map(|grant| of_target(&grant.target)).collect()
 }
 
 fn missing_path(target: &Target) -> Option<MissingPath> {

@@ -333,7 +333,7 @@ fn authority(prepared: &PreparedRunbook) -> Vec<GrantForm> {
                 target_description: grant.target.describe(),
                 granted_at: grant.target.location(),
             };
-            site.grants.iter().map(form)
+            site.grants.reviewed().map(form)
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::missing_paths::{self, MissingPath};
 use crate::operator_words;
 use crate::prepared::{GrantedSite, PreparedRunbook};
-use crate::secret_source::{AgeSecretSource, secret_stores};
+use crate::secret_source::RunSecrets;
 use crate::system_clock::monotonic;
 use runbook_authority::EffectiveGrants;
 use runbook_authority::gate::{ApprovedEffect, Rule};
@@ -21,7 +21,6 @@ use runbook_runtime::{
     Services, SharedScrubber, VerifiedComponent,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::Instrument as _;
 
@@ -34,9 +33,7 @@ pub struct PluginCaller {
     grants: BTreeMap<StepId, EffectiveGrants>,
     purpose: Purpose,
     audit: Arc<AuditWriter>,
-    secrets: Arc<AgeSecretSource>,
-    /// Where the store of each secret is.
-    stores: BTreeMap<String, PathBuf>,
+    secrets: Arc<RunSecrets>,
 }
 
 /// A secret that a call site needs and that cannot be read.
@@ -62,14 +59,15 @@ impl PluginCaller {
         let defaults = RuntimeConfig::with_cache(Some(context.cache.clone()));
         let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..defaults };
         let runtime = Runtime::new(config).map_err(Failure::engine)?;
-        let secrets = Arc::new(AgeSecretSource::new(context, prepared)?);
-        let services = Services {
-            secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
+        let without_secrets = Services {
             scrubber: SharedScrubber::default(),
             audit: Some(audit.sink()),
             launcher: Some(Launcher::this_program()),
             ..Services::none()
         };
+        let secrets = Arc::new(RunSecrets::new(context, prepared, &run, &without_secrets));
+        let services =
+            Services { secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>, ..without_secrets };
         let mut compiled = HashMap::new();
         let mut linked = BTreeMap::new();
         for (step, site) in &prepared.sites {
@@ -96,13 +94,12 @@ impl PluginCaller {
         let operations = prepared.sites.iter().map(of_site).collect();
         let grants =
             prepared.sites.iter().map(|(step, site)| (step.clone(), site.grants.clone())).collect();
-        let stores = secret_stores(&prepared.runbook, &prepared.folder)?;
-        Ok(Self { linked, operations, grants, purpose, audit, secrets, stores })
+        Ok(Self { linked, operations, grants, purpose, audit, secrets })
     }
 
     /// The secrets that these call sites may need and that cannot be read: the store does not
-    /// exist, no key opens it, or it has no such entry. Opens each store, warns of secrets that are
-    /// too old or expire, and keeps no value.
+    /// exist, no key opens it, or it has no such entry. Reads each secret, and warns of those that are
+    /// too old or expire.
     pub fn unavailable_secrets(
         &self,
         is_needed: impl Fn(&StepId) -> bool,
@@ -127,7 +124,7 @@ impl PluginCaller {
         match self.purpose {
             Purpose::Preview => {
                 let grants = self.grants.get(site)?;
-                let stores = || missing_paths::stores(grants, &self.stores).into_iter().next();
+                let stores = || missing_paths::stores(grants).into_iter().next();
                 missing_paths::of(grants).into_iter().next().or_else(stores)
             }
             Purpose::Run => None,

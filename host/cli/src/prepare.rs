@@ -215,9 +215,6 @@ fn prepare_source(
         })?
         .with_digests(&runbook_runtime::certificates_digest);
     let (targets, wrong_targets) = targets::read(&runbook, paths, &mut later_findings);
-    later_findings.extend(
-        runbook.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()),
-    );
     later_findings.append(crate::environment_targets::unused_targets(&runbook, &targets, siblings));
     let resolver = UseResolver {
         boundaries: &limits.boundaries,

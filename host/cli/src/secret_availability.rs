@@ -88,7 +88,7 @@ fn refuse(missing: Vec<UnavailableSecret>, consequence: &str) -> Result<(), Fail
         return Ok(());
     }
     Err(Failure::engine(format!("{} ({consequence})", reasons.join(", and "))).hint(
-        "`runbook secret list STORE` shows what a store has, and \
+        "`runbook secret list STORE` shows what an age store has, and \
                `runbook secret set STORE#NAME` puts it there",
     ))
 }

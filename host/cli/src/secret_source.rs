@@ -1,127 +1,328 @@
-//! Reads the secrets of a runbook from their stores.
+//! Reads the secrets of a runbook: from files, credentials and variables of this host, and by the
+//! targets that their origins name.
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::prepared::PreparedRunbook;
 use crate::secret_store;
-use runbook_authority::{TextLanguage, template_diagnostic, template_in};
-use runbook_document::{Diagnostic, Spanned};
-use runbook_engine::Runbook;
-use runbook_runtime::{BoxFuture, SecretFacts, SecretFetchError, SecretSource};
-use runbook_secrets::{Secret, SecretReference, Store};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use runbook_authority::targets::{DeclaredSecret, FileEntry, SecretOrigin};
+use runbook_contract::RunId;
+use runbook_runtime::{
+    BoxFuture, FetchedSecret, RotationDirection, SecretFacts, SecretFetchError, SecretSource,
+    Services, fetch_from_target,
+};
+use runbook_secrets::{
+    RotationEnd, RotationError, RotationStart, Secret, SopsFile, SopsFormat, Store, files,
+    new_password,
+};
+use std::collections::{BTreeSet, HashMap};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
-/// Reads the secrets of a runbook from their stores. Each store is opened when one of its secrets
-/// is first needed.
-pub struct AgeSecretSource {
+/// The variable by which systemd tells a service where its credentials are.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// Reads the secrets whose origins need no target. Each file is opened when one of its secrets is
+/// first needed.
+struct LocalSecrets {
     context: Context,
     /// By the names in `[secrets]`.
-    entries: HashMap<String, ResolvedSecret>,
+    origins: HashMap<String, SecretOrigin>,
     stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
+    sops_files: Mutex<HashMap<PathBuf, Arc<SopsFile>>>,
+}
+
+impl LocalSecrets {
+    /// Reads a secret; `None` if its origin names a target. It may ask for a passphrase, so it must
+    /// run where blocking is allowed.
+    fn read(&self, name: &str) -> Option<Result<FetchedSecret, String>> {
+        let read = match self.origins.get(name) {
+            None => Err("`[secrets]` does not have it".to_owned()),
+            Some(SecretOrigin::Age(entry)) => self.read_store(entry),
+            Some(SecretOrigin::Sops(entry)) => self.read_sops(entry),
+            Some(SecretOrigin::Credential(credential)) => read_credential(credential),
+            Some(SecretOrigin::Variable(variable)) => read_variable(variable),
+            Some(SecretOrigin::Program(_) | SecretOrigin::Vault(_)) => return None,
+        };
+        Some(read.and_then(|secret| require_value(name, secret)))
+    }
+
+    fn read_store(&self, entry: &FileEntry) -> Result<FetchedSecret, String> {
+        let path = entry.file.real();
+        let store = once(&self.stores, path, || match secret_store::open(&self.context, path) {
+            Ok(Some(store)) => Ok(store),
+            Ok(None) => Err(format!("there is no secret store `{}`", path.display())),
+            Err(failure) => Err(reason(failure)),
+        })?;
+        let missing = || format!("`{}` has no secret `{}`", path.display(), entry.entry);
+        let value = store.get(&entry.entry).ok_or_else(missing)?;
+        Ok(FetchedSecret { value, changed: store.changed(&entry.entry), expires: None })
+    }
+
+    fn read_sops(&self, entry: &FileEntry) -> Result<FetchedSecret, String> {
+        let path = entry.file.real();
+        let file = once(&self.sops_files, path, || {
+            let bytes = files::read(path).map_err(|error| with_causes(&error))?;
+            let bytes = bytes.ok_or_else(|| format!("there is no file `{}`", path.display()))?;
+            let format = SopsFormat::of(path)
+                .ok_or_else(|| format!("`{}` is in no form of `sops`", path.display()))?;
+            let identities = secret_store::identities(&self.context).map_err(reason)?;
+            let prompt = secret_store::prompt(&self.context);
+            let origin = path.display().to_string();
+            SopsFile::open(&bytes, format, &origin, &identities, &prompt)
+                .map_err(|error| error.to_string())
+        })?;
+        let value = file.get(&entry.entry).map_err(|error| error.to_string())?;
+        Ok(FetchedSecret { value, changed: file.modified(), expires: None })
+    }
+}
+
+/// The content of a file: opened before, or opened now.
+fn once<T>(
+    opened: &Mutex<HashMap<PathBuf, Arc<T>>>,
+    path: &Path,
+    open: impl FnOnce() -> Result<T, String>,
+) -> Result<Arc<T>, String> {
+    let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(content) = opened.get(path) {
+        return Ok(Arc::clone(content));
+    }
+    let content = Arc::new(open()?);
+    opened.insert(path.to_owned(), Arc::clone(&content));
+    Ok(content)
+}
+
+fn reason(failure: Failure) -> String {
+    match failure {
+        Failure::Error { error, hints, .. } => {
+            let hint = hints.first().map(|hint| format!("; {hint}")).unwrap_or_default();
+            format!("{error}{hint}")
+        }
+        Failure::Findings { .. } | Failure::BrokenPipe => "the store cannot be opened".to_owned(),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// A credential of the service, without one newline at its end.
+fn read_credential(name: &str) -> Result<FetchedSecret, String> {
+    let folder = std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from);
+    let folder = folder.filter(|folder| folder.is_absolute()).ok_or_else(|| {
+        format!(
+            "it is a credential of systemd, and `{CREDENTIALS_DIRECTORY}` names no folder; start \
+             runbook in a unit with `LoadCredential={name}:…`, or with `systemd-run -p`"
+        )
+    })?;
+    let path = folder.join(name);
+    let bytes = files::read_credential(&path).map_err(|error| with_causes(&error))?;
+    let mut bytes = bytes.ok_or_else(|| format!("there is no credential `{}`", path.display()))?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    let value = Secret::new(std::mem::take(&mut *bytes));
+    Ok(FetchedSecret { value, changed: None, expires: None })
+}
+
+fn read_variable(name: &str) -> Result<FetchedSecret, String> {
+    let value = std::env::var_os(name)
+        .ok_or_else(|| format!("the environment has no variable `{name}`"))?;
+    Ok(FetchedSecret { value: Secret::new(value.into_vec()), changed: None, expires: None })
+}
+
+/// Refuses an empty value, which would be sent as if it were a password.
+fn require_value(name: &str, secret: FetchedSecret) -> Result<FetchedSecret, String> {
+    if secret.value.is_empty() {
+        return Err(format!("the value of secret `{name}` is empty at its source"));
+    }
+    Ok(secret)
+}
+
+impl SecretSource for LocalSecrets {
+    fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretFetchError>> {
+        Box::pin(async move {
+            let read = tokio::task::block_in_place(|| self.read(name));
+            let read = read.unwrap_or_else(|| Err("it needs a target of its own".to_owned()));
+            read.map(|fetched| fetched.value).map_err(|reason| unavailable(name, reason))
+        })
+    }
+
+    fn describe<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>> {
+        Box::pin(async move {
+            let (name, changed, expires) = (name.to_owned(), None, None);
+            Ok(SecretFacts { name, changed, expires })
+        })
+    }
+}
+
+fn unavailable(name: &str, reason: String) -> SecretFetchError {
+    SecretFetchError { name: name.to_owned(), reason }
+}
+
+/// Reads the secrets of one run. Each value is read once and kept in memory until the program
+/// ends.
+pub struct RunSecrets {
+    local: Arc<LocalSecrets>,
+    /// For origins that name a target. Its own secrets are local.
+    services: Services,
+    run: String,
+    fetched: Mutex<HashMap<String, Arc<OnceCell<FetchedSecret>>>>,
+    ages: HashMap<String, AgeLimits>,
     /// The secrets that were checked for their age.
     age_checked: Mutex<BTreeSet<String>>,
 }
 
-/// An entry of `[secrets]` with the path of its store.
-struct ResolvedSecret {
-    source: SecretReference,
-    /// The path of the store.
-    path: PathBuf,
+/// How long a secret may be used, as `[secrets]` says.
+#[derive(Debug, Clone, Copy, Default)]
+struct AgeLimits {
     max_age: Option<Duration>,
     /// The last day on which the secret is valid.
     expires: Option<jiff::civil::Date>,
 }
 
-impl AgeSecretSource {
-    /// Finds the stores of the secrets that a runbook names. No store is opened yet.
-    pub fn new(context: &Context, prepared: &PreparedRunbook) -> Result<Self, Failure> {
-        let entries = resolve_secrets(&prepared.runbook, &prepared.folder)?;
-        Ok(Self {
+impl RunSecrets {
+    /// Finds the origins of the secrets that the calls of a runbook need. No file is opened yet.
+    /// `services` are those of the calls, without secrets.
+    pub fn new(
+        context: &Context,
+        prepared: &PreparedRunbook,
+        run: &RunId,
+        services: &Services,
+    ) -> Self {
+        let origins: HashMap<String, SecretOrigin> = prepared
+            .sites
+            .values()
+            .flat_map(|site| site.grants.secret_origins())
+            .map(|(name, origin)| (name.to_owned(), origin.clone()))
+            .collect();
+        let cells = origins.keys().map(|name| (name.clone(), Arc::default()));
+        let fetched = Mutex::new(cells.collect());
+        let limits = prepared.runbook.secrets.iter().map(|secret| {
+            let limits = AgeLimits { max_age: secret.max_age, expires: secret.expires };
+            (secret.name.name.clone(), limits)
+        });
+        let ages = limits.collect();
+        let local = Arc::new(LocalSecrets {
             context: context.clone(),
-            entries,
+            origins,
             stores: Mutex::default(),
-            age_checked: Mutex::default(),
-        })
+            sops_files: Mutex::default(),
+        });
+        let secrets = Arc::clone(&local) as Arc<dyn SecretSource>;
+        let services = Services { secrets, ..services.clone() };
+        let age_checked = Mutex::default();
+        Self { local, services, run: run.to_string(), fetched, ages, age_checked }
     }
 
-    /// Opens a store, once. It may ask for a passphrase, so it must run where blocking is allowed.
-    fn store(&self, entry: &ResolvedSecret) -> Result<Arc<Store>, String> {
-        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = stores.get(&entry.path) {
-            return Ok(Arc::clone(store));
-        }
-        let store = match secret_store::open(&self.context, &entry.path) {
-            Ok(Some(store)) => Arc::new(store),
-            Ok(None) => return Err(format!("there is no secret store `{}`", entry.path.display())),
-            Err(Failure::Error { error, hints, .. }) => {
-                let hint = hints.first().map(|hint| format!("; {hint}")).unwrap_or_default();
-                return Err(format!("{error}{hint}"));
-            }
-            Err(Failure::Findings { .. } | Failure::BrokenPipe) => {
-                return Err("the store cannot be opened".to_owned());
-            }
-        };
-        stores.insert(entry.path.clone(), Arc::clone(&store));
-        Ok(store)
-    }
-
-    /// Checks that the secret can be read, and does not keep its value.
+    /// Checks that the secret can be read.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn check(&self, name: &str) -> Result<(), SecretFetchError> {
-        self.with_store(name, |entry, store| {
-            self.warn_if_due_for_rotation(name, entry, store);
-            store.get(entry.source.name()).map(drop)
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async { self.read(name).await.map(drop) })
         })
     }
 
-    /// Reads something about a secret from its store; `read` returns `None` if the store lacks it.
-    fn with_store<T>(
+    /// A secret, which is read when it is first needed.
+    async fn read(&self, name: &str) -> Result<FetchedSecret, SecretFetchError> {
+        let cell = self.cells().get(name).map(Arc::clone);
+        let cell =
+            cell.ok_or_else(|| unavailable(name, "`[secrets]` does not have it".to_owned()))?;
+        let secret = cell
+            .get_or_try_init(|| self.fetch_new(name))
+            .await
+            .map_err(|reason| unavailable(name, reason))?;
+        self.warn_if_due_for_rotation(name, secret);
+        Ok(secret.clone())
+    }
+
+    fn cells(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<FetchedSecret>>>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the store of a secret under its lock. What was read of the store before is read
+    /// again.
+    fn change_store<T>(
         &self,
         name: &str,
-        read: impl FnOnce(&ResolvedSecret, &Store) -> Option<T>,
-    ) -> Result<T, SecretFetchError> {
-        let unavailable = |reason: String| SecretFetchError { name: name.to_owned(), reason };
-        let entry = self
-            .entries
-            .get(name)
-            .ok_or_else(|| unavailable("`[secrets]` does not have it".to_owned()))?;
-        let store = tokio::task::block_in_place(|| self.store(entry)).map_err(unavailable)?;
-        read(entry, &store).ok_or_else(|| {
-            unavailable(format!(
-                "`{}` has no secret `{}`",
-                entry.path.display(),
-                entry.source.name()
-            ))
-        })
+        change: impl FnOnce(&mut Store, &str) -> Result<T, RotationError>,
+    ) -> Result<T, String> {
+        let Some(SecretOrigin::Age(entry)) = self.local.origins.get(name) else {
+            return Err("only a secret of an age store is rotated by a run".to_owned());
+        };
+        let (context, path) = (&self.local.context, entry.file.real());
+        let _store_lock = files::lock_store(path).map_err(|error| with_causes(&error))?;
+        let mut store = secret_store::open(context, path)
+            .map_err(reason)?
+            .ok_or_else(|| format!("there is no secret store `{}`", path.display()))?;
+        let changed = change(&mut store, &entry.entry).map_err(|error| error.to_string())?;
+        let recipients = secret_store::recipients(context, path, &store).map_err(reason)?;
+        secret_store::write(context, path, &store, &recipients).map_err(reason)?;
+        self.local.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        for (other, cell) in self.cells().iter_mut() {
+            if self.local.origins.get(other).and_then(SecretOrigin::file) == Some(path) {
+                *cell = Arc::default();
+            }
+        }
+        Ok(changed)
     }
-}
 
-impl AgeSecretSource {
+    async fn fetch_new(&self, name: &str) -> Result<FetchedSecret, String> {
+        if let Some(read) = tokio::task::block_in_place(|| self.local.read(name)) {
+            return read;
+        }
+        let origin = self.local.origins.get(name).expect("it was found above");
+        let fetched = fetch_from_target(name, origin, &self.run, &self.services).await;
+        fetched.expect("its origin names a target").and_then(|secret| require_value(name, secret))
+    }
+
     /// Warns, once for each secret, that it is older than its `max_age` or expires soon.
-    fn warn_if_due_for_rotation(&self, name: &str, entry: &ResolvedSecret, store: &Store) {
-        let now = jiff::Timestamp::now();
-        let age_warning =
-            entry.max_age.zip(store.changed(entry.source.name())).and_then(|(limit, changed)| {
-                let age = now.duration_since(changed).unsigned_abs();
-                (age > limit)
-                    .then(|| format!("is {} old and should be at most {}", days(age), days(limit)))
-            });
-        let expiry_note = entry
-            .expires
-            .and_then(|date| expiry_warning(date, now.to_zoned(jiff::tz::TimeZone::UTC).date()));
+    fn warn_if_due_for_rotation(&self, name: &str, secret: &FetchedSecret) {
         let is_first_check =
             self.age_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        for warning in age_warning.into_iter().chain(expiry_note).filter(|_| is_first_check) {
-            let reference = format!("{}#{}", entry.path.display(), entry.source.name());
-            let reference = runbook_text::file_argument(&reference);
-            crate::ui::minor_warning(&format!(
-                "secret `{name}` {warning}; `runbook secret rotate {reference}`"
-            ));
+        if !is_first_check {
+            return;
+        }
+        let now = jiff::Timestamp::now();
+        let limits = self.ages.get(name).copied().unwrap_or_default();
+        let age_warning = limits.max_age.zip(secret.changed).and_then(|(limit, changed)| {
+            let age = now.duration_since(changed).unsigned_abs();
+            (age > limit)
+                .then(|| format!("is {} old and should be at most {}", days(age), days(limit)))
+        });
+        let utc_date = |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let last_day = limits.expires.into_iter().chain(secret.expires.map(utc_date)).min();
+        let expiry_note = last_day.and_then(|date| expiry_warning(date, utc_date(now)));
+        for warning in age_warning.into_iter().chain(expiry_note) {
+            let what_to_do = self.rotation(name);
+            crate::ui::minor_warning(&format!("secret `{name}` {warning}; {what_to_do}"));
+        }
+    }
+
+    /// What to do to rotate a secret.
+    fn rotation(&self, name: &str) -> String {
+        match self.local.origins.get(name) {
+            Some(SecretOrigin::Age(entry)) => {
+                let reference = format!("{}#{}", entry.file.real().display(), entry.entry);
+                format!("`runbook secret rotate {}`", runbook_text::file_argument(&reference))
+            }
+            Some(
+                SecretOrigin::Sops(_)
+                | SecretOrigin::Credential(_)
+                | SecretOrigin::Variable(_)
+                | SecretOrigin::Program(_)
+                | SecretOrigin::Vault(_),
+            )
+            | None => "rotate it at its source".to_owned(),
         }
     }
 }
@@ -150,14 +351,24 @@ fn days(duration: Duration) -> String {
     crate::ui::pluralize(usize::try_from(duration.as_secs() / 86_400).unwrap_or(usize::MAX), "day")
 }
 
-impl SecretSource for AgeSecretSource {
+impl AgeLimits {
+    /// From when on a secret must not be used any more: the first of the end of its last day, the
+    /// last change plus `max_age`, and the end that its source knows.
+    fn expires(self, secret: &FetchedSecret) -> Option<jiff::Timestamp> {
+        let day_end = self.expires.and_then(|date| {
+            let next_day = date.tomorrow().ok()?;
+            Some(next_day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        });
+        let too_old = self.max_age.zip(secret.changed).and_then(|(age, changed)| {
+            changed.checked_add(jiff::SignedDuration::try_from(age).ok()?).ok()
+        });
+        day_end.into_iter().chain(too_old).chain(secret.expires).min()
+    }
+}
+
+impl SecretSource for RunSecrets {
     fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretFetchError>> {
-        Box::pin(async move {
-            self.with_store(name, |entry, store| {
-                self.warn_if_due_for_rotation(name, entry, store);
-                store.get(entry.source.name())
-            })
-        })
+        Box::pin(async move { Ok(self.read(name).await?.value.clone()) })
     }
 
     fn describe<'a>(
@@ -165,60 +376,64 @@ impl SecretSource for AgeSecretSource {
         name: &'a str,
     ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>> {
         Box::pin(async move {
-            self.with_store(name, |entry, store| {
-                let changed = store.changed(entry.source.name())?;
-                let expires = entry.max_age.and_then(|age| {
-                    changed.checked_add(jiff::SignedDuration::try_from(age).ok()?).ok()
-                });
-                Some(SecretFacts { name: entry.source.name().to_owned(), changed, expires })
+            let secret = self.read(name).await?;
+            let limits = self.ages.get(name).copied().unwrap_or_default();
+            let own_name = match self.local.origins.get(name) {
+                Some(SecretOrigin::Age(entry) | SecretOrigin::Sops(entry)) => entry.entry.as_str(),
+                Some(SecretOrigin::Credential(own) | SecretOrigin::Variable(own)) => own,
+                Some(SecretOrigin::Vault(value)) => &value.field,
+                Some(SecretOrigin::Program(_)) | None => name,
+            };
+            Ok(SecretFacts {
+                name: own_name.to_owned(),
+                changed: secret.changed,
+                expires: limits.expires(&secret),
             })
+        })
+    }
+
+    fn begin_rotation<'a>(
+        &'a self,
+        name: &'a str,
+        by: &'a str,
+        direction: RotationDirection,
+    ) -> BoxFuture<'a, Result<RotationStart, SecretFetchError>> {
+        Box::pin(async move {
+            let new = new_password().map_err(|error| unavailable(name, error.to_string()))?;
+            let begin = |store: &mut Store, entry: &str| match direction {
+                RotationDirection::Forward => store.begin_rotation(entry, by, new),
+                RotationDirection::Back => store.begin_restore(entry, by),
+            };
+            let begun = tokio::task::block_in_place(|| self.change_store(name, begin));
+            begun.map_err(|reason| unavailable(name, reason))
+        })
+    }
+
+    fn end_rotation<'a>(
+        &'a self,
+        name: &'a str,
+        end: RotationEnd,
+    ) -> BoxFuture<'a, Result<(), SecretFetchError>> {
+        Box::pin(async move {
+            let now = jiff::Timestamp::now();
+            let finish = |store: &mut Store, entry: &str| store.end_rotation(entry, end, now);
+            let ended = tokio::task::block_in_place(|| self.change_store(name, finish));
+            ended.map_err(|reason| unavailable(name, reason))
         })
     }
 }
 
-/// The source of a secret, or the diagnostic for a wrong one.
-pub fn source_of(
-    secret: &runbook_engine::model::SecretEntry,
-) -> Result<SecretReference, Diagnostic> {
-    let Spanned { value, span } = &secret.source_uri;
-    if let Some(template) = template_in(value, TextLanguage::Target) {
-        let subject = format!("the source of secret `{}`", secret.name.name);
-        return Err(template_diagnostic(&subject, template, &secret.source, span.clone()));
-    }
-    value.parse().map_err(|error: runbook_secrets::SourceError| {
-        Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string())
-            .label("no source")
-    })
-}
-
-/// The path of the store of each secret of a runbook.
-pub fn secret_stores(
-    runbook: &Runbook,
-    folder: &std::path::Path,
-) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let secrets = resolve_secrets(runbook, folder)?;
-    Ok(secrets.into_iter().map(|(name, entry)| (name, entry.path)).collect())
-}
-
-/// The secrets of a runbook, by their names in `[secrets]`.
-fn resolve_secrets(
-    runbook: &Runbook,
-    folder: &std::path::Path,
-) -> Result<HashMap<String, ResolvedSecret>, Failure> {
-    let mut entries = HashMap::new();
-    for secret in &runbook.secrets {
-        let source = source_of(secret).map_err(|diagnostic| {
-            let mut diagnostics = runbook_document::Diagnostics::default();
-            diagnostics.push(diagnostic);
-            Failure::findings(diagnostics)
-        })?;
-        let path = folder.join(source.path());
-        entries.insert(
-            secret.name.name.clone(),
-            ResolvedSecret { source, path, max_age: secret.max_age, expires: secret.expires },
-        );
-    }
-    Ok(entries)
+/// The entries of `[secrets]`, as the authority reads them.
+pub fn declared(secrets: &[runbook_engine::model::SecretEntry]) -> Vec<DeclaredSecret<'_>> {
+    secrets
+        .iter()
+        .map(|secret| DeclaredSecret {
+            name: &secret.name,
+            uri: &secret.source_uri,
+            table: &secret.table,
+            source: &secret.source,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -235,5 +450,28 @@ mod tests {
         assert_eq!(warning(2026, 11, 21).as_deref(), Some("expires today"));
         assert_eq!(warning(2026, 11, 20).as_deref(), Some("expired on 2026-11-20, 1 day ago"));
         assert_eq!(warning(2025, 11, 21).as_deref(), Some("expired on 2025-11-21, 365 days ago"));
+    }
+
+    #[test]
+    fn a_secret_expires_at_the_first_of_its_limits() {
+        use super::{AgeLimits, FetchedSecret};
+        let time = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+        let secret = |changed: Option<&str>, expires: Option<&str>| FetchedSecret {
+            value: runbook_secrets::Secret::from("x"),
+            changed: changed.map(time),
+            expires: expires.map(time),
+        };
+        let limits = AgeLimits {
+            max_age: Some(std::time::Duration::from_hours(24)),
+            expires: Some(date(2026, 11, 21)),
+        };
+        let old = secret(Some("2026-11-01T00:00:00Z"), None);
+        assert_eq!(limits.expires(&old), Some(time("2026-11-02T00:00:00Z")));
+        // It is valid until the end of the day `expires`.
+        let undated = secret(None, None);
+        assert_eq!(limits.expires(&undated), Some(time("2026-11-22T00:00:00Z")));
+        let leased = secret(None, Some("2026-11-20T12:00:00Z"));
+        assert_eq!(limits.expires(&leased), Some(time("2026-11-20T12:00:00Z")));
+        assert_eq!(AgeLimits::default().expires(&old), None);
     }
 }

@@ -33,6 +33,7 @@ pub fn prompt(context: &Context) -> Prompt {
             .ok(),
         None => question::ask_secret(&context, &question.to_string()),
     })
+    .with_messages(ui::note)
 }
 
 /// The first line of a passphrase file, which only its owner may be able to read.

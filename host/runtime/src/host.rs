@@ -12,14 +12,14 @@ use crate::log::Log;
 use crate::net::resolve::Resolver;
 use crate::permit::ActivePermit;
 use crate::sanitizer::OutputSanitizer;
-use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
+use crate::services::{AuditCall, AuditEvent, AuditRecord, RotationDirection, Services};
 use crate::storage::CallStorage;
 use runbook_authority::gate::{self, Denial, Rule};
 use runbook_authority::{
     EffectiveGrants, GateDecision, GateRequest, Grant, Target, Verb, VerbEffect,
 };
 use runbook_contract::Mode;
-use runbook_secrets::{Scrubber, Secret};
+use runbook_secrets::{RotationEnd, RotationStart, Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -289,6 +289,36 @@ impl Host {
     /// on.
     pub(crate) fn learn_token(&self, name: &str, token: &Secret) {
         self.services.scrubber.learn(&format!("{name}, its token"), token);
+    }
+
+    /// Scrubs what a program printed that was to print secret `name` and failed.
+    pub(crate) fn learn_printed(&self, name: &str, printed: &Secret) {
+        self.services.scrubber.learn(&format!("{name}, as printed"), printed);
+    }
+
+    /// Begins or continues a rotation of a secret by this step.
+    pub(crate) async fn begin_rotation(
+        &self,
+        name: &str,
+        direction: RotationDirection,
+    ) -> Result<RotationStart, Fault> {
+        let step = self.id.step.strip_suffix("/undo").unwrap_or(&self.id.step);
+        let by = format!("{} {step}", self.id.run);
+        let begun = self.services.secrets.begin_rotation(name, &by, direction).await;
+        begun.map_err(|error| Fault::new(FaultClass::Conflict, "secrets.store", error.to_string()))
+    }
+
+    /// Ends the rotation that is under way.
+    pub(crate) async fn end_rotation(&self, name: &str, end: RotationEnd) -> Result<(), Fault> {
+        let ended = self.services.secrets.end_rotation(name, end).await;
+        ended.map_err(|error| Fault::new(FaultClass::Conflict, "secrets.store", error.to_string()))
+    }
+
+    /// Scrubs both values of a rotation from all output from now on.
+    pub(crate) fn learn_rotated(&self, name: &str, values: [&Secret; 2]) {
+        for value in values {
+            self.services.scrubber.learn(name, value);
+        }
     }
 
     /// The tokens that were fetched so far.

@@ -34,6 +34,7 @@ mod permit;
 mod reachability;
 mod response;
 mod sanitizer;
+mod secret_origin;
 mod services;
 mod storage;
 mod symlinks;
@@ -63,9 +64,10 @@ pub use net::tls::{certificates_digest, system_tls};
 pub use outcome::CallOutcome;
 pub use permit::{LeaseCheck, Permit};
 pub use reachability::{ReachRequest, Unreachable, UnreachableReason, reach};
+pub use secret_origin::{FetchedSecret, fetch_from_target};
 pub use services::{
     AuditCall, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, NoSecrets,
-    SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
+    RotationDirection, SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
 };
 pub use symlinks::resolve_symlinks;
 pub use value::{Mismatch, SchemaError};

@@ -36,6 +36,7 @@ interfaces! {
     "runbook:sql/snapshot@1.0.0" sql::snapshot;
     "runbook:secrets/metadata@1.0.0" secrets::metadata;
     "runbook:secrets/reveal@1.0.0" secrets::reveal;
+    "runbook:secrets/rotation@1.0.0" secrets::rotation;
     "runbook:docker/reader@1.0.0" docker::reader;
     "runbook:docker/control@1.0.0" docker::control;
     "runbook:docker/lifecycle@1.0.0" docker::lifecycle;

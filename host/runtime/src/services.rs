@@ -4,7 +4,7 @@ use crate::capabilities::TokenCache;
 use crate::launcher::Launcher;
 use crate::net::resolve::Resolver;
 use runbook_authority::{GateDecision, Verb};
-use runbook_secrets::{Scrubber, Secret};
+use runbook_secrets::{RotationEnd, RotationStart, Scrubber, Secret};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -32,6 +32,48 @@ pub trait SecretSource: Send + Sync {
         &'a self,
         name: &'a str,
     ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>>;
+
+    /// Begins or continues a rotation of the secret by the run and the step `by`: the store keeps
+    /// both values from now on.
+    ///
+    /// # Errors
+    /// [`SecretFetchError`] if the secret is not of a store that can be written.
+    fn begin_rotation<'a>(
+        &'a self,
+        name: &'a str,
+        by: &'a str,
+        direction: RotationDirection,
+    ) -> BoxFuture<'a, Result<RotationStart, SecretFetchError>> {
+        let _ = (by, direction);
+        Box::pin(async move { Err(not_writable(name)) })
+    }
+
+    /// Ends the rotation that is under way.
+    ///
+    /// # Errors
+    /// As [`begin_rotation`](Self::begin_rotation).
+    fn end_rotation<'a>(
+        &'a self,
+        name: &'a str,
+        end: RotationEnd,
+    ) -> BoxFuture<'a, Result<(), SecretFetchError>> {
+        let _ = end;
+        Box::pin(async move { Err(not_writable(name)) })
+    }
+}
+
+fn not_writable(name: &str) -> SecretFetchError {
+    let reason = "its source cannot be written; only a secret of an age store is rotated by a run";
+    SecretFetchError { name: name.to_owned(), reason: reason.to_owned() }
+}
+
+/// Which value a rotation sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotationDirection {
+    /// A new value.
+    Forward,
+    /// The value before the rotation by the same step.
+    Back,
 }
 
 /// The facts about a secret, without its value.
@@ -39,9 +81,10 @@ pub trait SecretSource: Send + Sync {
 pub struct SecretFacts {
     /// Its name in the store.
     pub name: String,
-    /// When its value was last set.
-    pub changed: jiff::Timestamp,
-    /// When it must be rotated, if the runbook says so.
+    /// When its value was last set, if its source knows.
+    pub changed: Option<jiff::Timestamp>,
+    /// From when on it must not be used any more: the first of the day after `expires`, the last
+    /// change plus `max_age`, and the end that its source knows.
     pub expires: Option<jiff::Timestamp>,
 }
 

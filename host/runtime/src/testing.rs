@@ -37,7 +37,7 @@ impl SecretSource for FixedSecrets {
     ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>> {
         let facts = SecretFacts {
             name: name.to_owned(),
-            changed: jiff::Timestamp::UNIX_EPOCH,
+            changed: Some(jiff::Timestamp::UNIX_EPOCH),
             expires: None,
         };
         Box::pin(async move { Ok(facts) })

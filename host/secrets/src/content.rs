@@ -11,6 +11,7 @@
 //! The content is not read through `runbook-document`, whose diagnostics would quote lines with
 //! secrets.
 
+use crate::rotation::{Rotation, State};
 use crate::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,6 +31,7 @@ pub(crate) struct Entry {
     pub(crate) secret: Secret,
     pub(crate) changed: Timestamp,
     pub(crate) note: Option<String>,
+    pub(crate) rotation: Option<Rotation>,
 }
 
 /// Why the content cannot be used. It quotes no text of the content but names of secrets.
@@ -63,6 +65,12 @@ struct RawEntry {
     base64: Option<PlainText>,
     changed: Timestamp,
     note: Option<String>,
+    /// A new value, which a rotation has not verified yet.
+    pending: Option<PlainText>,
+    /// The value before the last rotation.
+    previous: Option<PlainText>,
+    /// The run and the step of the rotation.
+    rotated_by: Option<String>,
 }
 
 /// Text that is wiped when dropped.
@@ -84,6 +92,12 @@ impl<'de> Deserialize<'de> for PlainText {
             }
         }
         deserializer.deserialize_string(Text)
+    }
+}
+
+impl PlainText {
+    fn into_secret(mut self) -> Secret {
+        Secret::new(std::mem::take(&mut *self.0).into_bytes())
     }
 }
 
@@ -110,7 +124,7 @@ fn check_entry(name: String, raw: RawEntry) -> Result<(String, Entry), ContentEr
         });
     }
     let secret = match (raw.value, raw.base64) {
-        (Some(mut value), None) => Ok(Secret::new(std::mem::take(&mut *value.0).into_bytes())),
+        (Some(value), None) => Ok(value.into_secret()),
         (None, Some(value)) => STANDARD
             .decode(value.0.trim())
             .map(Secret::new)
@@ -118,8 +132,19 @@ fn check_entry(name: String, raw: RawEntry) -> Result<(String, Entry), ContentEr
         (None, None) => Err("has neither `value` nor `base64`"),
         (Some(_), Some(_)) => Err("has both `value` and `base64`; keep one"),
     };
-    match secret {
-        Ok(secret) => Ok((name, Entry { secret, changed: raw.changed, note: raw.note })),
+    let rotation = match (raw.pending, raw.previous, raw.rotated_by) {
+        (None, None, None) => Ok(None),
+        (Some(new), None, Some(by)) => {
+            Ok(Some(Rotation::new(new.into_secret(), State::Pending, by)))
+        }
+        (None, Some(old), Some(by)) => Ok(Some(Rotation::new(old.into_secret(), State::Done, by))),
+        _ => Err("has `pending` or `previous`, and not exactly one of them with `rotated_by`"),
+    };
+    let entry = secret.and_then(|secret| {
+        Ok(Entry { secret, changed: raw.changed, note: raw.note, rotation: rotation? })
+    });
+    match entry {
+        Ok(entry) => Ok((name, entry)),
         Err(reason) => Err(ContentError::Secret { name, reason }),
     }
 }
@@ -129,7 +154,9 @@ pub(crate) fn render(entries: &BTreeMap<String, Entry>) -> Zeroizing<String> {
     // Capacity for the worst case (six bytes for each escaped byte), so that the string never grows
     // and leaves a copy of a secret behind.
     let size = |(name, entry): (&String, &Entry)| {
-        name.len() + 6 * (entry.secret.len() + entry.note.as_ref().map_or(0, String::len)) + 128
+        let note = entry.note.as_ref().map_or(0, String::len);
+        let rotation = entry.rotation.as_ref().map_or(0, Rotation::text_len);
+        name.len() + 6 * (entry.secret.len() + note + rotation) + 256
     };
     let mut text =
         Zeroizing::new(String::with_capacity(64 + entries.iter().map(size).sum::<usize>()));
@@ -150,6 +177,13 @@ fn write_content(text: &mut String, entries: &BTreeMap<String, Entry>) -> fmt::R
             encoded.zeroize();
         }
         writeln!(text, "changed = \"{}\"", entry.changed)?;
+        if let Some(rotation) = &entry.rotation {
+            let (key, value) = rotation.written();
+            write!(text, "{key} = ")?;
+            write_string(text, value)?;
+            text.push_str("rotated_by = ");
+            write_string(text, rotation.by())?;
+        }
         if let Some(note) = &entry.note {
             text.push_str("note = ");
             write_string(text, note)?;
@@ -184,7 +218,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_again(value in proptest::collection::vec(any::<u8>(), 0..80), text in ".{0,40}", note in proptest::option::of(".{0,20}")) {
-            let entry = |bytes: &[u8]| Entry { secret: Secret::new(bytes.to_vec()), changed: Timestamp::UNIX_EPOCH, note: note.clone() };
+            let entry = |bytes: &[u8]| Entry { secret: Secret::new(bytes.to_vec()), changed: Timestamp::UNIX_EPOCH, note: note.clone(), rotation: None };
             let entries = BTreeMap::from([("bytes.1".to_owned(), entry(&value)), ("text".to_owned(), entry(text.as_bytes()))]);
             let rendered = render(&entries);
             let Ok(read) = parse(&rendered) else { panic!("unreadable: {}", *rendered) };

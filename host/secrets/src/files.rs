@@ -56,6 +56,41 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     Ok(bytes)
 }
 
+/// The largest credential that systemd passes to a service.
+const MAX_CREDENTIAL_BYTES: u64 = 1 << 20;
+
+/// Reads a file in which somebody hands over a secret: a credential of systemd. `None` if there is
+/// no such file.
+///
+/// It may not be a link, nobody but its owner may write it, and others may not read it. The group
+/// may: systemd lets the user of a service read a credential by an access control list, whose
+/// mask is shown as the mode of the group.
+///
+/// # Errors
+/// [`FileError::OpenToOthers`], [`FileError::NotAFile`] for a link, a folder or a device,
+/// [`FileError::TooBig`] above 1 MiB, otherwise [`FileError::Read`].
+pub fn read_credential(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+    let read_error = |source| FileError::Read { path: path.into(), source };
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(FileError::NotAFile { path: path.into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(read_error(error)),
+    }
+    let file = runbook_regular_file::open(path, Links::Refuse).map_err(read_error)?;
+    let mode = file.metadata().map_err(read_error)?.mode() & 0o7777;
+    if mode & 0o037 != 0 {
+        return Err(FileError::OpenToOthers { path: path.into(), mode });
+    }
+    match runbook_regular_file::read_all(file, MAX_CREDENTIAL_BYTES) {
+        Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(FileError::TooBig { path: path.into() })
+        }
+        Err(error) => Err(read_error(error)),
+    }
+}
+
 /// Writes a store or a list of recipients atomically. An existing file keeps its mode, a new one
 /// gets 0644.
 ///
@@ -171,22 +206,22 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// A folder, a device or a pipe in the place of a private key.
-    #[error("`{path}` is not a file; give the file with the private key", path = path.display())]
+    /// A folder, a device, a pipe or a link in the place of a file with a secret.
+    #[error("`{path}` is not a file, or is a link to one; give the file itself", path = path.display())]
     NotAFile {
         /// The path where a file was expected.
         path: PathBuf,
     },
-    /// Others may read or write a private key.
-    #[error("the private key `{path}` is open to others (mode {mode:04o}); run `chmod 600 {path}`", path = path.display())]
+    /// Others may read or write a file with a secret.
+    #[error("`{path}` holds a secret and is open to others (mode {mode:04o}); run `chmod 600 {path}`", path = path.display())]
     OpenToOthers {
-        /// The file with the private key.
+        /// The file with the secret.
         path: PathBuf,
         /// The permission bits of the file, such as `0o644`.
         mode: u32,
     },
-    /// The file has more than 24 MiB.
-    #[error("`{path}` is bigger than 24 MiB; this is no secret store and no key", path = path.display())]
+    /// The file has more than 24 MiB, or a credential more than 1 MiB.
+    #[error("`{path}` is too big for a secret store, a key or a credential", path = path.display())]
     TooBig {
         /// The file that is too big.
         path: PathBuf,

@@ -1,6 +1,6 @@
 //! The private keys that open a store.
 
-use crate::prompt::{AgeCallbacks, Prompt, Question};
+use crate::prompt::{AgeCallbacks, PluginCallbacks, Prompt, Question};
 use crate::recipient::WorkFactor;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::ssh;
@@ -28,6 +28,11 @@ enum Entry {
         origin: String,
         tag: String,
     },
+    /// A key that a program `age-plugin-NAME` holds, such as that of a hardware token.
+    Plugin {
+        identity: age::plugin::Identity,
+        origin: String,
+    },
     /// An identity file that is itself an age file with a passphrase, as `age-keygen | age -p`
     /// makes.
     EncryptedFile {
@@ -36,8 +41,18 @@ enum Entry {
     },
 }
 
+/// What age can try on one file.
+pub(crate) struct Unlocked {
+    /// Those without a passphrase first, those of plugins last.
+    pub(crate) identities: Vec<Box<dyn age::Identity>>,
+    /// The callbacks by which they may ask for a passphrase.
+    pub(crate) callbacks: Vec<AgeCallbacks>,
+    /// The programs of plugins that are not in `PATH`.
+    pub(crate) missing_programs: Vec<String>,
+}
+
 impl Identities {
-    /// Adds the keys of one file: `AGE-SECRET-KEY-1…` lines, an SSH private key, or an age file
+    /// Adds the keys of one file: `AGE-SECRET-KEY-1…` and `AGE-PLUGIN-…` lines, an SSH private key, or an age file
     /// with a passphrase that holds the former. `origin` is the file's name, for messages and
     /// questions.
     ///
@@ -84,9 +99,13 @@ impl Identities {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let identity: age::x25519::Identity = line
-                .parse()
-                .map_err(|_| IdentityError::Line { origin: origin.to_owned(), line: index + 1 })?;
+            let line_error = || IdentityError::Line { origin: origin.to_owned(), line: index + 1 };
+            if line.starts_with("AGE-PLUGIN-") {
+                let identity = line.parse().map_err(|_| line_error())?;
+                self.entries.push(Entry::Plugin { identity, origin: origin.to_owned() });
+                continue;
+            }
+            let identity: age::x25519::Identity = line.parse().map_err(|_| line_error())?;
             self.recipients.push(identity.to_public().to_string());
             self.entries.push(Entry::Native(identity));
         }
@@ -117,15 +136,12 @@ impl Identities {
         Ok(())
     }
 
-    /// The identities that age can try on a file with this header, those without a passphrase
-    /// first, and the callbacks by which they may ask for a passphrase.
-    pub(crate) fn unlock(
-        &self,
-        header: &str,
-        prompt: &Prompt,
-    ) -> (Vec<Box<dyn age::Identity>>, Vec<AgeCallbacks>) {
+    /// The identities that age can try on a file with this header.
+    pub(crate) fn unlock(&self, header: &str, prompt: &Prompt) -> Unlocked {
         let mut without_passphrase: Vec<Box<dyn age::Identity>> = Vec::new();
         let mut with_passphrase: Vec<Box<dyn age::Identity>> = Vec::new();
+        let mut of_plugins: Vec<Box<dyn age::Identity>> = Vec::new();
+        let mut missing_programs = Vec::new();
         let mut callbacks = Vec::new();
         let mut callback = |origin: &str| {
             let callback = AgeCallbacks::new(prompt, Question::Key { key: origin.to_owned() });
@@ -144,6 +160,14 @@ impl Identities {
                             .push(Box::new(identity.clone().with_callbacks(callback(origin))));
                     }
                 }
+                Entry::Plugin { identity, origin } => {
+                    let callbacks = PluginCallbacks::new(prompt, origin);
+                    let (name, keys) = (identity.plugin(), std::slice::from_ref(identity));
+                    match age::plugin::IdentityPluginV1::new(name, keys, callbacks) {
+                        Ok(plugin) => of_plugins.push(Box::new(plugin)),
+                        Err(_) => missing_programs.push(format!("age-plugin-{name}")),
+                    }
+                }
                 Entry::EncryptedFile { bytes, origin } => {
                     // Such a file contains only native keys of age, which cannot open a store that
                     // is encrypted to SSH keys only.
@@ -154,7 +178,8 @@ impl Identities {
             }
         }
         without_passphrase.append(&mut with_passphrase);
-        (without_passphrase, callbacks)
+        without_passphrase.append(&mut of_plugins);
+        Unlocked { identities: without_passphrase, callbacks, missing_programs }
     }
 }
 
@@ -240,7 +265,10 @@ pub enum IdentityError {
         origin: String,
     },
     /// One line is not a private key of age.
-    #[error("`{origin}`, line {line}: this is not a whole `AGE-SECRET-KEY-1…` key; copy it again")]
+    #[error(
+        "`{origin}`, line {line}: this is not a whole `AGE-SECRET-KEY-1…` or `AGE-PLUGIN-…` key; copy it \
+             again"
+    )]
     Line {
         /// The name of the file, as it was given.
         origin: String,
@@ -296,7 +324,8 @@ mod tests {
         assert!(message(b"# only a comment\n").contains("holds no private key"));
         assert_eq!(
             message(b"#\nhunter2hunter2\n"),
-            "`k`, line 2: this is not a whole `AGE-SECRET-KEY-1…` key; copy it again"
+            "`k`, line 2: this is not a whole `AGE-SECRET-KEY-1…` or `AGE-PLUGIN-…` key; copy it \
+             again"
         );
         assert!(message(b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n").contains("BEGIN to END"));
         assert!(message(&[0xff, 0xfe]).contains("not an identity file"));

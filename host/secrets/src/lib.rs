@@ -33,16 +33,22 @@ pub mod files;
 mod identity;
 mod prompt;
 mod recipient;
+mod rotation;
+mod scram;
 mod scrub;
 mod secret;
+mod sops;
 mod source;
 mod store;
 
 pub use identity::{Identities, IdentityError, NewIdentity, keygen};
 pub use prompt::{Prompt, Question};
 pub use recipient::{RecipientError, Recipients, WorkFactor};
+pub use rotation::{RotationEnd, RotationError, RotationStart};
+pub use scram::{new_password, scram_verifier};
 pub use scrub::Scrubber;
 pub use secret::Secret;
+pub use sops::{SopsError, SopsFile, SopsFormat};
 pub use source::{SecretReference, SourceError};
 pub use store::{Store, StoreError};
 

@@ -88,8 +88,11 @@ fn parse_key(line: &str) -> Result<Key, &'static str> {
         );
     }
     if line.starts_with("age1") {
-        let recipient: age::x25519::Recipient =
-            line.parse().map_err(|_| "is not a whole `age1…` key; copy it again")?;
+        let incomplete = "is not a whole `age1…` key; copy it again";
+        let Ok(recipient) = line.parse::<age::x25519::Recipient>() else {
+            let recipient: age::plugin::Recipient = line.parse().map_err(|_| incomplete)?;
+            return plugin_key(&recipient);
+        };
         return Ok(Key { text: recipient.to_string(), recipient: Box::new(recipient) });
     }
     if line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("sk-") {
@@ -97,6 +100,16 @@ fn parse_key(line: &str) -> Result<Key, &'static str> {
         return Ok(Key { text: recipient.to_string(), recipient: Box::new(recipient) });
     }
     Err("is no public key; write `age1…`, `ssh-ed25519 …` or `ssh-rsa …`")
+}
+
+/// A key that a program `age-plugin-NAME` encrypts to.
+fn plugin_key(recipient: &age::plugin::Recipient) -> Result<Key, &'static str> {
+    let (name, keys) = (recipient.plugin(), std::slice::from_ref(recipient));
+    let plugin = age::plugin::RecipientPluginV1::new(name, keys, &[], age::NoCallbacks);
+    let plugin = plugin.map_err(
+        |_| "is a key of a plugin of age, whose program `age-plugin-…` is not in PATH; install it",
+    )?;
+    Ok(Key { text: recipient.to_string(), recipient: Box::new(plugin) })
 }
 
 fn ssh_reason(error: &age::ssh::ParseRecipientKeyError) -> &'static str {

@@ -4,6 +4,7 @@ use crate::content::{self, ContentError, Entry, FORMAT};
 use crate::identity::{Identities, is_age_file};
 use crate::prompt::{AgeCallbacks, Prompt, Question};
 use crate::recipient::{Recipients, WorkFactor};
+use crate::rotation::{self, RotationEnd, RotationError, RotationStart};
 use crate::secret::Secret;
 use crate::source::{SourceError, check_name};
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
@@ -41,26 +42,8 @@ impl Store {
         identities: &Identities,
         prompt: &Prompt,
     ) -> Result<Self, StoreError> {
-        if !is_age_file(file) {
-            return Err(StoreError::NotAge { origin: origin.to_owned() });
-        }
-        let binary = dearmor(file).map_err(|_| damaged(origin))?;
-        let header = header(&binary).ok_or_else(|| damaged(origin))?;
-        let decryptor = Decryptor::new_buffered(binary.as_slice())
-            .map_err(|error| decrypt_error(error, origin, identities, &[]))?;
-        let (identities_to_try, callbacks, passphrase) = if decryptor.is_scrypt() {
-            let question = Question::Store { store: origin.to_owned() };
-            let passphrase =
-                prompt.ask(&question).ok_or(StoreError::PassphraseNotGiven { question })?;
-            (vec![passphrase_identity(&passphrase)], Vec::new(), Some(passphrase))
-        } else {
-            let (to_try, callbacks) = identities.unlock(header, prompt);
-            (to_try, callbacks, None)
-        };
-        let reader = decryptor
-            .decrypt(identities_to_try.iter().map(AsRef::as_ref))
-            .map_err(|error| decrypt_error(error, origin, identities, &callbacks))?;
-        let text = read_text(reader, binary.len(), origin)?;
+        let OpenedFile { content: bytes, passphrase } = decrypt(file, origin, identities, prompt)?;
+        let text = text_of(bytes, origin)?;
         let entries = content::parse(&text).map_err(|error| content_error(error, origin))?;
         Ok(Self { entries, passphrase })
     }
@@ -105,8 +88,54 @@ impl Store {
     ) -> Result<(), SourceError> {
         check_name(name)?;
         let note = note.or_else(|| self.entries.get(name).and_then(|entry| entry.note.clone()));
-        self.entries.insert(name.to_owned(), Entry { secret, changed: now, note });
+        self.entries.insert(name.to_owned(), Entry { secret, changed: now, note, rotation: None });
         Ok(())
+    }
+
+    /// Begins the rotation of a secret, or continues the one that is under way: `new` is kept beside
+    /// the current value until [`end_rotation`](Self::end_rotation). `by` is the run and the step.
+    ///
+    /// # Errors
+    /// [`RotationError`] if there is no such secret or it is not text.
+    pub fn begin_rotation(
+        &mut self,
+        name: &str,
+        by: &str,
+        new: Secret,
+    ) -> Result<RotationStart, RotationError> {
+        let Entry { secret, rotation, .. } = self.entry_mut(name)?;
+        rotation::begin(secret, rotation, by, new)
+    }
+
+    /// Begins to put back the value before the rotation of `by`.
+    ///
+    /// # Errors
+    /// [`RotationError`] if there is no such secret, or it was rotated again since.
+    pub fn begin_restore(&mut self, name: &str, by: &str) -> Result<RotationStart, RotationError> {
+        let Entry { secret, rotation, .. } = self.entry_mut(name)?;
+        rotation::begin_restore(secret, rotation, by)
+    }
+
+    /// Ends the rotation that is under way.
+    ///
+    /// # Errors
+    /// [`RotationError`] if none is under way.
+    pub fn end_rotation(
+        &mut self,
+        name: &str,
+        end: RotationEnd,
+        now: Timestamp,
+    ) -> Result<(), RotationError> {
+        let Entry { secret, rotation, changed, .. } = self.entry_mut(name)?;
+        if rotation::end(secret, rotation, end)? {
+            *changed = now;
+        }
+        Ok(())
+    }
+
+    fn entry_mut(&mut self, name: &str) -> Result<&mut Entry, RotationError> {
+        let missing = || RotationError::Missing { name: name.to_owned() };
+        self.entries.get_mut(name).ok_or_else(missing)
     }
 
     /// Removes a secret. Returns whether the store had it.
@@ -136,6 +165,51 @@ impl Store {
     }
 }
 
+/// A decrypted age file.
+pub(crate) struct OpenedFile {
+    pub(crate) content: Zeroizing<Vec<u8>>,
+    /// The passphrase that opened it, if it has one.
+    passphrase: Option<SecretString>,
+}
+
+/// Decrypts an age file, armored or binary, as [`Store::open`] says.
+pub(crate) fn decrypt(
+    file: &[u8],
+    origin: &str,
+    identities: &Identities,
+    prompt: &Prompt,
+) -> Result<OpenedFile, StoreError> {
+    if !is_age_file(file) {
+        return Err(StoreError::NotAge { origin: origin.to_owned() });
+    }
+    let binary = dearmor(file).map_err(|_| damaged(origin))?;
+    let header = header(&binary).ok_or_else(|| damaged(origin))?;
+    let decryptor = Decryptor::new_buffered(binary.as_slice())
+        .map_err(|error| decrypt_error(error, origin, identities, &[]))?;
+    let mut missing_programs = Vec::new();
+    let (identities_to_try, callbacks, passphrase) = if decryptor.is_scrypt() {
+        let question = Question::Store { store: origin.to_owned() };
+        let passphrase =
+            prompt.ask(&question).ok_or(StoreError::PassphraseNotGiven { question })?;
+        (vec![passphrase_identity(&passphrase)], Vec::new(), Some(passphrase))
+    } else {
+        let unlocked = identities.unlock(header, prompt);
+        missing_programs = unlocked.missing_programs;
+        (unlocked.identities, unlocked.callbacks, None)
+    };
+    let reader =
+        decryptor.decrypt(identities_to_try.iter().map(AsRef::as_ref)).map_err(|error| {
+            match (error, missing_programs.pop()) {
+                (DecryptError::NoMatchingKeys, Some(program)) => {
+                    StoreError::MissingPlugin { origin: origin.to_owned(), program }
+                }
+                (error, _) => decrypt_error(error, origin, identities, &callbacks),
+            }
+        })?;
+    let content = read_content(reader, binary.len(), origin)?;
+    Ok(OpenedFile { content, passphrase })
+}
+
 fn dearmor(file: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut binary = Vec::with_capacity(file.len());
     ArmoredReader::new(file).read_to_end(&mut binary)?;
@@ -155,17 +229,21 @@ fn passphrase_identity(passphrase: &SecretString) -> Box<dyn age::Identity> {
     Box::new(identity)
 }
 
-fn read_text(
+fn read_content(
     reader: impl Read,
     size_hint: usize,
     origin: &str,
-) -> Result<Zeroizing<String>, StoreError> {
+) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     // The plain text is shorter than the file, so the buffer never grows and leaves a copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(size_hint + 64));
     reader.take(MAX_CONTENT_BYTES + 1).read_to_end(&mut bytes).map_err(|_| damaged(origin))?;
     if bytes.len() as u64 > MAX_CONTENT_BYTES {
         return Err(StoreError::TooBig { origin: origin.to_owned() });
     }
+    Ok(bytes)
+}
+
+fn text_of(mut bytes: Zeroizing<Vec<u8>>, origin: &str) -> Result<Zeroizing<String>, StoreError> {
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {
@@ -256,6 +334,17 @@ pub enum StoreError {
         origin: String,
         /// How many keys were tried.
         n: usize,
+    },
+    /// The program that holds a key is not there.
+    #[error(
+        "`{origin}` may be opened with a key of the program `{program}`, which is not in PATH; \
+             install it, or give another key"
+    )]
+    MissingPlugin {
+        /// The name of the store's file, as it was given.
+        origin: String,
+        /// The program that was looked for.
+        program: String,
     },
     /// A passphrase was needed and not given.
     #[error(

@@ -1,7 +1,7 @@
 //! A secret that the runbook bound to a slot. Most plugins need none of this: see
 //! [`http::Endpoint::secret_header`](crate::http::Endpoint::secret_header).
 
-use crate::bindings::runbook::secrets::{metadata, reveal};
+use crate::bindings::runbook::secrets::{metadata, reveal, rotation};
 use crate::fault::Result;
 use crate::native::host;
 use crate::slot::Slot;
@@ -38,5 +38,31 @@ impl SecretSlot {
     #[track_caller]
     pub fn reveal(&self) -> Result<Vec<u8>> {
         host!("secrets/reveal.reveal", reveal::reveal(self.slot.name()))
+    }
+
+    /// Gives the role that the sql slot `login` connects as a new password, which is kept in the
+    /// secret. `admin` is a sql slot whose role may change it. The plugin does not see the value.
+    ///
+    /// # Errors
+    /// `denied` if a slot is not granted, `invalid` if the secret is not the password of `login`,
+    /// `conflict` if the server does not take the new password; both values are then kept.
+    #[track_caller]
+    pub fn rotate(&self, admin: Slot, login: Slot) -> Result<()> {
+        host!(
+            "secrets/rotation.rotate",
+            rotation::rotate(self.slot.name(), admin.name(), login.name())
+        )
+    }
+
+    /// Puts back the value before [`rotate`](Self::rotate) by this step.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate), and `conflict` if the secret was changed since.
+    #[track_caller]
+    pub fn restore(&self, admin: Slot, login: Slot) -> Result<()> {
+        host!(
+            "secrets/rotation.restore",
+            rotation::restore(self.slot.name(), admin.name(), login.name())
+        )
     }
 }

@@ -90,6 +90,12 @@ const CALLS: &[(&str, fn())] = &[
     ("system/reader.ports", || drop(machine().ports(None))),
     ("secrets/metadata.describe", || drop(secrets::SecretSlot::slot(slot!("token")).describe())),
     ("secrets/reveal.reveal", || drop(secrets::SecretSlot::slot(slot!("token")).reveal())),
+    ("secrets/rotation.rotate", || {
+        drop(secrets::SecretSlot::slot(slot!("token")).rotate(slot!("db"), slot!("db")));
+    }),
+    ("secrets/rotation.restore", || {
+        drop(secrets::SecretSlot::slot(slot!("token")).restore(slot!("db"), slot!("db")));
+    }),
 ];
 
 /// The functions of the packages of the contract that are linked, as their WIT files write them.

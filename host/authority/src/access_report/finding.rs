@@ -10,7 +10,7 @@ use crate::capability::{Risk, VERBS, Verb};
 use crate::pattern::{AddressClass, StatementClass};
 use crate::protected_paths;
 use crate::scope::Dimension;
-use crate::targets::{PathView, Target};
+use crate::targets::{PathView, SecretOrigin, Target};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,8 @@ pub enum FindingRule {
     AnyConnection,
     /// A program may send signals to processes that it did not start.
     AnySignal,
+    /// A secret comes from a variable of the environment.
+    SecretFromEnvironment,
 }
 
 /// One row of the table.
@@ -203,6 +205,10 @@ rules! {
          passwords there."
         "Name the processes that are meant, or leave `process_arguments` out: names, ages and \
          memory are seen without it.";
+    SecretFromEnvironment "RB028" "secret-from-environment" Medium
+        "A secret is taken from a variable of the environment in which the host was started: \
+         whoever starts it chooses the value, and other programs of that user can read it."
+        "Keep the secret in an age store, a file of sops, Vault or a credential of systemd.";
     Unsigned "RB015" "unsigned-plugin" Medium
         "A plugin file has no signature by a key that the trust file accepts."
         "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
@@ -288,7 +294,7 @@ fn secret_name_findings(runbooks: &[RunbookEntry]) -> Vec<Finding> {
             .flat_map(|row| row.target.iter().chain(&row.connection))
         {
             for name in target.secrets() {
-                let Some((name, stored)) = target.stored_secrets.get_key_value(name) else {
+                let Some((name, stored)) = target.secret_origins.get_key_value(name) else {
                     continue;
                 };
                 sources_by_name
@@ -487,6 +493,7 @@ fn row_findings(subject: &str, row: &AccessRow) -> Vec<Finding> {
     let open_findings = row.row.open_grants.iter().map(|open| row.open_grant_finding(open));
     let found = row.boundary_finding().into_iter().chain(open_findings).chain(row.verb_finding());
     let found = found.chain(row.variable_findings()).chain(row.server_findings());
+    let found = found.chain(row.secret_findings());
     let place = || Location::Line(granted.place.clone());
     found.map(|(rule, message)| finding(rule, subject, message, place())).collect()
 }
@@ -610,6 +617,28 @@ impl GrantedRow<'_> {
             let message = format!("slot `{slot}` sets {variable}, which {effect}");
             Some((FindingRule::SteeringVariable, message))
         })
+    }
+
+    /// The findings for secrets that come from the environment.
+    fn secret_findings(&self) -> Vec<(FindingRule, String)> {
+        let AccessRow { slot, target, connection, .. } = self.row;
+        let message = |(name, origin): (&str, &SecretOrigin)| match origin {
+            SecretOrigin::Variable(variable) => Some(format!(
+                "slot `{slot}` uses secret `{name}`, which is the variable `{variable}`"
+            )),
+            SecretOrigin::Age(_)
+            | SecretOrigin::Sops(_)
+            | SecretOrigin::Credential(_)
+            | SecretOrigin::Program(_)
+            | SecretOrigin::Vault(_) => None,
+        };
+        let mut found = Vec::new();
+        for target in [target, connection].into_iter().flatten() {
+            let origins = target.secrets().into_iter();
+            let origins = origins.filter_map(|name| Some((name, target.secret_origins.get(name)?)));
+            found.extend(origins.filter_map(message));
+        }
+        found.into_iter().map(|message| (FindingRule::SecretFromEnvironment, message)).collect()
     }
 
     /// The findings for the server of the grant: it is not verified, the role is a superuser, or it

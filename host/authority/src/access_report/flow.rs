@@ -237,7 +237,7 @@ pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
             }
         }
         for (source, sink) in
-            step.grants.iter().flat_map(|grant| injected_secret_flows(grant, step))
+            step.grants.reviewed().flat_map(|grant| injected_secret_flows(grant, step))
         {
             add(&source, &sink, &own_trail);
         }
@@ -358,6 +358,7 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         | Verb::DockerPrune
         | Verb::SecretsDescribe
         | Verb::SecretsUse
+        | Verb::SecretsRotate
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
@@ -426,6 +427,7 @@ fn sink(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SinkKind>> {
         | Verb::SecretsDescribe
         | Verb::SecretsUse
         | Verb::SecretsReveal
+        | Verb::SecretsRotate
         | Verb::NetConnect
         | Verb::NetInspectTls
         | Verb::NetLookup

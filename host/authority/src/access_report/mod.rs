@@ -332,7 +332,7 @@ impl StepEntry {
         context: &ReportContext<'_>,
     ) -> Self {
         let rows = grants
-            .iter()
+            .reviewed()
             .flat_map(|grant| rows_of(&call, grant, component, grants, context))
             .collect();
         let withheld = grants.withheld().map(|verb| UngrantedVerb {
@@ -370,12 +370,11 @@ fn rows_of(
         reach,
         place: SourceLocation::of(&grant.target),
     };
-    let reason = component
-        .manifest
-        .slots
-        .get(&grant.slot)
-        .map(|slot| slot.reason.clone())
-        .unwrap_or_default();
+    let declared_slot = component.manifest.slots.get(&grant.slot);
+    let reason = declared_slot.map_or_else(
+        || "the host itself reads the secret of this name".to_owned(),
+        |slot| slot.reason.clone(),
+    );
     let row = |verb: Verb| AccessRow {
         slot: grant.slot.clone(),
         verb: verb.full_name(),
@@ -383,7 +382,7 @@ fn rows_of(
         sentence: sentence::verb_sentence(grant, verb, grants, &scope),
         reason: reason.clone(),
         needed_by: grants.conditional_verb(&grant.slot, verb).map(ConditionalVerb::reason),
-        imported: imported(verb, component.imports),
+        imported: declared_slot.map_or_else(Vec::new, |_| imported(verb, component.imports)),
         declared: true,
         granted: Some(granted.clone()),
         boundary: boundary_status(context.boundaries, plugin, grant, grants, verb),

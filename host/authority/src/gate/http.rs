@@ -122,7 +122,7 @@ pub(super) fn judge_position(
 
 /// Whether the target has its tokens from this server.
 pub(super) fn judge_token(target: &HttpTarget, server: &Url) -> Judgment {
-    if target.oauth2().is_some_and(|client| client.token_url == *server) {
+    if target.token_url().is_some_and(|url| url == *server) {
         return Ok(());
     }
     Err((Rule::Auth, format!("`{server}` is not the token server of the target")))

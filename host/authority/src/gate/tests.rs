@@ -68,11 +68,11 @@ fn grants_with_targets(
     let mut targets = Targets::default();
     let folder = Folder::without_links(Path::new("/base")).expect("absolute");
     targets.read(&source, &table, folder, &mut diagnostics);
-    let stored_secret =
-        |name: &str| (name.to_owned(), crate::targets::StoredSecret::locate("s.age", name, folder));
+    let secret_origin =
+        |name: &str| (name.to_owned(), crate::targets::SecretOrigin::age("s.age", name, folder));
     let names: Vec<String> =
         targets.iter().flat_map(|target| target.secrets()).map(str::to_owned).collect();
-    targets.set_stored_secrets(names.iter().map(|name| stored_secret(name)).collect());
+    targets.set_secret_origins(names.iter().map(|name| secret_origin(name)).collect());
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let spanned = |text: &str| Spanned { value: text.to_owned(), span: 0..0 };
     let bindings = [

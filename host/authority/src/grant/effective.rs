@@ -2,7 +2,7 @@
 
 use crate::capability::{Capability, Verb};
 use crate::manifest::{self, Need, VerbCondition};
-use crate::targets::{Target, Targets};
+use crate::targets::{SecretOrigin, Target, Targets, program_verb, source_slot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,7 +53,27 @@ impl ConditionalVerb {
     }
 }
 
-/// All that one step may do. It can only be made by [`grant`](super::grant).
+/// What the host is granted to read the value of secret `name`: exactly one call to the target that
+/// its origin names. `None` if it needs no target.
+pub(crate) fn source_grant(name: &str, origin: &SecretOrigin) -> Option<Grant> {
+    let (target, verb) = match origin {
+        SecretOrigin::Program(output) => (&output.target, program_verb(&output.target)),
+        SecretOrigin::Vault(value) => (&value.target, Verb::HttpGet),
+        SecretOrigin::Age(_)
+        | SecretOrigin::Sops(_)
+        | SecretOrigin::Credential(_)
+        | SecretOrigin::Variable(_) => return None,
+    };
+    Some(Grant {
+        slot: source_slot(name),
+        capability: target.capability(),
+        verbs: vec![verb],
+        target: Arc::clone(target),
+    })
+}
+
+/// All that one step may do. It can only be made by [`grant`](super::grant), and for the host
+/// itself by [`of_source`](Self::of_source).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EffectiveGrants {
     grants: BTreeMap<String, Grant>,
@@ -61,6 +81,9 @@ pub struct EffectiveGrants {
     conditional: Vec<ConditionalVerb>,
     /// The sql targets whose connections process targets use, by name.
     connections: BTreeMap<String, Arc<Target>>,
+    /// What the host itself is granted to read a secret, by the name of the secret. No plugin can
+    /// use it: it belongs to no slot.
+    sources: BTreeMap<String, Grant>,
 }
 
 impl EffectiveGrants {
@@ -87,6 +110,23 @@ impl EffectiveGrants {
     /// All grants, sorted by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Grant> {
         self.grants.values()
+    }
+
+    /// All grants that a reviewer must see: those of the slots, and those by which the host reads
+    /// the secrets of their targets.
+    pub fn reviewed(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.values().chain(self.sources.values())
+    }
+
+    /// The verb by which the host runs the program of a target that prints a secret.
+    pub fn program_verb(target: &Target) -> Verb {
+        program_verb(target)
+    }
+
+    /// What the host is granted to read one secret; nothing if its origin names no target.
+    pub fn of_source(name: &str, origin: &SecretOrigin) -> Self {
+        let grants = source_grant(name, origin).map(|grant| (grant.slot.clone(), grant));
+        Self { grants: grants.into_iter().collect(), ..Self::default() }
     }
 
     /// The verbs that only some inputs need, on bound slots, whether granted or not.
@@ -117,10 +157,20 @@ impl EffectiveGrants {
         self.connection(grant.target.connection()?)
     }
 
+    /// The origins of all secrets that the step's host functions may need, by name.
+    pub fn secret_origins(&self) -> BTreeMap<&str, &SecretOrigin> {
+        let targets = self.reviewed().map(|grant| &grant.target).chain(self.connections.values());
+        targets
+            .flat_map(|target| {
+                let origin = |name| Some((name, target.secret_origins.get(name)?));
+                target.secrets().into_iter().filter_map(origin)
+            })
+            .collect()
+    }
+
     /// The names of all secrets that the step's host functions may need.
     pub fn secrets(&self) -> Vec<&str> {
-        let targets =
-            self.grants.values().map(|grant| &grant.target).chain(self.connections.values());
+        let targets = self.reviewed().map(|grant| &grant.target).chain(self.connections.values());
         let mut names: Vec<_> = targets.flat_map(|target| target.secrets()).collect();
         names.sort_unstable();
         names.dedup();
@@ -155,8 +205,20 @@ impl EffectiveGrants {
             return;
         }
         if let Some(connection) = grant.target.connection().and_then(|name| targets.get(name)) {
+            self.insert_sources(connection);
             self.connections.insert(connection.name.clone(), Arc::clone(connection));
         }
+        self.insert_sources(&grant.target);
         self.grants.insert(grant.slot.clone(), grant);
+    }
+
+    /// Adds what the host needs to read the secrets of a target.
+    fn insert_sources(&mut self, target: &Target) {
+        for name in target.secrets() {
+            let origin = target.secret_origins.get(name);
+            if let Some(grant) = origin.and_then(|origin| source_grant(name, origin)) {
+                self.sources.insert(name.to_owned(), grant);
+            }
+        }
     }
 }

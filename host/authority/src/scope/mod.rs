@@ -100,7 +100,14 @@ impl AccessScope {
     /// server. `None` without one.
     pub fn of_tokens(plugin: &str, grant: &Grant, grants: &EffectiveGrants) -> Option<Self> {
         let http = grant.target.http()?;
-        let client = http.oauth2()?;
+        let token_url = http.token_url()?;
+        let Some(client) = http.oauth2() else {
+            // The login of Vault: the same server, with the same headers.
+            let login = Grant { verbs: vec![Verb::HttpPost], ..grant.clone() };
+            let mut scope = Self::of(plugin, &login, grants, PathView::OnThisHost);
+            scope.values.insert(Dimension::Paths, Values::exact([token_url.path()]));
+            return Some(scope);
+        };
         let authorization = InjectedHeader {
             prefix: format!("{}:", client.client_id.redacted()),
             secret: Some(client.client_secret.clone()),

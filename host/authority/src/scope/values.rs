@@ -6,7 +6,7 @@ use crate::pattern::{
     difference,
 };
 use crate::pattern_matches;
-use crate::targets::map_path;
+use crate::targets::{has_absolute_path, map_path};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -94,19 +94,21 @@ impl Values {
     /// only the directories before its first `*` are resolved.
     pub(crate) fn with_links_resolved(&self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
         let resolve = |path: &str| follow(Path::new(path)).to_string_lossy().into_owned();
-        let is_path = |text: &str| text.starts_with('/') || text.starts_with("age:/");
         let resolve_text = |text: &Text| match text {
-            Text::Exact(path) if is_path(path) => Text::Exact(map_path(path, resolve)),
+            Text::Exact(path) if has_absolute_path(path) => Text::Exact(map_path(path, resolve)),
             Text::Directory(path) if path.starts_with('/') => Text::Directory(resolve(path)),
-            Text::Glob(pattern) if is_path(pattern) => Text::Glob(map_path(pattern, |pattern| {
-                let Some(star) = pattern.find('*') else { return resolve(pattern) };
-                let (directory, rest) = pattern.split_at(pattern[..star].rfind('/').unwrap_or(0));
-                if directory.is_empty() {
-                    pattern.to_owned()
-                } else {
-                    format!("{}{rest}", resolve(directory))
-                }
-            })),
+            Text::Glob(pattern) if has_absolute_path(pattern) => {
+                Text::Glob(map_path(pattern, |pattern| {
+                    let Some(star) = pattern.find('*') else { return resolve(pattern) };
+                    let (directory, rest) =
+                        pattern.split_at(pattern[..star].rfind('/').unwrap_or(0));
+                    if directory.is_empty() {
+                        pattern.to_owned()
+                    } else {
+                        format!("{}{rest}", resolve(directory))
+                    }
+                }))
+            }
             Text::Exact(_)
             | Text::Directory(_)
             | Text::Glob(_)

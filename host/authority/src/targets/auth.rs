@@ -17,6 +17,19 @@ pub enum HttpAuth {
     AwsSigV4(AwsSigV4),
     /// `oauth2`: a token that the host fetches.
     OAuth2(Box<OAuth2Client>),
+    /// `vault-approle`: a token that the host gets of the server itself, which is Vault.
+    VaultAppRole(VaultAppRole),
+}
+
+/// A role by which the host logs in to Vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultAppRole {
+    /// The id of the role. It is sent.
+    pub role_id: ClientName,
+    /// The name of the secret that holds the secret id. It is sent.
+    pub secret_id: String,
+    /// The mount of the authentication method, such as `approle`.
+    pub mount: String,
 }
 
 /// A name that a server knows a client by: public, unless a secret holds it.
@@ -81,7 +94,7 @@ impl HttpAuth {
     /// The headers that the host sets for this authentication, in lower case.
     pub fn headers(&self) -> &'static [&'static str] {
         match self {
-            Self::Header(_) | Self::OAuth2(_) => &["authorization"],
+            Self::Header(_) | Self::OAuth2(_) | Self::VaultAppRole(_) => &["authorization"],
             Self::AwsSigV4(_) => &[
                 "authorization",
                 "x-amz-date",
@@ -96,7 +109,7 @@ impl HttpAuth {
     pub fn oauth2(&self) -> Option<&OAuth2Client> {
         match self {
             Self::OAuth2(client) => Some(client),
-            Self::Header(_) | Self::AwsSigV4(_) => None,
+            Self::Header(_) | Self::AwsSigV4(_) | Self::VaultAppRole(_) => None,
         }
     }
 
@@ -118,6 +131,12 @@ impl HttpAuth {
                 )
             }
             Self::OAuth2(client) => client.redacted(view),
+            Self::VaultAppRole(role) => format!(
+                "Bearer with a token of auth/{} for role {} with secret:{}",
+                role.mount,
+                role.role_id.redacted(),
+                role.secret_id
+            ),
         }
     }
 
@@ -133,6 +152,9 @@ impl HttpAuth {
                 let id = client.client_id.secret().into_iter();
                 let own_secrets = id.chain([client.client_secret.as_str()]);
                 own_secrets.chain(client.tls_keys.secrets()).collect()
+            }
+            Self::VaultAppRole(role) => {
+                role.role_id.secret().into_iter().chain([role.secret_id.as_str()]).collect()
             }
         }
     }
@@ -153,7 +175,7 @@ impl OAuth2Client {
 }
 
 /// The keys of `auth`, for messages.
-const AUTH_METHODS: &str = "bearer, basic, aws-sigv4, oauth2";
+const AUTH_METHODS: &str = "bearer, basic, aws-sigv4, oauth2, vault-approle";
 
 /// Reads `auth`, with its span.
 pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<(Span, HttpAuth)> {
@@ -165,6 +187,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<(Span,
             read_basic(reader).map(HttpAuth::Header),
             read_aws(reader).map(HttpAuth::AwsSigV4),
             read_oauth2(reader, folder).map(Box::new).map(HttpAuth::OAuth2),
+            read_approle(reader).map(HttpAuth::VaultAppRole),
         ];
         let written = reader.table().entries.len();
         let mut methods = methods.into_iter().flatten();
@@ -248,6 +271,28 @@ fn read_oauth2(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<OAuth2Clie
             scope,
             tls_keys,
         })
+    })?
+}
+
+fn read_approle(reader: &mut Reader<'_>) -> Option<VaultAppRole> {
+    reader.section("vault-approle", "`vault-approle`", |reader| {
+        let role_id = read_name(reader, "role_id");
+        let secret_id = read_secret(reader, "secret_id", Presence::Required);
+        let mount = reader.optional::<String>("mount");
+        let is_mount = |text: &str| {
+            let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/');
+            !text.is_empty() && text.chars().all(is_allowed)
+        };
+        let mount = match mount {
+            Some(mount) if !is_mount(&mount.value) => {
+                let message = format!("`{}` is not the mount of a method", mount.value);
+                reader.error("E0103", mount.span, message, "such as \"approle\"");
+                return None;
+            }
+            Some(mount) => mount.value.trim_matches('/').to_owned(),
+            None => "approle".to_owned(),
+        };
+        Some(VaultAppRole { role_id: role_id?, secret_id: secret_id?, mount })
     })?
 }
 

@@ -65,9 +65,31 @@ impl HttpTarget {
             || (self.cookies && header == COOKIE)
     }
 
+    /// The base address; `None` if it is a secret.
+    pub(crate) fn base_url(&self) -> Option<&Url> {
+        match &self.base {
+            HttpBase::Url(base) => Some(base),
+            HttpBase::Secret(_) => None,
+        }
+    }
+
     /// The client as which the host fetches tokens, if it does.
     pub fn oauth2(&self) -> Option<&OAuth2Client> {
         self.auth.as_ref()?.oauth2()
+    }
+
+    /// Where the host gets its tokens, if it does: a token server, or the login of Vault.
+    pub fn token_url(&self) -> Option<Url> {
+        match self.auth.as_ref()? {
+            HttpAuth::OAuth2(client) => Some(client.token_url.clone()),
+            HttpAuth::VaultAppRole(role) => {
+                let mut url = self.base_url()?.clone();
+                let base = url.path().trim_end_matches('/').to_owned();
+                url.set_path(&format!("{base}/v1/auth/{}/login", role.mount));
+                Some(url)
+            }
+            HttpAuth::Header(_) | HttpAuth::AwsSigV4(_) => None,
+        }
     }
 
     /// The URL of a request path below a base address. The path `/` is the base address itself,

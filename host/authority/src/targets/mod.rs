@@ -20,9 +20,10 @@ mod pem_file;
 mod process;
 mod redirect_origins;
 mod secret;
+mod secret_origin;
+mod secret_source;
 mod sent;
 mod sql;
-mod stored_secret;
 mod system;
 mod template_check;
 mod tls;
@@ -30,7 +31,7 @@ mod unix_socket;
 mod variable;
 
 pub use accessors::RequiredPath;
-pub use auth::{AwsSigV4, ClientName, HttpAuth, OAuth2Client};
+pub use auth::{AwsSigV4, ClientName, HttpAuth, OAuth2Client, VaultAppRole};
 pub use base_url::{HttpBase, parse_base};
 pub(crate) use docker::DEFAULT_SOCKET;
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
@@ -48,11 +49,12 @@ pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
+pub use secret_origin::{FileEntry, ProgramOutput, SecretOrigin, VaultValue, source_slot};
+pub(crate) use secret_origin::{has_absolute_path, is_source_pattern, map_path, program_verb};
+pub use secret_source::{DeclaredSecret, check_sources, read_origins};
 pub(crate) use sent::SecretForm;
 pub(crate) use sql::is_local_host;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
-pub use stored_secret::StoredSecret;
-pub(crate) use stored_secret::{is_source_pattern, map_path};
 pub use system::SystemTarget;
 pub use template_check::{TextLanguage, diagnostic as template_diagnostic, template_in};
 pub use tls::{Certificates, ClientCertificate, PrivateKey, TlsKeys};
@@ -80,8 +82,8 @@ pub struct Target {
     pub verbs: Option<Spanned<Vec<Verb>>>,
     /// The kind of the target, with its settings.
     pub kind: TargetKind,
-    /// The stored secrets of its runbook, by the names that the runbook gives them.
-    pub stored_secrets: Arc<BTreeMap<String, StoredSecret>>,
+    /// The origins of the secrets of its runbook, by the names that the runbook gives them.
+    pub secret_origins: Arc<BTreeMap<String, SecretOrigin>>,
 }
 
 /// The kind of a target, with its settings.
@@ -204,7 +206,7 @@ impl Target {
 
     /// The source of the secret of this name: `age:/srv/checks/secrets/prod.age#orders-db`.
     pub fn source_of(&self, name: &str, view: PathView) -> Option<String> {
-        self.stored_secrets.get(name).map(|secret| secret.render(view))
+        self.secret_origins.get(name).map(|secret| secret.render(view))
     }
 
     /// A secret by its name, with its source.
@@ -293,11 +295,11 @@ impl Targets {
         self.0.values()
     }
 
-    /// Sets the stored secrets of every target, by name.
-    pub fn set_stored_secrets(&mut self, stored_secrets: BTreeMap<String, StoredSecret>) {
-        let stored_secrets = Arc::new(stored_secrets);
+    /// Sets the origins of the secrets of every target, by name.
+    pub fn set_secret_origins(&mut self, secret_origins: BTreeMap<String, SecretOrigin>) {
+        let secret_origins = Arc::new(secret_origins);
         for target in self.0.values_mut() {
-            Arc::make_mut(target).stored_secrets = Arc::clone(&stored_secrets);
+            Arc::make_mut(target).secret_origins = Arc::clone(&secret_origins);
         }
     }
 
@@ -397,7 +399,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         span: key.span.clone(),
         verbs,
         kind,
-        stored_secrets: Arc::default(),
+        secret_origins: Arc::default(),
     })
 }
 

@@ -96,6 +96,11 @@ impl Target {
                 }));
                 sent.push(self.sent(&client.client_secret, SecretForm::Token));
             }
+            Some(HttpAuth::VaultAppRole(role)) => {
+                let names = role.role_id.secret().into_iter().chain([role.secret_id.as_str()]);
+                sent.extend(self.sent_values(names));
+                sent.push(self.sent(&role.secret_id, SecretForm::Token));
+            }
         }
         sent
     }

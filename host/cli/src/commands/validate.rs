@@ -8,7 +8,6 @@ use crate::kind_of_file::KindOfFile;
 use crate::prepare;
 use crate::prepared::{GrantedSite, PreparedRunbook};
 use crate::runbook_file::RunbookFile;
-use crate::secret_source::secret_stores;
 use crate::shared_arguments::ListFormat;
 use crate::validation::Validation;
 use crate::{lockfile, missing_paths, other_files, project, ui};
@@ -149,11 +148,10 @@ fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
 /// Paths that targets name and that do not exist on this machine. That is not an error, because
 /// they may exist on the machine where the runbook runs.
 fn missing_on_this_machine(prepared: &PreparedRunbook) -> Result<BTreeSet<String>, Failure> {
-    let stores = secret_stores(&prepared.runbook, &prepared.folder)?;
     let missing_of = |site: &GrantedSite| {
         missing_paths::of(&site.grants)
             .into_iter()
-            .chain(missing_paths::stores(&site.grants, &stores))
+            .chain(missing_paths::stores(&site.grants))
             .collect::<Vec<_>>()
     };
     Ok(prepared.sites.values().flat_map(missing_of).map(|missing| missing.to_string()).collect())

@@ -3,9 +3,9 @@
 use crate::failure::Failure;
 use crate::runbook_file::RunbookFile;
 use runbook_authority::Targets;
-use runbook_authority::targets::{Folder, StoredSecret};
+use runbook_authority::targets::{Folder, check_sources, read_origins};
 use runbook_document::Diagnostics;
-use runbook_engine::model::{SecretEntry, TargetEntry};
+use runbook_engine::model::TargetEntry;
 use runbook_engine::{Runbook, TargetsAndSecrets};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,15 +17,9 @@ pub fn read<'a>(
     diagnostics: &mut Diagnostics,
 ) -> (Targets, BTreeSet<&'a str>) {
     let (mut targets, wrong_targets) = read_entries(&runbook.targets, folder, diagnostics);
-    // A mistake in a source is reported elsewhere.
-    let stored_secret = |secret: &SecretEntry| {
-        let source = crate::secret_source::source_of(secret).ok()?;
-        Some((
-            secret.name.name.clone(),
-            StoredSecret::locate(&source.path().to_string_lossy(), source.name(), folder),
-        ))
-    };
-    targets.set_stored_secrets(runbook.secrets.iter().filter_map(stored_secret).collect());
+    let declared = crate::secret_source::declared(&runbook.secrets);
+    let origins = read_origins(&declared, &targets, &wrong_targets, folder, diagnostics);
+    targets.set_secret_origins(origins);
     let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
     targets.check_references(&secrets, &wrong_targets, diagnostics);
     (targets, wrong_targets)
@@ -43,9 +37,7 @@ pub fn check_shared(
         return Ok(());
     };
     read_entries(&shared.targets, folder, diagnostics);
-    diagnostics.extend(
-        shared.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()),
-    );
+    check_sources(&crate::secret_source::declared(&shared.secrets), diagnostics);
     Ok(())
 }
 

@@ -85,6 +85,8 @@ pub struct SecretEntry {
     pub name: Key,
     /// The source of its value, such as `age:secrets/prod.age#orders-db`.
     pub source_uri: Spanned<String>,
+    /// All its keys. `runbook-authority` reads those that belong to a source.
+    pub table: Table,
     /// The age of the value from which on there is a warning.
     pub max_age: Option<Duration>,
     /// The last day on which the value is good, as its issuer says; warned about from two weeks

@@ -46,14 +46,19 @@ fn read_targets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<(Key, Targ
     entries
 }
 
+/// The keys of a secret that say more about its source; `runbook-authority` reads them.
+const SOURCE_KEYS: [&str; 5] = ["arguments", "mount", "path", "field", "version"];
+
 fn read_secrets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<SecretEntry> {
     reader.read_named("secrets", "secret", |name, secret| {
         let uri = secret.required::<String>("source");
         let max_age = secret.optional("max_age").map(|age| age.value);
         let expires = read_date(secret);
+        SOURCE_KEYS.into_iter().for_each(|key| secret.mark_known(key));
         Some(SecretEntry {
             name: name.clone(),
             source_uri: uri?,
+            table: secret.table().clone(),
             max_age,
             expires,
             source: Arc::clone(source),

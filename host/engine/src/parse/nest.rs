@@ -256,7 +256,7 @@ fn is_same_target(a: &TargetEntry, b: &TargetEntry) -> bool {
 }
 
 fn is_same_secret(a: &SecretEntry, b: &SecretEntry) -> bool {
-    (&a.source_uri.value, a.max_age, a.expires) == (&b.source_uri.value, b.max_age, b.expires)
+    a.table.to_json() == b.table.to_json()
 }
 
 fn two_definitions(step: &Step, what: &str, first: &str, second: &str) -> Diagnostic {

@@ -9,6 +9,7 @@ pub(crate) mod log;
 mod net;
 mod process;
 mod reachability;
+mod rotation;
 mod secrets;
 pub(crate) mod sql;
 mod system;
@@ -17,6 +18,7 @@ mod truncation_tests;
 pub(crate) mod wasi;
 
 pub use http::TokenCache;
+pub(crate) use http::VaultAnswer;
 pub use sql::{StatementProblem, check_statement};
 #[cfg(test)]
 mod without_effect;

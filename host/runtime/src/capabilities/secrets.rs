@@ -13,7 +13,7 @@ impl metadata::Host for HostCall<'_> {
             |time: jiff::Timestamp| u64::try_from(time.as_millisecond()).unwrap_or_default();
         Ok(metadata::SecretInfo {
             name: facts.name,
-            changed_ms: millis(facts.changed),
+            changed_ms: facts.changed.map(millis),
             expires_ms: facts.expires.map(millis),
         })
     }
@@ -28,12 +28,14 @@ impl reveal::Host for HostCall<'_> {
 }
 
 impl Host {
-    /// Opens the store of the secret.
+    /// Reads the secret from its source.
     pub(super) async fn reach_secret(&mut self, slot: &str) -> Result<String, Fault> {
         let target = self.target(slot)?;
         let name = target.secret().map(|secret| secret.secret.clone()).ok_or_else(Fault::denied)?;
         let facts = self.describe_secret(&name).await?;
-        Ok(format!("it can be read; it was set on {}", facts.changed.strftime("%F")))
+        let changed =
+            facts.changed.map(|changed| format!("; it was set on {}", changed.strftime("%F")));
+        Ok(format!("it can be read{}", changed.unwrap_or_default()))
     }
 
     /// The name in `[secrets]` that a slot is bound to, if `verb` may be used on the slot.
@@ -62,7 +64,7 @@ mod tests {
             metadata::Host::describe(&mut HostCall::new(&mut describe_host), "key".to_owned())
                 .await
                 .unwrap();
-        assert_eq!((info.name.as_str(), info.changed_ms), ("token", 0));
+        assert_eq!((info.name.as_str(), info.changed_ms), ("token", Some(0)));
         assert_eq!(
             HostCall::new(&mut describe_host).reveal("key".to_owned()).await.unwrap_err().class,
             FaultClass::Denied

@@ -5,14 +5,15 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::prepared::PreparedRunbook;
-use crate::secret_source::AgeSecretSource;
+use crate::secret_source::RunSecrets;
 use crate::shared_arguments::ListFormat;
 use crate::{execution, prepare, project, ui};
 use runbook_authority::capability::Capability;
 use runbook_authority::{Grant, VerbEffect};
 use runbook_engine::RunId;
 use runbook_runtime::{
-    ReachRequest, SecretSource, Services, SharedScrubber, Unreachable, UnreachableReason, reach,
+    Launcher, ReachRequest, SecretSource, Services, SharedScrubber, Unreachable, UnreachableReason,
+    reach,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -66,13 +67,15 @@ pub fn run(
 fn try_all(context: &Context, prepared: &PreparedRunbook) -> Result<Vec<TriedTarget>, Failure> {
     let run = RunId::generate();
     let audit = AuditWriter::open(context, prepared, run, Purpose::Preview)?;
-    let secrets = Arc::new(AgeSecretSource::new(context, prepared)?);
-    let services = Services {
-        secrets: secrets as Arc<dyn SecretSource>,
+    let without_secrets = Services {
         scrubber: SharedScrubber::default(),
         audit: Some(audit.sink()),
+        // For the programs that print secrets.
+        launcher: Some(Launcher::this_program()),
         ..Services::none()
     };
+    let secrets = Arc::new(RunSecrets::new(context, prepared, &run, &without_secrets));
+    let services = Services { secrets: secrets as Arc<dyn SecretSource>, ..without_secrets };
     let requests = requests(prepared, run);
     execution::block_on(async {
         let started: Vec<_> = prepared

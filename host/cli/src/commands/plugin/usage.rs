@@ -70,6 +70,14 @@ pub(super) fn example(
         let only_reads =
             operation.slots.get(*slot).is_some_and(|verbs| verbs.contains(&Verb::ProcessInspect));
         let read_only_line = if only_reads { "\nread_only = true" } else { "" };
+        if declared.capability == Capability::Secrets {
+            text.push_str("[secrets.name]\nsource = \"age:secrets/prod.age#name\"\n\n");
+            if !declared.verbs.contains(&Verb::SecretsUse) {
+                // Nothing is placed by such a slot.
+                let _ = writeln!(text, "[targets.{slot}]\nsecret = \"name\"\n");
+                continue;
+            }
+        }
         let verbs = operation.slots.get(*slot).map(Vec::as_slice).unwrap_or_default();
         let target = target(declared.capability, verbs);
         let _ = writeln!(text, "[targets.{slot}]\n{target}{read_only_line}\n");

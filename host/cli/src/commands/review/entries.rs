@@ -401,7 +401,7 @@ fn controlling_files(path: &Path, prepared: &PreparedRunbook) -> Vec<PathBuf> {
     let components =
         sites_by_plugin(prepared).into_keys().filter(|reference| plugins::is_file(reference));
     let components = components.map(|reference| prepared.folder.join(reference));
-    let grants = prepared.sites.values().flat_map(|site| site.grants.iter());
+    let grants = prepared.sites.values().flat_map(|site| site.grants.reviewed());
     let certificates =
         grants.flat_map(|grant| grant.target.certificate_files().map(Path::to_owned));
     let files = texts

@@ -47,9 +47,11 @@ impl Host {
             }
             Some(HttpAuth::OAuth2(client)) => {
                 let token = self.token((http, target), client, request).await?;
-                let bearer = Secret::new([b"Bearer ".as_slice(), token.expose()].concat());
-                headers.insert(AUTHORIZATION, header_value("authorization", bearer.expose())?);
-                Ok(())
+                insert_bearer(headers, &token)
+            }
+            Some(HttpAuth::VaultAppRole(role)) => {
+                let token = self.approle_token((http, target), role, request).await?;
+                insert_bearer(headers, &token)
             }
         }
     }
@@ -73,6 +75,12 @@ impl Host {
             session_token,
         })
     }
+}
+
+fn insert_bearer(headers: &mut HeaderMap, token: &Secret) -> Result<(), Fault> {
+    let bearer = Secret::new([b"Bearer ".as_slice(), token.expose()].concat());
+    headers.insert(AUTHORIZATION, header_value("authorization", bearer.expose())?);
+    Ok(())
 }
 
 /// Signs the method, the address and the body of a request, its `Content-Type`, and its headers

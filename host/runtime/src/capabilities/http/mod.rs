@@ -14,6 +14,7 @@ mod redirect;
 mod request_secrets;
 mod timed_stream;
 mod token;
+mod vault;
 
 use crate::bindings::runbook::http::types::{BodySecret, Header, HeaderValue, Response, Timing};
 use crate::bindings::runbook::http::{reader, types, writer};
@@ -37,7 +38,9 @@ use runbook_authority::{GateRequest, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
 use std::time::Duration;
 pub use token::TokenCache;
+use tokio::time::Instant;
 use url::Url;
+pub(crate) use vault::VaultAnswer;
 
 impl types::Host for HostCall<'_> {}
 
@@ -180,7 +183,24 @@ struct RequestHead {
 }
 
 impl Host {
-    async fn http(&mut self, mut request: Request) -> Result<Response, Fault> {
+    async fn http(&mut self, request: Request) -> Result<Response, Fault> {
+        let sent_bytes = request.body.len();
+        let answer = self.http_answer(request).await;
+        let response =
+            answer.map(|(http, answer, total)| response(answer, &http, &self.scrubber(), total));
+        self.count_transferred(
+            sent_bytes + response.as_ref().map_or(0, |response| response.body.len()),
+        );
+        // The message of a fault may quote what was sent.
+        response.map_err(|fault| self.scrubbed_fault(fault))
+    }
+
+    /// The answer to a request as the server sent it, with the target that it was sent to and how
+    /// long it took. Its secrets are not removed.
+    async fn http_answer(
+        &mut self,
+        mut request: Request,
+    ) -> Result<(HttpTarget, ServerResponse, Duration), Fault> {
         let headers: Vec<_> = request
             .headers
             .iter()
@@ -202,19 +222,15 @@ impl Host {
         let commit = self.begin_uncommitted(slot, *verb, 1);
         let target = self.target(slot)?;
         let body = std::mem::take(&mut request.body);
-        let sent_bytes = body.len();
         let body = self.body(&request.slot, body, &request.secrets).await?;
         let http = http_target(&target)?;
         let timeout = self.remaining(http.timeout);
+        let started = Instant::now();
         let exchange = self.send_with_redirects(http, &target, &request, &body, &commit);
-        let response = tokio::time::timeout(timeout, exchange)
+        let answer = tokio::time::timeout(timeout, exchange)
             .await
-            .unwrap_or_else(|_| Err(failure::timeout_fault(&target.describe(), timeout)));
-        self.count_transferred(
-            sent_bytes + response.as_ref().map_or(0, |response| response.body.len()),
-        );
-        // The message of a fault may quote what was sent.
-        response.map_err(|fault| self.scrubbed_fault(fault))
+            .unwrap_or_else(|_| Err(failure::timeout_fault(&target.describe(), timeout)))?;
+        Ok((http.clone(), answer, started.elapsed()))
     }
 
     /// Sends one request. A read uses the connection that the call keeps for its slot, if that is

@@ -3,10 +3,8 @@
 
 use super::cookies::CookieJars;
 use super::exchange::ServerResponse;
-use super::{
-    Request, RequestHead, ask_for_encoding, header_name, header_value, own_headers, response,
-};
-use crate::bindings::runbook::http::types::{Header, HeaderValue, Response};
+use super::{Request, RequestHead, ask_for_encoding, header_name, header_value, own_headers};
+use crate::bindings::runbook::http::types::{Header, HeaderValue};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host};
 use hyper::header::COOKIE;
@@ -14,7 +12,6 @@ use runbook_authority::gate::crosses_origins;
 use runbook_authority::targets::{HttpTarget, TlsKeys};
 use runbook_authority::{GateRequest, Target, Verb, VerbEffect};
 use runbook_secrets::Secret;
-use tokio::time::Instant;
 use url::Url;
 
 /// Whose origin an address has.
@@ -41,8 +38,7 @@ impl Host {
         request: &Request,
         body: &Secret,
         commit: &Commit,
-    ) -> Result<Response, Fault> {
-        let started = Instant::now();
+    ) -> Result<ServerResponse, Fault> {
         let base = self.base(http).await?;
         let head = self.head(http, request).await?;
         let invalid = |error: runbook_authority::pattern::PathError| {
@@ -62,7 +58,7 @@ impl Host {
                 }
             };
             let Some(next_url) = next_hop(http, request.verb, &url, &server_response) else {
-                return Ok(response(server_response, http, &self.scrubber(), started.elapsed()));
+                return Ok(server_response);
             };
             hop += 1;
             self.enter(&GateRequest::Redirect {

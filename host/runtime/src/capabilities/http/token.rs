@@ -25,23 +25,23 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 
 /// The most bytes of an answer of a token server. Signed tokens have a few thousand.
-const MAX_ANSWER: usize = 64 << 10;
+pub(super) const MAX_ANSWER: usize = 64 << 10;
 
 /// How long before a token expires the host stops using it: requests take time, and clocks differ.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 
 /// The run and the target that a token was fetched for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct TokenOwner {
+pub(super) struct TokenOwner {
     run: String,
     target: String,
     location: String,
 }
 
-struct Token {
-    value: Secret,
+pub(super) struct Token {
+    pub(super) value: Secret,
     /// When the host stops using it; `None` if the server named no end.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
 }
 
 /// The tokens that the host fetched, in memory only. Each is used only for the run and the target
@@ -50,14 +50,14 @@ struct Token {
 pub struct TokenCache(Arc<Mutex<BTreeMap<TokenOwner, Token>>>);
 
 impl TokenCache {
-    fn get(&self, owner: &TokenOwner) -> Option<Secret> {
+    pub(super) fn get(&self, owner: &TokenOwner) -> Option<Secret> {
         let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let token = tokens.get(owner)?;
         let is_good = token.until.is_none_or(|until| Instant::now() < until);
         is_good.then(|| token.value.clone())
     }
 
-    fn put(&self, owner: TokenOwner, token: Token) {
+    pub(super) fn put(&self, owner: TokenOwner, token: Token) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.insert(owner, token);
     }
@@ -120,12 +120,12 @@ impl Host {
     /// Removes the token of a target, after the server has refused it. The next request fetches a
     /// new one.
     pub(super) fn forget_token(&self, http: &HttpTarget, target: &Target) {
-        if http.oauth2().is_some() {
+        if http.token_url().is_some() {
             self.tokens().forget(&self.token_owner(target));
         }
     }
 
-    fn token_owner(&self, target: &Target) -> TokenOwner {
+    pub(super) fn token_owner(&self, target: &Target) -> TokenOwner {
         TokenOwner {
             run: self.run().to_owned(),
             target: target.name.clone(),
@@ -190,10 +190,12 @@ fn read_token(server_response: ServerResponse) -> Result<Token, (FaultClass, Str
     if value.is_empty() || !value.expose().iter().all(u8::is_ascii_graphic) {
         return Err((class, "gave a token that no header may have".to_owned()));
     }
-    let usable_for =
-        answer.expires_in.map(|seconds| Duration::from_secs(seconds).saturating_sub(EXPIRY_MARGIN));
-    let until = usable_for.and_then(|duration| Instant::now().checked_add(duration));
-    Ok(Token { value, until })
+    Ok(Token { value, until: answer.expires_in.and_then(end_of_use) })
+}
+
+/// When the host stops using a token that is good for so many seconds from now.
+pub(super) fn end_of_use(seconds: u64) -> Option<Instant> {
+    Instant::now().checked_add(Duration::from_secs(seconds).saturating_sub(EXPIRY_MARGIN))
 }
 
 /// Whether a text looks like an error code of RFC 6749, such as `invalid_client`.

@@ -54,6 +54,9 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of a read-only program whose target has none.
 const READ_ONLY_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// The timeout of a program that prints a secret and whose target has none.
+const SECRET_TIMEOUT: Duration = Duration::from_mins(1);
+
 impl Host {
     async fn program(
         &mut self,
@@ -63,6 +66,66 @@ impl Host {
         stdin: Input,
         stdout: Sink,
     ) -> Result<Output, Fault> {
+        let default_timeout =
+            if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
+        let ended = self.run_program((verb, slot), arguments, (stdin, stdout), default_timeout);
+        let ProgramRun { completed, max_output } = ended.await?;
+        let output = output(completed, max_output, &self.scrubber());
+        self.count_transferred(
+            usize::try_from(output.produced_bytes)
+                .unwrap_or(usize::MAX)
+                .saturating_add(output.stderr.len()),
+        );
+        Ok(output)
+    }
+
+    /// The output of the program of a slot as a secret, without one newline at its end. If it
+    /// fails, the error shows what it wrote to its standard error, without secrets and without what
+    /// it printed.
+    pub(crate) async fn program_secret(
+        &mut self,
+        (verb, slot): (Verb, &str),
+        arguments: Vec<String>,
+        name: &str,
+    ) -> Result<Secret, Fault> {
+        let streams = (Input::Nothing, Sink::Capture);
+        let run = self.run_program((verb, slot), arguments, streams, SECRET_TIMEOUT).await?;
+        let CompletedProgram { exit_code, stdout, stderr, file: _ } = run.completed;
+        let is_cut = stdout.truncated || stdout.captured_bytes.len() > run.max_output;
+        let mut printed = stdout.captured_bytes;
+        if printed.last() == Some(&b'\n') {
+            printed.pop();
+            printed.pop_if(|byte| *byte == b'\r');
+        }
+        let printed = Secret::new(printed);
+        self.count_transferred(printed.len());
+        let description = self.target(slot)?.describe();
+        let fault = |class, what: String| {
+            Fault::new(class, "secrets.exec", format!("{description}: {what}"))
+        };
+        if exit_code != 0 {
+            // What it printed may be a part of the secret, and may stand in its standard error.
+            self.learn_printed(name, &printed);
+            let said = String::from_utf8_lossy(&stderr.captured_bytes).trim().to_owned();
+            let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+            let what = format!("it ended with exit code {exit_code}{said}");
+            return Err(self.scrubbed_fault(fault(FaultClass::NotFound, what)));
+        }
+        if is_cut {
+            let what = format!("it printed more than {} bytes", run.max_output);
+            return Err(fault(FaultClass::Limit, what));
+        }
+        Ok(printed)
+    }
+
+    /// Runs the program of a slot until it ends.
+    async fn run_program(
+        &mut self,
+        (verb, slot): (Verb, &str),
+        arguments: Vec<String>,
+        (stdin, stdout): (Input, Sink),
+        default_timeout: Duration,
+    ) -> Result<ProgramRun, Fault> {
         self.enter(&GateRequest::Process { slot, verb, arguments: &arguments })?;
         let commit = self.begin_uncommitted(slot, verb, 1);
         let launcher = self.launcher()?;
@@ -71,8 +134,6 @@ impl Host {
         let source = self.source(stdin)?;
         let environment = self.environment((slot, verb), process).await?;
         let (sink, file) = self.sink(stdout, process)?;
-        let default_timeout =
-            if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
         let timeout = self.remaining(process.timeout.unwrap_or(default_timeout));
         let (sandbox, cgroup) = self.program_sandbox(verb, process, timeout)?;
         let child = Child {
@@ -93,26 +154,18 @@ impl Host {
         // Dropped with this future, so the program is killed when the call is cut off.
         let _guard = group.guard();
         let result = blocking::run(move |stop| child.run(&group, stop)).await;
-        let scrubber = self.scrubber();
-        match result {
-            Ok(result) => {
-                let output = output(
-                    result,
-                    usize::try_from(process.max_output.0).unwrap_or(usize::MAX),
-                    &scrubber,
-                );
-                self.count_transferred(
-                    usize::try_from(output.produced_bytes)
-                        .unwrap_or(usize::MAX)
-                        .saturating_add(output.stderr.len()),
-                );
-                Ok(output)
-            }
-            Err(failure) => {
-                Err(self.scrubbed_fault(fault(&failure, &target, file.as_ref(), timeout)))
-            }
-        }
+        let max_output = usize::try_from(process.max_output.0).unwrap_or(usize::MAX);
+        result.map(|completed| ProgramRun { completed, max_output }).map_err(|failure| {
+            self.scrubbed_fault(fault(&failure, &target, file.as_ref(), timeout))
+        })
     }
+}
+
+/// A program that has ended by itself.
+struct ProgramRun {
+    completed: CompletedProgram,
+    /// How many bytes of each stream its target allows. More were captured.
+    max_output: usize,
 }
 
 impl Host {

@@ -317,11 +317,21 @@ impl Host {
     /// Access to the database of `slot`. The gate decides about the addresses of its server here,
     /// once for all connections of the call.
     async fn access(&mut self, slot: &str, verb: Verb) -> Result<DatabaseAccess, Fault> {
-        let target = self.target(slot)?;
-        let password = match &sql_of(&target).password {
+        let password = match &sql_of(&*self.target(slot)?).password {
             Some(name) => Some(self.secret(name).await?),
             None => None,
         };
+        self.access_with(slot, verb, password).await
+    }
+
+    /// As [`access`](Self::access), with this password.
+    async fn access_with(
+        &mut self,
+        slot: &str,
+        verb: Verb,
+        password: Option<Secret>,
+    ) -> Result<DatabaseAccess, Fault> {
+        let target = self.target(slot)?;
         let timeout = self.remaining(sql_of(&target).timeout);
         let started = Instant::now();
         let tls = match server_verification(sql_of(&target)) {
@@ -372,6 +382,48 @@ impl Host {
             descriptions.extend(mysql::end_earlier_session(&access).await?);
         }
         Ok(descriptions)
+    }
+}
+
+/// A statement of the host itself on the database of a slot.
+pub(crate) struct RoleLogin<'a> {
+    pub(crate) slot: &'a str,
+    /// The password instead of that of the target.
+    pub(crate) password: Option<&'a Secret>,
+    /// The statement as the gate and the audit log see it: without what is derived from a secret.
+    pub(crate) shown_statement: &'a str,
+}
+
+impl Host {
+    /// Opens a session on the PostgreSQL database of a slot with this password, and closes it. The
+    /// gate has allowed it.
+    pub(crate) async fn open_session(
+        &mut self,
+        slot: &str,
+        password: &Secret,
+    ) -> Result<(), Fault> {
+        let access = self.access_with(slot, Verb::SqlQuery, Some(password.clone())).await?;
+        postgres::reach(&access).await
+    }
+
+    /// Runs a statement that the host made on the PostgreSQL database of a slot.
+    pub(crate) async fn execute_unseen(
+        &mut self,
+        login: RoleLogin<'_>,
+        statement: &str,
+    ) -> Result<(), Fault> {
+        let RoleLogin { slot, password, shown_statement } = login;
+        self.enter_sql(slot, Verb::SqlExecute, &[shown_statement])?;
+        let commit = self.begin_uncommitted(slot, Verb::SqlExecute, 1);
+        let access = match password {
+            Some(password) => {
+                self.access_with(slot, Verb::SqlExecute, Some(password.clone())).await?
+            }
+            None => self.access(slot, Verb::SqlExecute).await?,
+        };
+        let limits = access.time_limit();
+        let result = postgres::execute(&access, statement, &[], &commit).await;
+        result.map(drop).map_err(|fault| self.scrubbed_fault(limits.explain_timeout(fault)))
     }
 }
 
