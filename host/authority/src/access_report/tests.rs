@@ -70,7 +70,7 @@ fn rules(
 fn every_rule_has_a_row_with_an_id_of_its_own() {
     let ids: BTreeSet<_> = FINDING_RULES.iter().map(|row| row.id).collect();
     assert_eq!(ids.len(), FINDING_RULES.len());
-    assert_eq!(FINDING_RULES.len(), FindingRule::AnySignal as usize + 1);
+    assert_eq!(FINDING_RULES.len(), FindingRule::SecretFromEnvironment as usize + 1);
     for row in FINDING_RULES {
         assert_eq!(row.rule.row().id, row.id);
     }
