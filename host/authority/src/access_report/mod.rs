@@ -370,11 +370,14 @@ fn rows_of(
         reach,
         place: SourceLocation::of(&grant.target),
     };
-    let declared_slot = component.manifest.slots.get(&grant.slot);
-    let reason = declared_slot.map_or_else(
-        || "the host itself reads the secret of this name".to_owned(),
-        |slot| slot.reason.clone(),
-    );
+    // The grants by which the host itself reads secrets belong to no slot.
+    let is_of_host = grants.get(&grant.slot).is_none();
+    let reason = if is_of_host {
+        "the host itself reads the secret of this name".to_owned()
+    } else {
+        let declared_slot = component.manifest.slots.get(&grant.slot);
+        declared_slot.map(|slot| slot.reason.clone()).unwrap_or_default()
+    };
     let row = |verb: Verb| AccessRow {
         slot: grant.slot.clone(),
         verb: verb.full_name(),
@@ -382,7 +385,7 @@ fn rows_of(
         sentence: sentence::verb_sentence(grant, verb, grants, &scope),
         reason: reason.clone(),
         needed_by: grants.conditional_verb(&grant.slot, verb).map(ConditionalVerb::reason),
-        imported: declared_slot.map_or_else(Vec::new, |_| imported(verb, component.imports)),
+        imported: if is_of_host { Vec::new() } else { imported(verb, component.imports) },
         declared: true,
         granted: Some(granted.clone()),
         boundary: boundary_status(context.boundaries, plugin, grant, grants, verb),
