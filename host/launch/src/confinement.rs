@@ -1,8 +1,9 @@
 //! The sandbox of a program that may change something: the kernel refuses what its target does not
 //! grant.
 //!
-//! A filter of system calls (`refused`) refuses sockets, namespaces, mounts and the
-//! tracing of other processes, and every new privilege. Landlock adds what a filter cannot see: the
+//! A program of root loses the capabilities of root but for a few. A filter of system calls
+//! (`refused`) refuses sockets, namespaces, mounts, the tracing of other processes and acts on
+//! them, and every new privilege. Landlock adds what a filter cannot see: the
 //! port of a connection, the receiver of a signal, the memory of another process.
 //!
 //! Without the filter, no program is started. Older kernels lack parts of Landlock:
@@ -13,22 +14,16 @@ use crate::identity;
 use crate::missing_feature::MissingFeature;
 use crate::network::{Network, Signals};
 use crate::protection::Protection;
-use crate::refused::{self, AttributeChanges};
-use crate::temporary::{self, TEMPORARY};
+use crate::refused;
+use crate::temporary::{self, KeptAs, OwnTemporary, TEMPORARY};
 use landlock::{
     AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, Scope,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-
-/// Whether a program has a `/tmp` of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OwnTemporary {
-    Made,
-    None,
-}
 
 /// What a program may reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,12 +76,13 @@ impl Confinement {
         &self,
         other_paths: &[&Path],
     ) -> Result<OwnTemporary, MissingFeature> {
-        if !self.has_own_temporary() || !Protection::Temporary.is_available() {
+        if !self.has_own_temporary() {
             return Ok(OwnTemporary::None);
         }
-        temporary::make_private(self.files.listed_paths().chain(other_paths.iter().copied()))
-            .map(|()| OwnTemporary::Made)
-            .map_err(|error| MissingFeature::new("a /tmp of its own", error))
+        let read = self.files.read_paths().chain(other_paths.iter().copied());
+        let read = read.map(|path| (path, KeptAs::Read));
+        let written = self.files.written_paths().map(|path| (path, KeptAs::Written));
+        temporary::make_private(&written.chain(read).collect::<Vec<_>>())
     }
 
     /// Gives up every right that the confinement does not grant, until this process ends.
@@ -100,9 +96,40 @@ impl Confinement {
             return Err(MissingFeature::new(part, "this kernel does not have it"));
         }
         self.set_resource_limits()?;
+        identity::keep_capabilities(self.kept_capabilities())
+            .map_err(|error| MissingFeature::new("a limit of capabilities", error))?;
         self.enter_landlock(temporary)?;
-        refused::restrict(self.network, self.attribute_changes())
+        refused::restrict(self)
             .map_err(|error| MissingFeature::new(Protection::SystemCalls.requirement(), error))
+    }
+
+    /// The capabilities that the program of root keeps: those by which an ordinary program of root
+    /// handles files and changes its user, and those of what its target grants.
+    fn kept_capabilities(&self) -> CapabilitySet {
+        let signals = match self.signals {
+            Signals::Own => CapabilitySet::empty(),
+            Signals::Any => CapabilitySet::KILL,
+        };
+        let network = match self.network {
+            Network::Closed | Network::Port(_) | Network::Files => CapabilitySet::empty(),
+            // `su` and `runuser` of root end with an error if they cannot write to the audit log
+            // of the kernel, to which they connect.
+            Network::Open => {
+                CapabilitySet::NET_BIND_SERVICE
+                    | CapabilitySet::NET_BROADCAST
+                    | CapabilitySet::NET_RAW
+                    | CapabilitySet::AUDIT_WRITE
+            }
+        };
+        signals
+            | network
+            | CapabilitySet::CHOWN
+            | CapabilitySet::DAC_OVERRIDE
+            | CapabilitySet::DAC_READ_SEARCH
+            | CapabilitySet::FOWNER
+            | CapabilitySet::FSETID
+            | CapabilitySet::SETUID
+            | CapabilitySet::SETGID
     }
 
     /// Limits the memory and time of each process of the program, and the number of its processes.
@@ -121,15 +148,6 @@ impl Confinement {
         }
         identity::limit_further_tasks()
             .map_err(|error| MissingFeature::new("a limit of processes", error))
-    }
-
-    /// Landlock has no right for modes, owners and times, so the filter refuses to change them if
-    /// the program may write no file.
-    fn attribute_changes(&self) -> AttributeChanges {
-        match &self.files.writes {
-            Paths::Below(paths) if paths.is_empty() => AttributeChanges::Refused,
-            Paths::Below(_) | Paths::Any => AttributeChanges::Allowed,
-        }
     }
 
     fn enter_landlock(&self, temporary: OwnTemporary) -> Result<(), FileLimitError> {
@@ -173,4 +191,10 @@ impl Confinement {
 /// arguments.
 pub fn refused_calls() -> impl Iterator<Item = i64> {
     refused::refused_calls()
+}
+
+/// The numbers of the system calls that a program is refused, whatever their arguments, unless its
+/// target grants signals.
+pub fn sharing_calls() -> impl Iterator<Item = i64> {
+    crate::other_processes::sharing_calls()
 }

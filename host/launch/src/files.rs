@@ -62,7 +62,10 @@ pub const ALWAYS_READABLE: &[&str] = &[
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
     "/etc/ca-certificates",
-    "/etc/pki/tls",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/openssl.cnf",
     "/dev/null",
     "/dev/zero",
     "/dev/full",
@@ -109,17 +112,26 @@ impl FileAccess {
         [&self.reads, &self.writes].into_iter().any(|paths| *paths != Paths::Any)
     }
 
-    /// All paths that it lists.
-    pub(crate) fn listed_paths(&self) -> impl Iterator<Item = &Path> {
-        let all = self.reads.listed().iter().chain(self.writes.listed()).chain(&self.own);
-        all.map(PathBuf::as_path)
+    /// The paths that it lists to be read.
+    pub(crate) fn read_paths(&self) -> impl Iterator<Item = &Path> {
+        self.reads.listed().iter().chain(&self.own).map(PathBuf::as_path)
+    }
+
+    /// The paths that it lists to be written.
+    pub(crate) fn written_paths(&self) -> impl Iterator<Item = &Path> {
+        self.writes.listed().iter().map(PathBuf::as_path)
     }
 
     /// The rights that Landlock refuses wherever no rule grants them. `Refer` is always among them:
     /// once Landlock handles any file access, moving a file to another folder needs a rule.
     pub(crate) fn handled_rights(&self) -> BitFlags<AccessFs> {
         let read = if self.reads == Paths::Any { BitFlags::empty() } else { read_rights() };
-        let written = if self.writes == Paths::Any { BitFlags::empty() } else { write_rights() };
+        // The commands of devices, with the newer kernels that know this right.
+        let written = if self.writes == Paths::Any {
+            BitFlags::empty()
+        } else {
+            write_rights() | AccessFs::IoctlDev
+        };
         read | written | device_rights() | AccessFs::Refer
     }
 
@@ -138,12 +150,12 @@ impl FileAccess {
             Paths::Any => rights_everywhere |= BitFlags::from(AccessFs::Refer),
             Paths::Below(paths) => {
                 for path in paths {
-                    let rights = (read_rights() | write_rights()) & handled;
+                    let rights = (read_rights() | write_rights() | AccessFs::IoctlDev) & handled;
                     let file = open_without_links(path)?;
                     ruleset = ruleset.add_rule(PathBeneath::new(file, rights))?;
                 }
                 for path in ALWAYS_WRITABLE {
-                    let rights = AccessFs::WriteFile | AccessFs::Truncate;
+                    let rights = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
                     ruleset = add_rule_if_present(ruleset, Path::new(path), rights)?;
                 }
                 if let Some(temporary) = temporary {
@@ -180,7 +192,7 @@ pub(crate) fn handle_file_access(
 }
 
 /// Adds a rule for a path, if there is a file.
-fn add_rule_if_present(
+pub(crate) fn add_rule_if_present(
     ruleset: RulesetCreated,
     path: &Path,
     rights: impl Into<BitFlags<AccessFs>>,
@@ -193,7 +205,7 @@ fn add_rule_if_present(
 
 /// Opens a path without following links. The path had none when the host resolved it; one that has
 /// become a link since then is refused.
-fn open_without_links(path: &Path) -> Result<OwnedFd, FileLimitError> {
+pub(crate) fn open_without_links(path: &Path) -> Result<OwnedFd, FileLimitError> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)

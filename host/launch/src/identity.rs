@@ -1,12 +1,13 @@
-//! Changes the user of a read-only program, and limits how many processes it may start: a program
+//! Changes the user of a read-only program, takes the capabilities of root from others, and limits how many processes it may start: a program
 //! that keeps forking would leave nothing for other processes.
 
 use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, geteuid, getpid, getrlimit, setrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
-    set_capabilities, set_keep_capabilities, set_thread_groups, set_thread_res_gid,
-    set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 use std::io;
 
@@ -47,6 +48,35 @@ pub(crate) fn limit_further_tasks() -> io::Result<()> {
     let lowered = |other: Option<u64>| Some(other.map_or(limit, |other| other.min(limit)));
     let limit = Rlimit { current: lowered(present.current), maximum: lowered(present.maximum) };
     Ok(setrlimit(Resource::Nproc, limit)?)
+}
+
+/// Gives up every capability but these, for this process and what it becomes. Most processes that
+/// are not of root have none.
+pub(crate) fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
+    let present = capabilities(None)?;
+    // A process without the right to change this set gives up nothing here. It regains nothing
+    // either, because it gets no new privileges.
+    if present.effective.contains(CapabilitySet::SETPCAP) {
+        for number in 0..u64::BITS {
+            let capability = CapabilitySet::from_bits_retain(1 << number);
+            match capability_is_in_bounding_set(capability) {
+                Ok(true) if !kept.contains(capability) => {
+                    remove_capability_from_bounding_set(capability)?;
+                }
+                Ok(_) => {}
+                // The first number that this kernel does not know.
+                Err(Errno::INVAL) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    let sets = CapabilitySets {
+        effective: present.effective & kept,
+        permitted: present.permitted & kept,
+        inheritable: present.inheritable & kept,
+    };
+    // The kernel takes from the ambient set what is not in these.
+    Ok(set_capabilities(None, sets)?)
 }
 
 /// Becomes an unused user who keeps, of root's capabilities, only the one to read every file.

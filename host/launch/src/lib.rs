@@ -9,30 +9,35 @@
 
 pub mod cgroup;
 pub mod confinement;
+mod file_commands;
 pub mod files;
 mod identity;
 mod missing_feature;
 pub mod network;
+mod other_processes;
 pub mod protection;
 mod refused;
 pub mod sandbox;
+mod status;
 mod syscalls;
 mod temporary;
 
-use confinement::{Confinement, OwnTemporary};
+use confinement::Confinement;
 pub use missing_feature::MissingFeature;
-use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 use sandbox::ReadOnlyLimits;
 use serde::{Deserialize, Serialize};
+use status::LauncherStatus;
+pub use status::Status;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use temporary::OwnTemporary;
 
 /// The first argument by which `runbook` becomes the launcher.
 pub const LAUNCH_ARGUMENT: &str = "__launch";
@@ -54,8 +59,6 @@ pub type InheritedFd = i32;
 pub struct LaunchSpec {
     /// The process that starts the launcher. If it has ended already, nothing is started.
     pub parent: i32,
-    /// The file to which a [`LaunchRefusal`] is written.
-    pub status: InheritedFd,
     /// The path of the program. It is executed unless `content` is given, and is the program's own
     /// name (`argv[0]`).
     pub program: PathBuf,
@@ -112,57 +115,17 @@ pub enum LaunchRefusal {
     },
 }
 
-/// The file to which a launcher writes why it did not become the program. It is empty if it did.
-///
-/// The program could write to it too, so that its start looks refused, but gains nothing by that.
-#[derive(Debug)]
-pub struct Status(File);
-
-impl Status {
-    /// A new, empty status. Its file is not inherited until the caller clears its `CLOEXEC` flag.
-    ///
-    /// # Errors
-    /// If there is no memory for it.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self(rustix::fs::memfd_create("runbook-status", MemfdFlags::CLOEXEC)?.into()))
-    }
-
-    /// The file, to be inherited.
-    pub fn file(&self) -> &File {
-        &self.0
-    }
-
-    /// The refusal that the launcher wrote, if any.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn read(mut self) -> io::Result<Option<LaunchRefusal>> {
-        let mut text = Vec::new();
-        self.0.rewind()?;
-        (&mut self.0).take(64 << 10).read_to_end(&mut text)?;
-        if text.is_empty() {
-            Ok(None)
-        } else {
-            serde_json::from_slice(&text).map(Some).map_err(io::Error::from)
-        }
-    }
-}
-
-/// Becomes the program that `spec` describes. Returns only if that fails.
+/// Becomes the program that `spec` describes. The standard input is the channel of a [`Status`].
+/// Returns only if that fails.
 pub fn run(spec: Option<&OsStr>) -> ExitCode {
     let spec = spec.and_then(|text| serde_json::from_slice::<LaunchSpec>(text.as_bytes()).ok());
-    let Some(spec) = spec else {
+    let (Some(spec), Ok(status)) = (spec, LauncherStatus::take_from_stdin()) else {
         // Only the host calls the launcher, so this message needs no detail.
         let _ =
             writeln!(io::stderr(), "runbook: the launcher was called without what it is to start");
         return ExitCode::from(NOT_STARTED);
     };
-    let status = open_inherited(spec.status);
-    let refusal = become_program(&spec);
-    if let Ok(mut status) = status {
-        let text = serde_json::to_vec(&refusal).unwrap_or_default();
-        let _ = status.write_all(&text);
-    }
+    status.tell(&become_program(&spec));
     ExitCode::from(NOT_STARTED)
 }
 
@@ -246,12 +209,6 @@ fn command(spec: &LaunchSpec) -> Command {
         }
     }
     command
-}
-
-/// Opens an inherited file for writing, with a descriptor that the program does not inherit.
-fn open_inherited(number: InheritedFd) -> io::Result<File> {
-    let path = format!("/proc/self/fd/{number}");
-    Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?.into())
 }
 
 fn system_error(what: &str, error: &io::Error) -> LaunchRefusal {

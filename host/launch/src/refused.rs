@@ -5,64 +5,16 @@
 //! are refused. A program of another architecture (such as a 32-bit one) is killed at its first
 //! call.
 
-use crate::network::Network;
+use crate::confinement::Confinement;
+use crate::network::{Network, Signals};
+use crate::{file_commands, other_processes};
 use seccompiler::{
     BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 use std::collections::BTreeMap;
 
-type Number = libc::c_long;
-
-/// Whether a program may change modes, owners, times and labels of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AttributeChanges {
-    /// Wherever its user may.
-    Allowed,
-    /// Nowhere.
-    Refused,
-}
-
-/// The calls that change these attributes.
-const ATTRIBUTE_CALLS: &[Number] = &[
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    SYS_FCHMODAT2,
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_utimensat,
-    libc::SYS_setxattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_fsetxattr,
-    SYS_SETXATTRAT,
-    libc::SYS_removexattr,
-    libc::SYS_lremovexattr,
-    libc::SYS_fremovexattr,
-    SYS_REMOVEXATTRAT,
-    SYS_FILE_SETATTR,
-];
-/// The `libc` crate lacks these numbers. They are the same on all architectures.
-const SYS_FCHMODAT2: Number = 452;
-const SYS_SETXATTRAT: Number = 463;
-const SYS_REMOVEXATTRAT: Number = 466;
-const SYS_FILE_SETATTR: Number = 469;
-
-/// As above, for calls that only exist on this architecture.
-#[cfg(target_arch = "x86_64")]
-const ATTRIBUTE_CALLS_OF_THIS_ARCHITECTURE: &[Number] = &[
-    libc::SYS_chmod,
-    libc::SYS_chown,
-    libc::SYS_lchown,
-    libc::SYS_utime,
-    libc::SYS_utimes,
-    libc::SYS_futimesat,
-];
-/// As above, for calls that only exist on this architecture.
-#[cfg(not(target_arch = "x86_64"))]
-const ATTRIBUTE_CALLS_OF_THIS_ARCHITECTURE: &[Number] = &[];
-
-/// The commands of `ioctl` that set the flags, the project or the generation of a file.
-const ATTRIBUTE_COMMANDS: [u64; 3] = [0x4008_6602, 0x401c_5820, 0x4008_7602];
+pub(crate) type Number = libc::c_long;
 
 /// The calls that are refused with any arguments.
 const REFUSED_CALLS: &[Number] = &[
@@ -93,8 +45,11 @@ const REFUSED_CALLS: &[Number] = &[
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
+    SYS_OPEN_TREE_ATTR,
     // Opens a file by its number on the disk, without a path.
     libc::SYS_open_by_handle_at,
+    // Decides who may open a file, for all processes of the host.
+    libc::SYS_fanotify_init,
     // The kernel and the machine.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
@@ -109,6 +64,7 @@ const REFUSED_CALLS: &[Number] = &[
     libc::SYS_swapoff,
     libc::SYS_acct,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
     libc::SYS_adjtimex,
@@ -118,6 +74,9 @@ const REFUSED_CALLS: &[Number] = &[
     libc::SYS_syslog,
     libc::SYS_vhangup,
 ];
+
+/// The `libc` crate lacks this number. It is the same on all architectures.
+const SYS_OPEN_TREE_ATTR: Number = 467;
 
 /// As above, for calls that only exist on this architecture.
 #[cfg(target_arch = "x86_64")]
@@ -138,6 +97,7 @@ const IRREGULAR_X32_NUMBERS: &[(Number, Number)] = &[
     (libc::SYS_sendmsg, 518),
     (libc::SYS_ptrace, 521),
     (libc::SYS_kexec_load, 528),
+    (libc::SYS_move_pages, 533),
     (libc::SYS_sendmmsg, 538),
     (libc::SYS_process_vm_readv, 539),
     (libc::SYS_process_vm_writev, 540),
@@ -164,11 +124,12 @@ const TERMINAL_COMMANDS: [u64; 2] = [0x5412, 0x541c];
 /// The bits of the kind in the second argument of `socket`, which also has flags.
 const SOCKET_KIND_MASK: u64 = 0xf;
 
-type Rules = BTreeMap<Number, Vec<SeccompRule>>;
+pub(crate) type Rules = BTreeMap<Number, Vec<SeccompRule>>;
 
-/// Refuses these system calls to this process from now on, and every new privilege.
-pub(crate) fn restrict(network: Network, attributes: AttributeChanges) -> Result<(), Error> {
-    let [calls, clone3] = filters(network, attributes)?;
+/// Refuses to this process, from now on, the system calls that lead to what `confinement` does not
+/// grant, and every new privilege.
+pub(crate) fn restrict(confinement: &Confinement) -> Result<(), Error> {
+    let [calls, clone3] = filters(confinement)?;
     apply_filter(&clone3)?;
     apply_filter(&calls)
 }
@@ -178,7 +139,7 @@ pub(crate) fn refused_calls() -> impl Iterator<Item = Number> {
     REFUSED_CALLS.iter().chain(REFUSED_CALLS_OF_THIS_ARCHITECTURE).copied()
 }
 
-fn filters(network: Network, attributes: AttributeChanges) -> Result<[BpfProgram; 2], Error> {
+fn filters(confinement: &Confinement) -> Result<[BpfProgram; 2], Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = |rules: Rules, errno: i32| -> Result<BpfProgram, Error> {
         let refusal = SeccompAction::Errno(errno.unsigned_abs());
@@ -187,13 +148,10 @@ fn filters(network: Network, attributes: AttributeChanges) -> Result<[BpfProgram
     // The flags of `clone3` lie in memory, which a filter cannot read. If the call fails with
     // `ENOSYS`, programs use `clone` instead.
     let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
-    Ok([
-        filter(with_x32_numbers(rules(network, attributes)?), libc::EPERM)?,
-        filter(clone3, libc::ENOSYS)?,
-    ])
+    Ok([filter(with_x32_numbers(rules(confinement)?), libc::EPERM)?, filter(clone3, libc::ENOSYS)?])
 }
 
-fn rules(network: Network, attributes: AttributeChanges) -> Result<Rules, Error> {
+fn rules(confinement: &Confinement) -> Result<Rules, Error> {
     let mut rules: Rules = refused_calls().map(|number| (number, Vec::new())).collect();
     let mut namespace_rules = Vec::new();
     for flag in NEW_NAMESPACES {
@@ -202,16 +160,8 @@ fn rules(network: Network, attributes: AttributeChanges) -> Result<Rules, Error>
     }
     rules.insert(libc::SYS_clone, namespace_rules);
     let mut command_rules = Vec::new();
-    let attribute_commands: &[u64] = match attributes {
-        AttributeChanges::Allowed => &[],
-        AttributeChanges::Refused => {
-            let calls = ATTRIBUTE_CALLS.iter().chain(ATTRIBUTE_CALLS_OF_THIS_ARCHITECTURE);
-            rules.extend(calls.map(|number| (*number, Vec::new())));
-            &ATTRIBUTE_COMMANDS
-        }
-    };
-    for command in TERMINAL_COMMANDS.iter().chain(attribute_commands) {
-        command_rules.push(rule_if_all([(1, SeccompCmpOp::Eq, *command)])?);
+    for command in TERMINAL_COMMANDS {
+        command_rules.push(rule_if_all([(1, SeccompCmpOp::Eq, command)])?);
     }
     rules.insert(libc::SYS_ioctl, command_rules);
     // A program cannot change its parent death signal: it dies with its host.
@@ -220,7 +170,12 @@ fn rules(network: Network, attributes: AttributeChanges) -> Result<Rules, Error>
     let not_kill =
         rule_if_all([(0, SeccompCmpOp::Eq, set_death_signal), (1, SeccompCmpOp::Ne, kill)])?;
     rules.insert(libc::SYS_prctl, vec![not_kill]);
-    add_socket_rules(&mut rules, network)?;
+    file_commands::add_rules(&mut rules, &confinement.files)?;
+    match confinement.signals {
+        Signals::Any => {}
+        Signals::Own => other_processes::add_rules(&mut rules)?,
+    }
+    add_socket_rules(&mut rules, confinement.network)?;
     Ok(rules)
 }
 
@@ -229,22 +184,25 @@ fn add_socket_rules(rules: &mut Rules, network: Network) -> Result<(), Error> {
     let is_not_family = |family: i32| (0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs()));
     let sockets = match network {
         Network::Open => return Ok(()),
-        Network::Closed => Vec::new(),
-        Network::Files => vec![rule_if_all([is_not_family(libc::AF_UNIX)])?],
+        Network::Closed => {
+            rules.insert(libc::SYS_connect, Vec::new());
+            Vec::new()
+        }
+        Network::Files => not_of_kinds(&[libc::SOCK_STREAM])?,
         Network::Port(_) => {
             let not_internet = [is_not_family(libc::AF_INET), is_not_family(libc::AF_INET6)];
             let mut refused = vec![rule_if_all(not_internet)?];
             // Landlock limits TCP alone, and no other protocol of streams (MPTCP, SCTP).
             let tcp = u64::from(libc::IPPROTO_TCP.unsigned_abs());
             refused.push(rule_if_all([(2, SeccompCmpOp::Ne, 0), (2, SeccompCmpOp::Ne, tcp)])?);
-            let stream = u64::from(libc::SOCK_STREAM.unsigned_abs());
-            for kind in (0..=SOCKET_KIND_MASK).filter(|kind| *kind != stream) {
-                refused.push(rule_if_all([(1, SeccompCmpOp::MaskedEq(SOCKET_KIND_MASK), kind)])?);
-            }
+            refused.extend(other_kinds(&[libc::SOCK_STREAM])?);
             refused
         }
     };
     rules.insert(libc::SYS_socket, sockets);
+    // Each end of a pair of datagram sockets (`SOCK_RAW` is one, too) sends to any socket by its
+    // path, and connects to it.
+    rules.insert(libc::SYS_socketpair, not_of_kinds(&[libc::SOCK_STREAM, libc::SOCK_SEQPACKET])?);
     // The program may connect, but not be a server.
     rules.insert(libc::SYS_bind, Vec::new());
     rules.insert(libc::SYS_listen, Vec::new());
@@ -259,10 +217,27 @@ fn add_socket_rules(rules: &mut Rules, network: Network) -> Result<(), Error> {
     Ok(())
 }
 
+/// The rules that match a socket that is no Unix socket of these kinds.
+fn not_of_kinds(kinds: &[i32]) -> Result<Vec<SeccompRule>, Error> {
+    let unix = u64::from(libc::AF_UNIX.unsigned_abs());
+    let mut rules = vec![rule_if_all([(0, SeccompCmpOp::Ne, unix)])?];
+    rules.extend(other_kinds(kinds)?);
+    Ok(rules)
+}
+
+/// The rules that match a socket of every kind but these, with any flags.
+fn other_kinds(kinds: &[i32]) -> Result<Vec<SeccompRule>, Error> {
+    let is_allowed = |kind: u64| kinds.iter().any(|other| u64::from(other.unsigned_abs()) == kind);
+    (0..=SOCKET_KIND_MASK)
+        .filter(|kind| !is_allowed(*kind))
+        .map(|kind| rule_if_all([(1, SeccompCmpOp::MaskedEq(SOCKET_KIND_MASK), kind)]))
+        .collect()
+}
+
 /// The rule that matches a call if all these comparisons of its arguments hold: the position of the
 /// argument, the operator and the value.
-fn rule_if_all<const N: usize>(
-    comparisons: [(u8, SeccompCmpOp, u64); N],
+pub(crate) fn rule_if_all(
+    comparisons: impl IntoIterator<Item = (u8, SeccompCmpOp, u64)>,
 ) -> Result<SeccompRule, Error> {
     let mut conditions = Vec::new();
     for (position, op, value) in comparisons {

@@ -1,14 +1,14 @@
 //! A sandbox in which a process can read and change nothing.
 //!
 //! It uses two mechanisms of the kernel. Landlock allows opening files for reading only, except
-//! `/dev/null`, and denies access to processes outside of the sandbox. A seccomp filter allows only
+//! `/dev/null`, and no terminal, and denies access to processes outside of the sandbox. A seccomp filter allows only
 //! listed system calls. None of them is for sockets, signals, modes, owners, times, locks, mounts,
 //! keys or sessions, so the ways to change something that Landlock does not cover are refused.
 //! Limits of time, memory and file size apply in addition.
 //!
 //! If the kernel lacks one of the mechanisms, the launcher names it and starts nothing.
 
-use crate::files::{FileAccess, Paths};
+use crate::files::{ALWAYS_READABLE, FileAccess, Paths, add_rule_if_present};
 use crate::missing_feature::MissingFeature;
 use crate::{identity, syscalls};
 use landlock::{
@@ -17,7 +17,7 @@ use landlock::{
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The limits of a program that may change nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,8 @@ pub struct ReadOnlyLimits {
     pub cpu_s: u64,
     /// Bytes of address space, of each process.
     pub memory: u64,
-    /// What it may read, in addition to what every program needs to begin.
+    /// What it may read, in addition to what every program needs to begin. `Any` is every file but
+    /// the devices.
     pub reads: Paths,
     /// What the host adds to `reads`: the file of the program.
     pub own: Vec<PathBuf>,
@@ -46,6 +47,9 @@ pub struct SandboxLimits {
 
 const LANDLOCK: &str = "Landlock of Linux 6.2 or later, as one of the kernel's security modules";
 const SECCOMP: &str = "filters of system calls (seccomp)";
+
+/// The folder of devices, terminals among them.
+const DEVICES: &str = "/dev";
 
 /// The oldest Landlock that knows every way to change what a file holds: opening, creating,
 /// removing, moving, truncating.
@@ -84,8 +88,8 @@ pub fn make_read_only(read_only_limits: &ReadOnlyLimits) -> Result<(), MissingFe
     let limits = [
         (Resource::Cpu, read_only_limits.cpu_s),
         (Resource::As, read_only_limits.memory),
-        // Room for the launcher to say why `exec` failed; no file can be opened for writing.
-        (Resource::Fsize, 4096),
+        // No file can be opened for writing anyway.
+        (Resource::Fsize, 0),
         (Resource::Core, 0),
         (Resource::Nofile, 256),
         (Resource::Msgqueue, 0),
@@ -140,18 +144,30 @@ fn landlock_missing(error: landlock::RulesetError) -> MissingFeature {
     MissingFeature::new(LANDLOCK, error)
 }
 
-/// The ruleset of a read-only program that may read every file.
+/// The ruleset of a read-only program that may read every file but devices: who reads a terminal
+/// takes what the operator types. It may list every folder.
 fn read_everywhere_ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
-    let root_folder = PathFd::new("/").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
-    let dev_null =
-        PathFd::new("/dev/null").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
-    handled_access()?
+    let missing = |error: &dyn std::fmt::Display| MissingFeature::new(LANDLOCK, error);
+    let root_folder = PathFd::new("/").map_err(|error| missing(&error))?;
+    let dev_null = PathFd::new("/dev/null").map_err(|error| missing(&error))?;
+    let mut ruleset = handled_access()?
         .create()
         .map_err(landlock_missing)?
-        .add_rule(PathBeneath::new(root_folder, AccessFs::from_read(OLDEST_ABI)))
+        .add_rule(PathBeneath::new(root_folder, AccessFs::ReadDir))
         .map_err(landlock_missing)?
         .add_rule(PathBeneath::new(dev_null, AccessFs::WriteFile | AccessFs::Truncate))
-        .map_err(landlock_missing)
+        .map_err(landlock_missing)?;
+    // Landlock has no exceptions, so what lies beside the folder of devices is granted by name.
+    for entry in std::fs::read_dir("/").map_err(|error| missing(&error))? {
+        let path = entry.map_err(|error| missing(&error))?.path();
+        if path != Path::new(DEVICES) {
+            ruleset = add_rule_if_present(ruleset, &path, AccessFs::from_read(OLDEST_ABI))?;
+        }
+    }
+    for device in ALWAYS_READABLE.iter().filter(|path| path.starts_with(DEVICES)) {
+        ruleset = add_rule_if_present(ruleset, Path::new(device), AccessFs::ReadFile)?;
+    }
+    Ok(ruleset)
 }
 
 /// The ruleset of a read-only program that may read only the listed paths.

@@ -6,10 +6,7 @@ use runbook_launch::confinement::Confinement;
 use runbook_launch::files::{FileAccess, Paths};
 use runbook_launch::network::{Network, Signals};
 use runbook_launch::sandbox::{ReadOnlyLimits, available};
-use runbook_launch::{
-    LaunchRefusal, LaunchSpec, ProgramSandbox, Status, VARIABLE_PREFIX, inherited_fd,
-};
-use rustix::io::FdFlags;
+use runbook_launch::{LaunchRefusal, LaunchSpec, ProgramSandbox, Status, VARIABLE_PREFIX};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,11 +32,9 @@ const MODES: [SandboxMode; 2] = [SandboxMode::Open, SandboxMode::ReadOnly];
 
 /// Runs a program through the launcher. Returns its output, and why it was not started.
 fn launch(program: &str, arguments: &[&str], mode: SandboxMode) -> (Output, Option<LaunchRefusal>) {
-    let status = Status::new().unwrap();
-    rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
+    let (status, launcher_end) = Status::new(fs::File::open("/dev/null").unwrap()).unwrap();
     let spec = LaunchSpec {
         parent: i32::try_from(std::process::id()).unwrap(),
-        status: inherited_fd(status.file()),
         program: program.into(),
         content: None,
         interpreter: None,
@@ -66,7 +61,7 @@ fn launch(program: &str, arguments: &[&str], mode: SandboxMode) -> (Output, Opti
         .env_clear()
         .env(format!("{VARIABLE_PREFIX}LC_ALL"), "C")
         .current_dir("/tmp")
-        .stdin(Stdio::null())
+        .stdin(launcher_end)
         .output()
         .unwrap();
     (output, status.read().unwrap())
@@ -252,6 +247,9 @@ fn no_process_outside_of_the_sandbox_is_affected() {
             }
             // No program may read the memory of other processes.
             let is_granted = mode == SandboxMode::Open && !script.contains("/mem");
+            // Nor may a program of root, which lacks most capabilities, act on one that has them.
+            let is_root = rustix::process::geteuid().is_root();
+            let is_granted = is_granted && !(is_root && script.contains("setpriority"));
             assert_eq!(succeeds(PERL, &script, mode), is_granted, "{mode:?} {script}");
             assert!(
                 mode == SandboxMode::Open || outside_process.0.try_wait().unwrap().is_none(),
@@ -274,6 +272,35 @@ fn reading_counting_and_piping_work() {
         SandboxMode::ReadOnly,
     );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "-e C 1");
+}
+
+/// A program that reads a terminal takes what the operator types there, such as the answer to a
+/// question or a passphrase.
+#[test]
+fn a_read_only_program_reads_no_terminal() {
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&keyboard).unwrap();
+    let terminal = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
+    fs::set_permissions(&terminal, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let held = rustix::fs::open(&terminal, flags, rustix::fs::Mode::empty()).unwrap();
+    let script = format!(
+        "use Fcntl; sysopen(F, '{terminal}', O_RDONLY | O_NOCTTY | O_NONBLOCK) or exit 1; \
+         sysread(F, my $line, 100); $line eq \"yes\\n\" or exit 2"
+    );
+    rustix::io::write(&keyboard, b"yes\n").unwrap();
+    assert!(!succeeds(PERL, &script, SandboxMode::ReadOnly));
+    for device in ["/dev/ptmx", "/dev/console", "/dev/kmsg", "/dev/mem"] {
+        let script = format!("use Fcntl; sysopen(F, '{device}', O_RDONLY | O_NOCTTY) or exit 1");
+        assert!(!succeeds(PERL, &script, SandboxMode::ReadOnly), "{device}");
+    }
+    for device in ["/dev/null", "/dev/zero", "/dev/urandom"] {
+        let script = format!("open(F, '<', '{device}') or exit 1");
+        assert!(succeeds(PERL, &script, SandboxMode::ReadOnly), "{device}");
+    }
+    assert!(succeeds(PERL, &script, SandboxMode::Open), "the line is there for its reader");
+    drop(held);
 }
 
 #[test]
@@ -403,11 +430,13 @@ fn a_program_that_cannot_be_executed_is_reported() {
 
 #[test]
 fn no_program_is_started_if_the_host_has_ended() {
-    let status = Status::new().unwrap();
-    rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
-    let spec = serde_json::json!({ "parent": 1, "status": inherited_fd(status.file()), "program": "/bin/echo", "content": null, "interpreter": null, "arguments": ["ran"], "cgroup": null, "sandbox": { "confined": { "network": "open", "signals": "any", "files": { "reads": "any", "writes": "any", "own": [] }, "memory": null, "cpu_s": null } } });
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_runbook-launch")).arg(spec.to_string()).output().unwrap();
+    let (status, launcher_end) = Status::new(fs::File::open("/dev/null").unwrap()).unwrap();
+    let spec = serde_json::json!({ "parent": 1, "program": "/bin/echo", "content": null, "interpreter": null, "arguments": ["ran"], "cgroup": null, "sandbox": { "confined": { "network": "open", "signals": "any", "files": { "reads": "any", "writes": "any", "own": [] }, "memory": null, "cpu_s": null } } });
+    let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch"))
+        .arg(spec.to_string())
+        .stdin(launcher_end)
+        .output()
+        .unwrap();
     assert!(output.stdout.is_empty());
     assert_eq!(status.read().unwrap(), Some(LaunchRefusal::Orphan));
 }

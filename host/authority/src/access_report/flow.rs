@@ -375,8 +375,9 @@ fn sinks(grants: &EffectiveGrants) -> BTreeSet<FlowEndpoint<SinkKind>> {
         what: "the run's log, journal and reports".to_owned(),
         place: None,
     };
-    let granted_sinks =
-        grants.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb)));
+    let granted_sinks = grants
+        .iter()
+        .flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb, grants)));
     let databases = connected_databases(grants).map(|target| FlowEndpoint {
         kind: SinkKind::Database,
         what: target.describe(),
@@ -385,7 +386,7 @@ fn sinks(grants: &EffectiveGrants) -> BTreeSet<FlowEndpoint<SinkKind>> {
     granted_sinks.chain(databases).chain(std::iter::once(log)).collect()
 }
 
-fn sink(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SinkKind>> {
+fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpoint<SinkKind>> {
     let kind = match verb {
         // The path and the query of a request can carry data, not only its body.
         Verb::HttpGet
@@ -404,7 +405,7 @@ fn sink(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SinkKind>> {
         // A statement that only reads still reaches the server, and its log.
         Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction | Verb::SqlRestore => SinkKind::Database,
         Verb::FilesWrite => SinkKind::Files,
-        Verb::ProcessRun if grant.target.process().is_some_and(|process| process.network) => {
+        Verb::ProcessRun if grant.target.process().is_some_and(|process| grants.connects_anywhere(process)) => {
             SinkKind::Network
         }
         Verb::ProcessRun | Verb::DockerExec | Verb::DockerCreate => SinkKind::Program,

@@ -128,6 +128,9 @@ fn process_parts(target: &ProcessTarget, connection: Option<&Target>) -> Vec<Str
         let mut connection_parts = vec![format!("connected to {}", connection.describe())];
         connection_parts.extend(connection.sql().into_iter().flat_map(sql_parts));
         parts.push(connection_parts.join(", "));
+        if connection.sql().is_some_and(SqlTarget::is_reached_by_unix_socket) && !target.network {
+            parts.push("it may connect to every Unix socket of this host".to_owned());
+        }
     }
     for (verb, paths) in [("reads", &target.reads), ("writes", &target.writes)] {
         let Some(paths) = paths else { continue };
@@ -142,7 +145,11 @@ fn process_parts(target: &ProcessTarget, connection: Option<&Target>) -> Vec<Str
         parts.push("it may make any connection".to_owned());
     }
     if target.signals {
-        parts.push("it may send signals to processes that it did not start".to_owned());
+        parts.push(
+            "it may send signals to processes that it did not start, change their limits and \
+                    share memory with them"
+                .to_owned(),
+        );
     }
     if let Some(directory) = &target.directory {
         parts.push(format!("in directory {directory}"));

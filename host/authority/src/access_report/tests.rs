@@ -632,6 +632,35 @@ fn the_database_of_a_connection_is_in_the_row_the_findings_and_the_flows() {
 }
 
 #[test]
+fn a_program_that_is_lent_a_unix_socket_counts_as_one_with_a_network() {
+    let of = |address: &str, rules: Option<&str>| {
+        let lent = format!("[targets.lent]\nsql = \"postgres://{address}\"\n");
+        let grants = process_grants("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", &lent);
+        AccessReport::new(Vec::new(), vec![entry_of(&grants, rules)])
+    };
+    let rules = |network: &str| {
+        format!(
+            "[[allow]]\ncapability = \"process\"\nconnections = [\"*\"]\n{network}\n[[allow]]\n\
+             capability = \"sql\"\n"
+        )
+    };
+    for (address, is_socket) in
+        [("me@localhost/orders?host=/run/postgresql", true), ("me@localhost/orders", false)]
+    {
+        let report = of(address, None);
+        let found = report.findings.iter().any(|found| found.rule == FindingRule::AnyConnection);
+        assert_eq!(found, is_socket, "{address}");
+        let said = report.runbooks[0].steps[0]
+            .rows
+            .iter()
+            .any(|row| row.sentence.contains("it may connect to every Unix socket of this host"));
+        assert_eq!(said, is_socket, "{address}");
+        assert_eq!(of(address, Some(&rules("network = false"))).exceeds_boundary(), is_socket);
+        assert!(!of(address, Some(&rules("network = true"))).exceeds_boundary());
+    }
+}
+
+#[test]
 fn rules_for_databases_apply_to_the_connection_of_a_program() {
     let program = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n[[allow]]\n\
                    capability = \"secrets\"\nverbs = [\"use\"]\n";

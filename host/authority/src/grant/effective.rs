@@ -2,7 +2,9 @@
 
 use crate::capability::{Capability, Verb};
 use crate::manifest::{self, Need, VerbCondition};
-use crate::targets::{SecretOrigin, Target, Targets, program_verb, source_slot};
+use crate::targets::{
+    ProcessTarget, SecretOrigin, SqlTarget, Target, Targets, program_verb, source_slot,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -166,6 +168,16 @@ impl EffectiveGrants {
                 target.secrets().into_iter().filter_map(origin)
             })
             .collect()
+    }
+
+    /// Whether a program can connect to more than the server of its `connection`: a program that is
+    /// lent the Unix socket of a database reaches every Unix socket of the host, because the kernel
+    /// cannot limit which one. A program that only reads makes no connection.
+    pub fn connects_anywhere(&self, process: &ProcessTarget) -> bool {
+        let lent = process.connection.as_ref().and_then(|name| self.connection(name));
+        let is_lent_a_socket =
+            lent.and_then(|target| target.sql()).is_some_and(SqlTarget::is_reached_by_unix_socket);
+        !process.read_only && (process.network || is_lent_a_socket)
     }
 
     /// The names of all secrets that the step's host functions may need.

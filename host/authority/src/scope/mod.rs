@@ -375,7 +375,7 @@ fn process_values(
         (Dimension::Writes, below(target.writes.as_deref(), view)),
         (Dimension::Memory, Values::AtMost(target.memory.map_or(u64::MAX, |size| size.0))),
         (Dimension::Cpu, target.cpu.map_or(Values::AtMost(u64::MAX), duration_limit)),
-        (Dimension::Network, Values::flag(target.network.into())),
+        (Dimension::Network, Values::flag(grants.connects_anywhere(target).into())),
         (Dimension::Signals, Values::flag(target.signals.into())),
         (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
     ]);

@@ -127,6 +127,11 @@ impl SqlTarget {
         }
     }
 
+    /// Whether its server is reached by a Unix socket, which is a file of this host.
+    pub fn is_reached_by_unix_socket(&self) -> bool {
+        matches!(&self.address, SqlAddress::Server { host, .. } if host.starts_with('/'))
+    }
+
     /// Whether it limits statements or relations.
     pub fn is_narrowed(&self) -> bool {
         self.statements.is_some() || self.relations.is_some()

@@ -100,9 +100,8 @@ impl Child {
                 .map_err(Failure::Start)?;
         let working_directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let image = self.program.image()?;
-        let status = Status::new().map_err(Failure::Start)?;
         let cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
-        let spec = LaunchSpec { cgroup, ..image.spec(&status, self.arguments, self.sandbox) };
+        let spec = LaunchSpec { cgroup, ..image.spec(self.arguments, self.sandbox) };
         let mut command =
             self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
         command.current_dir(working_directory);
@@ -114,15 +113,13 @@ impl Child {
                 (0, Some(writer), Some(slot))
             }
         };
-        let child_input = child_input(self.source)?;
-        command.stdin(match &child_input {
-            ChildInput::Nothing => Stdio::null(),
-            ChildInput::Direct(file) => Stdio::from(file.try_clone().map_err(Failure::Io)?),
-            ChildInput::Stream(_) => Stdio::piped(),
-        });
+        let ProgramStdin { read_end, feed } = ProgramStdin::of(self.source)?;
+        let (status, launcher_end) = Status::new(&read_end).map_err(Failure::Start)?;
+        drop(read_end);
+        command.stdin(launcher_end);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawn = || {
-            let files = image.files().chain([status.file()]).collect();
+            let files = image.files().collect();
             let child = InheritedFiles(files).spawn(&mut command)?;
             let pid = Pid::from_child(&child);
             Ok((child, pid))
@@ -135,10 +132,11 @@ impl Child {
         let killer = self.cgroup.as_ref().map(Cgroup::killer);
         let started = group.start(killer, spawn).ok_or(Failure::Stopped).map_err(not_started)?;
         let mut child = started.map_err(Failure::Start).map_err(not_started)?;
-        drop((image, directory));
+        // With the command, the host closes the ends of the program.
+        drop((image, directory, command));
         // Kills the group on every path below.
         let _guard = group.guard();
-        let streams = Streams { child_input, capture_limit, writer, max_output: self.max_output };
+        let streams = Streams { feed, capture_limit, writer, max_output: self.max_output };
         let ChildResult { exit_status, stdout, stderr, writer } =
             streams.run_until_exit(&mut child, deadline, group, stop)?;
         if let Some(refusal) = status.read().map_err(Failure::Io)? {
@@ -162,7 +160,8 @@ impl Child {
 
 /// The streams of a running program.
 struct Streams {
-    child_input: ChildInput,
+    /// What is written to its standard input, if that is a pipe.
+    feed: Option<StdinFeed>,
     /// How many bytes of its output are captured.
     capture_limit: u64,
     /// Writes its output to a file, if it is not captured.
@@ -188,19 +187,16 @@ impl Streams {
         group: &ProcessGroup,
         stop: &StopFlag,
     ) -> Result<ChildResult, Failure> {
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (stdout, stderr) =
             (stdout.expect("it was asked for"), stderr.expect("it was asked for"));
         let (stop_reading, output_failed) = (AtomicBool::new(false), AtomicBool::new(false));
         let is_abandoned = || stop_reading.load(Ordering::Relaxed);
-        let Self { child_input, capture_limit, writer, max_output } = self;
+        let Self { feed, capture_limit, writer, max_output } = self;
         std::thread::scope(|scope| {
-            if let (Some(stdin), ChildInput::Stream(mut source)) = (stdin, child_input) {
+            if let Some(StdinFeed { mut source, write_end }) = feed {
                 // This ends with the program, because writing to its pipe then fails.
-                scope.spawn(move || {
-                    write_stdin(source.as_mut(), OwnedFd::from(stdin), &is_abandoned);
-                });
+                scope.spawn(move || write_stdin(source.as_mut(), write_end, &is_abandoned));
             }
             let write_failed = &output_failed;
             let stdout_thread = scope.spawn(move || {
@@ -265,25 +261,52 @@ fn wait_for_exit(
 }
 
 /// The standard input of a program.
-enum ChildInput {
-    Nothing,
-    /// The program reads the file itself.
-    Direct(File),
-    Stream(Box<dyn Read + Send>),
+struct ProgramStdin {
+    /// What the program reads: nothing, a file, or a pipe.
+    read_end: OwnedFd,
+    feed: Option<StdinFeed>,
 }
 
-fn child_input(source: StdinSource) -> Result<ChildInput, Failure> {
-    match source {
-        StdinSource::Nothing => Ok(ChildInput::Nothing),
-        StdinSource::Bytes(bytes) => Ok(ChildInput::Stream(Box::new(io::Cursor::new(bytes)))),
-        StdinSource::File(slot, path) => {
-            let input = slot.open().and_then(|directory| match Compression::of(&path) {
-                Compression::None => directory.file(&path).map(ChildInput::Direct),
-                Compression::Zstd => directory.reader(&path).map(ChildInput::Stream),
-            });
-            input.map_err(|error| Failure::Input(slot, path, error))
+/// What is written to the pipe that a program reads.
+struct StdinFeed {
+    source: Box<dyn Read + Send>,
+    write_end: OwnedFd,
+}
+
+impl ProgramStdin {
+    fn of(source: StdinSource) -> Result<Self, Failure> {
+        match source {
+            StdinSource::Nothing => {
+                let nothing = File::open("/dev/null").map_err(Failure::Start)?;
+                Ok(Self { read_end: nothing.into(), feed: None })
+            }
+            StdinSource::Bytes(bytes) => Self::piped(Box::new(io::Cursor::new(bytes))),
+            StdinSource::File(slot, path) => {
+                let file = slot.open().and_then(|directory| match Compression::of(&path) {
+                    Compression::None => directory.file(&path).map(FileInput::Direct),
+                    Compression::Zstd => directory.reader(&path).map(FileInput::Unpacked),
+                });
+                match file.map_err(|error| Failure::Input(slot, path, error))? {
+                    FileInput::Direct(file) => Ok(Self { read_end: file.into(), feed: None }),
+                    FileInput::Unpacked(reader) => Self::piped(reader),
+                }
+            }
         }
     }
+
+    fn piped(source: Box<dyn Read + Send>) -> Result<Self, Failure> {
+        let (reader, writer) = io::pipe().map_err(Failure::Start)?;
+        let feed = Some(StdinFeed { source, write_end: writer.into() });
+        Ok(Self { read_end: reader.into(), feed })
+    }
+}
+
+/// How a program reads a file.
+enum FileInput {
+    /// It reads the file itself.
+    Direct(File),
+    /// The host unpacks it.
+    Unpacked(Box<dyn Read + Send>),
 }
 
 /// Writes the standard input of a program. It is no error if the program does not read all of it

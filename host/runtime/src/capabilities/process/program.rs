@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use runbook_authority::Digest;
 use runbook_authority::targets::ProcessTarget;
-use runbook_launch::{Interpreter, LaunchSpec, ProgramSandbox, Status, inherited_fd};
+use runbook_launch::{Interpreter, LaunchSpec, ProgramSandbox, inherited_fd};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -71,12 +71,7 @@ impl Program {
 
 impl ExecutableImage {
     /// The spec with which the launcher starts the program.
-    pub(super) fn spec(
-        &self,
-        status: &Status,
-        arguments: Vec<String>,
-        sandbox: ProgramSandbox,
-    ) -> LaunchSpec {
+    pub(super) fn spec(&self, arguments: Vec<String>, sandbox: ProgramSandbox) -> LaunchSpec {
         let interpreter = self.interpreter.as_ref().map(|interpreter| Interpreter {
             program: interpreter.path.clone(),
             content: inherited_fd(&interpreter.content),
@@ -84,7 +79,6 @@ impl ExecutableImage {
         });
         LaunchSpec {
             parent: rustix::process::getpid().as_raw_nonzero().get(),
-            status: inherited_fd(status.file()),
             program: self.path.clone(),
             content: self.content.as_ref().map(inherited_fd),
             interpreter,

@@ -567,6 +567,21 @@ async fn a_program_signals_no_other_process_unless_its_target_says_so() {
     }
 }
 
+/// A program that could would have its effect called none.
+#[tokio::test]
+async fn a_program_cannot_make_its_start_look_refused() {
+    let fixture = ProgramFixture::new(
+        "touch out/ran; for n in /proc/$$/fd/*; do case $(readlink $n) in socket:*|*memfd:*) echo \
+         '\"Orphan\"' > $n;; esac; done; exit 125",
+        "directory = \".\"",
+    );
+    for input in [Input::Nothing, Input::Bytes(b"text".to_vec())] {
+        let output = fixture.run(&[], input, Sink::Capture).await.unwrap();
+        assert_eq!(output.exit_code, 125);
+        assert!(fixture.out("ran").exists());
+    }
+}
+
 #[tokio::test]
 async fn a_missing_or_not_executable_program_is_reported() {
     let fixture = ProgramFixture::new("true", "");
