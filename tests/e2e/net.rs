@@ -48,7 +48,7 @@ fn a_server_is_asked_what_the_target_lets_be_said_and_nothing_else() {
     let suite = |with: &str| {
         format!(
             "format = 1\n[runbook]\nname = \"net\"\n[targets.mail]\nnet = \"127.0.0.1\"\n\
-             ports = [{}]\nsend = [\"EHLO *\"]\n[[check]]\nid = \"greets\"\nuses = \"net:tcp\"\n\
+             ports = [{}]\nquestions = [\"EHLO *\"]\n[[check]]\nid = \"greets\"\nuses = \"net:tcp\"\n\
              bind.server = \"mail\"\nwith = {with}\n",
             mail()
         )

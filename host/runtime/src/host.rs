@@ -251,11 +251,22 @@ impl Host {
         match decision {
             GateDecision::Allow => Ok(()),
             GateDecision::Deny(denial) => {
-                if self.denials.len() < MAX_KEPT_DENIALS {
-                    self.denials.push(denial);
-                }
+                self.keep_denial(denial);
                 Err(Fault::denied())
             }
+        }
+    }
+
+    /// Keeps a denial for the operator. When there are too many, the last of the kept ones makes
+    /// room; the loss of the leases is always kept, because the step must then be looked at.
+    fn keep_denial(&mut self, denial: Denial) {
+        if self.denials.len() >= MAX_KEPT_DENIALS
+            && let Some(index) = self.denials.iter().rposition(|kept| kept.rule != Rule::Lease)
+        {
+            self.denials.remove(index);
+        }
+        if self.denials.len() < MAX_KEPT_DENIALS {
+            self.denials.push(denial);
         }
     }
 
@@ -556,7 +567,8 @@ impl Host {
         {
             calls.allowed += u32::from(!is_denied);
             calls.denied += u32::from(is_denied);
-        } else if self.calls.len() < MAX_KEPT_DENIALS {
+        } else if self.effective_grants.get(slot).is_some() || self.calls.len() < MAX_KEPT_DENIALS {
+            // The calls on granted slots are never left out: they tell what may have changed.
             let slot = slot.to_owned();
             let (allowed, denied) = (u32::from(!is_denied), u32::from(is_denied));
             self.calls.push(HostCallCounts { slot, verb, allowed, denied, without_effect: 0 });
@@ -610,4 +622,37 @@ fn lease_lost_denial(request: &GateRequest<'_>) -> Denial {
 
 fn secret_fault(error: &crate::SecretFetchError) -> Fault {
     Fault::new(FaultClass::NotFound, "secrets.unavailable", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::host;
+    use std::path::Path;
+
+    fn write_request(slot: &str) -> GateRequest<'_> {
+        GateRequest::Files { slot, verb: Verb::FilesWrite, path: "a" }
+    }
+
+    #[test]
+    fn no_number_of_denied_calls_hides_what_was_allowed_or_that_the_leases_are_lost() {
+        let folder = "[targets.f]\nfiles = \"/tmp\"\naccess = \"write\"\n";
+        let mut host = host(&[("f", &["files.write"], "f")], folder, Path::new("/"));
+        for number in 0..3 * MAX_KEPT_DENIALS {
+            assert!(host.enter(&write_request(&format!("slot-{number}"))).is_err());
+        }
+        let lost = lease_lost_denial(&write_request("f"));
+        host.keep_denial(lost);
+        assert!(host.enter(&write_request("f")).is_ok());
+        for number in 0..3 * MAX_KEPT_DENIALS {
+            assert!(host.enter(&write_request(&format!("other-{number}"))).is_err());
+        }
+        assert_eq!(host.denials().last().map(|last| last.slot.as_str()), Some("other-299"));
+        let trace = host.into_trace();
+        assert!(trace.denials.len() <= MAX_KEPT_DENIALS);
+        assert!(trace.denials.iter().any(|denial| denial.rule == Rule::Lease));
+        let allowed: Vec<_> = trace.calls.iter().filter(|calls| calls.allowed > 0).collect();
+        assert_eq!(allowed.len(), 1);
+        assert_eq!((allowed[0].slot.as_str(), allowed[0].verb), ("f", Verb::FilesWrite));
+    }
 }

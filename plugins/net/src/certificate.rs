@@ -96,6 +96,10 @@ fn report(input: &Input, seen: Inspection, now_ms: u64) -> Result<Report<Output>
     let Some(own) = seen.chain.first() else {
         return Err(Fault::assertion("net.no-certificate", "it shows no certificate"));
     };
+    if own.serial.is_empty() {
+        let message = "the certificate of the server cannot be read";
+        return Err(Fault::assertion("net.unreadable-certificate", message));
+    }
     // The chain ends when any of its certificates does, also that of an authority.
     let readable = seen.chain.iter().filter(|one| !one.serial.is_empty());
     let first_end = readable.min_by_key(|one| one.not_after_ms).unwrap_or(own);
@@ -233,6 +237,14 @@ mod tests {
             assert_eq!(report.outcome, outcome, "{own} {authority}: {}", report.summary);
             assert_eq!(report.output.days_left, own.min(authority));
         }
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_is_no_pass_whatever_its_authority_is() {
+        let unreadable = Certificate { serial: String::new(), ..certificate(&[], 100) };
+        let input = || serde_json::from_value(json!({ "verified": false })).expect("good input");
+        let chain = vec![unreadable, certificate(&[], 400)];
+        assert!(report(&input(), inspection(chain, &[]), NOW).is_err());
     }
 
     #[test]

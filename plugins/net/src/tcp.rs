@@ -14,7 +14,7 @@ pub(crate) struct Input {
     port: Option<u16>,
     /// Text that the server must send by itself: its banner.
     banner: Option<String>,
-    /// Lines to say after it, in this order. The target must allow each by `send`.
+    /// Lines to say after it, in this order. The target must allow each by `questions`.
     #[serde(default)]
     say: Vec<Say>,
     /// Slower to connect is a warning.

@@ -198,7 +198,7 @@ rules! {
     SaysAtWill "RB026" "says-at-will" Medium
         "A plugin may say any line to a server, or look up names of any domain: both carry what it \
          has read to whoever answers."
-        "Let each pattern of `send` begin with a fixed word, and each of `names` end in a domain of \
+        "Let each pattern of `questions` begin with a fixed word, and each of `names` end in a domain of \
          yours: `\"*.example.com\"`.";
     WholeMachine "RB027" "whole-machine" Medium
         "A plugin sees the arguments of every process of this machine. Programs are often given \

@@ -311,7 +311,7 @@ fn is_fixed(pattern: &ArgumentPattern) -> bool {
 /// open, and names of no domain in particular.
 fn said_at_will(target: &NetTarget, verb: Verb) -> Vec<OpenGrant> {
     let owned = |pattern: &String| pattern.clone();
-    let lines = target.send.iter().filter(|pattern| pattern.starts_with('*')).map(owned);
+    let lines = target.questions.iter().filter(|pattern| pattern.starts_with('*')).map(owned);
     let is_of_any_domain = |pattern: &&String| {
         let fixed = pattern.rsplit_once('*').map(|(_, fixed)| fixed);
         // `*.example.com` is one domain; `*.com`, `*example.com` and `*` are many.

@@ -200,7 +200,7 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Commands, |verb| matches!(verb, Verb::DockerExec | Verb::DockerCreate)),
         (Dimension::Arguments, |_| true),
         (Dimension::Positions, |_| true),
-        (Dimension::Send, |verb| verb == Verb::NetConnect),
+        (Dimension::Questions, |verb| verb == Verb::NetConnect),
         (Dimension::Names, |verb| verb == Verb::NetLookup),
         (Dimension::Mounts, |_| true),
         (Dimension::Processes, |_| true),
@@ -609,8 +609,11 @@ mod tests {
         ),
         (
             Capability::Net,
-            "send",
-            SentenceCoverage::Sentence("ports = [6379]\nsend = [\"PING\"]", "only send PING"),
+            "questions",
+            SentenceCoverage::Sentence(
+                "ports = [6379]\nquestions = [\"PING\"]",
+                "only questions PING",
+            ),
         ),
         (
             Capability::Net,

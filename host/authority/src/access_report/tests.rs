@@ -161,8 +161,8 @@ fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
         ("docker", ["stop"], "docker = { pattern = \"*\" }", "every-container"),
         ("files", ["read"], "files = \"/\"", "system-directory"),
         ("files", ["read"], "files = \"/etc/\"", "system-directory"),
-        ("net", ["connect"], "net = \"h\"\nports = [25]\nsend = [\"*\"]", "says-at-will"),
-        ("net", ["connect"], "net = \"h\"\nports = [25]\nsend = [\"*X\"]", "says-at-will"),
+        ("net", ["connect"], "net = \"h\"\nports = [25]\nquestions = [\"*\"]", "says-at-will"),
+        ("net", ["connect"], "net = \"h\"\nports = [25]\nquestions = [\"*X\"]", "says-at-will"),
         ("net", ["lookup"], "net = []\nnames = [\"*\"]", "says-at-will"),
         ("net", ["lookup"], "net = []\nnames = [\"*.com\"]", "says-at-will"),
         ("net", ["lookup"], "net = []\nnames = [\"*example.com\"]", "says-at-will"),
@@ -235,8 +235,8 @@ fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
         ("docker", ["stop"], "docker = { pattern = \"app-*\" }", "every-container"),
         ("docker", ["stop"], "docker = { name = \"app\" }", "every-container"),
         ("files", ["read"], "files = \"/var/backups/orders\"", "system-directory"),
-        ("net", ["connect"], "net = \"h\"\nports = [25]\nsend = [\"EHLO *\"]", "says-at-will"),
-        ("net", ["inspect-tls"], "net = \"h\"\nports = [25]\nsend = [\"*\"]", "says-at-will"),
+        ("net", ["connect"], "net = \"h\"\nports = [25]\nquestions = [\"EHLO *\"]", "says-at-will"),
+        ("net", ["inspect-tls"], "net = \"h\"\nports = [25]\nquestions = [\"*\"]", "says-at-will"),
         ("net", ["lookup"], "net = []\nnames = [\"*.example.com\"]", "says-at-will"),
         ("net", ["lookup"], "net = \"db.internal\"", "says-at-will"),
         ("system", ["processes"], "system = [\"processes\"]\nprocesses = [\"*\"]", "whole-machine"),
@@ -420,10 +420,10 @@ fn rows_that_a_later_step_is_given_can_reach_its_destination() {
 fn a_pattern_of_lines_or_of_names_is_a_way_out_and_fixed_ones_are_none() {
     let read = grants_with_verbs("files", &["read"], "files = \"data\"");
     for (verb, target, is_out) in [
-        ("connect", "net = \"h\"\nports = [25]\nsend = [\"EHLO *\"]", true),
-        ("connect", "net = \"h\"\nports = [25]\nsend = [\"QUIT\"]", false),
+        ("connect", "net = \"h\"\nports = [25]\nquestions = [\"EHLO *\"]", true),
+        ("connect", "net = \"h\"\nports = [25]\nquestions = [\"QUIT\"]", false),
         ("connect", "net = \"h\"\nports = [25]", false),
-        ("inspect-tls", "net = \"h\"\nports = [25]\nsend = [\"EHLO *\"]", false),
+        ("inspect-tls", "net = \"h\"\nports = [25]\nquestions = [\"EHLO *\"]", false),
         ("lookup", "net = []\nnames = [\"*.example.com\"]", true),
         ("lookup", "net = []\nnames = [\"example.com\"]", false),
     ] {

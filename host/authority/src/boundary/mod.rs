@@ -140,7 +140,7 @@ pub const DEFAULTS: &[DefaultLimit] = &[
     },
     DefaultLimit {
         capability: Capability::Net,
-        dimension: Dimension::Send,
+        dimension: Dimension::Questions,
         verbs: &[Verb::NetConnect],
         words: "none",
         values: nothing,

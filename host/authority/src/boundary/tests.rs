@@ -876,9 +876,9 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("net", "tls", "inspect-tls", "net = \"h\"\nports = [443]", "[\"ca *\"]", "[\"verify-full\"]"),
     (
         "net",
-        "send",
+        "questions",
         "connect",
-        "net = \"h\"\nports = [443]\nsend = [\"EHLO *\"]",
+        "net = \"h\"\nports = [443]\nquestions = [\"EHLO *\"]",
         "[\"EHLO a*\"]",
         "[\"EH*\"]",
     ),
@@ -1243,12 +1243,12 @@ fn a_boundary_requires_what_a_kernel_can_have_and_nothing_else() {
 }
 
 const MAIL: &str = "net = [\"mail.internal\", \"mx.internal\"]\nports = [25]\n\
-                    addresses = [\"private\"]\nsend = [\"QUIT\"]\nnames = [\"*.internal\"]";
+                    addresses = [\"private\"]\nquestions = [\"QUIT\"]\nnames = [\"*.internal\"]";
 
 #[test]
 fn a_rule_for_connections_and_one_for_lookups_together_cover_a_target_of_both() {
     let connects = "[[allow]]\ncapability = \"net\"\nverbs = [\"connect\"]\nhosts = [\"*.internal\"]\n\
-                    ports = [25]\nsend = [\"QUIT\"]\n";
+                    ports = [25]\nquestions = [\"QUIT\"]\n";
     let looks_up =
         "[[allow]]\ncapability = \"net\"\nverbs = [\"lookup\"]\nnames = [\"*.internal\"]\n";
     let check = |verbs: &[&str], rules: &str| witness("net", verbs, MAIL, rules);
@@ -1298,19 +1298,19 @@ proptest! {
         let rule = |verb: &str, key: &str| boundary(&format!("[[allow]]\ncapability = \"net\"\nverbs = [\"{verb}\"]\n{key} = [\"{allowed}\"]\n"));
         let call = |verb: &str, dimension: Dimension, value: &str| ConcreteCall { capability: Capability::Net, values: BTreeMap::from([
             (Dimension::Verbs, text(verb)), (dimension, text(value)) ]) };
-        let says = grants_with_verbs("net", &["connect"], &format!("{net}\nsend = [\"{granted}\"]"));
+        let says = grants_with_verbs("net", &["connect"], &format!("{net}\nquestions = [\"{granted}\"]"));
         let may_say = |line: &str| {
             let (slot, verb, says_) = ("s", Verb::NetConnect, [line]);
             decide(&says, Mode::Effects, &GateRequest::Endpoint { slot, verb, host: None, port: None, says: &says_ }) == GateDecision::Allow
         };
-        let lines = rule("connect", "send");
+        let lines = rule("connect", "questions");
         match lines.check(&scope(&says)) {
             Ok(()) => for line in short_texts(&["a", "b", "-", ".", "_"]).iter().filter(|line| may_say(line)) {
-                prop_assert!(lines.permits(&call("connect", Dimension::Send, line)), "{line:?} of {granted:?} is not in {allowed:?}");
+                prop_assert!(lines.permits(&call("connect", Dimension::Questions, line)), "{line:?} of {granted:?} is not in {allowed:?}");
             },
             Err(violation) => {
-                let witness = violation.witness.expect("these patterns are small").value_text(Dimension::Send);
-                prop_assert!(may_say(&witness) && !lines.permits(&call("connect", Dimension::Send, &witness)), "{witness:?} of {granted:?}, {allowed:?}");
+                let witness = violation.witness.expect("these patterns are small").value_text(Dimension::Questions);
+                prop_assert!(may_say(&witness) && !lines.permits(&call("connect", Dimension::Questions, &witness)), "{witness:?} of {granted:?}, {allowed:?}");
             }
         }
         prop_assume!(crate::targets::dns_name(&granted.replace('*', "x")).is_some());

@@ -12,6 +12,10 @@ pub type Scrub<'a> = &'a dyn for<'t> Fn(&'t str) -> Cow<'t, str>;
 /// The largest number of characters of a text of a plugin in the line.
 const MAX_TEXT: usize = 300;
 
+/// The largest number of characters of a list of texts in the line. Two lists and the other parts
+/// fit into a record of the audit log.
+const MAX_LIST: usize = 1500;
+
 impl GateRequest<'_> {
     /// The request in one line. `dialect` is the SQL dialect of the slot's database, if it has one.
     ///
@@ -129,10 +133,15 @@ fn statement_in_one_line(statement: &str, dialect: Option<Dialect>) -> String {
     format!("statement {class} [{relations}] {}", Digest::of(statement.as_bytes()).short())
 }
 
-/// The texts as a JSON list, scrubbed.
+/// The texts as a JSON list, scrubbed. Of a long list the line holds the beginning and the digest,
+/// so that two calls that differ anywhere have different lines.
 fn as_json(texts: &[String], scrub: Scrub<'_>) -> String {
     let texts: Vec<_> = texts.iter().map(|text| scrub(text)).collect();
-    serde_json::to_string(&texts).unwrap_or_default()
+    let json = serde_json::to_string(&texts).unwrap_or_default();
+    match json.char_indices().nth(MAX_LIST) {
+        Some((end, _)) => format!("{}… {}", &json[..end], Digest::of(json.as_bytes()).short()),
+        None => json,
+    }
 }
 
 /// A text of a plugin, cut to `MAX_TEXT`, with control characters replaced.
@@ -148,6 +157,28 @@ mod tests {
     use crate::targets::ContainerFacts;
 
     const NO_SECRETS: Scrub<'_> = &|text| Cow::Borrowed(text);
+
+    #[test]
+    fn calls_that_differ_anywhere_have_different_lines() {
+        let line = |last: &str| {
+            let arguments = ["a".repeat(9000), last.to_owned()];
+            let run =
+                GateRequest::Process { slot: "s", verb: Verb::ProcessRun, arguments: &arguments };
+            let says = [arguments[0].as_str(), last];
+            let talk = GateRequest::Endpoint {
+                slot: "s",
+                verb: Verb::NetConnect,
+                host: None,
+                port: None,
+                says: &says,
+            };
+            [run.canonical(None, NO_SECRETS), talk.canonical(None, NO_SECRETS)]
+        };
+        let (one, other) = (line("--dry-run"), line("--force"));
+        for (one, other) in one.iter().zip(&other) {
+            assert!(one != other && one.chars().count() < 2000, "{one}");
+        }
+    }
 
     #[test]
     fn a_request_is_one_line_without_secrets_rows_and_query_strings() {

@@ -55,7 +55,7 @@ pub enum Rule {
     /// The target does not list the port.
     Port,
     /// A line fits no pattern of what may be said to a server.
-    Send,
+    Questions,
     /// The target does not let the name be looked up.
     Name,
     /// The resolver is not the one that the target names.
@@ -91,7 +91,7 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Position, "position"),
     (Rule::Host, "host"),
     (Rule::Port, "port"),
-    (Rule::Send, "send"),
+    (Rule::Questions, "questions"),
     (Rule::Name, "name"),
     (Rule::Resolver, "resolver"),
     (Rule::Mount, "mount"),
@@ -127,7 +127,7 @@ impl Rule {
             Self::Position => Some("positions"),
             Self::Host => Some("net"),
             Self::Port => Some("ports"),
-            Self::Send => Some("send"),
+            Self::Questions => Some("questions"),
             Self::Name => Some("names"),
             Self::Resolver => Some("resolver"),
             Self::Mount => Some("mounts"),
@@ -177,7 +177,7 @@ impl std::fmt::Display for Denial {
             | Rule::Position
             | Rule::Host
             | Rule::Port
-            | Rule::Send
+            | Rule::Questions
             | Rule::Name
             | Rule::Resolver
             | Rule::Mount

@@ -207,8 +207,10 @@ fn judge_own_path(target: &HttpTarget, base: &Url, to: &Url) -> Judgment {
         ));
     };
     let path = if rest.is_empty() { "/" } else { rest };
-    let (path_only, _) =
-        canonical_request_path(path).map_err(|error| (Rule::Redirect, error.to_string()))?;
+    let query = to.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let path_and_query = format!("{path}{query}");
+    let (path_only, _) = canonical_request_path(&path_and_query)
+        .map_err(|error| (Rule::Redirect, error.to_string()))?;
     if target.paths.is_empty() || target.paths.iter().any(|pattern| pattern.matches(path_only)) {
         return Ok(());
     }

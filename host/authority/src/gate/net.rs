@@ -13,13 +13,13 @@ pub(super) fn judge_conversation(
 ) -> Judgment {
     target.endpoint(host, port).map_err(refused)?;
     match says.iter().find(|line| !target.may_say(line)) {
-        Some(line) if target.send.is_empty() => {
+        Some(line) if target.questions.is_empty() => {
             let reason = format!("the target lets nothing be said, and this is `{}`", shown(line));
-            Err((Rule::Send, reason))
+            Err((Rule::Questions, reason))
         }
         Some(line) => {
-            let reason = format!("`{}` fits none of {}", shown(line), listed(&target.send));
-            Err((Rule::Send, reason))
+            let reason = format!("`{}` fits none of {}", shown(line), listed(&target.questions));
+            Err((Rule::Questions, reason))
         }
         None => Ok(()),
     }

@@ -753,7 +753,7 @@ fn a_server_is_one_of_the_target_and_what_is_said_fits_its_patterns() {
             let (slot, verb) = ("s", Verb::NetConnect);
             rule(grants, &GateRequest::Endpoint { slot, verb, host, port, says })
         };
-    let one = of("net = \"Mail.internal\"\nports = [25]\nsend = [\"EHLO *\", \"QUIT\"]");
+    let one = of("net = \"Mail.internal\"\nports = [25]\nquestions = [\"EHLO *\", \"QUIT\"]");
     for host in [None, Some("mail.internal"), Some("MAIL.internal")] {
         assert_eq!(judged(&one, host, None, &["EHLO probe", "QUIT"]), None, "{host:?}");
     }
@@ -767,9 +767,9 @@ fn a_server_is_one_of_the_target_and_what_is_said_fits_its_patterns() {
     for line in
         ["ehlo x", "QUIT ", "DATA", "", "EHLO a\r\nDATA", "EHLO a\nDATA", "EHLO \0", "EHLO \u{85}"]
     {
-        assert_eq!(judged(&one, None, None, &["QUIT", line]), Some("send"), "{line:?}");
+        assert_eq!(judged(&one, None, None, &["QUIT", line]), Some("questions"), "{line:?}");
     }
-    assert_eq!(judged(&of("net = \"h\"\nports = [1]"), None, None, &["QUIT"]), Some("send"));
+    assert_eq!(judged(&of("net = \"h\"\nports = [1]"), None, None, &["QUIT"]), Some("questions"));
     let many = of("net = [\"a\", \"b\"]\nports = [1, 2]");
     assert_eq!(judged(&many, None, Some(1), &[]), Some("host"));
     assert_eq!(judged(&many, Some("b"), None, &[]), Some("port"));

@@ -83,7 +83,7 @@ fn a_lockfile_is_read_back_without_any_difference() {
         (
             "net",
             "net = [\"mail.internal\", \"10.0.0.7\", \"[fd00::1]\"]\nports = [25, 587]\n\
-             addresses = [\"private\"]\nca = \"ca.pem\"\nsend = [\"EHLO *\", \"*\"]\n\
+             addresses = [\"private\"]\nca = \"ca.pem\"\nquestions = [\"EHLO *\", \"*\"]\n\
              names = [\"*.internal\", \"*\"]\nresolver = \"[fd00::53]:5353\"",
         ),
         (

@@ -21,18 +21,28 @@ pub enum PathError {
     /// A character that has no place in a path.
     #[error("the path has a character that is not allowed there")]
     BadCharacter,
+    /// More than [`MAX_REQUEST_PATH`] bytes.
+    #[error("the path is longer than {MAX_REQUEST_PATH} bytes")]
+    TooLong,
     /// A file path has an empty segment, as in `a//b`.
     #[error("the path is empty")]
     Empty,
 }
 
+/// The most bytes of the path and query of a request. Servers accept 8,000 (RFC 9110, section 4.1);
+/// the libraries of this host accept no more than 65,534 for the whole address.
+pub const MAX_REQUEST_PATH: usize = 8192;
+
 /// Checks the path of a request and splits it from its query. The path is accepted unchanged or
 /// refused: nothing is normalised, so that the checked path is the one that is sent.
 ///
 /// # Errors
-/// [`PathError`] if the path does not start with `/`, or has dot segments, encoded separators,
+/// [`PathError`] if the path does not start with `/`, is too long, or has dot segments, encoded separators,
 /// escapes that are not UTF-8, or characters that have no place in a URL.
 pub fn canonical_request_path(path: &str) -> Result<(&str, Option<&str>), PathError> {
+    if path.len() > MAX_REQUEST_PATH {
+        return Err(PathError::TooLong);
+    }
     let (path, query) =
         path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     if !path.starts_with('/') {
@@ -211,6 +221,10 @@ mod tests {
         for path in ["/a b", "/a\r\nHost: x", "//evil.example/", "/a\\b", "/a#b", "/%zz", "/a?b\nc"]
         {
             assert_eq!(canonical_request_path(path), Err(PathError::BadCharacter), "{path}");
+        }
+        for long in ["/".to_owned() + &"a".repeat(8192), "/?".to_owned() + &"a".repeat(8191)] {
+            assert_eq!(canonical_request_path(&long), Err(PathError::TooLong));
+            assert!(canonical_request_path(&long[..8192]).is_ok());
         }
         assert_eq!(canonical_request_path("health"), Err(PathError::NotAbsolute));
         assert_eq!(canonical_request_path("/health?full=1"), Ok(("/health", Some("full=1"))));

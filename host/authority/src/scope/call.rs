@@ -88,7 +88,7 @@ impl ConcreteCall {
                     )
                 }
                 _ => {
-                    let said = text_of(Dimension::Send);
+                    let said = text_of(Dimension::Questions);
                     let said = if said.is_empty() { said } else { format!(", saying `{said}`") };
                     format!(
                         "{verb} {}:{}{said}",

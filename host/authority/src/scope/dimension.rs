@@ -112,7 +112,7 @@ dimensions! {
     Writes "writes" Directory [Process] ["/anywhere"] "Files and directories that a program may write, with all that is below";
     Network "network" Flag [Process] [] "Whether a program may make any connection";
     Signals "signals" Flag [Process] [] "Whether a program may send signals to processes that it did not start";
-    Send "send" Glob [Net] ["ANYTHING"] "Lines that may be said to a server";
+    Questions "questions" Glob [Net] ["ANYTHING"] "Lines that may be said to a server";
     Names "names" Glob [Net] ["anything.example"] "DNS names that may be looked up";
     Resolvers "resolvers" Glob [Net] ["192.0.2.53:53"] "Who is asked for DNS names: `system`, or `ADDRESS:PORT`";
     Mounts "mounts" Glob [System] ["/anywhere"] "Mount points whose file systems are seen";

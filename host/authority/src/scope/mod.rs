@@ -444,7 +444,7 @@ fn net_values(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Di
         values.insert(Dimension::Addresses, address_values(&target.addresses, hosts));
     }
     if verbs.contains(&Verb::NetConnect) {
-        values.insert(Dimension::Send, globs(&target.send));
+        values.insert(Dimension::Questions, globs(&target.questions));
     }
     if verbs.contains(&Verb::NetInspectTls) {
         let believed = match &target.tls_keys.ca {

@@ -526,8 +526,8 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         Capability::Net,
         "net",
         Enforcement::Gate(
-            "net = \"other\"\nports = [443]\nsend = [\"PING\"]",
-            "net = [\"other\", \"h\"]\nports = [443]\nsend = [\"PING\"]",
+            "net = \"other\"\nports = [443]\nquestions = [\"PING\"]",
+            "net = [\"other\", \"h\"]\nports = [443]\nquestions = [\"PING\"]",
             server,
         ),
     ),
@@ -535,8 +535,8 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         Capability::Net,
         "ports",
         Enforcement::Gate(
-            "send = [\"PING\"]\nports = [80]",
-            "send = [\"PING\"]\nports = [80, 443]",
+            "questions = [\"PING\"]\nports = [80]",
+            "questions = [\"PING\"]\nports = [80, 443]",
             server,
         ),
     ),
@@ -556,10 +556,10 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Net,
-        "send",
+        "questions",
         Enforcement::Gate(
-            "ports = [443]\nsend = [\"PONG\"]",
-            "ports = [443]\nsend = [\"P*G\"]",
+            "ports = [443]\nquestions = [\"PONG\"]",
+            "ports = [443]\nquestions = [\"P*G\"]",
             server,
         ),
     ),

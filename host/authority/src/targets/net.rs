@@ -24,8 +24,9 @@ pub struct NetTarget {
     pub addresses: AddressPolicy,
     /// The authorities that certificates are compared with, instead of the system's.
     pub tls_keys: TlsKeys,
-    /// Patterns of the lines that may be sent to a server.
-    pub send: Vec<String>,
+    /// Patterns of the lines that may be said to a server. They are said in a plan and a dry run
+    /// too, because the target states that they change nothing.
+    pub questions: Vec<String>,
     /// Patterns of the names that may be looked up.
     pub names: Vec<String>,
     /// The resolver that is asked for names, instead of the system's resolvers.
@@ -106,12 +107,12 @@ impl NetTarget {
 
     /// Whether a line may be sent to a server.
     pub fn may_say(&self, line: &str) -> bool {
-        is_line(line) && self.send.iter().any(|pattern| pattern_matches(pattern, line))
+        is_line(line) && self.questions.iter().any(|pattern| pattern_matches(pattern, line))
     }
 
-    /// Whether a pattern of `send` has a wildcard, so that a plugin can send any text to a server.
+    /// Whether a pattern of `questions` has a wildcard, so that a plugin can send any text to a server.
     pub(crate) fn may_send_any_text(&self) -> bool {
-        self.send.iter().any(|pattern| pattern.contains('*'))
+        self.questions.iter().any(|pattern| pattern.contains('*'))
     }
 
     /// Whether a pattern of `names` has a wildcard, so that a plugin can send any text to the name
@@ -176,9 +177,9 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<NetTar
         Encryption::NotGuaranteed("without `ports` nothing is connected to")
     };
     let tls_keys = read_ca(reader, folder, encryption);
-    let send = read_send(reader);
+    let questions = read_questions(reader);
     if !connects {
-        for key in ["send", "addresses"] {
+        for key in ["questions", "addresses"] {
             refuse_without_ports(reader, key);
         }
     }
@@ -214,7 +215,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<NetTar
         ports,
         addresses,
         tls_keys,
-        send,
+        questions,
         names,
         resolver,
         max_bytes,
@@ -307,9 +308,11 @@ fn read_ports(reader: &mut Reader<'_>) -> Vec<u16> {
     ports
 }
 
-fn read_send(reader: &mut Reader<'_>) -> Vec<String> {
-    let written =
-        reader.optional::<Vec<Spanned<String>>>("send").map(|list| list.value).unwrap_or_default();
+fn read_questions(reader: &mut Reader<'_>) -> Vec<String> {
+    let written = reader
+        .optional::<Vec<Spanned<String>>>("questions")
+        .map(|list| list.value)
+        .unwrap_or_default();
     let mut patterns = Vec::new();
     for text in written {
         if is_line(&text.value) {
@@ -318,7 +321,7 @@ fn read_send(reader: &mut Reader<'_>) -> Vec<String> {
             reader.error_with_help(
                 "E0103",
                 text.span,
-                "a pattern of `send` is one line, neither empty nor with control characters",
+                "a pattern of `questions` is one line, neither empty nor with control characters",
                 "not a line",
                 "write each line as a pattern of its own; the host ends each with CR and LF",
             );

@@ -193,8 +193,8 @@ impl<'a> Query<'a> {
         let mut answer = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut answer).await?;
         match self.read(&answer) {
-            ParsedMessage::Response(response) => Ok(response),
-            ParsedMessage::Unrelated | ParsedMessage::Unreadable => {
+            ParsedMessage::Response(response) if !response.is_truncated => Ok(response),
+            ParsedMessage::Response(_) | ParsedMessage::Unrelated | ParsedMessage::Unreadable => {
                 Err(io::ErrorKind::InvalidData.into())
             }
         }
@@ -205,9 +205,11 @@ impl<'a> Query<'a> {
             return ParsedMessage::Unrelated;
         }
         let Ok(packet) = Packet::parse(bytes) else { return ParsedMessage::Unreadable };
-        // A resolver that cannot parse the question may leave it out of its answer.
+        // A resolver that cannot parse the question may leave it out of its answer; such an answer
+        // says nothing about the name.
+        let is_about_the_name = matches!(packet.rcode(), RCODE::NoError | RCODE::NameError);
         let is_same_question = match packet.questions.as_slice() {
-            [] => packet.answers.is_empty(),
+            [] => packet.answers.is_empty() && !is_about_the_name,
             [question] => {
                 question.qname == self.question.qname
                     && question.qtype == self.question.qtype
@@ -218,7 +220,11 @@ impl<'a> Query<'a> {
         if !packet.has_flags(PacketFlag::RESPONSE) || !is_same_question {
             return ParsedMessage::Unrelated;
         }
-        let answers = packet.answers.iter().filter(|record| record.class == CLASS::IN);
+        let answers = self.answers_to_the_question(&packet);
+        let is_empty = |record: &&ResourceRecord<'_>| matches!(record.rdata, RData::Empty(_));
+        if answers.iter().any(is_empty) {
+            return ParsedMessage::Unreadable;
+        }
         let record = |record: &ResourceRecord<'_>| DnsRecord {
             name: record.name.to_string(),
             kind: format!("{:?}", record.rdata.type_code()),
@@ -227,9 +233,35 @@ impl<'a> Query<'a> {
         };
         ParsedMessage::Response(Response {
             code: code_name(packet.rcode()),
-            records: answers.map(record).collect(),
+            records: answers.into_iter().map(record).collect(),
             is_truncated: packet.has_flags(PacketFlag::TRUNCATION),
         })
+    }
+
+    /// The records of the name that was asked for, and of the names to which its aliases lead. A
+    /// record of another name is no answer.
+    fn answers_to_the_question<'p, 'm>(
+        &self,
+        packet: &'p Packet<'m>,
+    ) -> Vec<&'p ResourceRecord<'m>> {
+        // Names are compared without regard to case (RFC 4343); the records are given as they are.
+        let lower = |name: &Name<'_>| name.to_string().to_ascii_lowercase();
+        let mut names = vec![lower(&self.question.qname)];
+        let records = || packet.answers.iter().filter(|record| record.class == CLASS::IN);
+        // The aliases may stand in any order, and each adds one name at most.
+        for _ in 0..packet.answers.len() {
+            let next = records().find_map(|record| match &record.rdata {
+                RData::CNAME(alias) if names.contains(&lower(&record.name)) => {
+                    Some(lower(&alias.0)).filter(|name| !names.contains(name))
+                }
+                _ => None,
+            });
+            match next {
+                Some(name) => names.push(name),
+                None => break,
+            }
+        }
+        records().filter(|record| names.contains(&lower(&record.name))).collect()
     }
 }
 

@@ -176,8 +176,8 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, runbook_toml: &str) 
                 .flatten()
                 .collect();
             let said: BTreeSet<&str> = said.iter().map(String::as_str).collect();
-            if net.send.iter().any(|pattern| pattern.contains('*')) && !said.is_empty() {
-                lines.push(format!("send = {}", list(&said)));
+            if net.questions.iter().any(|pattern| pattern.contains('*')) && !said.is_empty() {
+                lines.push(format!("questions = {}", list(&said)));
             }
             // `A example.com`
             let names: BTreeSet<&str> = after_prefix("lookup ")

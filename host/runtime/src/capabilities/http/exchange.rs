@@ -51,7 +51,7 @@ impl Exchange<'_> {
         let connect_timing = std::mem::take(&mut connection.connect_timing);
         let timings = connection.current_exchange().begin(commit);
         let started = Instant::now();
-        let sent = connection.send(self.request(version)).await;
+        let sent = connection.send(self.request(version)?).await;
         let response = sent.map_err(|error| {
             if let Some(reason) = connection.current_exchange().client_rejection_reason() {
                 commit.mark_rolled_back();
@@ -86,7 +86,7 @@ impl Exchange<'_> {
         Ok(ExchangeOutcome { server_response, connection: is_usable.then_some(connection) })
     }
 
-    fn request(&self, version: Version) -> Request<RequestBody> {
+    fn request(&self, version: Version) -> Result<Request<RequestBody>, Failure> {
         let mut request = Request::new(Full::new(Bytes::copy_from_slice(self.body)));
         self.method.clone_into(request.method_mut());
         *request.headers_mut() = self.headers.clone();
@@ -101,10 +101,11 @@ impl Exchange<'_> {
             // In HTTP/2 the authority is a part of the request target.
             Version::Http2 => &self.url[..Position::AfterQuery],
         };
-        *request.uri_mut() = target.parse().expect("a base address is one of a request too");
+        // The gate limits paths, but a base address may come from a secret.
+        *request.uri_mut() = target.parse().map_err(Failure::Address)?;
         if matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
-        request
+        Ok(request)
     }
 }

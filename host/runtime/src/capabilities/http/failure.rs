@@ -6,6 +6,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::net::allowed_addresses::ConnectError;
 use crate::net::handshake::TlsFailure;
 use crate::net::unix_socket::{SocketError, socket_fault};
+use hyper::http::uri::InvalidUri;
 use runbook_authority::VerbEffect;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(super) enum Failure {
     Tls(TlsFailure),
     /// The server refused the client certificate, so it has not read the request.
     ClientRejected(String),
+    /// No request can have this address. Nothing was sent.
+    Address(InvalidUri),
     /// The connection failed before any byte of the request was sent.
     Unsent(hyper::Error),
     /// The connection failed after the request was sent and before the head of a response: the
@@ -36,6 +39,7 @@ impl Failure {
             | Self::Socket(_)
             | Self::Tls(_)
             | Self::ClientRejected(_)
+            | Self::Address(_)
             | Self::Broken(_)
             | Self::Damaged(_) => false,
         }
@@ -73,6 +77,11 @@ impl Failure {
             Self::Tls(TlsFailure::LocalSetup(reason)) => {
                 new(FaultClass::Invalid, "http.tls", reason)
             }
+            Self::Address(error) => new(
+                FaultClass::Invalid,
+                "http.path",
+                format!("no request can have this address: {error}"),
+            ),
             Self::Unsent(error) => new(FaultClass::Transient, "http.connect", error_chain(&error)),
             Self::Broken(error) if error.is_parse() => new(
                 class_after_send(effect, FaultClass::Assertion),

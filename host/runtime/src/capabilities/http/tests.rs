@@ -437,6 +437,25 @@ async fn redirects_are_not_followed_unless_the_target_says_so() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_too_long_is_a_fault_and_nothing_is_sent() {
+    let long = "a".repeat(70_000);
+    let (address, requests) = server(ok("")).await;
+    for path in [format!("/{long}"), format!("/?{long}")] {
+        let fault = get(&target(address, ""), &path).await.unwrap_err();
+        assert_eq!(fault.class, FaultClass::Denied);
+    }
+    assert!(requests.lock().unwrap().is_empty());
+    for location in [format!("/v1/{long}"), format!("/v1/?{long}")] {
+        let head = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: ";
+        // As long a header as the host reads.
+        let answer = format!("{head}{}\r\n\r\n", &location[..65_000]);
+        let (address, requests) = server(answer).await;
+        assert!(get(&target(address, "redirects = 3"), "/").await.is_err());
+        assert_eq!(requests.lock().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_is_left_at_the_timeout_of_the_target() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let targets = target(listener.local_addr().unwrap(), "timeout = \"200ms\"");

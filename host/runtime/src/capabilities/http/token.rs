@@ -72,7 +72,25 @@ impl TokenCache {
 struct TokenAnswer {
     access_token: String,
     token_type: String,
-    expires_in: Option<u64>,
+    expires_in: Option<Seconds>,
+}
+
+/// A number of seconds. Some token servers write it as a string.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(u64),
+    Text(String),
+}
+
+impl Seconds {
+    /// The number; `None` if the text is none.
+    fn number(&self) -> Option<u64> {
+        match self {
+            Self::Number(seconds) => Some(*seconds),
+            Self::Text(text) => text.parse().ok(),
+        }
+    }
 }
 
 /// The answer of a token server that gives none (RFC 6749, section 5.2).
@@ -190,7 +208,8 @@ fn read_token(server_response: ServerResponse) -> Result<Token, (FaultClass, Str
     if value.is_empty() || !value.expose().iter().all(u8::is_ascii_graphic) {
         return Err((class, "gave a token that no header may have".to_owned()));
     }
-    Ok(Token { value, until: answer.expires_in.and_then(end_of_use) })
+    let seconds = answer.expires_in.and_then(|seconds| seconds.number());
+    Ok(Token { value, until: seconds.and_then(end_of_use) })
 }
 
 /// When the host stops using a token that is good for so many seconds from now.

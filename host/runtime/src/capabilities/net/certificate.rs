@@ -108,12 +108,15 @@ fn reason(error: &Error) -> String {
     TlsFailure::of(error).reason().to_owned()
 }
 
-/// A name for which a certificate was issued. A kind of name without text is described in words.
+/// A name for which a certificate was issued. DNS names and addresses are written as they are,
+/// other kinds with the kind before them. A kind of name without text is described in words.
 fn name(name: &GeneralName<'_>) -> String {
     match name {
-        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
-            (*name).to_owned()
-        }
+        // No client takes a DNS name for an address, whatever it looks like.
+        GeneralName::DNSName(name) if name.parse::<IpAddr>().is_ok() => format!("DNS:{name}"),
+        GeneralName::DNSName(name) => (*name).to_owned(),
+        GeneralName::RFC822Name(name) => format!("email:{name}"),
+        GeneralName::URI(name) => format!("URI:{name}"),
         GeneralName::IPAddress(bytes) => address(bytes),
         GeneralName::DirectoryName(name) => name.to_string(),
         GeneralName::RegisteredID(oid) => oid.to_id_string(),
@@ -168,4 +171,24 @@ fn algorithm_name(oid: &Oid<'_>) -> String {
 
 fn milliseconds(time: ASN1Time) -> u64 {
     u64::try_from(time.timestamp()).unwrap_or_default().saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A check compares these texts with the names that clients look for.
+    #[test]
+    fn only_names_that_a_client_accepts_are_written_without_their_kind() {
+        for (kind, text) in [
+            (GeneralName::DNSName("www.example.com"), "www.example.com"),
+            (GeneralName::IPAddress(&[10, 9, 9, 9]), "10.9.9.9"),
+            (GeneralName::DNSName("10.9.9.9"), "DNS:10.9.9.9"),
+            (GeneralName::DNSName("::1"), "DNS:::1"),
+            (GeneralName::RFC822Name("www.example.com"), "email:www.example.com"),
+            (GeneralName::URI("www.example.com"), "URI:www.example.com"),
+        ] {
+            assert_eq!(name(&kind), text);
+        }
+    }
 }

@@ -80,7 +80,7 @@ fn texts(connection: &Connection) -> Vec<String> {
 #[tokio::test]
 async fn a_banner_is_read_and_each_line_that_may_be_said_is_answered() {
     let (address, _) = server(mail).await;
-    let targets = target(address, "send = [\"EHLO *\", \"QUIT\"]");
+    let targets = target(address, "questions = [\"EHLO *\", \"QUIT\"]");
     let turns = [
         turn(None, Some("ready\r\n")),
         turn(Some("EHLO probe"), Some("probe\r\n")),
@@ -101,7 +101,7 @@ async fn a_banner_is_read_and_each_line_that_may_be_said_is_answered() {
 #[tokio::test]
 async fn a_conversation_ends_where_the_server_does() {
     let (address, _) = server(mail).await;
-    let targets = target(address, "send = [\"QUIT\"]");
+    let targets = target(address, "questions = [\"QUIT\"]");
     let turns = [turn(Some("QUIT"), Some("221")), turn(None, Some("more"))];
     let connection = check_at(&targets, &turns).await.unwrap();
     assert_eq!(connection.answers.len(), 1);
@@ -166,7 +166,7 @@ async fn a_port_where_nobody_listens_is_transient() {
 #[tokio::test]
 async fn what_the_target_does_not_list_is_denied_before_any_packet() {
     let (address, connections) = server(mail).await;
-    let targets = target(address, "send = [\"NOOP\"]");
+    let targets = target(address, "questions = [\"NOOP\"]");
     let elsewhere =
         |host: Option<&str>, port: Option<u16>| Endpoint { host: host.map(str::to_owned), port };
     let quiet: &[Turn] = &[];
@@ -176,8 +176,8 @@ async fn what_the_target_does_not_list_is_denied_before_any_packet() {
         (elsewhere(Some("127.0.0.2"), None), quiet, "host"),
         (elsewhere(Some("localhost"), None), quiet, "host"),
         (elsewhere(None, Some(address.port() ^ 1)), quiet, "port"),
-        (only(), &loud, "send"),
-        (only(), &crafty, "send"),
+        (only(), &loud, "questions"),
+        (only(), &crafty, "questions"),
     ] {
         let mut host = host(SERVER, &targets, Path::new("/"));
         let fault = HostCall::new(&mut host).check("s".to_owned(), endpoint, turns.to_vec()).await;
@@ -218,7 +218,7 @@ async fn an_answer_that_shows_a_secret_is_refused_also_where_it_lies_across_two(
         let _ = stream.write_all(b"-t0ken, keep it\r\n").await;
     };
     let (address, _) = server(speaks).await;
-    let mut host = host(SERVER, &target(address, "send = [\"NEXT\"]"), Path::new("/"));
+    let mut host = host(SERVER, &target(address, "questions = [\"NEXT\"]"), Path::new("/"));
     host.secret("token").await.unwrap();
     let turns = [turn(None, Some("s3cr3t")), turn(Some("NEXT"), Some("\r\n"))];
     let fault = check(&mut host, &turns).await.unwrap_err();

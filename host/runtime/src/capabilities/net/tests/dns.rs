@@ -304,6 +304,58 @@ async fn what_was_not_sent_for_the_question_is_no_answer() {
 }
 
 #[tokio::test]
+async fn records_of_other_names_are_no_answer_and_aliases_are_followed_in_any_order() {
+    let resolver = Resolver::start(|query, _| {
+        let alias = |of| RData::CNAME(CNAME(Name::new_unchecked(of)));
+        let records = [
+            record("b.example.net", address("192.0.2.2")),
+            record("evil.test", address("203.0.113.66")),
+            record("A.example.com", alias("b.example.net")),
+            record("Example.com", alias("a.example.com")),
+            record("www.example.com", address("203.0.113.67")),
+        ];
+        with(query, records)
+    })
+    .await;
+    let answer = resolver.lookup("", RecordKind::A).await.unwrap();
+    let names: Vec<_> = answer.records.iter().map(|record| record.name.as_str()).collect();
+    assert_eq!(names, ["b.example.net", "A.example.com", "Example.com"]);
+}
+
+#[tokio::test]
+async fn what_says_nothing_about_the_name_is_never_an_answer() {
+    let empty = |query: &Packet<'_>, _| {
+        with(query, [record("example.com", RData::Empty(simple_dns::TYPE::A))])
+    };
+    let truncated = |query: &Packet<'_>, _| {
+        let mut answer = answer_to(query);
+        answer.set_flags(PacketFlag::TRUNCATION);
+        answer.answers = vec![record("example.com", address("192.0.2.1"))];
+        vec![answer.build_bytes_vec().unwrap()]
+    };
+    for (reply, code) in [
+        (empty as Reply, "net.dns-protocol"),
+        (truncated, "net.dns-protocol"),
+        (
+            |query, _| Packet::new_reply(query.id()).build_bytes_vec().into_iter().collect(),
+            "net.dns-timeout",
+        ),
+    ] {
+        let resolver = Resolver::start(reply).await;
+        let fault = resolver.lookup("timeout = \"400ms\"", RecordKind::A).await.unwrap_err();
+        assert_eq!(fault.code, code);
+    }
+    // A resolver that cannot parse the question leaves it out and says so.
+    let refuses = Resolver::start(|query, _| {
+        let mut answer = Packet::new_reply(query.id());
+        *answer.rcode_mut() = RCODE::FormatError;
+        vec![answer.build_bytes_vec().unwrap()]
+    })
+    .await;
+    assert_eq!(refuses.lookup("", RecordKind::A).await.unwrap().code, "FORMERR");
+}
+
+#[tokio::test]
 async fn an_answer_that_cannot_be_read_is_a_failed_check() {
     let resolver = Resolver::start(|query, _| {
         let mut rubbish = query.id().to_be_bytes().to_vec();
