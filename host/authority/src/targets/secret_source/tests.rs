@@ -125,7 +125,7 @@ fn every_mistake_in_a_source_is_reported_with_what_to_do() {
         (format!("source = \"exec:fixed\"\n{vault}"), "does not belong to its source"),
         (format!("source = \"vault:pass\"\n{vault}"), "needs a `http` target"),
         (format!("source = \"vault:plain\"\n{vault}"), "write `https`"),
-        (format!("source = \"vault:writes\"\n{vault}"), "does not grant `http.get`"),
+        (format!("source = \"vault:writes\"\n{vault}"), "does not grant `get`"),
         (format!("source = \"vault:loop\"\n{vault}"), "which needs secret `a`"),
         ("source = \"vault:vault\"\nmount = \"kv\"\npath = \"a\"".to_owned(), "lacks `field`"),
         (
