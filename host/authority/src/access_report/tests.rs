@@ -640,8 +640,8 @@ fn a_program_that_is_lent_a_unix_socket_counts_as_one_with_a_network() {
     };
     let rules = |network: &str| {
         format!(
-            "[[allow]]\ncapability = \"process\"\nconnections = [\"*\"]\n{network}\n[[allow]]\n\
-             capability = \"sql\"\n"
+            "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nconnections = [\"*\"]\n{network}\n\
+             [[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n"
         )
     };
     for (address, is_socket) in
