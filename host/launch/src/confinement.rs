@@ -99,7 +99,7 @@ impl Confinement {
         identity::keep_capabilities(self.kept_capabilities())
             .map_err(|error| MissingFeature::new("a limit of capabilities", error))?;
         self.enter_landlock(temporary)?;
-        refused::restrict(self)
+        refused::restrict(self.network, self.signals, &self.files)
             .map_err(|error| MissingFeature::new(Protection::SystemCalls.requirement(), error))
     }
 

@@ -2,7 +2,7 @@
 //! write or to read. Landlock does not judge them, so a filter refuses them.
 
 use crate::files::{FileAccess, Paths};
-use crate::refused::{Number, Rules, rule_if_all};
+use crate::rules::{Number, Rules, rule_if_all};
 use seccompiler::{Error, SeccompCmpOp, SeccompRule};
 
 /// The calls that change modes, owners, times and labels of files.

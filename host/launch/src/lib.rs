@@ -17,6 +17,7 @@ pub mod network;
 mod other_processes;
 pub mod protection;
 mod refused;
+mod rules;
 pub mod sandbox;
 mod status;
 mod syscalls;

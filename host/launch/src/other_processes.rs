@@ -4,7 +4,7 @@
 //! A filter does not know the numbers of the program's own processes, so only "myself" (0) can be
 //! told from others: a program changes its own limits and priority, and not those of a child.
 
-use crate::refused::{Number, Rules, rule_if_all};
+use crate::rules::{Number, Rules, rule_if_all};
 use seccompiler::{Error, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 /// The calls that share memory, messages or locks with other processes of the user (System V and

@@ -5,16 +5,14 @@
 //! are refused. A program of another architecture (such as a 32-bit one) is killed at its first
 //! call.
 
-use crate::confinement::Confinement;
+use crate::files::FileAccess;
 use crate::network::{Network, Signals};
+use crate::rules::{Number, Rules, rule_if_all};
 use crate::{file_commands, other_processes};
 use seccompiler::{
-    BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch, apply_filter,
+    BpfProgram, Error, SeccompAction, SeccompCmpOp, SeccompFilter, SeccompRule, TargetArch,
+    apply_filter,
 };
-use std::collections::BTreeMap;
-
-pub(crate) type Number = libc::c_long;
 
 /// The calls that are refused with any arguments.
 const REFUSED_CALLS: &[Number] = &[
@@ -124,12 +122,14 @@ const TERMINAL_COMMANDS: [u64; 2] = [0x5412, 0x541c];
 /// The bits of the kind in the second argument of `socket`, which also has flags.
 const SOCKET_KIND_MASK: u64 = 0xf;
 
-pub(crate) type Rules = BTreeMap<Number, Vec<SeccompRule>>;
-
-/// Refuses to this process, from now on, the system calls that lead to what `confinement` does not
-/// grant, and every new privilege.
-pub(crate) fn restrict(confinement: &Confinement) -> Result<(), Error> {
-    let [calls, clone3] = filters(confinement)?;
+/// Refuses to this process, from now on, the system calls that lead to other sockets, processes
+/// and files than these, and every new privilege.
+pub(crate) fn restrict(
+    network: Network,
+    signals: Signals,
+    files: &FileAccess,
+) -> Result<(), Error> {
+    let [calls, clone3] = filters(network, signals, files)?;
     apply_filter(&clone3)?;
     apply_filter(&calls)
 }
@@ -139,7 +139,11 @@ pub(crate) fn refused_calls() -> impl Iterator<Item = Number> {
     REFUSED_CALLS.iter().chain(REFUSED_CALLS_OF_THIS_ARCHITECTURE).copied()
 }
 
-fn filters(confinement: &Confinement) -> Result<[BpfProgram; 2], Error> {
+fn filters(
+    network: Network,
+    signals: Signals,
+    files: &FileAccess,
+) -> Result<[BpfProgram; 2], Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = |rules: Rules, errno: i32| -> Result<BpfProgram, Error> {
         let refusal = SeccompAction::Errno(errno.unsigned_abs());
@@ -148,10 +152,13 @@ fn filters(confinement: &Confinement) -> Result<[BpfProgram; 2], Error> {
     // The flags of `clone3` lie in memory, which a filter cannot read. If the call fails with
     // `ENOSYS`, programs use `clone` instead.
     let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
-    Ok([filter(with_x32_numbers(rules(confinement)?), libc::EPERM)?, filter(clone3, libc::ENOSYS)?])
+    Ok([
+        filter(with_x32_numbers(rules(network, signals, files)?), libc::EPERM)?,
+        filter(clone3, libc::ENOSYS)?,
+    ])
 }
 
-fn rules(confinement: &Confinement) -> Result<Rules, Error> {
+fn rules(network: Network, signals: Signals, files: &FileAccess) -> Result<Rules, Error> {
     let mut rules: Rules = refused_calls().map(|number| (number, Vec::new())).collect();
     let mut namespace_rules = Vec::new();
     for flag in NEW_NAMESPACES {
@@ -170,12 +177,12 @@ fn rules(confinement: &Confinement) -> Result<Rules, Error> {
     let not_kill =
         rule_if_all([(0, SeccompCmpOp::Eq, set_death_signal), (1, SeccompCmpOp::Ne, kill)])?;
     rules.insert(libc::SYS_prctl, vec![not_kill]);
-    file_commands::add_rules(&mut rules, &confinement.files)?;
-    match confinement.signals {
+    file_commands::add_rules(&mut rules, files)?;
+    match signals {
         Signals::Any => {}
         Signals::Own => other_processes::add_rules(&mut rules)?,
     }
-    add_socket_rules(&mut rules, confinement.network)?;
+    add_socket_rules(&mut rules, network)?;
     Ok(rules)
 }
 
@@ -232,19 +239,6 @@ fn other_kinds(kinds: &[i32]) -> Result<Vec<SeccompRule>, Error> {
         .filter(|kind| !is_allowed(*kind))
         .map(|kind| rule_if_all([(1, SeccompCmpOp::MaskedEq(SOCKET_KIND_MASK), kind)]))
         .collect()
-}
-
-/// The rule that matches a call if all these comparisons of its arguments hold: the position of the
-/// argument, the operator and the value.
-pub(crate) fn rule_if_all(
-    comparisons: impl IntoIterator<Item = (u8, SeccompCmpOp, u64)>,
-) -> Result<SeccompRule, Error> {
-    let mut conditions = Vec::new();
-    for (position, op, value) in comparisons {
-        // The kernel reads 32 bits of each of these arguments.
-        conditions.push(SeccompCondition::new(position, SeccompCmpArgLen::Dword, op, value)?);
-    }
-    Ok(SeccompRule::new(conditions)?)
 }
 
 /// Adds the rules of each call under its x32 number too.
