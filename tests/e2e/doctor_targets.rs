@@ -69,6 +69,7 @@ fn each_target_that_answers_is_ok_and_is_left_as_it_was() {
     env.file("data/a.txt", "a");
     env.script("tool.sh", "echo ran > ran.txt");
     let mail = crate::net::mail();
+    let cache = runbook_tests::redis::Redis::start();
     let select = "statement = \"select 1\"";
     env.file(
         "suite.toml",
@@ -83,6 +84,13 @@ fn each_target_that_answers_is_ok_and_is_left_as_it_was() {
             ),
             ("engine", "docker = { name = \"web\" }".to_owned(), "docker:status", "container", ""),
             ("mail", format!("net = \"127.0.0.1\"\nports = [{mail}]"), "net:tcp", "server", ""),
+            (
+                "cache",
+                format!("redis = \"127.0.0.1:{}\"\ntls = \"off\"", cache.port),
+                "redis:ping",
+                "db",
+                "",
+            ),
             ("tool", program(&env, "tool.sh"), "command:check", "program", ""),
         ]),
     );
@@ -107,6 +115,7 @@ fn what_is_wrong_with_a_target_is_said_with_its_kind_and_no_other_target_is_held
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = silent.local_addr().expect("bound").port();
     let closed = free_port();
+    let cache = runbook_tests::redis::Redis::start();
     let select = "statement = \"select 1\"";
     let get = "path = \"/health\"";
     let http = |base: String| format!("http = \"{base}\"");
@@ -183,6 +192,18 @@ fn what_is_wrong_with_a_target_is_said_with_its_kind_and_no_other_target_is_held
             "container",
             "",
             "connection",
+        ),
+        (
+            "wrong-login",
+            format!(
+                "redis = \"127.0.0.1:{}\"\ntls = \"off\"\nuser = \"probe\"\n\
+                 password = \"secret:wrong\"",
+                cache.port
+            ),
+            "redis:ping",
+            "db",
+            "",
+            "credentials",
         ),
         (
             "no-server",

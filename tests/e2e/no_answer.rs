@@ -28,6 +28,9 @@ const PROBES: &[(&str, &str, &str, &str)] = &[
     ("sql:query", "mysql", "db", "{ statement = \"select 1\" }"),
     ("docker:status", "docker", "container", "{}"),
     ("docker:wait-healthy", "docker", "container", "{}"),
+    ("redis:ping", "redis", "db", "{}"),
+    ("redis:server", "redis", "db", "{}"),
+    ("redis:key", "redis", "db", "{ key = \"a\" }"),
     ("net:tcp", "net", "server", "{ banner = \"220\" }"),
     ("net:certificate", "net", "server", "{}"),
     ("net:dns", "names", "names", "{ type = \"A\" }"),
@@ -87,6 +90,15 @@ fn servers(folder: &std::path::Path, silent: u16, asleep: std::net::SocketAddr) 
                 folder.display()
             ),
             limit: None,
+        },
+        Server {
+            kind: "redis",
+            away: vec![(
+                "nobody-listens",
+                format!("redis = \"127.0.0.1:{}\"\ntls = \"off\"", free_port()),
+            )],
+            silent: format!("redis = \"127.0.0.1:{silent}\"\ntls = \"off\""),
+            limit: Some("timeout = \"300ms\""),
         },
         Server {
             kind: "net",

@@ -30,6 +30,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
     let starts = [
         "postgres::",
         "mariadb::",
+        "redis::",
         "registry::",
         "docker::ensure_engine",
         "docker::App",
@@ -41,6 +42,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "PostgresJudge::start",
         "MariaDb::start",
         "MariaDbJudge::start",
+        "Redis::start",
         "Registry::start",
         "App::start",
     ];
@@ -72,8 +74,9 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
         for path in files_with_servers(folder) {
             let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let is_docker = path.ends_with("capabilities/docker/tests.rs");
+            let is_redis = path.to_string_lossy().contains("/capabilities/redis/tests");
             assert!(
-                is_docker || filter.contains(&format!("binary({stem})")),
+                is_docker || is_redis || filter.contains(&format!("binary({stem})")),
                 "{} starts a server",
                 path.display()
             );

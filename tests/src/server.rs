@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::mariadb::MariaDb;
     use crate::postgres::Postgres;
+    use crate::redis::Redis;
     use crate::registry::Registry;
     use crate::wait_for;
     use std::io::{BufRead as _, BufReader};
@@ -107,6 +108,10 @@ mod tests {
                 let server = MariaDb::start();
                 report_and_wait(server.id(), server.folder());
             }
+            "redis" => {
+                let server = Redis::start();
+                report_and_wait(server.id(), server.folder());
+            }
             "registry" => {
                 let server = Registry::start();
                 report_and_wait(server.id(), server.folder());
@@ -117,7 +122,7 @@ mod tests {
 
     #[test]
     fn no_server_outlives_a_test_that_is_killed_by_any_signal() {
-        for name in ["postgres", "mariadb", "registry"] {
+        for name in ["postgres", "mariadb", "redis", "registry"] {
             for signal in ["TERM", "KILL", "INT", "HUP"] {
                 // Whoever started this test may ignore signals (`nohup`, a background job); its
                 // child must not.

@@ -19,6 +19,8 @@ pub enum Capability {
     Secrets,
     /// Servers over TCP and TLS, and DNS names.
     Net,
+    /// One database of a server of Redis.
+    Redis,
     /// One directory with all that is below it.
     Files,
     /// One program on this host.
@@ -116,6 +118,7 @@ macro_rules! verbs {
 verbs! {
     HttpGet Http "get" Read Low "reads {} with GET";
     HttpHead Http "head" Read Low "reads the headers of {} with HEAD";
+    HttpHealth Http "health" Read Low "asks {} by gRPC how its services are";
     HttpPost Http "post" Change Medium "sends data to {} with POST";
     HttpPut Http "put" Change Medium "replaces things at {} with PUT";
     HttpPatch Http "patch" Change Medium "changes things at {} with PATCH";
@@ -145,6 +148,8 @@ verbs! {
     NetConnect Net "connect" Read Medium "opens connections to {}";
     NetInspectTls Net "inspect-tls" Read Low "reads the certificate of {}";
     NetLookup Net "lookup" Read Low "looks up {}";
+    RedisRead Redis "read" Read Medium "reads {} with commands that cannot write";
+    RedisWrite Redis "write" Change High "sends commands that change {}";
     FilesRead Files "read" Read Medium "reads the files of {}";
     FilesWrite Files "write" Change High "writes files in {}";
     FilesRemove Files "remove" Change High "removes files from {}";
@@ -216,6 +221,7 @@ const CAPABILITIES: &[(Capability, &str)] = &[
     (Capability::Docker, "docker"),
     (Capability::Secrets, "secrets"),
     (Capability::Net, "net"),
+    (Capability::Redis, "redis"),
     (Capability::Files, "files"),
     (Capability::Process, "process"),
     (Capability::System, "system"),
@@ -294,6 +300,7 @@ functions! {
     "runbook:http/writer@1.0.0" Linked {
         "post" Some(Verb::HttpPost); "put" Some(Verb::HttpPut); "patch" Some(Verb::HttpPatch); "delete" Some(Verb::HttpDelete);
     }
+    "runbook:http/health@1.0.0" Linked { "check" Some(Verb::HttpHealth); }
     "runbook:sql/reader@1.0.0" Linked { "kind" Some(Verb::SqlQuery); "query" Some(Verb::SqlQuery); }
     "runbook:sql/writer@1.0.0" Linked { "execute" Some(Verb::SqlExecute); "transaction" Some(Verb::SqlTransaction); }
     "runbook:sql/snapshot@1.0.0" Linked { "backup" Some(Verb::SqlBackup); "restore" Some(Verb::SqlRestore); }
@@ -314,6 +321,8 @@ functions! {
     "runbook:net/connect@1.0.0" Linked { "check" Some(Verb::NetConnect); }
     "runbook:net/tls@1.0.0" Linked { "inspect" Some(Verb::NetInspectTls); }
     "runbook:net/dns@1.0.0" Linked { "lookup" Some(Verb::NetLookup); }
+    "runbook:redis/reader@1.0.0" Linked { "read" Some(Verb::RedisRead); }
+    "runbook:redis/writer@1.0.0" Linked { "write" Some(Verb::RedisWrite); }
     "runbook:files/reader@1.0.0" Linked {
         "read" Some(Verb::FilesRead); "list" Some(Verb::FilesRead); "stat" Some(Verb::FilesRead); "digest" Some(Verb::FilesRead);
     }

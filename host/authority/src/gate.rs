@@ -11,6 +11,7 @@ mod http;
 mod net;
 mod network;
 mod programs;
+mod redis;
 mod request;
 mod sql;
 mod system;
@@ -28,12 +29,13 @@ use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
 use crate::pattern::relative_file_path;
 use crate::targets::TargetKind;
 use http::{
-    Hop, judge_http_request, judge_network, judge_position, judge_redirect, judge_socket,
-    judge_token,
+    Hop, judge_health, judge_http_request, judge_network, judge_position, judge_redirect,
+    judge_socket, judge_token,
 };
 use net::{judge_conversation, judge_lookup, judge_resolver};
 use network::judge_address;
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
+use redis::{judge_by_server, judge_command as judge_redis_command};
 pub use runbook_contract::Mode;
 use sql::judge_statement;
 use system::judge_part;
@@ -134,6 +136,10 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
             let TargetKind::Http(target) = kind else { return other_kind() };
             judge_socket(target, path)
         }
+        GateRequest::Health { service, .. } => {
+            let TargetKind::Http(target) = kind else { return other_kind() };
+            judge_health(target, service)
+        }
         GateRequest::Token { server, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };
             judge_token(target, server)
@@ -187,6 +193,14 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
         GateRequest::Resolver { resolver, .. } => {
             let TargetKind::Net(target) = kind else { return other_kind() };
             judge_resolver(target, *resolver)
+        }
+        GateRequest::Redis { verb, command, .. } => {
+            let TargetKind::Redis(target) = kind else { return other_kind() };
+            judge_redis_command(target, *verb, command)
+        }
+        GateRequest::RedisFacts { verb, command, facts, .. } => {
+            let TargetKind::Redis(target) = kind else { return other_kind() };
+            judge_by_server(target, *verb, command, *facts)
         }
         GateRequest::System { object, .. } => {
             let TargetKind::System(target) = kind else { return other_kind() };

@@ -191,7 +191,8 @@ fn granted_paths<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Vec<GrantedPath<
         TargetKind::Docker(_)
         | TargetKind::Secret(_)
         | TargetKind::Net(_)
-        | TargetKind::System(_) => Vec::new(),
+        | TargetKind::System(_)
+        | TargetKind::Redis(_) => Vec::new(),
     }
 }
 

@@ -404,8 +404,8 @@ impl SecretSource for RunSecrets {
                 RotationDirection::Forward => store.begin_rotation(entry, by, new),
                 RotationDirection::Back => store.begin_restore(entry, by),
             };
-            let begun = tokio::task::block_in_place(|| self.change_store(name, begin));
-            begun.map_err(|reason| unavailable(name, reason))
+            let started = tokio::task::block_in_place(|| self.change_store(name, begin));
+            started.map_err(|reason| unavailable(name, reason))
         })
     }
 
@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn a_secret_expires_at_the_first_of_its_limits() {
         use super::{AgeLimits, FetchedSecret};
-        let time = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+        let time = |text: &str| text.parse::<jiff::Timestamp>().expect("a time");
         let secret = |changed: Option<&str>, expires: Option<&str>| FetchedSecret {
             value: runbook_secrets::Secret::from("x"),
             changed: changed.map(time),

@@ -13,6 +13,7 @@ wasmtime::component::bindgen!({
         "../../wit/docker",
         "../../wit/secrets",
         "../../wit/net",
+        "../../wit/redis",
         "../../wit/files",
         "../../wit/process",
         "../../wit/system",

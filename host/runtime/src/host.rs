@@ -592,9 +592,11 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::Container { .. }
         | GateRequest::Create { .. }
         | GateRequest::Image { .. }
-        | GateRequest::Resolver { .. } => true,
+        | GateRequest::Resolver { .. }
+        | GateRequest::RedisFacts { .. } => true,
         GateRequest::Exec { .. }
         | GateRequest::Http { .. }
+        | GateRequest::Health { .. }
         | GateRequest::Sql { .. }
         | GateRequest::Docker { .. }
         | GateRequest::Secret { .. }
@@ -602,7 +604,8 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::Process { .. }
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
-        | GateRequest::System { .. } => false,
+        | GateRequest::System { .. }
+        | GateRequest::Redis { .. } => false,
     }
 }
 

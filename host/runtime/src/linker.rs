@@ -18,9 +18,10 @@ impl HasData for HostData {
 type AddToLinker = fn(&mut Linker<Host>) -> wasmtime::Result<()>;
 
 macro_rules! interfaces {
-    ($($name:literal $($module:ident)::+;)*) => {
+    ($($(#[$condition:meta])? $name:literal $($module:ident)::+;)*) => {
         /// Every interface that this host links.
         pub(crate) const INTERFACES: &[(&str, AddToLinker)] = &[$(
+            $(#[$condition])?
             ($name, |linker| wit::$($module)::+::add_to_linker::<Host, HostData>(linker, |host| HostCall::new(host))),
         )*];
     };
@@ -31,6 +32,7 @@ interfaces! {
     "runbook:base/clock@1.0.0" base::clock;
     "runbook:http/reader@1.0.0" http::reader;
     "runbook:http/writer@1.0.0" http::writer;
+    "runbook:http/health@1.0.0" http::health;
     "runbook:sql/reader@1.0.0" sql::reader;
     "runbook:sql/writer@1.0.0" sql::writer;
     "runbook:sql/snapshot@1.0.0" sql::snapshot;
@@ -46,6 +48,10 @@ interfaces! {
     "runbook:net/connect@1.0.0" net::connect;
     "runbook:net/tls@1.0.0" net::tls;
     "runbook:net/dns@1.0.0" net::dns;
+    #[cfg(feature = "redis")]
+    "runbook:redis/reader@1.0.0" redis::reader;
+    #[cfg(feature = "redis")]
+    "runbook:redis/writer@1.0.0" redis::writer;
     "runbook:process/inspector@1.0.0" process::inspector;
     "runbook:process/runner@1.0.0" process::runner;
     "runbook:system/reader@1.0.0" system::reader;

@@ -17,6 +17,7 @@ wit_bindgen::generate!({
         "../../wit/docker",
         "../../wit/secrets",
         "../../wit/net",
+        "../../wit/redis",
         "../../wit/files",
         "../../wit/process",
         "../../wit/system",

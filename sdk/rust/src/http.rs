@@ -1,11 +1,12 @@
 //! HTTP to the base address that the runbook bound to a slot.
 
-use crate::bindings::runbook::http::{reader, types, writer};
+use crate::bindings::runbook::http::{health, reader, types, writer};
 use crate::fault::{Fault, Result};
 use crate::native::host;
 use crate::slot::Slot;
 use serde::de::DeserializeOwned;
 
+pub use health::{HealthAnswer, ServingStatus};
 pub use types::Timing;
 
 /// A slot that is bound to one base address. A plugin gives paths below it and never names a host.
@@ -84,6 +85,19 @@ impl Endpoint {
     pub fn head(&self, path: &str) -> Result<Response> {
         host!("http/reader.head", reader::head(self.slot.name(), path, &self.headers))
             .map(|raw| Response::from_raw(path, raw))
+    }
+
+    /// Asks by gRPC (`grpc.health.v1.Health/Check`) how a service is, by its full name, or the whole
+    /// server, if the name is empty. The headers of this value are not sent.
+    ///
+    /// # Errors
+    /// `denied` if the grant does not allow the verb, the service or the address; `transient` if
+    /// nothing answers or the server says that it is unavailable; `timeout` if the answer takes too
+    /// long; `invalid` if the server wants to know who asks or has no health service; `assertion` if
+    /// the answer is no gRPC, or the status of the call is another one.
+    #[track_caller]
+    pub fn health(&self, service: &str) -> Result<HealthAnswer> {
+        host!("http/health.check", health::check(self.slot.name(), service))
     }
 
     /// Sends a body to a path with POST.

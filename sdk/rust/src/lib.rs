@@ -51,6 +51,7 @@ mod native;
 pub mod net;
 pub mod operation;
 pub mod process;
+pub mod redis;
 pub mod secrets;
 pub mod size;
 pub mod slot;
@@ -74,7 +75,7 @@ pub mod prelude {
     pub use crate::size::Size;
     pub use crate::{
         Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, net, params,
-        process, secrets, slot, sql, system, warn,
+        process, redis, secrets, slot, sql, system, warn,
     };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};

@@ -74,6 +74,7 @@ const CALLS: &[(&str, fn())] = &[
     ("files/writer.remove", || drop(directory().remove("a"))),
     ("process/inspector.run", || drop(process::Program::slot(slot!("program")).inspect())),
     ("process/runner.run", || drop(process::Program::slot(slot!("program")).run())),
+    ("http/health.check", || drop(http::Endpoint::slot(slot!("service")).health(""))),
     ("net/connect.check", || drop(net::Server::slot(slot!("server")).connect(&[]))),
     ("net/tls.inspect", || drop(net::Server::slot(slot!("server")).inspect_tls())),
     ("net/dns.lookup", || {
@@ -88,6 +89,8 @@ const CALLS: &[(&str, fn())] = &[
     ("system/reader.processes", || drop(machine().processes(None))),
     ("system/reader.users", || drop(machine().users())),
     ("system/reader.ports", || drop(machine().ports(None))),
+    ("redis/reader.read", || drop(redis::Database::slot(slot!("db")).read(["ping"]))),
+    ("redis/writer.write", || drop(redis::Database::slot(slot!("db")).write(["del", "a"]))),
     ("secrets/metadata.describe", || drop(secrets::SecretSlot::slot(slot!("token")).describe())),
     ("secrets/reveal.reveal", || drop(secrets::SecretSlot::slot(slot!("token")).reveal())),
     ("secrets/rotation.rotate", || {
@@ -102,7 +105,9 @@ const CALLS: &[(&str, fn())] = &[
 fn contract() -> BTreeSet<String> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut found = BTreeSet::new();
-    for package in ["http", "sql", "docker", "files", "process", "secrets", "net", "system"] {
+    for package in
+        ["http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis"]
+    {
         let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit")))
             .expect("the package has a file");
         let mut interface = "";

@@ -62,6 +62,8 @@ pub enum FindingRule {
     TwoSources,
     /// A file or folder could not be reviewed.
     NotReviewed,
+    /// A target names a command of Redis that reaches further than the keys of one database.
+    ServerCommand,
     /// A plugin chooses what it says to the server of a `net` target, or which names it looks up.
     SaysAtWill,
     /// A plugin sees texts of every program of this machine, which often hold passwords.
@@ -195,6 +197,11 @@ rules! {
         "A file that was to be reviewed cannot be read, or a folder is a link that is not \
          followed: this review does not cover its content."
         "Correct the file, or name the folder that the link leads to, and review again.";
+    ServerCommand "RB029" "server-command" Medium
+        "A target names a command of Redis that runs code, administers the server, reaches other \
+         databases or shows what other clients do."
+        "Leave the command out of `commands`, or use a target of its own for the one step that \
+         needs it.";
     SaysAtWill "RB026" "says-at-will" Medium
         "A plugin may say any line to a server, or look up names of any domain: both carry what it \
          has read to whoever answers."
@@ -561,6 +568,10 @@ impl GrantedRow<'_> {
                 format!(
                     "slot `{slot}` may see the arguments of every process that fits `{pattern}`"
                 ),
+            ),
+            OpenGrant::ServerCommand { command } => (
+                FindingRule::ServerCommand,
+                format!("slot `{slot}` may send `{command}` to {}", self.granted.what),
             ),
             OpenGrant::EveryContainer => {
                 (FindingRule::EveryContainer, format!("slot `{slot}` may `{verb}` every container"))

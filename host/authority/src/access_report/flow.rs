@@ -313,6 +313,7 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
     let kind = match verb {
         Verb::HttpGet
         | Verb::HttpHead
+        | Verb::HttpHealth
         | Verb::HttpPost
         | Verb::HttpPut
         | Verb::HttpPatch
@@ -334,7 +335,8 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         | Verb::SystemMemory
         | Verb::SystemDisks
         | Verb::SystemUptime => SourceKind::Machine,
-        Verb::SqlQuery | Verb::SqlBackup => SourceKind::Rows,
+        // A command that changes a key may return its value, as `getdel` does.
+        Verb::SqlQuery | Verb::SqlBackup | Verb::RedisRead | Verb::RedisWrite => SourceKind::Rows,
         Verb::FilesRead => SourceKind::Files,
         Verb::DockerList
         | Verb::DockerInspect
@@ -395,6 +397,10 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         | Verb::HttpPut
         | Verb::HttpPatch
         | Verb::HttpDelete => SinkKind::Network,
+        // The name of a service that the plugin chooses reaches the server.
+        Verb::HttpHealth if grant.target.http().is_some_and(|http| http.services.is_none()) => {
+            SinkKind::Network
+        }
         // A line that the plugin chooses reaches the server, and a name whoever serves names.
         Verb::NetConnect if grant.target.net().is_some_and(NetTarget::may_send_any_text) => {
             SinkKind::Network
@@ -403,7 +409,12 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
             SinkKind::Network
         }
         // A statement that only reads still reaches the server, and its log.
-        Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction | Verb::SqlRestore => SinkKind::Database,
+        Verb::SqlQuery
+        | Verb::SqlExecute
+        | Verb::SqlTransaction
+        | Verb::SqlRestore
+        | Verb::RedisRead
+        | Verb::RedisWrite => SinkKind::Database,
         Verb::FilesWrite => SinkKind::Files,
         Verb::ProcessRun if grant.target.process().is_some_and(|process| grants.connects_anywhere(process)) => {
             SinkKind::Network
@@ -429,6 +440,7 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         | Verb::SecretsUse
         | Verb::SecretsReveal
         | Verb::SecretsRotate
+        | Verb::HttpHealth
         | Verb::NetConnect
         | Verb::NetInspectTls
         | Verb::NetLookup
@@ -457,7 +469,7 @@ fn injected_secret_flows(
 ) -> Vec<(FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>)> {
     let kind = match &grant.target.kind {
         TargetKind::Http(_) => SinkKind::Network,
-        TargetKind::Sql(_) => SinkKind::Database,
+        TargetKind::Sql(_) | TargetKind::Redis(_) => SinkKind::Database,
         TargetKind::Process(_) => SinkKind::Program,
         TargetKind::Docker(_)
         | TargetKind::Files(_)

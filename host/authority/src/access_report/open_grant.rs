@@ -35,6 +35,11 @@ pub(super) enum OpenGrant {
         /// The pattern that lets it through.
         pattern: String,
     },
+    /// A command of Redis that runs code, administers the server or reaches other databases.
+    ServerCommand {
+        /// Its name.
+        command: String,
+    },
     /// Names of any domain, or of a whole top-level domain, may be looked up.
     AnyName {
         /// The pattern that lets them through.
@@ -155,6 +160,10 @@ pub(super) fn open_grants(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
         TargetKind::Files(files) => system_directory(files.root.real()).into_iter().collect(),
         TargetKind::Net(net) => said_at_will(net, verb),
         TargetKind::System(system) => every_argument(system, verb),
+        TargetKind::Redis(redis) => redis
+            .exact_commands()
+            .map(|command| OpenGrant::ServerCommand { command: command.to_owned() })
+            .collect(),
         TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Secret(_) => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
     DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, NetTarget, PathView, ProcessTarget,
-    SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
+    RedisTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -18,13 +18,14 @@ pub(super) fn verb_sentence(
     scope: &AccessScope,
 ) -> String {
     let mut extra_parts = match &grant.target.kind {
-        TargetKind::Http(http) => http_parts(http),
+        TargetKind::Http(http) => http_parts(http, verb),
         TargetKind::Sql(sql) => sql_parts(sql),
         TargetKind::Docker(docker) => docker_parts(docker, verb),
         TargetKind::Process(process) => {
             process_parts(process, grants.connection_of(grant).map(AsRef::as_ref))
         }
         TargetKind::Net(net) => net_parts(net, verb),
+        TargetKind::Redis(redis) => redis_parts(redis),
         TargetKind::System(system) => system_parts(system, verb),
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     };
@@ -49,25 +50,26 @@ fn secret_parts(grant: &Grant, grants: &EffectiveGrants) -> Vec<String> {
     named_source.into_iter().map(|(name, source)| format!("secret:{name} is {source}")).collect()
 }
 
-fn http_parts(target: &HttpTarget) -> Vec<String> {
+fn http_parts(target: &HttpTarget, verb: Verb) -> Vec<String> {
     let mut parts = Vec::new();
     let headers: Vec<String> = target.header_lines(PathView::OnThisHost).collect();
     if !headers.is_empty() {
         parts.push(format!("with headers {}", headers.join(", ")));
     }
-    if !target.request_headers.is_empty() {
+    let chooses_request = verb != Verb::HttpHealth;
+    if chooses_request && !target.request_headers.is_empty() {
         parts.push(format!("the plugin may set headers {}", target.request_headers.join(", ")));
     }
     parts.extend(address_part(&target.addresses));
-    if target.redirects > 0 {
+    if chooses_request && target.redirects > 0 {
         parts.push(format!("following up to {} redirects", target.redirects));
     }
-    if !target.redirect_origins.is_empty() {
+    if chooses_request && !target.redirect_origins.is_empty() {
         let origins: Vec<_> =
             target.redirect_origins.iter().map(|url| url.origin().ascii_serialization()).collect();
         parts.push(format!("of a read also to {}, where no secret goes", origins.join(", ")));
     }
-    if target.cookies {
+    if chooses_request && target.cookies {
         parts.push("sending the cookies of the server back to it".to_owned());
     }
     parts.extend(target.tls_keys.sentences(PathView::OnThisHost));
@@ -184,6 +186,27 @@ fn system_parts(target: &SystemTarget, verb: Verb) -> Vec<String> {
     }
 }
 
+fn redis_parts(target: &RedisTarget) -> Vec<String> {
+    let mut parts = Vec::new();
+    parts.extend(address_part(&target.addresses));
+    if target.is_exposed() {
+        parts.push("without encryption, so the server is not verified".to_owned());
+    }
+    parts.extend(target.tls_keys.sentences(PathView::OnThisHost));
+    if let Some(password) = &target.password {
+        parts.push(format!("with password secret:{password}"));
+    }
+    let Some(commands) = &target.commands else { return parts };
+    let exact: Vec<_> = target.exact_commands().collect();
+    if !commands.iter().any(|pattern| pattern == "*") {
+        let commands = if commands.is_empty() { "none".to_owned() } else { commands.join(", ") };
+        parts.push(format!("only commands {commands}"));
+    } else if !exact.is_empty() {
+        parts.push(format!("also with {}", exact.join(", ")));
+    }
+    parts
+}
+
 /// Whether the values of a dimension matter for a verb.
 type IsRelevant = fn(Verb) -> bool;
 
@@ -191,7 +214,8 @@ type IsRelevant = fn(Verb) -> bool;
 fn limits_part(scope: &AccessScope, verb: Verb) -> String {
     /// The dimensions that the sentence shows, and for which verbs.
     const SHOWN_DIMENSIONS: &[(Dimension, IsRelevant)] = &[
-        (Dimension::Paths, |_| true),
+        (Dimension::Paths, |verb| verb != Verb::HttpHealth),
+        (Dimension::Services, |verb| verb == Verb::HttpHealth),
         (Dimension::Statements, |verb| !matches!(verb, Verb::SqlBackup | Verb::SqlRestore)),
         (Dimension::Relations, |_| true),
         (Dimension::Images, |verb| {
@@ -202,6 +226,7 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Positions, |_| true),
         (Dimension::Questions, |verb| verb == Verb::NetConnect),
         (Dimension::Names, |verb| verb == Verb::NetLookup),
+        (Dimension::Keys, |_| true),
         (Dimension::Mounts, |_| true),
         (Dimension::Processes, |_| true),
     ];
@@ -253,6 +278,7 @@ fn variables_part(scope: &AccessScope, verb: Verb) -> String {
         | Capability::Files
         | Capability::Http
         | Capability::Net
+        | Capability::Redis
         | Capability::Secrets
         | Capability::Sql
         | Capability::State
@@ -268,6 +294,7 @@ fn is_everything(text: &Text) -> bool {
     match text {
         Text::Any => true,
         Text::Path { pattern, .. } => pattern == "/**",
+        Text::Command(pattern) => pattern == "*",
         Text::Exact(_) | Text::Glob(_) | Text::Directory(_) | Text::HarmlessVariable => false,
     }
 }
@@ -345,6 +372,14 @@ mod tests {
             SentenceCoverage::Sentence(
                 "redirects = 1\nredirect_origins = [\"https://cdn.example\"]",
                 "of a read also to https://cdn.example, where no secret goes",
+            ),
+        ),
+        (
+            Capability::Http,
+            "services",
+            SentenceCoverage::Sentence(
+                "services = [\"orders.v1.Orders\"]",
+                "only services orders.v1.Orders",
             ),
         ),
         (
@@ -629,6 +664,79 @@ mod tests {
         (Capability::Net, "max_records", LIMIT),
         (Capability::Net, "timeout", LIMIT),
         (Capability::Net, "verbs", VERBS),
+        (
+            Capability::Redis,
+            "redis",
+            SentenceCoverage::Sentence("", "database 0 of Redis on h:6379 as default"),
+        ),
+        (
+            Capability::Redis,
+            "database",
+            SentenceCoverage::Sentence("database = 3", "database 3 of Redis"),
+        ),
+        (
+            Capability::Redis,
+            "addresses",
+            SentenceCoverage::Sentence(
+                "addresses = [\"private\"]",
+                "at addresses that are private",
+            ),
+        ),
+        (
+            Capability::Redis,
+            "tls",
+            SentenceCoverage::Sentence("tls = \"off\"", "without encryption, so the server is not"),
+        ),
+        (
+            Capability::Redis,
+            "ca",
+            SentenceCoverage::Sentence(
+                "ca = \"ca.pem\"",
+                "trusting only the authorities of /base/ca.pem",
+            ),
+        ),
+        (
+            Capability::Redis,
+            "client_cert",
+            SentenceCoverage::Sentence(
+                "client_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "showing the certificate /base/a.pem",
+            ),
+        ),
+        (
+            Capability::Redis,
+            "client_key",
+            SentenceCoverage::Sentence(
+                "client_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "with the key /base/a.key",
+            ),
+        ),
+        (
+            Capability::Redis,
+            "user",
+            SentenceCoverage::Sentence(
+                "user = \"probe\"\npassword = \"secret:pw\"",
+                "on h:6379 as probe",
+            ),
+        ),
+        (
+            Capability::Redis,
+            "password",
+            SentenceCoverage::Sentence("password = \"secret:pw\"", "with password secret:pw"),
+        ),
+        (
+            Capability::Redis,
+            "commands",
+            SentenceCoverage::Sentence("commands = [\"get\", \"eval\"]", "only commands get, eval"),
+        ),
+        (
+            Capability::Redis,
+            "keys",
+            SentenceCoverage::Sentence("keys = [\"session:*\"]", "only keys session:*"),
+        ),
+        (Capability::Redis, "max_bytes", LIMIT),
+        (Capability::Redis, "timeout", LIMIT),
+        (Capability::Redis, "verbs", VERBS),
         (
             Capability::System,
             "system",

@@ -139,6 +139,20 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         values: default_addresses,
     },
     DefaultLimit {
+        capability: Capability::Redis,
+        dimension: Dimension::Addresses,
+        verbs: &[],
+        words: "every class but metadata and reserved",
+        values: default_addresses,
+    },
+    DefaultLimit {
+        capability: Capability::Redis,
+        dimension: Dimension::RedisCommands,
+        verbs: &[],
+        words: "every command that need not be named",
+        values: || Values::Texts(BTreeSet::from([Text::command("*")])),
+    },
+    DefaultLimit {
         capability: Capability::Net,
         dimension: Dimension::Questions,
         verbs: &[Verb::NetConnect],

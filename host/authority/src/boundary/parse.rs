@@ -150,6 +150,10 @@ fn read_text(
     row: &DimensionRow,
     text: Spanned<String>,
 ) -> Option<Text> {
+    if row.dimension == Dimension::RedisCommands {
+        // A pattern never covers a command that must be named, not even `*`.
+        return Some(Text::command(&text.value.to_lowercase()));
+    }
     if text.value == "*" {
         return Some(Text::Any);
     }

@@ -659,6 +659,14 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"https://d.example\"]",
         "[\"https://*.example\"]",
     ),
+    (
+        "http",
+        "services",
+        "health",
+        "http = \"https://h\"\nservices = [\"orders.v1.Orders\"]",
+        "[\"other.*\"]",
+        "[\"orders.*\"]",
+    ),
     ("http", "cookies", "get", "http = \"https://h\"\ncookies = true", "false", "true"),
     ("http", "redirects", "get", "http = \"https://h\"\nredirects = 2", "1", "2"),
     (
@@ -957,6 +965,46 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "\"2KiB\"",
     ),
     ("system", "timeout", "cpu", "system = [\"cpu\"]\ntimeout = \"2s\"", "\"1s\"", "\"2s\""),
+    ("redis", "hosts", "read", "redis = \"h\"", "[\"other\"]", "[\"H\"]"),
+    ("redis", "ports", "read", "redis = \"h:7\"", "[6379]", "[7]"),
+    ("redis", "addresses", "read", "redis = \"h\"", "[\"private\"]", "[\"public\"]"),
+    ("redis", "tls", "read", "redis = \"h\"\ntls = \"off\"", "[\"verify-full\"]", "[\"disable\"]"),
+    (
+        "redis",
+        "client_cert",
+        "read",
+        "redis = \"h\"\nclient_cert = \"a.pem\"\nclient_key = \"a.key\"",
+        "[\"/base/a.pem with the key /base/b.key\"]",
+        "[\"/base/a.pem with the key /base/a.key\"]",
+    ),
+    ("redis", "databases", "read", "redis = \"h\"\ndatabase = 3", "[\"0\"]", "[\"3\"]"),
+    (
+        "redis",
+        "users",
+        "read",
+        "redis = \"h\"\nuser = \"probe\"\npassword = \"secret:token\"",
+        "[\"default\"]",
+        "[\"probe\"]",
+    ),
+    (
+        "redis",
+        "redis_commands",
+        "write",
+        "redis = \"h\"\ncommands = [\"h*\", \"eval\"]",
+        "[\"*\"]",
+        "[\"*\", \"EVAL\"]",
+    ),
+    ("redis", "keys", "read", "redis = \"h\"\nkeys = [\"a:*\"]", "[\"a:b*\"]", "[\"a*\"]"),
+    (
+        "redis",
+        "secrets",
+        "read",
+        "redis = \"h\"\npassword = \"secret:token\"",
+        "[]",
+        "[\"age:/base/s.age#token\"]",
+    ),
+    ("redis", "max_bytes", "read", "redis = \"h\"\nmax_bytes = \"2KiB\"", "\"1KiB\"", "\"2KiB\""),
+    ("redis", "timeout", "read", "redis = \"h\"\ntimeout = \"2s\"", "\"1s\"", "\"2s\""),
 ];
 
 #[test]
@@ -1327,4 +1375,29 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_command_that_must_be_named_is_covered_only_by_a_rule_that_names_it() {
+    let rule = "[[allow]]\ncapability = \"redis\"\nverbs = [\"*\"]\n";
+    let check = |commands: &str, more: &str| {
+        witness(
+            "redis",
+            &["write"],
+            &format!("redis = \"h\"\n{commands}"),
+            &format!("{rule}{more}"),
+        )
+    };
+    assert_eq!(check("", ""), None);
+    assert_eq!(check("commands = [\"*\"]", ""), None);
+    assert_eq!(check("", "redis_commands = [\"*\"]"), None);
+    for rule in ["", "redis_commands = [\"*\"]", "redis_commands = [\"ev*\"]"] {
+        let found = check("commands = [\"eval\"]", rule).expect("it is not named");
+        assert!(found.contains("`eval`"), "{found}");
+    }
+    assert_eq!(check("commands = [\"eval\"]", "redis_commands = [\"EVAL\"]"), None);
+    assert!(check("", "redis_commands = [\"h*\"]").is_some());
+    assert_eq!(check("commands = [\"hget*\"]", "redis_commands = [\"h*\"]"), None);
+    assert!(check("commands = [\"json.get\"]", "redis_commands = [\"*\"]").is_some());
+    assert!(check("addresses = [\"metadata\"]", "").is_some());
 }

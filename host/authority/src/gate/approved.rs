@@ -3,6 +3,7 @@
 
 use super::{Creation, Denial, GateDecision, GateRequest, Rule, SystemObject};
 use crate::capability::{Verb, VerbEffect};
+use crate::pattern::shown_command;
 use std::collections::BTreeSet;
 
 /// One effect that was shown to the approvers.
@@ -80,6 +81,7 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
         | GateRequest::Socket { .. }
+        | GateRequest::Health { .. }
         | GateRequest::Sql { .. }
         | GateRequest::Docker { .. }
         | GateRequest::Create { .. }
@@ -90,7 +92,9 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
-        | GateRequest::System { .. } => CallPart::Whole,
+        | GateRequest::System { .. }
+        | GateRequest::Redis { .. }
+        | GateRequest::RedisFacts { .. } => CallPart::Whole,
     }
 }
 
@@ -341,9 +345,13 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         GateRequest::Process { arguments, .. } => Some(shown_arguments(arguments)),
         GateRequest::Exec { command, .. } => Some(shown_arguments(command)),
         GateRequest::Create { creation, .. } => Some(shown_creation(creation)),
+        GateRequest::Redis { command, .. } | GateRequest::RedisFacts { command, .. } => {
+            Some(shown_arguments(&shown_command(command)))
+        }
         GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
         | GateRequest::Socket { .. }
+        | GateRequest::Health { .. }
         | GateRequest::Http { .. }
         | GateRequest::Connect { .. }
         | GateRequest::Docker { .. }
@@ -376,6 +384,7 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         } => Object::Named(name),
         GateRequest::Connect { .. }
         | GateRequest::Socket { .. }
+        | GateRequest::Health { .. }
         | GateRequest::Sql { .. }
         | GateRequest::Docker { .. }
         | GateRequest::Exec { .. }
@@ -385,7 +394,9 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
-        | GateRequest::System { object: SystemObject::Part, .. } => Object::Slot,
+        | GateRequest::System { object: SystemObject::Part, .. }
+        | GateRequest::Redis { .. }
+        | GateRequest::RedisFacts { .. } => Object::Slot,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{ConnectionState, GateRequest, HeaderValue, SystemObject};
 use crate::digest::Digest;
-use crate::pattern::{Dialect, classify};
+use crate::pattern::{Dialect, KeyUse, RedisCommand, classify};
 use std::borrow::Cow;
 
 /// A function that removes secrets from a text.
@@ -52,6 +52,8 @@ impl GateRequest<'_> {
             Self::Connect { address, connection: ConnectionState::Reused, .. } => {
                 format!("reused connection to {address}")
             }
+            Self::Health { service: "", .. } => "health of the server".to_owned(),
+            Self::Health { service, .. } => format!("health of {}", shorten(service)),
             Self::Socket { path, connection, .. } => {
                 let path = path.to_string_lossy();
                 let opened = match connection {
@@ -112,6 +114,10 @@ impl GateRequest<'_> {
                 format!("lookup {kind}{name}")
             }
             Self::Resolver { resolver, .. } => format!("resolver {resolver}"),
+            Self::Redis { command, .. } => redis_command(command, scrub),
+            Self::RedisFacts { command, .. } => {
+                format!("checked by the server: {}", redis_command(command, scrub))
+            }
             Self::System { object: SystemObject::Part, .. } => String::new(),
             Self::System { object: SystemObject::Mount(mount), .. } => {
                 format!("mount {}", shorten(mount))
@@ -121,6 +127,23 @@ impl GateRequest<'_> {
             }
         }
     }
+}
+
+/// The name of a command and its keys. The other arguments may be values.
+fn redis_command(arguments: &[Vec<u8>], scrub: Scrub<'_>) -> String {
+    let Ok(command) = RedisCommand::parse(arguments) else { return "no command".to_owned() };
+    let keys = match command.keys() {
+        KeyUse::Listed(keys) => keys,
+        KeyUse::Matching(pattern) => vec![pattern],
+        KeyUse::Any => return format!("command {} on any key", command.name),
+        KeyUse::OtherDatabase => return format!("command {} elsewhere", command.name),
+    };
+    if keys.is_empty() {
+        return format!("command {}", command.name);
+    }
+    let text = |key: &[u8]| shorten(&scrub(&String::from_utf8_lossy(key)));
+    let keys: Vec<_> = keys.into_iter().map(text).collect();
+    format!("command {} keys {}", command.name, as_json(&keys, scrub))
 }
 
 fn statement_in_one_line(statement: &str, dialect: Option<Dialect>) -> String {

@@ -34,6 +34,8 @@ pub enum Rule {
     Redirect,
     /// The target is reached through another socket, or through none.
     Socket,
+    /// The target does not let the health of the service be asked for.
+    Service,
     /// The class of a statement is not allowed, or is unknown.
     Statement,
     /// A relation that a statement names is not allowed.
@@ -64,6 +66,10 @@ pub enum Rule {
     Mount,
     /// The target does not let processes of the name be seen.
     ProcessName,
+    /// A command of Redis is not allowed, or is unknown.
+    Command,
+    /// A key that a command uses is not allowed, or cannot be told.
+    Key,
     /// The call is not among the effects that were approved.
     Approval,
     /// A lock of the run is not held any more.
@@ -81,6 +87,7 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Address, "address"),
     (Rule::Redirect, "redirect"),
     (Rule::Socket, "socket"),
+    (Rule::Service, "service"),
     (Rule::Statement, "statement"),
     (Rule::Relation, "relation"),
     (Rule::Container, "container"),
@@ -96,6 +103,8 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Resolver, "resolver"),
     (Rule::Mount, "mount"),
     (Rule::ProcessName, "process"),
+    (Rule::Command, "command"),
+    (Rule::Key, "key"),
     (Rule::Approval, "approval"),
     (Rule::Lease, "lease"),
 ];
@@ -116,6 +125,7 @@ impl Rule {
             Self::Address => Some("addresses"),
             Self::Redirect => Some("redirects"),
             Self::Socket => Some("socket"),
+            Self::Service => Some("services"),
             Self::Statement => Some("statements"),
             Self::Relation => Some("relations"),
             Self::Container => Some("docker"),
@@ -130,6 +140,8 @@ impl Rule {
             Self::Questions => Some("questions"),
             Self::Name => Some("names"),
             Self::Resolver => Some("resolver"),
+            Self::Command => Some("commands"),
+            Self::Key => Some("keys"),
             Self::Mount => Some("mounts"),
             Self::ProcessName => Some("processes"),
             Self::Unbound | Self::Input | Self::EffectsOff | Self::Approval | Self::Lease => None,
@@ -167,6 +179,7 @@ impl std::fmt::Display for Denial {
             | Rule::Address
             | Rule::Redirect
             | Rule::Socket
+            | Rule::Service
             | Rule::Statement
             | Rule::Relation
             | Rule::Container
@@ -181,7 +194,9 @@ impl std::fmt::Display for Denial {
             | Rule::Name
             | Rule::Resolver
             | Rule::Mount
-            | Rule::ProcessName => "is not granted",
+            | Rule::ProcessName
+            | Rule::Command
+            | Rule::Key => "is not granted",
         };
         let (verb, slot, rule) = (self.verb.full_name(), &self.slot, self.rule.name());
         write!(f, "`{verb}` on slot `{slot}` {verdict}: {} (rule `{rule}`", self.reason)?;

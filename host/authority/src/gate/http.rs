@@ -4,7 +4,7 @@ use super::{HeaderValue, Judgment, Rule, withheld_reason};
 use crate::capability::{Verb, VerbEffect};
 use crate::grant::EffectiveGrants;
 use crate::pattern::canonical_request_path;
-use crate::targets::{HttpTarget, SecretPlace, TargetKind, unusable_header};
+use crate::targets::{HttpTarget, SecretPlace, TargetKind, unusable_header, unusable_service};
 use std::path::Path;
 use url::Url;
 
@@ -128,6 +128,19 @@ pub(super) fn judge_token(target: &HttpTarget, server: &Url) -> Judgment {
     Err((Rule::Auth, format!("`{server}` is not the token server of the target")))
 }
 
+/// Whether the health of a service may be asked for.
+pub(super) fn judge_health(target: &HttpTarget, service: &str) -> Judgment {
+    if let Some(reason) = unusable_service(service) {
+        return Err((Rule::Service, format!("`{}` {reason}", service.escape_debug())));
+    }
+    match &target.services {
+        Some(services) if !service.is_empty() && !services.iter().any(|known| known == service) => {
+            Err((Rule::Service, format!("`{service}` is not among `services`")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Whether the target is reached through this socket.
 pub(super) fn judge_socket(target: &HttpTarget, path: &Path) -> Judgment {
     if target.socket.as_ref().is_some_and(|socket| socket.real() == path) {
@@ -223,5 +236,5 @@ fn judge_own_path(target: &HttpTarget, base: &Url, to: &Url) -> Judgment {
 /// Whether a plugin's header may go to another origin than that of the target: only one of those
 /// that any plugin may set, and no secret.
 pub fn crosses_origins(name: &str) -> bool {
-    ALWAYS_ALLOWED_HEADERS.contains(&name.to_ascii_lowercase().as_str())
+    ALWAYS_ALLOWED_HEADERS.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
 }

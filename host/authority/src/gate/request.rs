@@ -2,6 +2,7 @@
 //! effects.
 
 use crate::capability::Verb;
+use crate::pattern::ServerFacts;
 use crate::targets::{ContainerFacts, SecretPlace};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -113,6 +114,15 @@ pub enum GateRequest<'a> {
         /// Whether the connection is open already.
         connection: ConnectionState,
     },
+    /// The health of a gRPC service, before the name of its server is resolved.
+    Health {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The full name of the service; empty for the whole server.
+        service: &'a str,
+    },
     /// A SQL statement, or a SQL verb that runs no statement.
     Sql {
         /// The slot that the call names.
@@ -223,6 +233,26 @@ pub enum GateRequest<'a> {
         /// Where it is.
         resolver: SocketAddr,
     },
+    /// A command of Redis, before anything is connected to.
+    Redis {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The name of the command and its arguments.
+        command: &'a [Vec<u8>],
+    },
+    /// The same command, with what the server says of it in its own table.
+    RedisFacts {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The name of the command and its arguments.
+        command: &'a [Vec<u8>],
+        /// What the server says; `None` if it does not know the command.
+        facts: Option<&'a ServerFacts>,
+    },
     /// A part of this machine. The verb is the part.
     System {
         /// The slot that the call names.
@@ -243,6 +273,7 @@ impl<'a> GateRequest<'a> {
             | Self::Token { slot, .. }
             | Self::Redirect { slot, .. }
             | Self::Socket { slot, .. }
+            | Self::Health { slot, .. }
             | Self::Sql { slot, .. }
             | Self::Docker { slot, .. }
             | Self::Container { slot, .. }
@@ -255,7 +286,9 @@ impl<'a> GateRequest<'a> {
             | Self::Endpoint { slot, .. }
             | Self::Lookup { slot, .. }
             | Self::Resolver { slot, .. }
-            | Self::System { slot, .. } => slot,
+            | Self::System { slot, .. }
+            | Self::Redis { slot, .. }
+            | Self::RedisFacts { slot, .. } => slot,
         }
     }
 
@@ -267,6 +300,7 @@ impl<'a> GateRequest<'a> {
             | Self::Token { verb, .. }
             | Self::Redirect { verb, .. }
             | Self::Socket { verb, .. }
+            | Self::Health { verb, .. }
             | Self::Sql { verb, .. }
             | Self::Docker { verb, .. }
             | Self::Container { verb, .. }
@@ -279,7 +313,9 @@ impl<'a> GateRequest<'a> {
             | Self::Endpoint { verb, .. }
             | Self::Lookup { verb, .. }
             | Self::Resolver { verb, .. }
-            | Self::System { verb, .. } => *verb,
+            | Self::System { verb, .. }
+            | Self::Redis { verb, .. }
+            | Self::RedisFacts { verb, .. } => *verb,
         }
     }
 }
@@ -303,6 +339,7 @@ impl<'a> GateRequest<'a> {
             | Self::Token { .. }
             | Self::Redirect { .. }
             | Self::Socket { .. }
+            | Self::Health { .. }
             | Self::Sql { .. }
             | Self::Docker { .. }
             | Self::Container { .. }
@@ -315,7 +352,9 @@ impl<'a> GateRequest<'a> {
             | Self::Endpoint { .. }
             | Self::Lookup { .. }
             | Self::Resolver { .. }
-            | Self::System { .. } => Vec::new(),
+            | Self::System { .. }
+            | Self::Redis { .. }
+            | Self::RedisFacts { .. } => Vec::new(),
         }
     }
 }

@@ -1,8 +1,10 @@
+mod redis;
+
 use super::*;
 use crate::capability::{VERBS, Verb};
 use crate::grant::{Binding, GrantSite, grant};
 use crate::manifest::{KnownInput, Manifest};
-use crate::pattern::AddressClass;
+use crate::pattern::{AddressClass, ServerFacts};
 use crate::targets::{ContainerFacts, Folder, SecretPlace, Targets};
 use runbook_document::{Diagnostics, Source, Spanned};
 use std::net::IpAddr;
@@ -109,6 +111,15 @@ fn nothing_is_allowed_to_a_plugin_that_was_granted_nothing() {
     }
 }
 
+/// What a server says of a command that it knows nothing special about.
+static NO_FACTS: ServerFacts = ServerFacts { flags: Vec::new(), keys: Vec::new() };
+
+fn ping() -> &'static [Vec<u8>] {
+    static PING: std::sync::LazyLock<Vec<Vec<u8>>> =
+        std::sync::LazyLock::new(|| vec![b"ping".to_vec()]);
+    &PING
+}
+
 /// Every kind of request, with one verb.
 fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<GateRequest<'a>> {
     let slot = "s";
@@ -124,6 +135,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         },
         GateRequest::Token { slot, verb, server: url },
         GateRequest::Redirect { slot, verb, base: url, from: url, to: url, hop: 1 },
+        GateRequest::Health { slot, verb, service: "a.Service" },
         GateRequest::Socket {
             slot,
             verb,
@@ -152,6 +164,8 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         GateRequest::Lookup { slot, verb, name: None, kind: "A" },
         GateRequest::Resolver { slot, verb, resolver: ([127, 0, 0, 1], 53).into() },
         GateRequest::System { slot, verb, object: SystemObject::Part },
+        GateRequest::Redis { slot, verb, command: ping() },
+        GateRequest::RedisFacts { slot, verb, command: ping(), facts: Some(&NO_FACTS) },
     ];
     // A new kind of request does not compile here, as a reminder to add it to the list above.
     for request in &all {
@@ -161,6 +175,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Token { .. }
             | GateRequest::Redirect { .. }
             | GateRequest::Socket { .. }
+            | GateRequest::Health { .. }
             | GateRequest::Sql { .. }
             | GateRequest::Docker { .. }
             | GateRequest::Container { .. }
@@ -173,14 +188,16 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Endpoint { .. }
             | GateRequest::Lookup { .. }
             | GateRequest::Resolver { .. }
-            | GateRequest::System { .. } => {}
+            | GateRequest::System { .. }
+            | GateRequest::Redis { .. }
+            | GateRequest::RedisFacts { .. } => {}
         }
     }
     all
 }
 
 /// The grants of a step that is bound to a target of each kind, with the name of that kind.
-fn every_target() -> [(&'static str, EffectiveGrants); 9] {
+fn every_target() -> [(&'static str, EffectiveGrants); 10] {
     [
         (
             "http",
@@ -200,6 +217,7 @@ fn every_target() -> [(&'static str, EffectiveGrants); 9] {
         ("process", "process = \"/bin/true\"\narguments = []"),
         ("net", "net = \"127.0.0.1\"\nports = [1]\nnames = [\"a.example\"]"),
         ("system", "system = [\"cpu\"]"),
+        ("redis", "redis = \"127.0.0.1\""),
     ]
     .map(|(kind, toml)| {
         let capability = kind.split(' ').next().unwrap_or_default();
@@ -248,10 +266,12 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "http: Connect",
         "http: Token",
         "http: Redirect",
+        "http: Health",
         "http (socket): Http",
         "http (socket): Connect",
         "http (socket): Token",
         "http (socket): Redirect",
+        "http (socket): Health",
         "http (socket): Socket",
         "sql: Connect",
         "sql: Sql",
@@ -268,6 +288,9 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "net: Lookup",
         "net: Resolver",
         "system: System",
+        "redis: Connect",
+        "redis: Redis",
+        "redis: RedisFacts",
     ];
     assert_eq!(allowed, expected);
 }
@@ -464,6 +487,8 @@ proptest::proptest! {
         }
         let target = format!("net = \"{server}\"\nports = [80]");
         proptest::prop_assert_eq!(&decisions("net", Verb::NetConnect, &target), &http);
+        let target = format!("redis = \"{server}\"");
+        proptest::prop_assert_eq!(&decisions("redis", Verb::RedisRead, &target), &http);
     }
 }
 
@@ -644,6 +669,34 @@ fn a_target_with_a_socket_is_reached_through_that_socket_alone() {
     );
     assert_eq!(rule(&with_tokens, &connect("127.0.0.1")), None);
     assert_eq!(rule(&with_tokens, &connect("localhost")), Some("socket"));
+}
+
+#[test]
+fn the_health_of_a_service_is_asked_for_only_if_the_target_lists_it() {
+    let health = |target: &str, service: &str| {
+        let request = GateRequest::Health { slot: "s", verb: Verb::HttpHealth, service };
+        rule(&grants("http", &format!("http = \"https://h:50051\"\n{target}")), &request)
+    };
+    let listed = "services = [\"orders.v1.Orders\"]";
+    for (service, by_list, by_none) in [
+        ("", None, None),
+        ("orders.v1.Orders", None, None),
+        ("orders.v1.Order", Some("service"), None),
+        ("orders.v1.orders", Some("service"), None),
+        ("orders.v1.Orders ", Some("service"), Some("service")),
+        ("a\nb", Some("service"), Some("service")),
+        ("*", Some("service"), Some("service")),
+    ] {
+        assert_eq!(health(listed, service), by_list, "{service}");
+        assert_eq!(
+            health("services = []", service),
+            by_list.or((!service.is_empty()).then_some("service"))
+        );
+        assert_eq!(health("", service), by_none, "{service}");
+    }
+    let long = "a".repeat(201);
+    assert_eq!(health("", &long), Some("service"));
+    assert_eq!(health("", &long[1..]), None);
 }
 
 #[test]

@@ -140,6 +140,7 @@ const TARGETS: &[(Capability, &str)] = &[
     (Capability::Files, "files = \"x\"\naccess = \"write\""),
     (Capability::Process, "process = \"/bin/x\"\narguments = []"),
     (Capability::Net, "net = \"h\"\nports = [1]"),
+    (Capability::Redis, "redis = \"h\""),
     (
         Capability::System,
         "system = [\"cpu\", \"memory\", \"disks\", \"uptime\", \"identity\", \"processes\", \
@@ -232,7 +233,7 @@ fn a_target_that_lists_its_verbs_needs_to_list_only_those_that_the_input_needs()
     assert_eq!(granted(deletes, &[]), Err(vec![needs.to_owned()]));
     let template = serde_json::json!({ "wants": [{ "verb": "{{ x }}" }] });
     let refusals = granted(template, &["/wants/0/verb"]).expect_err("it may be any of them");
-    let expected = "`p:o` may need `head`, `post`, `put`, `patch`, `delete` on slot `s`, because \
+    let expected = "`p:o` may need `head`, `health`, `post`, `put`, `patch`, `delete` on slot `s`, because \
                     `wants[0].verb` of its input is a template, but target `t` grants only `get`";
     assert_eq!(refusals, [expected]);
 }

@@ -81,6 +81,13 @@ fn a_lockfile_is_read_back_without_any_difference() {
                      reads = [\"data\", \"/etc/app\"]\nwrites = []\nmemory = \"1GiB\"\ncpu = \"5s\"",
         ),
         (
+            "redis",
+            "redis = \"[fd00::1]:6380\"\ndatabase = 3\naddresses = [\"private\"]\nca = \"ca.pem\"\n\
+             user = \"probe\"\npassword = \"secret:x\"\ncommands = [\"*\", \"h*\", \"eval\", \"json.get\"]\n\
+             keys = [\"a:*\", \"b\"]",
+        ),
+        ("redis", "redis = \"h\"\ntls = \"off\""),
+        (
             "net",
             "net = [\"mail.internal\", \"10.0.0.7\", \"[fd00::1]\"]\nports = [25, 587]\n\
              addresses = [\"private\"]\nca = \"ca.pem\"\nquestions = [\"EHLO *\", \"*\"]\n\

@@ -78,6 +78,13 @@ impl ConcreteCall {
                     text_of(Dimension::Arguments)
                 )
             }
+            Capability::Redis => format!(
+                "{verb} with `{}` in database {} of Redis on {}:{}",
+                text_of(Dimension::RedisCommands),
+                text_of(Dimension::Databases),
+                text_of(Dimension::Hosts),
+                text_of(Dimension::Ports)
+            ),
             Capability::Secrets => format!("{verb} secret {}", text_of(Dimension::Secrets)),
             Capability::Net => match verb.as_str() {
                 "lookup" => {

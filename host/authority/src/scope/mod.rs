@@ -20,8 +20,9 @@ use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
     ContainerFilter, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase,
-    HttpTarget, InjectedHeader, NetTarget, PathView, ProcessTarget, SecretTarget, SqlAddress,
-    SqlTarget, SystemTarget, Target, TargetKind, TlsMode, reachable_addresses,
+    HttpTarget, InjectedHeader, NetTarget, PathView, ProcessTarget, RedisTarget, RedisTls,
+    SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
+    reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,13 +46,14 @@ impl AccessScope {
     /// How far the grant of one slot reaches, for the plugin of this name.
     pub fn of(plugin: &str, grant: &Grant, grants: &EffectiveGrants, view: PathView) -> Self {
         let mut values = match &grant.target.kind {
-            TargetKind::Http(http) => http_values(http, view),
+            TargetKind::Http(http) => http_values(http, &grant.verbs, view),
             TargetKind::Sql(sql) => sql_values(sql, view),
             TargetKind::Docker(docker) => docker_values(docker, &grant.verbs),
             TargetKind::Files(files) => files_values(files, view),
             TargetKind::Process(process) => process_values(process, grants, view),
             TargetKind::Secret(secret) => secret_values(secret),
             TargetKind::Net(net) => net_values(net, &grant.verbs, view),
+            TargetKind::Redis(redis) => redis_values(redis, view),
             TargetKind::System(system) => system_values(system, &grant.verbs),
         };
         let mut secrets = grant.target.secret_sources(view);
@@ -149,7 +151,7 @@ fn duration_limit(duration: Duration) -> Values {
     Values::AtMost(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn http_values(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
+fn http_values(target: &HttpTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::RequestHeaders, request_header_values(target)),
         (Dimension::Headers, Values::exact(target.header_lines(view))),
@@ -161,6 +163,11 @@ fn http_values(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Value
     if !target.redirect_origins.is_empty() {
         let origins = target.redirect_origins.iter().map(|url| url.origin().ascii_serialization());
         values.insert(Dimension::RedirectOrigins, Values::exact(origins));
+    }
+    if verbs.contains(&Verb::HttpHealth) {
+        let services = target.services.as_ref();
+        let services = services.map_or_else(Values::any, |names| Values::exact(names.clone()));
+        values.insert(Dimension::Services, services);
     }
     if target.cookies {
         values.insert(Dimension::Cookies, Values::flag(target.cookies.into()));
@@ -184,7 +191,10 @@ fn http_values(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Value
         Dimension::Ports,
         Values::exact(base.port_or_known_default().map(|port| port.to_string())),
     );
-    values.insert(Dimension::Paths, path_values(target, base.path()));
+    // A health check has one path, which the verb stands for.
+    if verbs.iter().any(|verb| *verb != Verb::HttpHealth) {
+        values.insert(Dimension::Paths, path_values(target, base.path()));
+    }
     if let Some(socket) = &target.socket {
         values.insert(Dimension::Sockets, Values::exact([socket.render(view)]));
     } else {
@@ -459,6 +469,30 @@ fn net_values(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Di
         values.insert(Dimension::MaxRecords, Values::AtMost(target.max_records.into()));
     }
     values
+}
+
+fn redis_values(target: &RedisTarget, view: PathView) -> BTreeMap<Dimension, Values> {
+    let tls = match (target.tls, &target.tls_keys.ca) {
+        (RedisTls::Required, Some(ca)) => format!("ca {}", ca.render(view)),
+        (RedisTls::Required, None) => TlsMode::VerifyFull.name().to_owned(),
+        (RedisTls::Off, _) => TlsMode::Disable.name().to_owned(),
+    };
+    let commands = target.commands.as_ref().map_or_else(
+        || Values::Texts(BTreeSet::from([Text::Command("*".to_owned())])),
+        |patterns| Values::Texts(patterns.iter().map(|pattern| Text::command(pattern)).collect()),
+    );
+    BTreeMap::from([
+        (Dimension::Hosts, Values::exact([&target.host])),
+        (Dimension::Ports, Values::exact([target.port.to_string()])),
+        (Dimension::Addresses, address_values(&target.addresses, [target.host.as_str()])),
+        (Dimension::Tls, Values::exact([tls])),
+        (Dimension::Databases, Values::exact([target.database.to_string()])),
+        (Dimension::Users, Values::exact([&target.user])),
+        (Dimension::RedisCommands, commands),
+        (Dimension::Keys, target.keys.as_deref().map_or_else(Values::any, globs)),
+        (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
+        (Dimension::Timeout, duration_limit(target.timeout)),
+    ])
 }
 
 fn secret_values(target: &SecretTarget) -> BTreeMap<Dimension, Values> {

@@ -2,8 +2,8 @@
 
 use super::dimension::{Dimension, Shape};
 use crate::pattern::{
-    AddressBlock, AddressClass, ArgumentPattern, Language, TooComplex, argument_difference,
-    difference,
+    AddressBlock, AddressClass, ArgumentPattern, CommandNaming, CommandRow, Language, TooComplex,
+    argument_difference, command_row, command_rows, difference,
 };
 use crate::pattern_matches;
 use crate::targets::{has_absolute_path, map_path};
@@ -41,6 +41,8 @@ pub enum Text {
     /// `NAME=value` of a variable that is known to be harmless (`is_harmless` of
     /// `targets::variable`).
     HarmlessVariable,
+    /// A command of Redis that fits this pattern and need not be named.
+    Command(String),
     /// Every text, whatever it is.
     Any,
 }
@@ -114,6 +116,7 @@ impl Values {
             | Text::Glob(_)
             | Text::Path { .. }
             | Text::HarmlessVariable
+            | Text::Command(_)
             | Text::Any => text.clone(),
         };
         match self {
@@ -147,9 +150,11 @@ impl Values {
                     .map(|text| match text {
                         Text::Exact(text) => Text::Exact(map_path(text, relative_path)),
                         Text::Directory(path) => Text::Directory(relative_path(path)),
-                        Text::Glob(_) | Text::Path { .. } | Text::HarmlessVariable | Text::Any => {
-                            text.clone()
-                        }
+                        Text::Glob(_)
+                        | Text::Path { .. }
+                        | Text::HarmlessVariable
+                        | Text::Command(_)
+                        | Text::Any => text.clone(),
                     })
                     .collect(),
             ),
@@ -287,7 +292,7 @@ fn pattern_in_toml(pattern: &ArgumentPattern) -> String {
 impl std::fmt::Display for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Exact(text) | Self::Glob(text) => f.write_str(text),
+            Self::Exact(text) | Self::Glob(text) | Self::Command(text) => f.write_str(text),
             Self::Path { prefix, pattern } => write!(f, "{prefix}{pattern}"),
             Self::Directory(path) => write!(f, "{path}"),
             Self::HarmlessVariable => f.write_str(crate::targets::HARMLESS_IN_WORDS),
@@ -297,6 +302,15 @@ impl std::fmt::Display for Text {
 }
 
 impl Text {
+    /// A command of Redis, or a pattern of commands, as targets and boundaries write it.
+    pub(crate) fn command(pattern: &str) -> Self {
+        if pattern.contains('*') {
+            Self::Command(pattern.to_owned())
+        } else {
+            Self::Exact(pattern.to_owned())
+        }
+    }
+
     /// Whether a concrete text matches.
     pub fn matches(&self, text: &str) -> bool {
         match self {
@@ -314,6 +328,7 @@ impl Text {
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             Self::HarmlessVariable => crate::targets::is_harmless(text),
+            Self::Command(pattern) => is_pattern_command(text) && pattern_matches(pattern, text),
             Self::Any => true,
         }
     }
@@ -334,10 +349,26 @@ impl Text {
             // It matches nothing. The variables of a program are literal texts, which `matches`
             // looks up one by one. The variables of a container are patterns, and no pattern counts
             // as harmless.
-            Self::HarmlessVariable => r"[^\s\S]".to_owned(),
+            Self::HarmlessVariable => NOTHING.to_owned(),
+            Self::Command(pattern) => {
+                let fits = |row: &&CommandRow| {
+                    row.naming == CommandNaming::Pattern && pattern_matches(pattern, row.name)
+                };
+                let names: Vec<_> =
+                    command_rows().filter(fits).map(|row| regex::escape(row.name)).collect();
+                if names.is_empty() { NOTHING.to_owned() } else { names.join("|") }
+            }
             Self::Any => "(?s:.)*".to_owned(),
         }
     }
+}
+
+/// A regular expression that matches no text.
+const NOTHING: &str = r"[^\s\S]";
+
+/// Whether a pattern is enough to allow this command of Redis.
+fn is_pattern_command(name: &str) -> bool {
+    command_row(name).is_some_and(|row| row.naming == CommandNaming::Pattern)
 }
 
 /// A regular expression for the texts that `PathPattern::matches` accepts: `*` within a segment,
@@ -354,7 +385,7 @@ fn language(texts: &BTreeSet<Text>) -> Result<Language, TooComplex> {
     let expressions: Vec<_> =
         texts.iter().map(|text| format!("(?:{})", text.expression())).collect();
     Language::regex(&if expressions.is_empty() {
-        r"[^\s\S]".to_owned()
+        NOTHING.to_owned()
     } else {
         expressions.join("|")
     })
@@ -420,6 +451,7 @@ impl<'a> Remainder<'a> {
                 | Text::Path { .. }
                 | Text::Directory(_)
                 | Text::HarmlessVariable
+                | Text::Command(_)
                 | Text::Any => None,
             })
             .collect();

@@ -2,8 +2,8 @@
 
 use super::{
     AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PemFile,
-    ProcessTarget, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsKeys,
-    TlsMode,
+    ProcessTarget, RedisTarget, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target,
+    TargetKind, TlsKeys, TlsMode,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -58,6 +58,11 @@ impl Target {
         if let TargetKind::System(system) = &self.kind { Some(system) } else { None }
     }
 
+    /// Its database and what it allows there, if it is a `redis` target.
+    pub fn redis(&self) -> Option<&RedisTarget> {
+        if let TargetKind::Redis(redis) = &self.kind { Some(redis) } else { None }
+    }
+
     /// The SQL dialect of its database.
     pub fn dialect(&self) -> Option<Dialect> {
         self.sql().map(SqlTarget::dialect)
@@ -95,7 +100,8 @@ impl Target {
             | TargetKind::Docker(_)
             | TargetKind::Secret(_)
             | TargetKind::Net(_)
-            | TargetKind::System(_) => return None,
+            | TargetKind::System(_)
+            | TargetKind::Redis(_) => return None,
         };
         Some(RequiredPath { what, path })
     }
@@ -122,7 +128,8 @@ impl Target {
         }
     }
 
-    /// How it connects to a remote server without verifying it: a `sslmode`, or `http`. `None` if
+    /// How it connects to a remote server without verifying it: a `sslmode`, `http`, or
+    /// `tls = "off"`. `None` if
     /// the server is verified or local, or if there is no server.
     pub fn unverified_transport(&self) -> Option<&'static str> {
         match &self.kind {
@@ -135,6 +142,7 @@ impl Target {
                 HttpBase::Url(base) => super::sent::unencrypted_transport(base),
                 HttpBase::Secret(_) => None,
             },
+            TargetKind::Redis(redis) => redis.is_exposed().then_some("tls off"),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)

@@ -35,6 +35,7 @@ pub(crate) const MINIMAL_TARGETS: &[(Capability, &str, &str)] = &[
     (Capability::Secrets, "secret", "secret = \"token\""),
     (Capability::Net, "net", "net = \"h\""),
     (Capability::System, "system", "system = [\"disks\", \"ports\"]"),
+    (Capability::Redis, "redis", "redis = \"h\""),
 ];
 
 /// The decision about an HTTP request. Each function below decides about a request of another kind.
@@ -124,6 +125,12 @@ fn mount(grants: &EffectiveGrants) -> GateDecision {
     decide(grants, Mode::Effects, &disks)
 }
 
+fn redis(grants: &EffectiveGrants) -> GateDecision {
+    let command = [b"get".to_vec(), b"session:1".to_vec()];
+    let (slot, verb) = ("s", Verb::RedisRead);
+    decide(grants, Mode::Effects, &GateRequest::Redis { slot, verb, command: &command })
+}
+
 fn redirect(grants: &EffectiveGrants) -> GateDecision {
     let base = url::Url::parse("http://api.internal").expect("a URL");
     let to = url::Url::parse("http://api.internal/b").expect("a URL");
@@ -150,6 +157,11 @@ fn redirect_elsewhere(grants: &EffectiveGrants) -> GateDecision {
         Mode::Effects,
         &GateRequest::Redirect { slot, verb, base: &base, from, to: &to, hop },
     )
+}
+
+fn health(grants: &EffectiveGrants) -> GateDecision {
+    let (slot, verb, service) = ("s", Verb::HttpHealth, "orders.v1.Orders");
+    decide(grants, Mode::Effects, &GateRequest::Health { slot, verb, service })
 }
 
 fn socket(grants: &EffectiveGrants) -> GateDecision {
@@ -215,6 +227,11 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         Capability::Http,
         "socket",
         Enforcement::Gate("socket = \"/run/other.sock\"", "socket = \"/run/app.sock\"", socket),
+    ),
+    (
+        Capability::Http,
+        "services",
+        Enforcement::Gate("services = []", "services = [\"orders.v1.Orders\"]", health),
     ),
     (
         Capability::Http,
@@ -638,6 +655,78 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::System,
+        "verbs",
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
+    (
+        Capability::Redis,
+        "redis",
+        Enforcement::Test("a_server_is_a_host_and_a_port_and_nothing_else"),
+    ),
+    (
+        Capability::Redis,
+        "database",
+        Enforcement::Test("the_user_the_password_and_the_database_are_those_of_the_target"),
+    ),
+    (
+        Capability::Redis,
+        "addresses",
+        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |grants| {
+            connect(grants, Verb::RedisRead)
+        }),
+    ),
+    (
+        Capability::Redis,
+        "tls",
+        Enforcement::Test("a_server_of_redis_is_verified_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Redis,
+        "ca",
+        Enforcement::Test("a_server_of_redis_is_verified_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Redis,
+        "client_cert",
+        Enforcement::Test("a_server_of_redis_that_asks_for_a_certificate_gets_that_of_the_target"),
+    ),
+    (
+        Capability::Redis,
+        "client_key",
+        Enforcement::Test("a_server_of_redis_that_asks_for_a_certificate_gets_that_of_the_target"),
+    ),
+    (
+        Capability::Redis,
+        "user",
+        Enforcement::Test("the_user_the_password_and_the_database_are_those_of_the_target"),
+    ),
+    (
+        Capability::Redis,
+        "password",
+        Enforcement::Test("the_user_the_password_and_the_database_are_those_of_the_target"),
+    ),
+    (
+        Capability::Redis,
+        "commands",
+        Enforcement::Gate("commands = [\"ttl\"]", "commands = [\"g*\"]", redis),
+    ),
+    (
+        Capability::Redis,
+        "keys",
+        Enforcement::Gate("keys = [\"cart\"]", "keys = [\"session:*\"]", redis),
+    ),
+    (
+        Capability::Redis,
+        "max_bytes",
+        Enforcement::Test("an_answer_larger_than_the_target_allows_is_a_fault_and_not_read"),
+    ),
+    (
+        Capability::Redis,
+        "timeout",
+        Enforcement::Test("a_server_of_redis_that_never_answers_is_left_at_the_timeout"),
+    ),
+    (
+        Capability::Redis,
         "verbs",
         Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),

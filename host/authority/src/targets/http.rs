@@ -23,6 +23,9 @@ pub struct HttpTarget {
     pub socket: Option<HostPath>,
     /// Paths (below the base) that may be requested; empty is every path.
     pub paths: Vec<PathPattern>,
+    /// Services whose health may be asked for by gRPC, beside that of the whole server; `None` is
+    /// every service.
+    pub services: Option<Vec<String>>,
     /// Request headers that a plugin may set, in addition to a few that it may always set.
     pub request_headers: Vec<String>,
     /// Request headers that the host sets. A plugin can neither see nor replace them.
@@ -138,6 +141,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
     let base = reader.required::<String>("http").and_then(|text| read_base(reader, &text));
     let socket = read_socket(reader, folder, base.as_ref());
     let paths = read_patterns(reader);
+    let services = read_services(reader);
     let request_headers = read_request_headers(reader);
     let headers = reader
         .optional::<Table>("headers")
@@ -164,6 +168,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
         base: base?,
         socket,
         paths,
+        services,
         request_headers,
         headers,
         auth,
@@ -284,6 +289,41 @@ pub(crate) fn unusable_header(name: &str) -> Option<&'static str> {
     let is_host_header = HOST_HEADERS.contains(&name.as_str())
         || HOST_HEADER_PREFIXES.iter().any(|family| name.starts_with(family));
     is_host_header.then_some("is set by the host alone")
+}
+
+/// The most characters of the name of a gRPC service.
+const MAX_SERVICE: usize = 200;
+
+/// The reason why no gRPC service has this name; `None` if one may.
+pub(crate) fn unusable_service(name: &str) -> Option<&'static str> {
+    let is_in_a_name = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if name.len() > MAX_SERVICE {
+        Some("is longer than 200 characters")
+    } else if name.chars().all(is_in_a_name) {
+        None
+    } else {
+        Some("has a character beside letters, digits and `._-/`")
+    }
+}
+
+fn read_services(reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    let names = reader.optional::<Vec<Spanned<String>>>("services")?;
+    let mut services = Vec::new();
+    for name in names.value {
+        let unusable = if name.value.is_empty() {
+            Some("is the whole server, which may always be asked for")
+        } else {
+            unusable_service(&name.value)
+        };
+        match unusable {
+            None => services.push(name.value),
+            Some(reason) => {
+                let message = format!("service `{}` {reason}", name.value.escape_debug());
+                reader.error("E0103", name.span, message, "such as `orders.v1.Orders`");
+            }
+        }
+    }
+    Some(services)
 }
 
 fn read_request_headers(reader: &mut Reader<'_>) -> Vec<String> {

@@ -19,6 +19,7 @@ mod network;
 mod pem_file;
 mod process;
 mod redirect_origins;
+mod redis;
 mod secret;
 mod secret_origin;
 mod secret_source;
@@ -39,7 +40,7 @@ pub use files::{FileAccess, FilesTarget};
 pub use host_path::normalize_path;
 pub use host_path::{FileDigestFn, Folder, HostPath, PathView};
 pub use http::HttpTarget;
-pub(crate) use http::unusable_header;
+pub(crate) use http::{unusable_header, unusable_service};
 pub use injected::{HeaderEncoding, InjectedHeader};
 pub(crate) use net::SYSTEM_RESOLVER;
 pub use net::{NetTarget, NotListed, dns_name};
@@ -48,6 +49,7 @@ pub(crate) use network::{reachable_addresses, read_address_policy};
 pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
+pub use redis::{RedisTarget, RedisTls};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub use secret_origin::{FileEntry, ProgramOutput, SecretOrigin, VaultValue, source_slot};
 pub(crate) use secret_origin::{has_absolute_path, is_source_pattern, map_path, program_verb};
@@ -103,6 +105,8 @@ pub enum TargetKind {
     Secret(SecretTarget),
     /// Servers over TCP and TLS, and DNS names.
     Net(NetTarget),
+    /// One database of a server of Redis.
+    Redis(RedisTarget),
     /// This machine, by parts.
     System(SystemTarget),
 }
@@ -118,6 +122,7 @@ impl Target {
             TargetKind::Process(_) => Capability::Process,
             TargetKind::Secret(_) => Capability::Secrets,
             TargetKind::Net(_) => Capability::Net,
+            TargetKind::Redis(_) => Capability::Redis,
             TargetKind::System(_) => Capability::System,
         }
     }
@@ -134,6 +139,7 @@ impl Target {
             }
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
             TargetKind::Net(net) => net.describe(),
+            TargetKind::Redis(redis) => redis.describe(),
             TargetKind::System(_) => "this machine".to_owned(),
         }
     }
@@ -145,6 +151,7 @@ impl Target {
             TargetKind::Sql(sql) => Some(sql.timeout),
             TargetKind::Process(process) => process.timeout,
             TargetKind::Net(net) => Some(net.timeout),
+            TargetKind::Redis(redis) => Some(redis.timeout),
             TargetKind::System(system) => Some(system.timeout),
             TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
         }
@@ -157,6 +164,7 @@ impl Target {
             TargetKind::Http(http) => Some(&http.addresses),
             TargetKind::Sql(sql) => sql.server().map(|_| &sql.addresses),
             TargetKind::Net(net) => Some(&net.addresses),
+            TargetKind::Redis(redis) => Some(&redis.addresses),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -181,15 +189,20 @@ impl Target {
             TargetKind::Process(process) => process.secrets(),
             TargetKind::Secret(secret) => vec![&secret.secret],
             TargetKind::Net(net) => net.tls_keys.secrets(),
+            TargetKind::Redis(redis) => {
+                redis.password.as_deref().into_iter().chain(redis.tls_keys.secrets()).collect()
+            }
         }
     }
 
-    /// Its authorities and client certificate for TLS, if it is a `http`, `sql` or `net` target.
+    /// Its authorities and client certificate for TLS, if it is a `http`, `sql`,
+    /// `net` or `redis` target.
     pub fn tls_keys(&self) -> Option<&TlsKeys> {
         match &self.kind {
             TargetKind::Http(http) => Some(&http.tls_keys),
             TargetKind::Sql(sql) => Some(&sql.tls_keys),
             TargetKind::Net(net) => Some(&net.tls_keys),
+            TargetKind::Redis(redis) => Some(&redis.tls_keys),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -348,7 +361,7 @@ impl Targets {
 }
 
 fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Target> {
-    const KEY_OF_KIND: [(&str, Capability); 8] = [
+    const KEY_OF_KIND: [(&str, Capability); 9] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
         ("docker", Capability::Docker),
@@ -357,13 +370,14 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("secret", Capability::Secrets),
         ("net", Capability::Net),
         ("system", Capability::System),
+        ("redis", Capability::Redis),
     ];
     let kind_keys: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
     let [(_, capability)] = kind_keys.as_slice() else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret, net, \
-             system",
+             system, redis",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -380,6 +394,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Files => files::read(reader, folder).map(TargetKind::Files),
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Net => net::read(reader, folder).map(TargetKind::Net),
+        Capability::Redis => redis::read(reader, folder).map(TargetKind::Redis),
         Capability::System => system::read(reader).map(TargetKind::System),
         Capability::Secrets | Capability::State => secret::read(reader).map(TargetKind::Secret),
     };
@@ -413,6 +428,7 @@ const KEYS: &[&str] = &[
     "secret",
     "net",
     "system",
+    "redis",
     "verbs",
     "password",
     "access",
@@ -460,7 +476,8 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Spanned<Vec<Verb>>> {
         TargetKind::Http(_)
         | TargetKind::Sql(_)
         | TargetKind::Docker(_)
-        | TargetKind::Secret(_) => None,
+        | TargetKind::Secret(_)
+        | TargetKind::Redis(_) => None,
     }
 }
 

@@ -108,7 +108,7 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Va
     // `from_file` has failed for errors, so these are warnings.
     let mut warnings = prepared.runbook.warnings.clone();
     warnings.append(runbook_engine::check_facts(&prepared.runbook, &prepared.facts));
-    let missing = missing_on_this_machine(&prepared)?;
+    let missing = missing_on_this_machine(&prepared);
     let pluralize = |section, noun| ui::pluralize(prepared.runbook.section(section).count(), noun);
     let is_suite = prepared.runbook.section(Section::Check).next().is_some();
     let holds = if is_suite {
@@ -147,12 +147,12 @@ fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
 
 /// Paths that targets name and that do not exist on this machine. That is not an error, because
 /// they may exist on the machine where the runbook runs.
-fn missing_on_this_machine(prepared: &PreparedRunbook) -> Result<BTreeSet<String>, Failure> {
+fn missing_on_this_machine(prepared: &PreparedRunbook) -> BTreeSet<String> {
     let missing_of = |site: &GrantedSite| {
         missing_paths::of(&site.grants)
             .into_iter()
             .chain(missing_paths::stores(&site.grants))
             .collect::<Vec<_>>()
     };
-    Ok(prepared.sites.values().flat_map(missing_of).map(|missing| missing.to_string()).collect())
+    prepared.sites.values().flat_map(missing_of).map(|missing| missing.to_string()).collect()
 }

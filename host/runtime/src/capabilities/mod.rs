@@ -9,6 +9,8 @@ pub(crate) mod log;
 mod net;
 mod process;
 mod reachability;
+#[cfg(feature = "redis")]
+mod redis;
 mod rotation;
 mod secrets;
 pub(crate) mod sql;

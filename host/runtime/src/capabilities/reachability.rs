@@ -20,6 +20,13 @@ impl Host {
             Capability::Files => call.reach_directory(slot).await,
             Capability::Process => call.reach_program(slot).await,
             Capability::Net => call.reach_servers(slot, verb).await,
+            #[cfg(feature = "redis")]
+            Capability::Redis => call.reach_redis(slot, verb).await,
+            #[cfg(not(feature = "redis"))]
+            Capability::Redis => {
+                let message = "this program was built without the feature `redis`";
+                Err(Fault::new(crate::fault::FaultClass::Invalid, "redis.not-built", message))
+            }
             Capability::Secrets => call.reach_secret(slot).await,
             Capability::System | Capability::State => Ok("needs no connection".to_owned()),
         }

@@ -196,7 +196,7 @@ fn channels() -> Vec<Channel> {
 type DeniedCall = fn(&mut crate::host::Host, &str);
 
 /// Kinds of calls: the name, how many bytes of the text the audit log keeps, and the call.
-const DENIED_CALLS: [(&str, usize, DeniedCall); 12] = [
+const DENIED_CALLS: [(&str, usize, DeniedCall); 13] = [
     ("audit: slot", 4 << 10, |host, text| {
         deny(host, &GateRequest::Docker { slot: text, verb: Verb::DockerList });
     }),
@@ -241,7 +241,11 @@ const DENIED_CALLS: [(&str, usize, DeniedCall); 12] = [
         let (slot, verb) = ("s", Verb::NetLookup);
         deny(host, &GateRequest::Lookup { slot, verb, name: Some(text), kind: "A" });
     }),
-    ("audit: command", 4 << 10, |host, text| {
+    ("audit: command of redis", 300, |host, text| {
+        let command = [b"get".to_vec(), text.as_bytes().to_vec()];
+        deny(host, &GateRequest::Redis { slot: "s", verb: Verb::RedisRead, command: &command });
+    }),
+    ("audit: command", 1498, |host, text| {
         let command = [text.to_owned()];
         deny(host, &GateRequest::Exec { slot: "s", verb: Verb::DockerExec, command: &command });
     }),
@@ -535,6 +539,11 @@ const CUT_PLACES: &[(&str, usize, CutReason)] = &[
         Tested(&["body", "body of a server that falls silent"]),
     ),
     (
+        "runtime/src/capabilities/http/cookies.rs",
+        1,
+        NoText("the prefix of the name of a cookie is compared"),
+    ),
+    (
         "runtime/src/capabilities/http/decoding.rs",
         2,
         NoText("compressed bytes; what comes of them goes through the body"),
@@ -548,6 +557,11 @@ const CUT_PLACES: &[(&str, usize, CutReason)] = &[
         "runtime/src/capabilities/http/exchange.rs",
         1,
         NoText("the address of a request, which goes to its server"),
+    ),
+    (
+        "runtime/src/capabilities/http/grpc.rs",
+        2,
+        NoText("the address of a call, and an answer of which only a number is shown"),
     ),
     (
         "runtime/src/capabilities/http/mod.rs",
@@ -636,6 +650,7 @@ const CUT_PLACES: &[(&str, usize, CutReason)] = &[
     ),
     ("runtime/src/inert_wasi.rs", 1, Tested(&["printed text", "printed line"])),
     ("runtime/src/compiler.rs", 3, NoText("compiled code, and what the compiler says of itself")),
+    ("runtime/src/capabilities/rotation.rs", 1, NoText("the quoted name of a role")),
     ("runtime/src/net/dns.rs", 1, NoText("names that are compared, and not shown")),
     ("runtime/src/net/handshake.rs", 2, NoText("the name of an error of TLS")),
     (

@@ -131,6 +131,7 @@ fn target(capability: Capability, verbs: &[Verb]) -> String {
              `form`, `json`, `basic`"
         }
         Capability::Net => "net = \"server.example\"\nports = [443]",
+        Capability::Redis => "redis = \"cache.example:6379\"\ndatabase = 0",
         Capability::System => return system_target(verbs),
         Capability::State => "# this version of the host has no such target yet",
     };

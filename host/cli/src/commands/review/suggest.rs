@@ -201,6 +201,22 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, runbook_toml: &str) 
             });
             proposed.map(|(key, _, used)| format!("{key} = {}", list(used))).collect()
         }
+        TargetKind::Redis(redis) => {
+            // `get keys ["a","b"]`, or `info`
+            let sent = after_prefix("command ");
+            let commands: BTreeSet<&str> = sent
+                .iter()
+                .filter_map(|line| line.split(" keys ").next()?.split(" on any key").next())
+                .collect();
+            let is_open = |patterns: Option<&[String]>| {
+                patterns.is_none_or(|patterns| patterns.iter().any(|text| text.contains('*')))
+            };
+            if is_open(redis.commands.as_deref()) && !commands.is_empty() {
+                vec![format!("commands = {}", list(&commands))]
+            } else {
+                Vec::new()
+            }
+        }
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     }
 }

@@ -3,7 +3,8 @@
 use super::failure::Failure;
 use super::timed_stream::{CurrentExchange, TimedStream};
 use crate::net::allowed_addresses::{AllowedAddresses, ConnectError};
-use crate::net::tls::encrypt;
+use crate::net::handshake::TlsFailure;
+use crate::net::tls::{self, encrypt};
 use crate::net::unix_socket::AllowedSocket;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -76,6 +77,43 @@ pub(super) enum Version {
     Http2,
 }
 
+/// The protocols that a connection may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocols {
+    /// HTTP/2 if the server chooses it over TLS, or else HTTP/1.1.
+    Any,
+    /// HTTP/2 alone, without TLS by prior knowledge (RFC 9113, section 3.3).
+    Http2,
+}
+
+impl Protocols {
+    /// The names for ALPN.
+    pub(super) fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Any => tls::HTTP_PROTOCOLS,
+            Self::Http2 => &[b"h2"],
+        }
+    }
+
+    fn without_tls(self) -> Version {
+        match self {
+            Self::Any => Version::Http1,
+            Self::Http2 => Version::Http2,
+        }
+    }
+
+    /// The version after TLS, by the protocol that the server has chosen.
+    fn chosen(self, protocol: Option<&[u8]>) -> Result<Version, Failure> {
+        match (self, protocol) {
+            (_, Some(b"h2")) => Ok(Version::Http2),
+            (Self::Any, Some(_) | None) => Ok(Version::Http1),
+            (Self::Http2, Some(_) | None) => Err(Failure::Tls(TlsFailure::Protocol(
+                "it does not offer HTTP/2 over TLS, which gRPC needs".to_owned(),
+            ))),
+        }
+    }
+}
+
 /// The task that drives a connection; dropping this ends it.
 struct DriverTask(JoinHandle<()>);
 
@@ -91,7 +129,8 @@ impl Connection {
     pub(super) async fn open(
         url: &Url,
         allowed_addresses: &AllowedAddresses,
-        tls: Option<Arc<ClientConfig>>,
+        tls_config: Option<Arc<ClientConfig>>,
+        protocols: Protocols,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
         let stream = allowed_addresses.connect().await.map_err(Failure::ConnectError)?;
@@ -104,17 +143,15 @@ impl Connection {
             .peer_addr()
             .map_err(|error| Failure::ConnectError(ConnectError::Connect(error)))?;
         let peer = Peer::Address(peer);
-        let Some(config) = tls else {
-            return Self::with_protocol(stream, Version::Http1, peer, connect_timing).await;
+        let Some(config) = tls_config else {
+            let version = protocols.without_tls();
+            return Self::with_protocol(stream, version, peer, connect_timing).await;
         };
         let started = Instant::now();
         let host = url.host_str().unwrap_or_default();
         let stream = encrypt(stream, host, config).await.map_err(Failure::Tls)?;
         connect_timing.tls = started.elapsed();
-        let version = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Version::Http2,
-            Some(_) | None => Version::Http1,
-        };
+        let version = protocols.chosen(stream.get_ref().1.alpn_protocol())?;
         Self::with_protocol(stream, version, peer, connect_timing).await
     }
 
@@ -122,13 +159,14 @@ impl Connection {
     pub(super) async fn open_socket(
         socket: &AllowedSocket,
         timeout: Duration,
+        protocols: Protocols,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
         let stream = socket.connect(timeout).await.map_err(Failure::Socket)?;
         let connect_timing =
             ConnectTiming { connect: started.elapsed(), ..ConnectTiming::default() };
         let peer = Peer::Socket(socket.path().to_owned());
-        Self::with_protocol(stream, Version::Http1, peer, connect_timing).await
+        Self::with_protocol(stream, protocols.without_tls(), peer, connect_timing).await
     }
 
     async fn with_protocol<S>(

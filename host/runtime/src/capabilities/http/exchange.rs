@@ -3,11 +3,13 @@
 use super::body::{Body, BodyReader, Remainder};
 use super::connection::{ConnectTiming, Connection, Peer, RequestBody, Version};
 use super::failure::Failure;
+use super::timed_stream::ExchangeTimings;
 use crate::host::Commit;
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use url::{Position, Url};
@@ -39,6 +41,29 @@ pub(super) struct ExchangeOutcome {
     pub(super) connection: Option<Connection>,
 }
 
+/// Sends a request. `commit` is marked as sent before the first byte is written.
+pub(super) async fn send(
+    connection: &mut Connection,
+    request: Request<RequestBody>,
+    commit: &Commit,
+) -> Result<(Response<Incoming>, Arc<ExchangeTimings>), Failure> {
+    let timings = connection.current_exchange().begin(commit);
+    let sent = connection.send(request).await;
+    let response = sent.map_err(|error| {
+        if let Some(reason) = connection.current_exchange().client_rejection_reason() {
+            commit.mark_rolled_back();
+            Failure::ClientRejected(reason)
+        } else if error.is_parse() {
+            Failure::Broken(error)
+        } else if timings.has_sent() {
+            Failure::Unanswered(error)
+        } else {
+            Failure::Unsent(error)
+        }
+    })?;
+    Ok((response, timings))
+}
+
 impl Exchange<'_> {
     /// Sends the request and reads the response. `commit` is marked as sent before the first byte
     /// is written: until then the request has no effect.
@@ -49,21 +74,8 @@ impl Exchange<'_> {
     ) -> Result<ExchangeOutcome, Failure> {
         let version = connection.version();
         let connect_timing = std::mem::take(&mut connection.connect_timing);
-        let timings = connection.current_exchange().begin(commit);
         let started = Instant::now();
-        let sent = connection.send(self.request(version)?).await;
-        let response = sent.map_err(|error| {
-            if let Some(reason) = connection.current_exchange().client_rejection_reason() {
-                commit.mark_rolled_back();
-                Failure::ClientRejected(reason)
-            } else if error.is_parse() {
-                Failure::Broken(error)
-            } else if timings.has_sent() {
-                Failure::Unanswered(error)
-            } else {
-                Failure::Unsent(error)
-            }
-        })?;
+        let (response, timings) = send(&mut connection, self.request(version)?, commit).await?;
         let first_byte = match version {
             Version::Http1 => timings.first_byte(),
             // Other frames of the connection are read and written too, so `timings` does not tell.

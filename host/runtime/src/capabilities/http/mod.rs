@@ -9,6 +9,7 @@ mod cookies;
 mod decoding;
 mod exchange;
 mod failure;
+mod grpc;
 mod reachability;
 mod redirect;
 mod request_secrets;
@@ -23,7 +24,7 @@ use crate::host::{Commit, Host, HostCall};
 use crate::net::allowed_addresses::{ConnectError, Server};
 use crate::net::tls;
 use body::{Body, BodyEnd, BodyForm, BodyReader};
-use connection::{Connection, ConnectionKey, ConnectionPool, Peer};
+use connection::{ConnectTiming, Connection, ConnectionKey, ConnectionPool, Peer, Protocols};
 use decoding::ACCEPTED_ENCODINGS;
 use exchange::{Exchange, ExchangeOutcome, ServerResponse};
 use failure::Failure;
@@ -269,8 +270,10 @@ impl Host {
                 Err(failure) => return Err(fault_of(failure)),
             }
         }
-        let connection =
-            self.connect(http, caller, (url, &head.tls_keys)).await.map_err(fault_of)?;
+        let connection = self
+            .connect(http, caller, (url, &head.tls_keys), Protocols::Any)
+            .await
+            .map_err(fault_of)?;
         let outcome = exchange.run(connection, commit).await.map_err(fault_of)?;
         Ok(self.keep(key, outcome))
     }
@@ -299,14 +302,15 @@ impl Host {
         http: &HttpTarget,
         caller: (&str, Verb),
         server: (&Url, &TlsKeys),
+        protocols: Protocols,
     ) -> Result<Connection, Failure> {
         let Some(socket) = &http.socket else {
-            return self.open_connection(http, caller, server).await;
+            return self.open_connection(http, caller, server, protocols).await;
         };
         let allowed_socket = self
             .allowed_socket(caller, socket.real())
             .map_err(|fault| Failure::ConnectError(ConnectError::Refused(fault)))?;
-        Connection::open_socket(&allowed_socket, self.remaining(http.timeout)).await
+        Connection::open_socket(&allowed_socket, self.remaining(http.timeout), protocols).await
     }
 
     /// Opens a connection to the server of `url`, at an address that the gate has allowed.
@@ -315,6 +319,7 @@ impl Host {
         http: &HttpTarget,
         (slot, verb): (&str, Verb),
         (url, tls_keys): (&Url, &TlsKeys),
+        protocols: Protocols,
     ) -> Result<Connection, Failure> {
         let server = Server {
             slot,
@@ -330,7 +335,7 @@ impl Host {
                 let config = self.client_config(
                     tls_keys,
                     tls::ServerVerification::Certificate,
-                    tls::HTTP_PROTOCOLS,
+                    protocols.alpn(),
                     "http.tls",
                 );
                 let refused = |fault| Failure::ConnectError(ConnectError::Refused(fault));
@@ -338,7 +343,7 @@ impl Host {
             }
             _ => None,
         };
-        Connection::open(url, &allowed_addresses, tls).await
+        Connection::open(url, &allowed_addresses, tls, protocols).await
     }
 
     fn connections(&mut self) -> &mut ConnectionPool {
@@ -471,7 +476,6 @@ fn response(
     let text = |bytes: &[u8]| String::from_utf8_lossy(&scrubber.bytes(bytes)).into_owned();
     let max_shown = max_shown_body(http);
     let Body { bytes: body, end } = server_response.body;
-    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Response {
         status: server_response.status,
         headers: server_response
@@ -487,13 +491,19 @@ fn response(
         }
         .into_owned(),
         peer: server_response.peer.to_string(),
-        timing: Timing {
-            dns_us: micros(server_response.connect_timing.dns),
-            connect_us: micros(server_response.connect_timing.connect),
-            tls_us: micros(server_response.connect_timing.tls),
-            first_byte_us: micros(server_response.first_byte),
-            total_us: micros(total),
-        },
+        timing: timing(&server_response.connect_timing, server_response.first_byte, total),
+    }
+}
+
+/// How long each part of a request took, for the guest.
+fn timing(connect_timing: &ConnectTiming, first_byte: Duration, total: Duration) -> Timing {
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    Timing {
+        dns_us: micros(connect_timing.dns),
+        connect_us: micros(connect_timing.connect),
+        tls_us: micros(connect_timing.tls),
+        first_byte_us: micros(first_byte),
+        total_us: micros(total),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tries whether the server of a slot answers.
 
-use super::connection::Connection;
+use super::connection::{Connection, Protocols};
 use super::{Request, http_target};
 use crate::fault::{Fault, FaultClass};
 use crate::host::Host;
@@ -11,7 +11,7 @@ use runbook_authority::targets::HttpTarget;
 use runbook_authority::{Verb, VerbEffect};
 
 impl Host {
-    /// Sends HEAD or GET if the slot may, to the base or to the first path that the target names
+    /// Asks for the health of the server if the slot may. Otherwise sends HEAD or GET if it may, to the base or to the first path that the target names
     /// without a wildcard. Otherwise only connects.
     pub(in super::super) async fn reach_http_server(
         &mut self,
@@ -20,6 +20,9 @@ impl Host {
     ) -> Result<String, Fault> {
         let target = self.target(slot)?;
         let http = http_target(&target)?;
+        if self.has_verb(slot, Verb::HttpHealth) {
+            return self.reach_grpc_server(slot).await;
+        }
         let request = [(Verb::HttpHead, Method::HEAD), (Verb::HttpGet, Method::GET)]
             .into_iter()
             .find(|(verb, _)| self.has_verb(slot, *verb))
@@ -48,6 +51,12 @@ impl Host {
         }
     }
 
+    /// Any answer of a health service will do: what is tried is whether there is one.
+    async fn reach_grpc_server(&mut self, slot: &str) -> Result<String, Fault> {
+        let answer = self.health(slot.to_owned(), "").await?;
+        Ok(format!("the health service of {} answers", answer.peer))
+    }
+
     fn is_path_denial(&self, fault: &Fault) -> bool {
         fault.class == FaultClass::Denied
             && self.last_denied_rule().is_some_and(|rule| rule != Rule::Address)
@@ -57,7 +66,8 @@ impl Host {
         let target = self.target(slot)?;
         let http = http_target(&target)?;
         let base = self.base(http).await?;
-        let opened = self.connect(http, (slot, verb), (&base, &http.tls_keys)).await;
+        let server = (&base, &http.tls_keys);
+        let opened = self.connect(http, (slot, verb), server, Protocols::Any).await;
         let Connection { peer, .. } =
             opened.map_err(|why| why.into_fault(&target.describe(), VerbEffect::Read))?;
         Ok(format!("{peer} accepts a connection; the slot lets no request be tried"))

@@ -23,6 +23,7 @@ mod client_certificate;
 mod connections;
 mod cookies;
 mod encoding;
+mod grpc;
 mod redirects;
 mod tls;
 mod unix_socket;

@@ -3,6 +3,7 @@
 //! of the run.
 
 use super::body::{BodyForm, BodyReader};
+use super::connection::Protocols;
 use super::exchange::{Exchange, ServerResponse};
 use super::failure::Failure;
 use super::{Request, header_value};
@@ -121,8 +122,10 @@ impl Host {
         // The request itself is sent only with the token, so a failure here has no effect there.
         let to_fault = |failure: Failure| failure.into_fault(&place, VerbEffect::Read);
         let (url, access) = (&client.token_url, (request.slot.as_str(), request.verb));
-        let connection =
-            self.open_connection(http, access, (url, &client.tls_keys)).await.map_err(to_fault)?;
+        let connection = self
+            .open_connection(http, access, (url, &client.tls_keys), Protocols::Any)
+            .await
+            .map_err(to_fault)?;
         let body_reader = BodyReader { max_shown: MAX_ANSWER, lookahead: 0, form: BodyForm::Raw };
         let (method, headers, body) = (&Method::POST, &headers, body.expose());
         let exchange = Exchange { method, url, headers, body, body_reader };

@@ -3,6 +3,7 @@
 //! connector as every other request.
 
 use super::body::{BodyForm, BodyReader};
+use super::connection::Protocols;
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::token::{MAX_ANSWER, Token, end_of_use};
@@ -125,8 +126,10 @@ impl Host {
         let headers = self.login_headers(http).await?;
         let place = format!("{}: {url}", target.describe());
         let to_fault = |failure: Failure| failure.into_fault(&place, VerbEffect::Read);
-        let connection =
-            self.connect(http, (slot, verb), (&url, &http.tls_keys)).await.map_err(to_fault)?;
+        let connection = self
+            .connect(http, (slot, verb), (&url, &http.tls_keys), Protocols::Any)
+            .await
+            .map_err(to_fault)?;
         let body_reader = BodyReader { max_shown: MAX_ANSWER, lookahead: 0, form: BodyForm::Raw };
         let (method, headers, body) = (&Method::POST, &headers, body.expose());
         let exchange = Exchange { method, url: &url, headers, body, body_reader };
@@ -165,8 +168,8 @@ fn refusal(status: u16, body: &Secret) -> (FaultClass, String) {
         _ => FaultClass::Invalid,
     };
     let said: Option<ErrorAnswer> = serde_json::from_slice(body.expose()).ok();
+    // As Vault wrote it: a secret is not found in a text that was changed before it was cleaned.
     let said = said.and_then(|answer| answer.errors.into_iter().next());
-    let said = said.map(|text| text.trim().replace('\n', " "));
     let what = match (status, said) {
         (404, None) => "has no such secret (status 404)".to_owned(),
         (403, said) => format!(

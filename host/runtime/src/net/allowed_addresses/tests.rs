@@ -21,9 +21,10 @@ enum Kind {
     Postgres,
     Mysql,
     Net,
+    Redis,
 }
 
-const KINDS: &[Kind] = &[Kind::Http, Kind::Postgres, Kind::Mysql, Kind::Net];
+const KINDS: &[Kind] = &[Kind::Http, Kind::Postgres, Kind::Mysql, Kind::Net, Kind::Redis];
 
 impl Kind {
     fn target(self, host: &str, port: u16, more: &str) -> String {
@@ -34,6 +35,7 @@ impl Kind {
             }
             Self::Mysql => format!("sql = \"mysql://me@{host}:{port}/shop?sslmode=disable\""),
             Self::Net => format!("net = \"{host}\"\nports = [{port}]"),
+            Self::Redis => format!("redis = \"{host}:{port}\"\ntls = \"off\""),
         };
         format!("[targets.t]\n{target_url}\n{more}\n")
     }
@@ -43,6 +45,7 @@ impl Kind {
             Self::Http => &[("s", &["http.get"], "t")],
             Self::Postgres | Self::Mysql => &[("s", &["sql.query"], "t")],
             Self::Net => &[("s", &["net.connect"], "t")],
+            Self::Redis => &[("s", &["redis.read"], "t")],
         }
     }
 }
@@ -58,6 +61,13 @@ async fn read(kind: Kind, target: &str, names: &[(&str, &[&str])]) -> (Fault, Ve
         Kind::Postgres | Kind::Mysql => {
             call.query(slot, "select 1".to_owned(), Vec::new()).await.map(drop)
         }
+        Kind::Redis => crate::bindings::runbook::redis::reader::Host::read(
+            &mut call,
+            slot,
+            vec![b"ping".to_vec()],
+        )
+        .await
+        .map(drop),
         Kind::Net => {
             // Who hangs up did not say it.
             let (endpoint, turn) =
