@@ -73,6 +73,7 @@ mod signing;
 mod sql;
 mod streams;
 mod system;
+mod systemd;
 mod target_pages;
 mod telemetry;
 mod terminal;

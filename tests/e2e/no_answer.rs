@@ -34,6 +34,8 @@ const PROBES: &[(&str, &str, &str, &str)] = &[
     ("net:tcp", "net", "server", "{ banner = \"220\" }"),
     ("net:certificate", "net", "server", "{}"),
     ("net:dns", "names", "names", "{ type = \"A\" }"),
+    ("systemd:unit", "bus", "units", "{ unit = \"a.service\" }"),
+    ("systemd:failed", "bus", "units", "{}"),
     ("disk:space", "program", "program", "{ paths = [\"/\"] }"),
     ("command:check", "program", "program", "{ arguments = [\"-P\", \"-k\", \"--\"] }"),
     ("nagios:check", "program", "program", "{ arguments = [\"-P\", \"-k\", \"--\"] }"),
@@ -116,6 +118,21 @@ fn servers(folder: &std::path::Path, silent: u16, asleep: std::net::SocketAddr) 
                 format!("net = \"a.example\"\nresolver = \"127.0.0.1:{}\"", free_port()),
             )],
             silent: format!("net = \"a.example\"\nresolver = \"{asleep}\""),
+            limit: Some("timeout = \"300ms\""),
+        },
+        Server {
+            kind: "bus",
+            away: vec![(
+                "nobody-listens",
+                format!(
+                    "system = [\"units\"]\nunits = [\"a.service\"]\nbus = \"{}/gone\"",
+                    folder.display()
+                ),
+            )],
+            silent: format!(
+                "system = [\"units\"]\nunits = [\"a.service\"]\nbus = \"{}/silent\"",
+                folder.display()
+            ),
             limit: Some("timeout = \"300ms\""),
         },
         Server {

@@ -179,7 +179,7 @@ fn every_example_of_the_page_is_valid_and_the_first_two_are_healthy_here() {
     let page = include_str!("../../docs/targets/system.md");
     let blocks: Vec<&str> =
         page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks.len(), 4);
     let env = home();
     for block in &blocks {
         env.file("example.toml", block);
@@ -211,7 +211,7 @@ fn every_example_of_the_page_is_valid_and_the_first_two_are_healthy_here() {
         assert_eq!(health, "healthy", "{summary}");
     }
     drop(nginx);
-    env.file("example.toml", blocks[2]);
+    env.file("example.toml", blocks[3]);
     let found = env.run(&["check", "--format", "json", "example.toml"]);
     let found: serde_json::Value = serde_json::from_str(&found.stdout).expect("JSON");
     let release = std::fs::read_to_string("/etc/os-release").expect("a distribution");

@@ -36,6 +36,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "docker::App",
         "docker::{",
         "docker::docker",
+        "systemd::",
     ];
     let helpers = [
         "Postgres::start",
@@ -45,6 +46,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "Redis::start",
         "Registry::start",
         "App::start",
+        "Systemd::start",
     ];
     files.retain(|path| {
         let text = fs::read_to_string(path).expect("readable");
@@ -73,7 +75,8 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
     for folder in ["host/journal/tests", "host/runtime/tests", "host/runtime/src"] {
         for path in files_with_servers(folder) {
             let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            let is_docker = path.ends_with("capabilities/docker/tests.rs");
+            let is_docker = path.ends_with("capabilities/docker/tests.rs")
+                || path.ends_with("capabilities/system/tests/units.rs");
             let is_redis = path.to_string_lossy().contains("/capabilities/redis/tests");
             assert!(
                 is_docker || is_redis || filter.contains(&format!("binary({stem})")),

@@ -37,6 +37,10 @@ const NEVER_TRUNCATED: &[(&str, &str)] = &[
         "names and problems of one certificate, which fit into one message of a handshake",
     ),
     (
+        "systemd:failed",
+        "needs a real systemd: it is cut in `checks_of_units_are_what_systemd_says_and_a_cut_list_is_told`",
+    ),
+    (
         "system:users",
         "as for `system:processes`: the machine of the test need not have sessions, so the plugin's own \
          tests cut them",

@@ -16,6 +16,7 @@ pub mod registry;
 pub mod running;
 pub mod server;
 pub mod statements;
+pub mod systemd;
 pub mod terminal;
 pub mod vault;
 pub mod watchdog;

@@ -163,6 +163,13 @@ verbs! {
     SystemProcesses System "processes" Read Medium "sees processes of {}";
     SystemUsers System "users" Read Medium "sees who is logged in on {}";
     SystemPorts System "ports" Read Medium "sees the ports that listen on {}";
+    SystemUnits System "units" Read Low "sees the state of units of {}";
+    SystemUnitStart System "unit-start" Change Medium "starts units of {}";
+    SystemUnitStop System "unit-stop" Change High "stops units of {}";
+    SystemUnitRestart System "unit-restart" Change High "restarts units of {}";
+    SystemUnitReload System "unit-reload" Change Medium "lets units of {} read their configuration again";
+    SystemUnitEnable System "unit-enable" Change High "lets units start with {}";
+    SystemUnitDisable System "unit-disable" Change High "lets units not start with {}";
     StateRead State "read" Read Info "reads what it kept in {}";
     StateWrite State "write" Change Low "keeps values in {}";
 }
@@ -333,6 +340,12 @@ functions! {
         "cpu" Some(Verb::SystemCpu); "load" Some(Verb::SystemCpu); "memory" Some(Verb::SystemMemory);
         "disks" Some(Verb::SystemDisks); "uptime" Some(Verb::SystemUptime); "identity" Some(Verb::SystemIdentity);
         "processes" Some(Verb::SystemProcesses); "users" Some(Verb::SystemUsers); "ports" Some(Verb::SystemPorts);
+    }
+    "runbook:system/units@1.0.0" Linked { "inspect" Some(Verb::SystemUnits); "list" Some(Verb::SystemUnits); }
+    "runbook:system/control@1.0.0" Linked {
+        "start" Some(Verb::SystemUnitStart); "stop" Some(Verb::SystemUnitStop);
+        "restart" Some(Verb::SystemUnitRestart); "reload" Some(Verb::SystemUnitReload);
+        "enable" Some(Verb::SystemUnitEnable); "disable" Some(Verb::SystemUnitDisable);
     }
     "runbook:state/reader@1.0.0" Planned { "get" Some(Verb::StateRead); "list" Some(Verb::StateRead); }
     "runbook:state/writer@1.0.0" Planned {

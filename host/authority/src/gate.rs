@@ -202,9 +202,9 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
             let TargetKind::Redis(target) = kind else { return other_kind() };
             judge_by_server(target, *verb, command, *facts)
         }
-        GateRequest::System { object, .. } => {
+        GateRequest::System { verb, object, .. } => {
             let TargetKind::System(target) = kind else { return other_kind() };
-            judge_part(target, *object)
+            judge_part(target, *verb, *object)
         }
     }
 }

@@ -55,6 +55,10 @@ interfaces! {
     "runbook:process/inspector@1.0.0" process::inspector;
     "runbook:process/runner@1.0.0" process::runner;
     "runbook:system/reader@1.0.0" system::reader;
+    #[cfg(feature = "system")]
+    "runbook:system/units@1.0.0" system::units;
+    #[cfg(feature = "system")]
+    "runbook:system/control@1.0.0" system::control;
 }
 
 /// A linker with the interfaces that a component imports, and no other.

@@ -1,14 +1,15 @@
 //! This machine, by the parts that the runbook's target lists.
 
-use crate::bindings::runbook::system::{reader, types};
+use crate::bindings::runbook::system::{control, reader, types, units};
 use crate::fault::Result;
 use crate::native::host;
 use crate::slot::Slot;
 use std::time::Duration;
 
 pub use types::{
-    CpuUsage, FileSystem, FileSystemList, Listener, ListenerList, LoadAverage, MachineIdentity,
-    MachineUptime, MemoryUsage, Process, ProcessList, ProcessState, Protocol, Session, SessionList,
+    CpuUsage, ExitKind, FileSystem, FileSystemList, Listener, ListenerList, LoadAverage,
+    MachineIdentity, MachineUptime, MemoryUsage, Process, ProcessList, ProcessState, Protocol,
+    Session, SessionList, Unit, UnitExit, UnitList, UnitRow,
 };
 
 /// A slot that is bound to this machine. Each function needs the part of its name as a verb.
@@ -106,5 +107,96 @@ impl Machine {
     #[track_caller]
     pub fn ports(&self, port: Option<u16>) -> Result<ListenerList> {
         host!("system/reader.ports", reader::ports(self.slot.name(), port))
+    }
+}
+
+/// A slot that is bound to units of systemd. A unit is named in full, such as `nginx.service`.
+#[derive(Debug, Clone)]
+pub struct Units {
+    slot: Slot,
+}
+
+impl Units {
+    /// The units of a slot of `plugin.toml`.
+    pub fn slot(slot: Slot) -> Self {
+        Self { slot }
+    }
+
+    /// One unit. That there is none is no error: its `load` is `not-found`.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `units` or the target does not list the unit;
+    /// `transient` if the bus does not answer; `timeout` if systemd does not.
+    #[track_caller]
+    pub fn unit(&self, name: &str) -> Result<Unit> {
+        host!("system/units.inspect", units::inspect(self.slot.name(), name))
+    }
+
+    /// The loaded units that the target lets be seen.
+    ///
+    /// # Errors
+    /// As [`unit`](Self::unit).
+    #[track_caller]
+    pub fn list(&self) -> Result<UnitList> {
+        host!("system/units.list", units::list(self.slot.name()))
+    }
+
+    /// Starts a unit and waits until it is started; does nothing if it runs already.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `unit-start` or the target does not list the unit in
+    /// `control`; `not-found` if there is none; `invalid` if the user of the host may not do it;
+    /// `conflict` if systemd refuses it, such as for a masked unit, or another job replaces it;
+    /// `assertion` if the job fails; `transient` if the bus does not answer; `timeout` if the job
+    /// takes too long, and `unknown` if the bus is cut after the request: both may have an effect.
+    #[track_caller]
+    pub fn start(&self, name: &str) -> Result<()> {
+        host!("system/control.start", control::start(self.slot.name(), name))
+    }
+
+    /// Stops a unit and waits until it is stopped.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), with the verb `unit-stop`.
+    #[track_caller]
+    pub fn stop(&self, name: &str) -> Result<()> {
+        host!("system/control.stop", control::stop(self.slot.name(), name))
+    }
+
+    /// Stops a unit, if it runs, and starts it.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), with the verb `unit-restart`.
+    #[track_caller]
+    pub fn restart(&self, name: &str) -> Result<()> {
+        host!("system/control.restart", control::restart(self.slot.name(), name))
+    }
+
+    /// Lets a unit that runs read its configuration again.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), with the verb `unit-reload`; `conflict` if the unit cannot reload.
+    #[track_caller]
+    pub fn reload(&self, name: &str) -> Result<()> {
+        host!("system/control.reload", control::reload(self.slot.name(), name))
+    }
+
+    /// Lets a unit start with the machine. Returns whether anything was changed.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), with the verb `unit-enable`; `conflict` if the unit has no
+    /// `[Install]` section.
+    #[track_caller]
+    pub fn enable(&self, name: &str) -> Result<bool> {
+        host!("system/control.enable", control::enable(self.slot.name(), name))
+    }
+
+    /// Lets a unit not start with the machine. Returns whether anything was changed.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), with the verb `unit-disable`.
+    #[track_caller]
+    pub fn disable(&self, name: &str) -> Result<bool> {
+        host!("system/control.disable", control::disable(self.slot.name(), name))
     }
 }

@@ -24,6 +24,10 @@ fn directory() -> files::Directory {
     files::Directory::slot(slot!("directory"))
 }
 
+fn units() -> system::Units {
+    system::Units::slot(slot!("units"))
+}
+
 fn machine() -> system::Machine {
     system::Machine::slot(slot!("machine"))
 }
@@ -91,6 +95,14 @@ const CALLS: &[(&str, fn())] = &[
     ("system/reader.ports", || drop(machine().ports(None))),
     ("redis/reader.read", || drop(redis::Database::slot(slot!("db")).read(["ping"]))),
     ("redis/writer.write", || drop(redis::Database::slot(slot!("db")).write(["del", "a"]))),
+    ("system/units.inspect", || drop(units().unit("a.service"))),
+    ("system/units.list", || drop(units().list())),
+    ("system/control.start", || drop(units().start("a.service"))),
+    ("system/control.stop", || drop(units().stop("a.service"))),
+    ("system/control.restart", || drop(units().restart("a.service"))),
+    ("system/control.reload", || drop(units().reload("a.service"))),
+    ("system/control.enable", || drop(units().enable("a.service"))),
+    ("system/control.disable", || drop(units().disable("a.service"))),
     ("secrets/metadata.describe", || drop(secrets::SecretSlot::slot(slot!("token")).describe())),
     ("secrets/reveal.reveal", || drop(secrets::SecretSlot::slot(slot!("token")).reveal())),
     ("secrets/rotation.rotate", || {

@@ -66,7 +66,7 @@ pub enum FindingRule {
     ServerCommand,
     /// A plugin chooses what it says to the server of a `net` target, or which names it looks up.
     SaysAtWill,
-    /// A plugin sees texts of every program of this machine, which often hold passwords.
+    /// A plugin sees the arguments of every process of this machine, or every unit of systemd.
     WholeMachine,
     /// A step may reach files that control runs: the runbook, its lockfile, its includes, or a
     /// protected path of the host.
@@ -208,10 +208,10 @@ rules! {
         "Let each pattern of `questions` begin with a fixed word, and each of `names` end in a domain of \
          yours: `\"*.example.com\"`.";
     WholeMachine "RB027" "whole-machine" Medium
-        "A plugin sees the arguments of every process of this machine. Programs are often given \
-         passwords there."
-        "Name the processes that are meant, or leave `process_arguments` out: names, ages and \
-         memory are seen without it.";
+        "A plugin sees the arguments of every process of this machine, where programs are often \
+         given passwords, or every unit of systemd: all that the machine does."
+        "Name the processes or units that are meant. Names, ages and memory of processes are seen \
+         without `process_arguments`.";
     SecretFromEnvironment "RB028" "secret-from-environment" Medium
         "A secret is taken from a variable of the environment in which the host was started: \
          whoever starts it chooses the value, and other programs of that user can read it."
@@ -562,6 +562,10 @@ impl GrantedRow<'_> {
             OpenGrant::AnyName { pattern } => (
                 FindingRule::SaysAtWill,
                 format!("slot `{slot}` may look up any name that fits `{pattern}`"),
+            ),
+            OpenGrant::EveryUnit { pattern } => (
+                FindingRule::WholeMachine,
+                format!("slot `{slot}` may see every unit that fits `{pattern}`"),
             ),
             OpenGrant::EveryArgument { pattern } => (
                 FindingRule::WholeMachine,

@@ -334,7 +334,8 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         | Verb::SystemCpu
         | Verb::SystemMemory
         | Verb::SystemDisks
-        | Verb::SystemUptime => SourceKind::Machine,
+        | Verb::SystemUptime
+        | Verb::SystemUnits => SourceKind::Machine,
         // A command that changes a key may return its value, as `getdel` does.
         Verb::SqlQuery | Verb::SqlBackup | Verb::RedisRead | Verb::RedisWrite => SourceKind::Rows,
         Verb::FilesRead => SourceKind::Files,
@@ -361,6 +362,12 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         | Verb::SecretsDescribe
         | Verb::SecretsUse
         | Verb::SecretsRotate
+        | Verb::SystemUnitStart
+        | Verb::SystemUnitStop
+        | Verb::SystemUnitRestart
+        | Verb::SystemUnitReload
+        | Verb::SystemUnitEnable
+        | Verb::SystemUnitDisable
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
@@ -444,6 +451,13 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         | Verb::NetConnect
         | Verb::NetInspectTls
         | Verb::NetLookup
+        | Verb::SystemUnits
+        | Verb::SystemUnitStart
+        | Verb::SystemUnitStop
+        | Verb::SystemUnitRestart
+        | Verb::SystemUnitReload
+        | Verb::SystemUnitEnable
+        | Verb::SystemUnitDisable
         | Verb::SystemCpu
         | Verb::SystemMemory
         | Verb::SystemDisks

@@ -45,6 +45,11 @@ pub(super) enum OpenGrant {
         /// The pattern that lets them through.
         pattern: String,
     },
+    /// Units of any name may be seen.
+    EveryUnit {
+        /// The pattern of their names.
+        pattern: String,
+    },
     /// The arguments of processes of any name may be seen.
     EveryArgument {
         /// The pattern of their names.
@@ -159,7 +164,7 @@ pub(super) fn open_grants(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
         }
         TargetKind::Files(files) => system_directory(files.root.real()).into_iter().collect(),
         TargetKind::Net(net) => said_at_will(net, verb),
-        TargetKind::System(system) => every_argument(system, verb),
+        TargetKind::System(system) => whole_machine(system, verb),
         TargetKind::Redis(redis) => redis
             .exact_commands()
             .map(|command| OpenGrant::ServerCommand { command: command.to_owned() })
@@ -336,13 +341,20 @@ fn said_at_will(target: &NetTarget, verb: Verb) -> Vec<OpenGrant> {
     }
 }
 
-/// Patterns of the names of processes that begin with `*`, if arguments are seen.
-fn every_argument(target: &SystemTarget, verb: Verb) -> Vec<OpenGrant> {
-    if verb != Verb::SystemProcesses || !target.process_arguments {
-        return Vec::new();
+/// Patterns that begin with `*`: of processes, if their arguments are seen, and of units.
+fn whole_machine(target: &SystemTarget, verb: Verb) -> Vec<OpenGrant> {
+    let open = |patterns: &[String]| -> Vec<String> {
+        patterns.iter().filter(|pattern| pattern.starts_with('*')).cloned().collect()
+    };
+    if verb == Verb::SystemProcesses && target.process_arguments {
+        let patterns = open(&target.processes).into_iter();
+        patterns.map(|pattern| OpenGrant::EveryArgument { pattern }).collect()
+    } else if verb == Verb::SystemUnits {
+        let patterns = open(&target.units).into_iter();
+        patterns.map(|pattern| OpenGrant::EveryUnit { pattern }).collect()
+    } else {
+        Vec::new()
     }
-    let open = target.processes.iter().filter(|pattern| pattern.starts_with('*'));
-    open.map(|pattern| OpenGrant::EveryArgument { pattern: pattern.clone() }).collect()
 }
 
 fn is_every_container(filter: &ContainerFilter) -> bool {

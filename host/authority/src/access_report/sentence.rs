@@ -7,7 +7,8 @@ use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
     DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, NetTarget, PathView, ProcessTarget,
-    RedisTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
+    RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
+    asks_systemd, changes_units,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -179,6 +180,9 @@ fn net_parts(target: &NetTarget, verb: Verb) -> Vec<String> {
 }
 
 fn system_parts(target: &SystemTarget, verb: Verb) -> Vec<String> {
+    if asks_systemd(verb) && target.bus != SYSTEM_BUS {
+        return vec![format!("by the bus at {}", target.bus)];
+    }
     if verb == Verb::SystemProcesses && target.process_arguments {
         vec!["with the arguments that they were started with".to_owned()]
     } else {
@@ -229,6 +233,8 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Keys, |_| true),
         (Dimension::Mounts, |_| true),
         (Dimension::Processes, |_| true),
+        (Dimension::Units, |verb| verb == Verb::SystemUnits),
+        (Dimension::Control, changes_units),
     ];
     let is_unlimited = |dimension: Dimension, values: &Values| match values {
         Values::Texts(texts) if dimension == Dimension::Statements => {
@@ -758,6 +764,30 @@ mod tests {
             SentenceCoverage::Sentence(
                 "system = [\"processes\"]\nprocesses = [\"java\"]\nprocess_arguments = true",
                 "with the arguments that they were started with",
+            ),
+        ),
+        (
+            Capability::System,
+            "units",
+            SentenceCoverage::Sentence(
+                "system = [\"units\"]\nunits = [\"app-*.service\"]",
+                "only units app-*.service",
+            ),
+        ),
+        (
+            Capability::System,
+            "control",
+            SentenceCoverage::Sentence(
+                "system = [\"unit-stop\"]\ncontrol = [\"app.service\"]",
+                "stops units of this machine; only control app.service",
+            ),
+        ),
+        (
+            Capability::System,
+            "bus",
+            SentenceCoverage::Sentence(
+                "system = [\"units\"]\nunits = [\"a.service\"]\nbus = \"/run/other\"",
+                "by the bus at /run/other",
             ),
         ),
         (Capability::System, "max_rows", LIMIT),

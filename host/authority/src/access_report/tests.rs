@@ -183,6 +183,7 @@ fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
             "system = [\"processes\"]\nprocesses = [\"*\"]\nprocess_arguments = true",
             "whole-machine",
         ),
+        ("system", ["units"], "system = [\"units\"]\nunits = [\"*.service\"]", "whole-machine"),
         (
             "system",
             ["processes"],
@@ -251,6 +252,7 @@ fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
             "system = [\"processes\"]\nprocesses = [\"java*\"]\nprocess_arguments = true",
             "whole-machine",
         ),
+        ("system", ["units"], "system = [\"units\"]\nunits = [\"app-*\"]", "whole-machine"),
     ] {
         assert!(!rules(capability, &verbs, target, None).contains(&rule), "{rule}");
     }

@@ -18,7 +18,7 @@ pub(crate) use parse::read_values;
 use crate::capability::{Capability, Verb};
 use crate::pattern::AddressClass;
 use crate::scope::{CallValue, Dimension, Text, Values};
-use crate::targets::SYSTEM_RESOLVER;
+use crate::targets::{SYSTEM_BUS, SYSTEM_RESOLVER};
 use runbook_document::{Source, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -187,6 +187,37 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         words: "false",
         values: || Values::flag(false.into()),
     },
+    DefaultLimit {
+        capability: Capability::System,
+        dimension: Dimension::Units,
+        verbs: &[Verb::SystemUnits],
+        words: "none",
+        values: nothing,
+    },
+    DefaultLimit {
+        capability: Capability::System,
+        dimension: Dimension::Control,
+        verbs: UNIT_CHANGES,
+        words: "none",
+        values: nothing,
+    },
+    DefaultLimit {
+        capability: Capability::System,
+        dimension: Dimension::Sockets,
+        verbs: &[],
+        words: "the system bus",
+        values: || Values::exact([SYSTEM_BUS]),
+    },
+];
+
+/// The verbs that change units of systemd.
+const UNIT_CHANGES: &[Verb] = &[
+    Verb::SystemUnitStart,
+    Verb::SystemUnitStop,
+    Verb::SystemUnitRestart,
+    Verb::SystemUnitReload,
+    Verb::SystemUnitEnable,
+    Verb::SystemUnitDisable,
 ];
 
 /// The values that a rule allows in a dimension that it does not mention.

@@ -955,6 +955,30 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "false",
         "true",
     ),
+    (
+        "system",
+        "units",
+        "units",
+        "system = [\"units\"]\nunits = [\"app-*\"]",
+        "[\"app-a*\"]",
+        "[\"a*\"]",
+    ),
+    (
+        "system",
+        "control",
+        "unit-stop",
+        "system = [\"unit-stop\"]\ncontrol = [\"a.service\"]",
+        "[\"b.service\"]",
+        "[\"*.service\"]",
+    ),
+    (
+        "system",
+        "sockets",
+        "units",
+        "system = [\"units\"]\nunits = [\"a\"]\nbus = \"/run/x\"",
+        "[\"/run/y\"]",
+        "[\"/run/x\"]",
+    ),
     ("system", "max_rows", "users", "system = [\"users\"]\nmax_rows = 9", "8", "9"),
     (
         "system",
@@ -1018,6 +1042,7 @@ fn each_dimension_of_a_rule_decides_whether_a_grant_is_within() {
             let names = match *verb {
                 "lookup" if *key != "names" => "names = [\"*\"]\n",
                 "processes" if *key != "processes" => "processes = [\"*\"]\n",
+                "units" if *key != "units" => "units = [\"*\"]\n",
                 _ => "",
             };
             format!("[[allow]]\ncapability = \"{capability}\"\n{verbs}{names}{key} = {value}\n")

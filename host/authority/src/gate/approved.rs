@@ -379,7 +379,8 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         GateRequest::Image { image, .. } => Object::Named(image),
         GateRequest::Http { path, .. } | GateRequest::Files { path, .. } => Object::Named(path),
         GateRequest::System {
-            object: SystemObject::Mount(name) | SystemObject::Process(name),
+            object:
+                SystemObject::Mount(name) | SystemObject::Process(name) | SystemObject::Unit(name),
             ..
         } => Object::Named(name),
         GateRequest::Connect { .. }

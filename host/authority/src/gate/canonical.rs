@@ -125,6 +125,9 @@ impl GateRequest<'_> {
             Self::System { object: SystemObject::Process(name), .. } => {
                 format!("process {}", shorten(name))
             }
+            Self::System { object: SystemObject::Unit(name), .. } => {
+                format!("unit {}", shorten(name))
+            }
         }
     }
 }

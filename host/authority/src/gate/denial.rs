@@ -70,6 +70,10 @@ pub enum Rule {
     Command,
     /// A key that a command uses is not allowed, or cannot be told.
     Key,
+    /// The target does not let the unit be seen.
+    Unit,
+    /// The target does not let the unit be changed.
+    Control,
     /// The call is not among the effects that were approved.
     Approval,
     /// A lock of the run is not held any more.
@@ -105,6 +109,8 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::ProcessName, "process"),
     (Rule::Command, "command"),
     (Rule::Key, "key"),
+    (Rule::Unit, "unit"),
+    (Rule::Control, "control"),
     (Rule::Approval, "approval"),
     (Rule::Lease, "lease"),
 ];
@@ -144,6 +150,8 @@ impl Rule {
             Self::Key => Some("keys"),
             Self::Mount => Some("mounts"),
             Self::ProcessName => Some("processes"),
+            Self::Unit => Some("units"),
+            Self::Control => Some("control"),
             Self::Unbound | Self::Input | Self::EffectsOff | Self::Approval | Self::Lease => None,
         }
     }
@@ -196,7 +204,9 @@ impl std::fmt::Display for Denial {
             | Rule::Mount
             | Rule::ProcessName
             | Rule::Command
-            | Rule::Key => "is not granted",
+            | Rule::Key
+            | Rule::Unit
+            | Rule::Control => "is not granted",
         };
         let (verb, slot, rule) = (self.verb.full_name(), &self.slot, self.rule.name());
         write!(f, "`{verb}` on slot `{slot}` {verdict}: {} (rule `{rule}`", self.reason)?;

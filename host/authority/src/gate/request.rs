@@ -48,6 +48,8 @@ pub enum SystemObject<'a> {
     Mount(&'a str),
     /// The processes of one name.
     Process(&'a str),
+    /// One unit of systemd, to see or to change it.
+    Unit(&'a str),
 }
 
 /// One request of a host function to the gate.

@@ -889,3 +889,26 @@ fn a_mount_point_or_a_process_that_the_target_does_not_list_is_denied() {
     }
     assert_eq!(of(Verb::SystemUsers, SystemObject::Part), Some("verb"));
 }
+
+#[test]
+fn a_unit_is_seen_by_a_pattern_and_changed_only_by_its_full_name() {
+    let toml = "system = [\"units\", \"unit-stop\"]\nunits = [\"app-*.service\"]\n\
+                control = [\"app-one.service\", \"db.service\"]";
+    let grants = grants("system", toml);
+    for (name, seen, changed) in [
+        ("app-one.service", None, None),
+        ("app-two.service", None, Some("control")),
+        ("db.service", Some("unit"), None),
+        ("app-*.service", None, Some("control")),
+        ("app-one", Some("unit"), Some("control")),
+        ("", Some("unit"), Some("control")),
+    ] {
+        let of = |verb| {
+            let object = SystemObject::Unit(name);
+            rule(&grants, &GateRequest::System { slot: "s", verb, object })
+        };
+        assert_eq!(of(Verb::SystemUnits), seen, "{name}");
+        assert_eq!(of(Verb::SystemUnitStop), changed, "{name}");
+        assert_eq!(of(Verb::SystemUnitStart), Some("verb"), "{name}");
+    }
+}

@@ -144,7 +144,9 @@ const TARGETS: &[(Capability, &str)] = &[
     (
         Capability::System,
         "system = [\"cpu\", \"memory\", \"disks\", \"uptime\", \"identity\", \"processes\", \
-         \"users\", \"ports\"]\nprocesses = [\"a\"]",
+         \"users\", \"ports\", \"units\", \"unit-start\", \"unit-stop\", \"unit-restart\", \
+         \"unit-reload\", \"unit-enable\", \"unit-disable\"]\nprocesses = [\"a\"]\nunits = [\"a\"]\n\
+         control = [\"a.service\"]",
     ),
     (Capability::Secrets, "secret = \"x\"\npositions = [{ slot = \"s\", header = \"a\" }]"),
 ];

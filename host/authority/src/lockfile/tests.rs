@@ -99,6 +99,11 @@ fn a_lockfile_is_read_back_without_any_difference() {
              processes = [\"nginx\", \"*\"]\nprocess_arguments = true\nmax_rows = 7",
         ),
         (
+            "system",
+            "system = [\"units\", \"unit-stop\"]\nunits = [\"app-*\", \"*\"]\n\
+             control = [\"a.service\", \"b.timer\"]\nbus = \"/run/other\"",
+        ),
+        (
             "secrets",
             "secret = \"x\"\npositions = \
                      [{ slot = \"api\", header = \"Authorization\", format = \"Bearer {}\" }]",

@@ -108,6 +108,8 @@ impl ConcreteCall {
                 let what = match verb.as_str() {
                     "disks" => text_of(Dimension::Mounts),
                     "processes" => text_of(Dimension::Processes),
+                    "units" => text_of(Dimension::Units),
+                    verb if verb.starts_with("unit-") => text_of(Dimension::Control),
                     _ => String::new(),
                 };
                 let what = if what.is_empty() { what } else { format!(" `{what}`") };

@@ -92,7 +92,7 @@ dimensions! {
     Relations "relations" Glob [Sql] ["any_table"] "Tables and views";
     Superuser "superuser" Flag [Sql] [] "Whether the role may be a superuser";
     Create "create" Flag [Sql] [] "Whether a missing SQLite file is created";
-    Sockets "sockets" Glob [Http Docker] ["/any.sock"] "Sockets of this host: of Docker engines, and of HTTP services";
+    Sockets "sockets" Glob [Http Docker System] ["/any.sock"] "Sockets of this host: of Docker engines, of HTTP services, and of the bus of systemd";
     Containers "containers" Glob [Docker] ["any-container"] "Containers, by name";
     Labels "labels" Glob [Docker] [] "A label or Compose project that containers must have";
     Images "images" Glob [Docker] ["any-image"] "Images";
@@ -121,6 +121,8 @@ dimensions! {
     ProcessArguments "process_arguments" Flag [System] [] "Whether the arguments of processes are seen";
     RedisCommands "redis_commands" Glob [Redis] ["get" "set"] "Commands of Redis; a pattern with `*` leaves out those that must be named";
     Keys "keys" Glob [Redis] ["anything"] "Keys that commands may use";
+    Units "units" Glob [System] ["any.service"] "Units of systemd that are seen";
+    Control "control" Glob [System] ["any.service"] "Units of systemd that may be changed";
     Secrets "secrets" Glob [Http Sql Process Secrets Net Redis] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";

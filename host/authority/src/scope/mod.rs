@@ -21,8 +21,8 @@ use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
     ContainerFilter, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase,
     HttpTarget, InjectedHeader, NetTarget, PathView, ProcessTarget, RedisTarget, RedisTls,
-    SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
-    reachable_addresses,
+    SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd,
+    changes_units, reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -434,6 +434,15 @@ fn system_values(target: &SystemTarget, verbs: &[Verb]) -> BTreeMap<Dimension, V
     }
     if verbs.iter().any(|verb| matches!(verb, Verb::SystemProcesses | Verb::SystemPorts)) {
         values.insert(Dimension::Processes, globs(&target.processes));
+    }
+    if verbs.contains(&Verb::SystemUnits) {
+        values.insert(Dimension::Units, globs(&target.units));
+    }
+    if verbs.iter().any(|verb| changes_units(*verb)) {
+        values.insert(Dimension::Control, Values::exact(target.control.clone()));
+    }
+    if verbs.iter().any(|verb| asks_systemd(*verb)) {
+        values.insert(Dimension::Sockets, Values::exact([target.bus.clone()]));
     }
     if verbs.contains(&Verb::SystemProcesses) {
         let arguments = Values::flag(target.process_arguments.into());

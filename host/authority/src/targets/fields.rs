@@ -640,6 +640,21 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::System,
+        "units",
+        Enforcement::Test("a_unit_is_seen_by_a_pattern_and_changed_only_by_its_full_name"),
+    ),
+    (
+        Capability::System,
+        "control",
+        Enforcement::Test("a_unit_is_seen_by_a_pattern_and_changed_only_by_its_full_name"),
+    ),
+    (
+        Capability::System,
+        "bus",
+        Enforcement::Test("a_bus_that_is_away_or_silent_gives_no_verdict_and_changes_nothing"),
+    ),
+    (
+        Capability::System,
         "max_rows",
         Enforcement::Test("rows_beyond_the_limit_of_the_target_are_left_out_and_that_is_told"),
     ),

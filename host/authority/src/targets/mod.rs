@@ -58,6 +58,7 @@ pub(crate) use sent::SecretForm;
 pub(crate) use sql::is_local_host;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
 pub use system::SystemTarget;
+pub(crate) use system::{SYSTEM_BUS, asks_systemd, changes_units};
 pub use template_check::{TextLanguage, diagnostic as template_diagnostic, template_in};
 pub use tls::{Certificates, ClientCertificate, PrivateKey, TlsKeys};
 pub use unix_socket::{ENGINE_SOCKETS, USER_ENGINE_SOCKETS, USER_FOLDERS, refused_socket};

@@ -1,6 +1,6 @@
 //! A `system` target: this machine, by parts.
 
-use crate::capability::{Capability, Verb};
+use crate::capability::{Capability, Verb, VerbEffect};
 use crate::pattern_matches;
 use runbook_document::{ByteSize, Reader, Spanned};
 use std::time::Duration;
@@ -16,12 +16,46 @@ pub struct SystemTarget {
     pub processes: Vec<String>,
     /// Whether the arguments of these processes are seen.
     pub process_arguments: bool,
+    /// Patterns of the units of systemd that are seen.
+    pub units: Vec<String>,
+    /// The units of systemd that may be changed, by their full names.
+    pub control: Vec<String>,
+    /// The socket of the bus on which systemd is asked.
+    pub bus: String,
     /// How many file systems, processes, sessions or listeners of one answer a plugin is given.
     pub max_rows: u32,
     /// How many bytes the texts of one answer have at most.
     pub max_bytes: ByteSize,
     /// The time limit of one call.
     pub timeout: Duration,
+}
+
+/// The socket of the system bus.
+pub(crate) const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+
+/// The endings of the names of units.
+const UNIT_TYPES: &[&str] = &[
+    "automount",
+    "device",
+    "mount",
+    "path",
+    "scope",
+    "service",
+    "slice",
+    "socket",
+    "swap",
+    "target",
+    "timer",
+];
+
+/// Whether a verb asks systemd.
+pub(crate) fn asks_systemd(verb: Verb) -> bool {
+    verb == Verb::SystemUnits || changes_units(verb)
+}
+
+/// Whether a verb changes units of systemd.
+pub(crate) fn changes_units(verb: Verb) -> bool {
+    verb.row().capability == Capability::System && verb.effect() == VerbEffect::Change
 }
 
 impl SystemTarget {
@@ -33,6 +67,16 @@ impl SystemTarget {
     /// Whether processes of a name are seen.
     pub fn shows_process(&self, name: &str) -> bool {
         self.processes.iter().any(|pattern| pattern_matches(pattern, name))
+    }
+
+    /// Whether a unit of systemd is seen.
+    pub fn shows_unit(&self, name: &str) -> bool {
+        self.units.iter().any(|pattern| pattern_matches(pattern, name))
+    }
+
+    /// Whether a unit of systemd may be changed.
+    pub fn may_change_unit(&self, name: &str) -> bool {
+        self.control.iter().any(|unit| unit == name)
     }
 }
 
@@ -64,6 +108,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<SystemTarget> {
     if process_arguments.is_some() && !has(Verb::SystemProcesses) {
         refuse_without_part(reader, "process_arguments", "`processes` is not listed");
     }
+    let (units, control, bus) = read_systemd(reader, parts.as_deref());
     let max_rows = reader.optional::<u32>("max_rows").map_or(100, |rows| rows.value);
     let max_bytes =
         reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(64 << 10), |size| size.value);
@@ -75,10 +120,83 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<SystemTarget> {
         mounts: mounts.unwrap_or_else(|| vec!["*".to_owned()]),
         processes: processes.unwrap_or_default(),
         process_arguments: process_arguments.is_some_and(|arguments| arguments.value),
+        units,
+        control,
+        bus: bus?,
         max_rows,
         max_bytes,
         timeout,
     })
+}
+
+/// Reads `units`, `control` and `bus`.
+fn read_systemd(
+    reader: &mut Reader<'_>,
+    parts: Option<&[Spanned<Verb>]>,
+) -> (Vec<String>, Vec<String>, Option<String>) {
+    let listed = parts.unwrap_or_default();
+    let has =
+        |asks: fn(Verb) -> bool| parts.is_none() || listed.iter().any(|part| asks(part.value));
+    let units = read_patterns(reader, "units");
+    if units.is_some() && !has(|verb| verb == Verb::SystemUnits) {
+        refuse_without_part(reader, "units", "`units` is not listed");
+    }
+    let control = read_control(reader);
+    if control.is_some() && !has(changes_units) {
+        refuse_without_part(reader, "control", "no verb that changes units is listed");
+    }
+    for part in listed {
+        let missing = if part.value == Verb::SystemUnits && units.is_none() {
+            Some(("units", "seen", "`units = [\"nginx.service\", \"app-*.service\"]`"))
+        } else if changes_units(part.value) && control.is_none() {
+            Some(("control", "changed", "`control = [\"nginx.service\"]`"))
+        } else {
+            None
+        };
+        if let Some((key, word, example)) = missing {
+            reader.error_with_help(
+                "E0108",
+                part.span.clone(),
+                format!("`{}` is listed, and `{key}` names no unit", part.value),
+                format!("nothing could be {word}"),
+                format!("name the units that may be {word}, such as {example}"),
+            );
+        }
+    }
+    let bus = match reader.optional::<String>("bus") {
+        None => Some(SYSTEM_BUS.to_owned()),
+        Some(bus) if bus.value.starts_with('/') => {
+            if !has(asks_systemd) {
+                refuse_without_part(reader, "bus", "no part asks systemd");
+            }
+            Some(bus.value)
+        }
+        Some(bus) => {
+            let message = format!("`{}` is not the absolute path of a socket", bus.value);
+            reader.error("E0103", bus.span, message, "such as \"/run/dbus/system_bus_socket\"");
+            None
+        }
+    };
+    (units.unwrap_or_default(), control.unwrap_or_default(), bus)
+}
+
+/// `control = ["nginx.service"]`: full names, and no patterns.
+fn read_control(reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    let written = reader.optional::<Vec<Spanned<String>>>("control")?;
+    let mut units = Vec::new();
+    for name in written.value {
+        let ending = name.value.rsplit_once('.').map(|(_, ending)| ending);
+        let is_name = !name.value.contains(['*', '?', '[', '/'])
+            && ending.is_some_and(|ending| UNIT_TYPES.contains(&ending));
+        if is_name {
+            units.push(name.value);
+        } else {
+            let help = "write the full name of each unit, such as `nginx.service`";
+            let message = format!("`{}` is not the full name of one unit", name.value);
+            reader.error_with_help("E0103", name.span, message, "no pattern changes units", help);
+        }
+    }
+    Some(units)
 }
 
 /// Reports a verb that the target does not list as a part.

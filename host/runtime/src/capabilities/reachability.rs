@@ -28,6 +28,10 @@ impl Host {
                 Err(Fault::new(crate::fault::FaultClass::Invalid, "redis.not-built", message))
             }
             Capability::Secrets => call.reach_secret(slot).await,
+            #[cfg(feature = "system")]
+            Capability::System if verb.full_name().starts_with("system.unit") => {
+                call.reach_systemd(slot, verb).await
+            }
             Capability::System | Capability::State => Ok("needs no connection".to_owned()),
         }
     }

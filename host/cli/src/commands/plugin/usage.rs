@@ -1,9 +1,9 @@
 //! Describes how an operation is used: its inputs, its outputs, and an example that can be copied.
 
 use crate::schema_words::{fields, inline_table};
-use runbook_authority::Verb;
 use runbook_authority::capability::Capability;
 use runbook_authority::manifest::{Kind, Manifest, Operation, VerbCondition};
+use runbook_authority::{Verb, VerbEffect};
 use std::fmt::Write as _;
 
 /// The inputs, outputs and an example of one operation. `reference` is the plugin as in `uses`.
@@ -142,9 +142,12 @@ fn target(capability: Capability, verbs: &[Verb]) -> String {
 fn system_target(verbs: &[Verb]) -> String {
     let parts: Vec<_> = verbs.iter().map(|verb| format!("\"{verb}\"")).collect();
     let parts = format!("system = [{}]", parts.join(", "));
-    if verbs.contains(&Verb::SystemProcesses) {
-        format!("{parts}\nprocesses = [\"program\"]")
-    } else {
-        parts
-    }
+    let changes = verbs.iter().any(|verb| verb.effect() == VerbEffect::Change);
+    let lines = [
+        (verbs.contains(&Verb::SystemProcesses), "processes = [\"program\"]"),
+        (verbs.contains(&Verb::SystemUnits), "units = [\"name.service\"]"),
+        (changes, "control = [\"name.service\"]"),
+    ];
+    let needed = lines.iter().filter(|(is_needed, _)| *is_needed).map(|(_, line)| *line);
+    std::iter::once(parts.as_str()).chain(needed).collect::<Vec<_>>().join("\n")
 }

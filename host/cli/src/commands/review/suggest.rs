@@ -194,6 +194,7 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, runbook_toml: &str) 
             let keys = [
                 ("mounts", &system.mounts, after_prefix("mount ")),
                 ("processes", &system.processes, after_prefix("process ")),
+                ("units", &system.units, after_prefix("unit ")),
             ];
             let proposed = keys.iter().filter(|(_, granted, used)| {
                 // A call without a name was given all that the target lists.

@@ -5,6 +5,8 @@
 //! file system of a server that does not answer holds up whoever asks for its size.
 
 mod container;
+#[cfg(feature = "system")]
+mod failure;
 mod file_systems;
 mod identity;
 mod listeners;
@@ -12,6 +14,10 @@ mod processes;
 mod processors;
 mod rows;
 mod sessions;
+#[cfg(feature = "system")]
+mod systemd;
+#[cfg(feature = "system")]
+mod units;
 
 use crate::bindings::runbook::system::types::{
     CpuUsage, FileSystemList, ListenerList, LoadAverage, MachineIdentity, MachineUptime,

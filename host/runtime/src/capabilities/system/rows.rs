@@ -9,15 +9,15 @@ use crate::host::Host;
 use runbook_authority::targets::SystemTarget;
 
 /// The rows that a target allows.
-struct Rows<T> {
-    found: Vec<T>,
-    count: u32,
-    cut: bool,
+pub(super) struct Rows<T> {
+    pub(super) found: Vec<T>,
+    pub(super) count: u32,
+    pub(super) cut: bool,
 }
 
 /// The first rows within the limits of the target. `bytes` is the size of the texts of a row: a row
 /// is given whole or not at all.
-fn rows<T>(
+pub(super) fn rows<T>(
     all: Vec<T>,
     unread: usize,
     target: &SystemTarget,

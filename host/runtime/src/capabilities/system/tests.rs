@@ -1,3 +1,6 @@
+#[cfg(feature = "system")]
+mod units;
+
 use super::sessions;
 use crate::bindings::runbook::system::reader::Host as _;
 use crate::bindings::runbook::system::types::{ListenerList, ProcessList, ProcessState, Protocol};
