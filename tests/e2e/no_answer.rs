@@ -22,6 +22,7 @@ struct Server {
 const PROBES: &[(&str, &str, &str, &str)] = &[
     ("http:get", "http", "target", "{}"),
     ("http:head", "http", "target", "{}"),
+    ("grpc:health", "http", "server", "{}"),
     ("postgres:ping", "postgres", "db", "{}"),
     ("postgres:long-running", "postgres", "db", "{ older_than = \"1m\" }"),
     ("sql:query", "postgres", "db", "{ statement = \"select 1\" }"),

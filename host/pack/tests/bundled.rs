@@ -140,6 +140,8 @@ fn verbs_on_other_slots(function: &FunctionRow) -> &'static [Verb] {
         ("runbook:sql/snapshot@1.0.0", "restore") => &[Verb::FilesRead],
         // A header may name a secret, and the host puts it in place.
         ("runbook:http/reader@1.0.0" | "runbook:http/writer@1.0.0", _) => &[Verb::SecretsUse],
+        // The host sets the password on one slot, and logs in on the other.
+        ("runbook:secrets/rotation@1.0.0", _) => &[Verb::SqlExecute, Verb::SqlQuery],
         _ => &[],
     }
 }
