@@ -61,9 +61,10 @@ impl State {
             }
         }
         let expires = number(&db.read(["pttl", key])?)? >= 0;
-        let expires_at_ms = match expires {
-            true => Some(number(&db.read(["pexpiretime", key])?)?).filter(|time| *time >= 0),
-            false => None,
+        let expires_at_ms = if expires {
+            Some(number(&db.read(["pexpiretime", key])?)?).filter(|time| *time >= 0)
+        } else {
+            None
         };
         let reply = db.read(["get", key])?;
         if reply.is_nil() {

@@ -21,7 +21,7 @@ pub enum PathError {
     /// A character that has no place in a path.
     #[error("the path has a character that is not allowed there")]
     BadCharacter,
-    /// More than [`MAX_REQUEST_PATH`] bytes.
+    /// More than 8,192 bytes, query included.
     #[error("the path is longer than {MAX_REQUEST_PATH} bytes")]
     TooLong,
     /// A file path has an empty segment, as in `a//b`.
