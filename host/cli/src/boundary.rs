@@ -74,11 +74,10 @@ fn unmet_requirement(
     grant: &Grant,
 ) -> Option<Diagnostic> {
     grant.target.process()?;
-    let lacks: Vec<_> = Protection::ALL
+    let required = Protection::ALL
         .into_iter()
-        .filter(|protection| boundary.require.contains(protection.name()))
-        .filter(|protection| !protection.is_available())
-        .collect();
+        .filter(|protection| boundary.require.contains(protection.name()));
+    let lacks = Protection::missing(required);
     let first = lacks.first()?;
     let names: Vec<_> = lacks.iter().map(|protection| format!("`{protection}`")).collect();
     let message = format!(

@@ -16,9 +16,9 @@ use runbook_contract::{
 };
 use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, STILL_RUNS};
 use runbook_runtime::{
-    self as runtime, CallLimits, CallOutcome, CodeOrigin, Compiler, EarlierAttemptError, Launcher,
-    LeaseCheck, LinkedOperation, Permit, Runtime, RuntimeConfig, SecretFetchError, SecretSource,
-    Services, SharedScrubber, VerifiedComponent,
+    self as runtime, CallLimits, CallOutcome, CodeOrigin, Compiler, EarlierAttemptError,
+    LeaseCheck, LinkedOperation, Permit, Runtime, RuntimeConfig, SecretFetchError,
+    VerifiedComponent,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -59,15 +59,7 @@ impl PluginCaller {
         let defaults = RuntimeConfig::with_cache(Some(context.cache.clone()));
         let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..defaults };
         let runtime = Runtime::new(config).map_err(Failure::engine)?;
-        let without_secrets = Services {
-            scrubber: SharedScrubber::default(),
-            audit: Some(audit.sink()),
-            launcher: Some(Launcher::this_program()),
-            ..Services::none()
-        };
-        let secrets = Arc::new(RunSecrets::new(context, prepared, &run, &without_secrets));
-        let services =
-            Services { secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>, ..without_secrets };
+        let (secrets, services) = RunSecrets::with_services(context, prepared, &run, audit.sink());
         let mut compiled = HashMap::new();
         let mut linked = BTreeMap::new();
         for (step, site) in &prepared.sites {

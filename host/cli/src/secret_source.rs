@@ -8,8 +8,8 @@ use crate::secret_store;
 use runbook_authority::targets::{DeclaredSecret, FileEntry, SecretOrigin};
 use runbook_contract::RunId;
 use runbook_runtime::{
-    BoxFuture, FetchedSecret, RotationDirection, SecretFacts, SecretFetchError, SecretSource,
-    Services, fetch_from_target,
+    AuditSink, BoxFuture, FetchedSecret, Launcher, RotationDirection, SecretFacts,
+    SecretFetchError, SecretSource, Services, fetch_from_target,
 };
 use runbook_secrets::{
     RotationEnd, RotationError, RotationStart, Secret, SopsFile, SopsFormat, Store, files,
@@ -189,9 +189,28 @@ struct AgeLimits {
 }
 
 impl RunSecrets {
+    /// The secrets of a run, and the services of its calls, which have them. `audit` gets the
+    /// records of both; programs are started for calls and for secrets that a program prints.
+    pub fn with_services(
+        context: &Context,
+        prepared: &PreparedRunbook,
+        run: &RunId,
+        audit: AuditSink,
+    ) -> (Arc<Self>, Services) {
+        let without_secrets = Services {
+            audit: Some(audit),
+            launcher: Some(Launcher::this_program()),
+            ..Services::none()
+        };
+        let secrets = Arc::new(Self::new(context, prepared, run, &without_secrets));
+        let services =
+            Services { secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>, ..without_secrets };
+        (secrets, services)
+    }
+
     /// Finds the origins of the secrets that the calls of a runbook need. No file is opened yet.
     /// `services` are those of the calls, without secrets.
-    pub fn new(
+    fn new(
         context: &Context,
         prepared: &PreparedRunbook,
         run: &RunId,

@@ -63,7 +63,7 @@ impl Confinement {
 
     /// The protections that it needs and that this kernel does not have.
     pub fn missing_protections(&self) -> Vec<Protection> {
-        self.protections().into_iter().filter(|protection| !protection.is_available()).collect()
+        Protection::missing(self.protections())
     }
 
     /// Makes a `/tmp` of the program's own, if it is to have one and the system allows it. The

@@ -84,6 +84,11 @@ impl Protection {
         }
     }
 
+    /// Those of `protections` that this kernel lacks.
+    pub fn missing(protections: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        protections.into_iter().filter(|protection| !protection.is_available()).collect()
+    }
+
     /// Whether this kernel has it.
     pub fn is_available(self) -> bool {
         match self {

@@ -49,7 +49,7 @@ const UNIT_TYPES: &[&str] = &[
 ];
 
 /// Whether a verb asks systemd.
-pub(crate) fn asks_systemd(verb: Verb) -> bool {
+pub fn asks_systemd(verb: Verb) -> bool {
     verb == Verb::SystemUnits || changes_units(verb)
 }
 

@@ -262,9 +262,8 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
 /// The row about the confinement of programs: the parts that this kernel lacks. A run reports the
 /// same for each program. Without the filter of system calls, no program is started.
 fn program_confinement_row() -> Vec<String> {
-    let lacks: Vec<_> = Protection::ALL
+    let lacks: Vec<_> = Protection::missing(Protection::ALL)
         .into_iter()
-        .filter(|protection| !protection.is_available())
         .map(|protection| {
             format!(
                 "`{protection}` needs {}: {}",

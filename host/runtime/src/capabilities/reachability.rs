@@ -4,6 +4,8 @@ use crate::fault::Fault;
 use crate::host::{Host, HostCall};
 use runbook_authority::capability::Capability;
 use runbook_authority::gate::Rule;
+#[cfg(feature = "system")]
+use runbook_authority::targets::asks_systemd;
 use runbook_authority::{Verb, VerbEffect};
 
 impl Host {
@@ -29,9 +31,7 @@ impl Host {
             }
             Capability::Secrets => call.reach_secret(slot).await,
             #[cfg(feature = "system")]
-            Capability::System if verb.full_name().starts_with("system.unit") => {
-                call.reach_systemd(slot, verb).await
-            }
+            Capability::System if asks_systemd(verb) => call.reach_systemd(slot, verb).await,
             Capability::System | Capability::State => Ok("needs no connection".to_owned()),
         }
     }

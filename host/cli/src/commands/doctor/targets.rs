@@ -11,10 +11,7 @@ use crate::{execution, prepare, project, ui};
 use runbook_authority::capability::Capability;
 use runbook_authority::{Grant, VerbEffect};
 use runbook_engine::RunId;
-use runbook_runtime::{
-    Launcher, ReachRequest, SecretSource, Services, SharedScrubber, Unreachable, UnreachableReason,
-    reach,
-};
+use runbook_runtime::{ReachRequest, Unreachable, UnreachableReason, reach};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -67,15 +64,7 @@ pub fn run(
 fn try_all(context: &Context, prepared: &PreparedRunbook) -> Result<Vec<TriedTarget>, Failure> {
     let run = RunId::generate();
     let audit = AuditWriter::open(context, prepared, run, Purpose::Preview)?;
-    let without_secrets = Services {
-        scrubber: SharedScrubber::default(),
-        audit: Some(audit.sink()),
-        // For the programs that print secrets.
-        launcher: Some(Launcher::this_program()),
-        ..Services::none()
-    };
-    let secrets = Arc::new(RunSecrets::new(context, prepared, &run, &without_secrets));
-    let services = Services { secrets: secrets as Arc<dyn SecretSource>, ..without_secrets };
+    let (_, services) = RunSecrets::with_services(context, prepared, &run, audit.sink());
     let requests = requests(prepared, run);
     execution::block_on(async {
         let started: Vec<_> = prepared
