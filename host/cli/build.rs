@@ -1,10 +1,29 @@
 //! Builds the bundled plugins for wasm and packs them, so that the program carries them. It carries
-//! the pages of `docs/errors`, too.
+//! the pages of `docs/errors`, too. Plugins whose cargo feature is off are left out.
 
 use runbook_pack::PackError;
 use runbook_pack::cargo::{BuildError, Profile, TargetDir, build};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+/// The cargo feature that bundles a plugin; `None` for the plugins of `runbooks/quickstart.toml`,
+/// which every program has. A plugin whose targets are a feature belongs to that feature.
+fn feature_of(plugin: &str) -> Option<&'static str> {
+    match plugin {
+        "sql" | "sqlite" => None,
+        "docker" => Some("docker"),
+        "redis" => Some("redis"),
+        "systemd" => Some("system"),
+        _ => Some("plugins"),
+    }
+}
+
+/// Whether this build has a cargo feature.
+fn has_feature(feature: &str) -> bool {
+    // Cargo sets `CARGO_FEATURE_NAME` for each feature, in capitals and with `_` for `-`.
+    let variable = format!("CARGO_FEATURE_{}", feature.to_uppercase().replace('-', "_"));
+    std::env::var_os(variable).is_some()
+}
 
 fn main() {
     // Asked when it runs, not when it was compiled: a target folder may have been copied to another
@@ -24,7 +43,9 @@ fn main() {
         .and_then(Path::parent)
         .and_then(Path::parent)
         .map_or(out.join("plugins"), |target| target.join("plugins"));
-    let folders = plugin_folders(&root.join("plugins"));
+    let (folders, left_out): (Vec<_>, Vec<_>) = plugin_folders(&root.join("plugins"))
+        .into_iter()
+        .partition(|folder| feature_of(name_of(folder)).is_none_or(has_feature));
     let components = build(&folders, &TargetDir::Given(target_dir), Profile::Plugin)
         .unwrap_or_else(|error| fail(&error));
     let mut table = String::from(
@@ -32,10 +53,7 @@ fn main() {
          pub const BUNDLED: &[BundledPlugin] = &[\n",
     );
     for (folder, packed) in folders.iter().zip(components) {
-        let name = folder
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("folders of plugins have plain names");
+        let name = name_of(folder);
         let path = out.join(format!("{name}.wasm"));
         std::fs::write(&path, packed.component).expect("OUT_DIR can be written");
         writeln!(
@@ -44,6 +62,17 @@ fn main() {
             path.display().to_string()
         )
         .expect("strings can be written");
+    }
+    table.push_str(
+        "];\n\n\
+         /// The plugins without which this program was built, each with the cargo feature that has it.\n\
+         const LEFT_OUT: &[(&str, &str)] = &[\n",
+    );
+    for (name, feature) in left_out.iter().filter_map(|folder| {
+        let name = name_of(folder);
+        Some((name, feature_of(name)?))
+    }) {
+        writeln!(table, "    ({name:?}, {feature:?}),").expect("strings can be written");
     }
     table.push_str("];\n");
     std::fs::write(out.join("bundled.rs"), table).expect("OUT_DIR can be written");
@@ -84,6 +113,11 @@ fn plugin_folders(plugins: &Path) -> Vec<PathBuf> {
         .collect();
     folders.sort();
     folders
+}
+
+/// The name of the plugin in a folder.
+fn name_of(folder: &Path) -> &str {
+    folder.file_name().and_then(|name| name.to_str()).expect("folders of plugins have plain names")
 }
 
 /// Stops the build with all that is known.

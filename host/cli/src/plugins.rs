@@ -131,6 +131,9 @@ pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
     match BUNDLED.iter().find(|bundled| bundled.name == reference) {
         Some(bundled) => Ok(Arc::from(bundled.component)),
         None => {
+            if let Some((_, feature)) = LEFT_OUT.iter().find(|(name, _)| *name == reference) {
+                return Err(not_built_in(reference, feature));
+            }
             let failure = Failure::usage(format!("there is no plugin `{reference}`"));
             Err(match runbook_document::nearest(reference, BUNDLED.iter().map(|bundled| bundled.name)) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
@@ -141,6 +144,16 @@ pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
             })
         }
     }
+}
+
+/// The refusal of a bundled plugin without which this program was built.
+fn not_built_in(plugin: &str, feature: &str) -> Failure {
+    Failure::refused(format!(
+        "plugin `{plugin}` is not part of this program: it was built without the feature `{feature}`"
+    ))
+    .hint(format!(
+        "build it with `cargo build --features {feature}`, or with all features by `cargo build`"
+    ))
 }
 
 #[cfg(test)]

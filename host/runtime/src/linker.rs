@@ -18,12 +18,15 @@ impl HasData for HostData {
 type AddToLinker = fn(&mut Linker<Host>) -> wasmtime::Result<()>;
 
 macro_rules! interfaces {
-    ($($(#[$condition:meta])? $name:literal $($module:ident)::+;)*) => {
+    ($($([$feature:literal])? $name:literal $($module:ident)::+;)*) => {
         /// Every interface that this host links.
         pub(crate) const INTERFACES: &[(&str, AddToLinker)] = &[$(
-            $(#[$condition])?
+            $(#[cfg(feature = $feature)])?
             ($name, |linker| wit::$($module)::+::add_to_linker::<Host, HostData>(linker, |host| HostCall::new(host))),
         )*];
+
+        /// Each interface that is part of the program only with a cargo feature, and the feature.
+        const OPTIONAL: &[(&str, &str)] = &[$($(($name, $feature),)?)*];
     };
 }
 
@@ -39,26 +42,29 @@ interfaces! {
     "runbook:secrets/metadata@1.0.0" secrets::metadata;
     "runbook:secrets/reveal@1.0.0" secrets::reveal;
     "runbook:secrets/rotation@1.0.0" secrets::rotation;
-    "runbook:docker/reader@1.0.0" docker::reader;
-    "runbook:docker/control@1.0.0" docker::control;
-    "runbook:docker/lifecycle@1.0.0" docker::lifecycle;
-    "runbook:docker/exec@1.0.0" docker::exec;
+    ["docker"] "runbook:docker/reader@1.0.0" docker::reader;
+    ["docker"] "runbook:docker/control@1.0.0" docker::control;
+    ["docker"] "runbook:docker/lifecycle@1.0.0" docker::lifecycle;
+    ["docker"] "runbook:docker/exec@1.0.0" docker::exec;
     "runbook:files/reader@1.0.0" files::reader;
     "runbook:files/writer@1.0.0" files::writer;
     "runbook:net/connect@1.0.0" net::connect;
     "runbook:net/tls@1.0.0" net::tls;
     "runbook:net/dns@1.0.0" net::dns;
-    #[cfg(feature = "redis")]
-    "runbook:redis/reader@1.0.0" redis::reader;
-    #[cfg(feature = "redis")]
-    "runbook:redis/writer@1.0.0" redis::writer;
+    ["redis"] "runbook:redis/reader@1.0.0" redis::reader;
+    ["redis"] "runbook:redis/writer@1.0.0" redis::writer;
     "runbook:process/inspector@1.0.0" process::inspector;
     "runbook:process/runner@1.0.0" process::runner;
     "runbook:system/reader@1.0.0" system::reader;
-    #[cfg(feature = "system")]
-    "runbook:system/units@1.0.0" system::units;
-    #[cfg(feature = "system")]
-    "runbook:system/control@1.0.0" system::control;
+    ["system"] "runbook:system/units@1.0.0" system::units;
+    ["system"] "runbook:system/control@1.0.0" system::control;
+}
+
+/// The cargo feature without which this program was built, if it lacks an interface for that reason.
+pub(crate) fn missing_feature(interface: &str) -> Option<&'static str> {
+    let is_linked = INTERFACES.iter().any(|(name, _)| *name == interface);
+    let (_, feature) = OPTIONAL.iter().find(|(name, _)| *name == interface)?;
+    (!is_linked).then_some(feature)
 }
 
 /// A linker with the interfaces that a component imports, and no other.

@@ -3,6 +3,7 @@
 
 use crate::inert_wasi;
 use crate::inspect::{Import, InspectedComponent};
+use crate::linker::missing_feature;
 use runbook_authority::capability::{Availability, FUNCTIONS, function_row};
 use runbook_authority::{Digest, Manifest, Verb};
 use runbook_contract::Kind;
@@ -115,6 +116,13 @@ pub enum VerifyProblem {
         /// The function that is imported.
         import: Import,
     },
+    /// The function belongs to a kind of target without which this program was built.
+    NotBuiltIn {
+        /// The function that is imported.
+        import: Import,
+        /// The cargo feature that has the function.
+        feature: &'static str,
+    },
     /// The interface is known in another version.
     OtherVersion {
         /// The function that is imported.
@@ -162,6 +170,12 @@ impl fmt::Display for VerifyProblem {
                      call it"
                 )
             }
+            Self::NotBuiltIn { import, feature } => write!(
+                f,
+                "it imports {import}, and this program was built without the feature `{feature}`; \
+                 build it with `cargo build --features {feature}`, or with all features by \
+                 `cargo build`"
+            ),
             Self::OtherVersion { import, known } => {
                 write!(
                     f,
@@ -279,7 +293,10 @@ fn problem_of(import: &Import, declared: &BTreeSet<Verb>) -> Option<VerifyProble
             Some(verb) if !declared.contains(&verb) => {
                 Some(VerifyProblem::Undeclared { import, verb })
             }
-            Some(_) | None => None,
+            Some(_) | None => {
+                let feature = missing_feature(&import.interface)?;
+                Some(VerifyProblem::NotBuiltIn { import, feature })
+            }
         },
         None => Some(unknown_import(import)),
     }

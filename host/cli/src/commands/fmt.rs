@@ -45,14 +45,7 @@ pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
 
 fn format(file: &Path, text: &str) -> Result<String, Failure> {
     let before = values(file, text)?;
-    let options = taplo::formatter::Options {
-        array_auto_collapse: false,
-        array_auto_expand: false,
-        allowed_blank_lines: 1,
-        column_width: 140,
-        ..taplo::formatter::Options::default()
-    };
-    let formatted = taplo::formatter::format(text, options);
+    let formatted = layout(text)?;
     // A bug of the formatter must not change the meaning of a file.
     if values(file, &formatted)? == before {
         return Ok(formatted);
@@ -62,6 +55,25 @@ fn format(file: &Path, text: &str) -> Result<String, Failure> {
         file.display()
     ))
     .hint("report this with the file"))
+}
+
+/// The text with the spaces and line breaks that the formatter gives it.
+#[cfg(feature = "fmt")]
+fn layout(text: &str) -> Result<String, Failure> {
+    let options = taplo::formatter::Options {
+        array_auto_collapse: false,
+        array_auto_expand: false,
+        allowed_blank_lines: 1,
+        column_width: 140,
+        ..taplo::formatter::Options::default()
+    };
+    Ok(taplo::formatter::format(text, options))
+}
+
+#[cfg(not(feature = "fmt"))]
+fn layout(_: &str) -> Result<String, Failure> {
+    Err(Failure::refused("this program was built without the feature `fmt`")
+        .hint("build it with `cargo build --features fmt`, or with all features by `cargo build`"))
 }
 
 fn values(file: &Path, text: &str) -> Result<serde_json::Value, Failure> {

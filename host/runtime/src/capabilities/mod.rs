@@ -2,6 +2,7 @@
 //! [`Host::enter`](crate::host::Host::enter) before it has any effect.
 
 pub(crate) mod clock;
+#[cfg(feature = "docker")]
 mod docker;
 pub(crate) mod files;
 mod http;
@@ -15,12 +16,12 @@ mod rotation;
 mod secrets;
 pub(crate) mod sql;
 mod system;
-#[cfg(test)]
+#[cfg(all(test, feature = "docker", feature = "redis", feature = "system"))]
 mod truncation_tests;
 pub(crate) mod wasi;
 
 pub use http::TokenCache;
 pub(crate) use http::VaultAnswer;
 pub use sql::{StatementProblem, check_statement};
-#[cfg(test)]
+#[cfg(all(test, feature = "docker", feature = "redis", feature = "system"))]
 mod without_effect;

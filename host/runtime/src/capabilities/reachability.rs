@@ -18,17 +18,17 @@ impl Host {
         match target.capability() {
             Capability::Http => call.reach_http_server(slot, verb).await,
             Capability::Sql => call.reach_database(slot, verb).await,
+            #[cfg(feature = "docker")]
             Capability::Docker => call.reach_docker_engine(slot, verb).await,
+            #[cfg(not(feature = "docker"))]
+            Capability::Docker => Err(not_built_in("docker")),
             Capability::Files => call.reach_directory(slot).await,
             Capability::Process => call.reach_program(slot).await,
             Capability::Net => call.reach_servers(slot, verb).await,
             #[cfg(feature = "redis")]
             Capability::Redis => call.reach_redis(slot, verb).await,
             #[cfg(not(feature = "redis"))]
-            Capability::Redis => {
-                let message = "this program was built without the feature `redis`";
-                Err(Fault::new(crate::fault::FaultClass::Invalid, "redis.not-built", message))
-            }
+            Capability::Redis => Err(not_built_in("redis")),
             Capability::Secrets => call.reach_secret(slot).await,
             #[cfg(feature = "system")]
             Capability::System if asks_systemd(verb) => call.reach_systemd(slot, verb).await,
@@ -53,4 +53,11 @@ impl Host {
     pub(crate) fn last_denied_rule(&self) -> Option<Rule> {
         self.denials().last().map(|denial| denial.rule)
     }
+}
+
+/// The fault of a target for whose kind this program was built without the cargo feature.
+#[cfg(not(all(feature = "docker", feature = "redis")))]
+fn not_built_in(feature: &str) -> Fault {
+    let message = format!("this program was built without the feature `{feature}`");
+    Fault::new(crate::fault::FaultClass::Invalid, "target.not-built", message)
 }
