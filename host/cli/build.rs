@@ -63,21 +63,27 @@ fn main() {
         )
         .expect("strings can be written");
     }
-    table.push_str(
-        "];\n\n\
-         /// The plugins without which this program was built, each with the cargo feature that has it.\n\
-         const LEFT_OUT: &[(&str, &str)] = &[\n",
-    );
-    for (name, feature) in left_out.iter().filter_map(|folder| {
-        let name = name_of(folder);
-        Some((name, feature_of(name)?))
-    }) {
-        writeln!(table, "    ({name:?}, {feature:?}),").expect("strings can be written");
-    }
     table.push_str("];\n");
     std::fs::write(out.join("bundled.rs"), table).expect("OUT_DIR can be written");
+    std::fs::write(out.join("left_out.rs"), left_out_table(&left_out))
+        .expect("OUT_DIR can be written");
     std::fs::write(out.join("pages.rs"), pages(&root.join("docs/errors")))
         .expect("OUT_DIR can be written");
+}
+
+/// The table of the plugins that are left out, each with the cargo feature that has it.
+fn left_out_table(folders: &[PathBuf]) -> String {
+    let mut table = String::from(
+        "/// The plugins without which this program was built, each with its cargo feature.\n\
+         const LEFT_OUT: &[(&str, &str)] = &[\n",
+    );
+    for name in folders.iter().map(|folder| name_of(folder)) {
+        if let Some(feature) = feature_of(name) {
+            writeln!(table, "    ({name:?}, {feature:?}),").expect("strings can be written");
+        }
+    }
+    table.push_str("];\n");
+    table
 }
 
 /// The table of the pages that explain a code, one for each file but the index.

@@ -78,3 +78,34 @@ fn resolver_variables_of_the_operator_are_removed() {
     assert!(environment.contains("HARMLESS=kept"), "{environment}");
     assert!(!environment.contains("evil"), "{environment}");
 }
+
+/// A lock file of `flock`, a socket of a service manager, a pipe of `make`: whoever starts the
+/// program may leave files open in it. The sandbox of a program judges what it opens, not what is
+/// open already.
+#[test]
+fn a_program_inherits_no_file_of_whoever_starts_the_host() {
+    let env = home();
+    runbook(
+        &env,
+        "for n in 3 4 5 6 7 8 9; do (: <&$n) 2>/dev/null && echo has $n; done; echo looked",
+    );
+    for sandbox in ["", "reads = []\nwrites = []\n"] {
+        let text = env.read("r.toml").replacen("directory =", &format!("{sandbox}directory ="), 1);
+        env.file("bounds.toml", &text);
+        let host = env.command(&["exec", "bounds.toml", "--yes", "--no-input"]);
+        let mut shell = std::process::Command::new("bash");
+        shell.arg("-c").arg(
+            "exec 3</etc/passwd 4</ 5>>inherited 6</dev/null 7<> <(:) 8<<<text 9<.; exec \"$@\"",
+        );
+        shell.arg("bash").arg(host.get_program()).args(host.get_args());
+        shell.current_dir(env.path());
+        for (name, value) in host.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let ended = runbook_tests::env::finish(shell.output().expect("bash runs"));
+        ended.status(5).out("looked").without("has ");
+    }
+}

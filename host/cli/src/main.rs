@@ -102,6 +102,8 @@ fn main() -> ExitCode {
         ui::failure(ui::Color::Off, &failure);
         return ExitCode::from(failure.status().code());
     }
+    // A program that a target names would get them too, whatever its target lets it read.
+    close_fds::set_fds_cloexec(3, &[]);
     // A shell that completes a command line sets `COMPLETE`. The program then only prints the
     // completions.
     clap_complete::CompleteEnv::with_factory(command_line::command).complete();

@@ -19,6 +19,7 @@ pub struct BundledPlugin {
 }
 
 include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
+include!(concat!(env!("OUT_DIR"), "/left_out.rs"));
 
 /// The plugins of one command, each read and verified once.
 #[derive(Debug, Default)]

@@ -101,7 +101,8 @@ impl Client {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         match uri.scheme_str() {
             Some("https") => {
-                let tcp = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
+                let tcp =
+                    TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
                 let tls = self.tls.connect(ServerName::try_from(host)?, tcp).await?;
                 exchange_on(TokioIo::new(tls), request).await
             }

@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use tokio::net::UnixStream;
 use zbus::connection::{AuthMechanism, Builder};
 use zbus::message::Type;
+use zbus::names::UniqueName;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
@@ -127,20 +128,18 @@ impl Manager {
             .await
             .map_err(|error| fault(self.error(error)))?;
         // Without it, systemd sends no signal about jobs.
-        self.call(MANAGER_PATH, MANAGER, "Subscribe", &()).await.map_err(fault)?;
+        let subscribed = self.call(MANAGER_PATH, MANAGER, "Subscribe", &()).await.map_err(fault)?;
+        // Every user of the machine may send this connection a signal that looks like one of
+        // systemd. The bus writes the true sender into each message, as the unique name of its
+        // connection.
+        let manager = subscribed.header().sender().map(UniqueName::to_owned);
         commit.mark_sent()?;
         let reply = self.call(MANAGER_PATH, MANAGER, job.method(), &(unit, "replace")).await;
         let reply = reply.map_err(|error| change_fault(error, commit))?;
         let asked: OwnedObjectPath = self.body(&reply).map_err(|error| fault(error.in_doubt()))?;
         while let Some(message) = ended.next().await {
             let Ok(message) = message else { break };
-            let body = message.body();
-            let Ok((_, job, _, result)) =
-                body.deserialize::<(u32, OwnedObjectPath, String, String)>()
-            else {
-                continue;
-            };
-            if job == asked {
+            if let Some(result) = result_of(&message, &asked, manager.as_ref()) {
                 return job_result(unit, &result);
             }
         }
@@ -233,6 +232,27 @@ fn change_fault(error: BusError, commit: &Commit) -> Fault {
     }
 }
 
+/// The result of a job, if the message is systemd's signal that this job has ended.
+fn result_of(
+    message: &Message,
+    job: &OwnedObjectPath,
+    manager: Option<&UniqueName<'_>>,
+) -> Option<String> {
+    let header = message.header();
+    let is_signal_of_manager = header.message_type() == Type::Signal
+        && header.sender() == manager
+        && header.path().is_some_and(|path| path.as_str() == MANAGER_PATH)
+        && header.interface().is_some_and(|interface| interface.as_str() == MANAGER)
+        && header.member().is_some_and(|member| member.as_str() == "JobRemoved");
+    if !is_signal_of_manager {
+        return None;
+    }
+    let body = message.body();
+    let (_, ended, _, result) =
+        body.deserialize::<(u32, OwnedObjectPath, String, String)>().ok()?;
+    (ended == *job).then_some(result)
+}
+
 /// What the end of a job says of its unit.
 fn job_result(unit: &str, result: &str) -> Result<(), Fault> {
     use crate::fault::FaultClass;
@@ -291,5 +311,44 @@ fn described(unit: &Properties, service: &Properties) -> Unit {
             status: service.get::<i32>("ExecMainStatus").unwrap_or(0),
             at_ms: millis(service, "ExecMainExitTimestamp"),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: &str = "/org/freedesktop/systemd1/job/42";
+
+    /// The end of job 42 with the result `done`, as a connection of the bus may send it.
+    fn signal(sender: Option<&str>, path: &str, interface: &str, member: &str) -> Message {
+        let mut signal = Message::signal(path, interface, member);
+        if let Some(sender) = sender {
+            signal = signal.sender(sender);
+        }
+        let job = OwnedObjectPath::try_from(JOB).expect("a path");
+        signal.build(&(42_u32, job, "app.service", "done")).expect("a message")
+    }
+
+    /// Every user of the machine may send any of these to the connection of the host.
+    #[test]
+    fn only_systemd_is_believed_that_a_job_has_ended() {
+        let job = OwnedObjectPath::try_from(JOB).expect("a path");
+        let other_job =
+            OwnedObjectPath::try_from("/org/freedesktop/systemd1/job/4").expect("a path");
+        let systemd = UniqueName::try_from(":1.3").expect("a name");
+        let true_one = signal(Some(":1.3"), MANAGER_PATH, MANAGER, "JobRemoved");
+        assert_eq!(result_of(&true_one, &job, Some(&systemd)), Some("done".to_owned()));
+        assert_eq!(result_of(&true_one, &other_job, Some(&systemd)), None);
+        for forged in [
+            signal(Some(":1.4"), MANAGER_PATH, MANAGER, "JobRemoved"),
+            signal(Some(":1.33"), MANAGER_PATH, MANAGER, "JobRemoved"),
+            signal(None, MANAGER_PATH, MANAGER, "JobRemoved"),
+            signal(Some(":1.3"), "/org/freedesktop", MANAGER, "JobRemoved"),
+            signal(Some(":1.3"), MANAGER_PATH, "org.freedesktop.Other", "JobRemoved"),
+            signal(Some(":1.3"), MANAGER_PATH, MANAGER, "JobNew"),
+        ] {
+            assert_eq!(result_of(&forged, &job, Some(&systemd)), None, "{forged:?}");
+        }
     }
 }
