@@ -109,3 +109,18 @@ fn a_program_inherits_no_file_of_whoever_starts_the_host() {
         ended.status(5).out("looked").without("has ");
     }
 }
+
+/// A core dump would write the secrets in memory to a file.
+#[test]
+fn the_program_dumps_no_core() {
+    let env = home();
+    runbook(&env, "touch begun; while ! test -e go; do sleep 0.05; done");
+    let running = env.spawn(&["exec", "r.toml", "--yes"]);
+    wait_for("the first step runs", || env.path().join("begun").exists());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.id()));
+    let core = limits.expect("it still runs");
+    let core = core.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    let soft_and_hard: Vec<_> = core.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(soft_and_hard, ["0", "0"]);
+    env.file("go", "");
+}

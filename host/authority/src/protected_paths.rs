@@ -4,7 +4,9 @@
 
 use crate::capability::{Verb, VerbEffect};
 use crate::grant::{EffectiveGrants, Grant};
-use crate::targets::{ENGINE_SOCKETS, HostPath, ProcessTarget, SqlAddress, TargetKind};
+use crate::targets::{
+    ENGINE_SOCKETS, HostPath, ProcessTarget, SqlAddress, TargetKind, asks_systemd,
+};
 use std::path::{Component, Path, PathBuf};
 
 /// Whether reading a protected path does harm.
@@ -188,6 +190,9 @@ fn granted_paths<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Vec<GrantedPath<
         },
         TargetKind::Process(process) => program_paths(process).collect(),
         TargetKind::Http(http) => http.socket.iter().map(GrantedPath::socket).collect(),
+        TargetKind::System(system) if verbs.iter().any(|verb| asks_systemd(*verb)) => {
+            vec![GrantedPath::socket(&system.bus)]
+        }
         TargetKind::Docker(_)
         | TargetKind::Secret(_)
         | TargetKind::Net(_)

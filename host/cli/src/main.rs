@@ -79,6 +79,7 @@ mod writable;
 mod written_input;
 
 use clap::FromArgMatches as _;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -104,6 +105,9 @@ fn main() -> ExitCode {
     }
     // A program that a target names would get them too, whatever its target lets it read.
     close_fds::set_fds_cloexec(3, &[]);
+    // A core dump would write the secrets in memory to a file. Lowering a limit is always allowed.
+    let no_core = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, no_core);
     // A shell that completes a command line sets `COMPLETE`. The program then only prints the
     // completions.
     clap_complete::CompleteEnv::with_factory(command_line::command).complete();

@@ -180,7 +180,7 @@ fn net_parts(target: &NetTarget, verb: Verb) -> Vec<String> {
 }
 
 fn system_parts(target: &SystemTarget, verb: Verb) -> Vec<String> {
-    if asks_systemd(verb) && target.bus != SYSTEM_BUS {
+    if asks_systemd(verb) && target.bus.unresolved().as_os_str() != SYSTEM_BUS {
         return vec![format!("by the bus at {}", target.bus)];
     }
     if verb == Verb::SystemProcesses && target.process_arguments {

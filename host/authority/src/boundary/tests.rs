@@ -180,6 +180,16 @@ fn a_socket_and_other_origins_are_covered_only_by_a_rule_that_names_them() {
     assert_eq!(check(&through("/run/shop/a.sock"), &sockets), None);
     assert!(check(&through("/run/other.sock"), &sockets).is_some());
     assert!(check(&through("/run/shop/../other.sock"), &sockets).is_some());
+    let bus = |path: &str| {
+        let target = format!("system = [\"units\"]\nunits = [\"a.service\"]\nbus = \"{path}\"");
+        let rules = "[[allow]]\ncapability = \"system\"\nverbs = [\"units\"]\nunits = [\"*\"]\n\
+                     sockets = [\"/run/app/*\"]\n";
+        witness("system", &["units"], &target, rules)
+    };
+    assert_eq!(bus("/run/app/bus"), None);
+    for elsewhere in ["/run/dbus/bus", "/run/app/../dbus/bus", "/run//app/../dbus/bus"] {
+        assert!(bus(elsewhere).is_some(), "{elsewhere}");
+    }
     // A rule for sockets covers no network, and the other way round.
     assert!(check("http = \"http://app/\"", &sockets).is_some());
     assert_eq!(check("http = \"http://app/\"", &format!("{sockets}{any}")), None);

@@ -54,7 +54,7 @@ impl AccessScope {
             TargetKind::Secret(secret) => secret_values(secret),
             TargetKind::Net(net) => net_values(net, &grant.verbs, view),
             TargetKind::Redis(redis) => redis_values(redis, view),
-            TargetKind::System(system) => system_values(system, &grant.verbs),
+            TargetKind::System(system) => system_values(system, &grant.verbs, view),
         };
         let mut secrets = grant.target.secret_sources(view);
         if let Some(connection) = grants.connection_of(grant) {
@@ -423,7 +423,11 @@ fn globs(patterns: &[String]) -> Values {
     Values::Texts(patterns.iter().map(text).collect())
 }
 
-fn system_values(target: &SystemTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Values> {
+fn system_values(
+    target: &SystemTarget,
+    verbs: &[Verb],
+    view: PathView,
+) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::MaxRows, Values::AtMost(target.max_rows.into())),
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
@@ -442,7 +446,7 @@ fn system_values(target: &SystemTarget, verbs: &[Verb]) -> BTreeMap<Dimension, V
         values.insert(Dimension::Control, Values::exact(target.control.clone()));
     }
     if verbs.iter().any(|verb| asks_systemd(*verb)) {
-        values.insert(Dimension::Sockets, Values::exact([target.bus.clone()]));
+        values.insert(Dimension::Sockets, Values::exact([target.bus.render(view)]));
     }
     if verbs.contains(&Verb::SystemProcesses) {
         let arguments = Values::flag(target.process_arguments.into());

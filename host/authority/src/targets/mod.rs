@@ -397,7 +397,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Net => net::read(reader, folder).map(TargetKind::Net),
         Capability::Redis => redis::read(reader, folder).map(TargetKind::Redis),
-        Capability::System => system::read(reader).map(TargetKind::System),
+        Capability::System => system::read(reader, folder).map(TargetKind::System),
         Capability::Secrets | Capability::State => secret::read(reader).map(TargetKind::Secret),
     };
     let verbs = read_verb_list(reader, *capability);

@@ -350,6 +350,9 @@ impl OriginReader<'_> {
         }
         let mut http = http.clone();
         http.paths = vec![pattern];
+        // Another server, or another path, would answer with another secret.
+        http.redirects = 0;
+        http.redirect_origins = Vec::new();
         let target = self.narrowed(target, TargetKind::Http(http), Verb::HttpGet)?;
         Ok(VaultValue { target, path, field: self.word("field")?, version: self.version()? })
     }

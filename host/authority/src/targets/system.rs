@@ -2,6 +2,7 @@
 
 use crate::capability::{Capability, Verb, VerbEffect};
 use crate::pattern_matches;
+use crate::targets::{Folder, HostPath};
 use runbook_document::{ByteSize, Reader, Spanned};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub struct SystemTarget {
     /// The units of systemd that may be changed, by their full names.
     pub control: Vec<String>,
     /// The socket of the bus on which systemd is asked.
-    pub bus: String,
+    pub bus: HostPath,
     /// How many file systems, processes, sessions or listeners of one answer a plugin is given.
     pub max_rows: u32,
     /// How many bytes the texts of one answer have at most.
@@ -80,7 +81,7 @@ impl SystemTarget {
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<SystemTarget> {
+pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SystemTarget> {
     let parts = read_parts(reader);
     let listed = parts.as_deref().unwrap_or_default();
     // With an unknown part, it is not known which keys have an effect.
@@ -108,7 +109,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<SystemTarget> {
     if process_arguments.is_some() && !has(Verb::SystemProcesses) {
         refuse_without_part(reader, "process_arguments", "`processes` is not listed");
     }
-    let (units, control, bus) = read_systemd(reader, parts.as_deref());
+    let (units, control, bus) = read_systemd(reader, folder, parts.as_deref());
     let max_rows = reader.optional::<u32>("max_rows").map_or(100, |rows| rows.value);
     let max_bytes =
         reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(64 << 10), |size| size.value);
@@ -132,8 +133,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<SystemTarget> {
 /// Reads `units`, `control` and `bus`.
 fn read_systemd(
     reader: &mut Reader<'_>,
+    folder: Folder<'_>,
     parts: Option<&[Spanned<Verb>]>,
-) -> (Vec<String>, Vec<String>, Option<String>) {
+) -> (Vec<String>, Vec<String>, Option<HostPath>) {
     let listed = parts.unwrap_or_default();
     let has =
         |asks: fn(Verb) -> bool| parts.is_none() || listed.iter().any(|part| asks(part.value));
@@ -164,12 +166,12 @@ fn read_systemd(
         }
     }
     let bus = match reader.optional::<String>("bus") {
-        None => Some(SYSTEM_BUS.to_owned()),
+        None => Some(folder.locate(SYSTEM_BUS)),
         Some(bus) if bus.value.starts_with('/') => {
             if !has(asks_systemd) {
                 refuse_without_part(reader, "bus", "no part asks systemd");
             }
-            Some(bus.value)
+            Some(folder.locate(&bus.value))
         }
         Some(bus) => {
             let message = format!("`{}` is not the absolute path of a socket", bus.value);

@@ -31,6 +31,16 @@ pub(crate) enum SocketError {
     TimedOut(Duration),
 }
 
+impl std::fmt::Display for SocketError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Connect(error) => error.fmt(f),
+            Self::Replaced(what) => f.write_str(what),
+            Self::TimedOut(timeout) => write!(f, "no connection within {} s", timeout.as_secs()),
+        }
+    }
+}
+
 impl Host {
     /// Asks the gate about the socket of a target.
     pub(crate) fn allowed_socket(
@@ -52,17 +62,20 @@ impl AllowedSocket {
 
     /// Connects to the socket, unless it is another one than a reviewer could have meant.
     pub(crate) async fn connect(&self, timeout: Duration) -> Result<UnixStream, SocketError> {
-        let path = self.0.clone();
-        let connecting = async {
-            let socket = blocking::run(move |_| open(&path, &engine_sockets())).await?;
-            // A connection to this path goes to the opened socket, whatever has its name now.
-            let opened = format!("/proc/self/fd/{}", socket.as_raw_fd());
-            UnixStream::connect(opened).await.map_err(SocketError::Connect)
-        };
-        tokio::time::timeout(timeout, connecting)
+        tokio::time::timeout(timeout, connect_to(&self.0))
             .await
             .map_err(|_| SocketError::TimedOut(timeout))?
     }
+}
+
+/// Connects to the socket at a path whose links are resolved, unless it has become a link or is the
+/// socket of a container engine.
+pub(crate) async fn connect_to(path: &Path) -> Result<UnixStream, SocketError> {
+    let path = path.to_owned();
+    let socket = blocking::run(move |_| open(&path, &engine_sockets())).await?;
+    // A connection to this path goes to the opened socket, whatever has its name now.
+    let opened = format!("/proc/self/fd/{}", socket.as_raw_fd());
+    UnixStream::connect(opened).await.map_err(SocketError::Connect)
 }
 
 /// Opens a socket, to be connected to only.

@@ -57,6 +57,8 @@ pub struct SopsFile {
     origin: String,
     /// By path: `db/password`, with `~1` for `/` and `~0` for `~` in a key.
     values: BTreeMap<String, Value>,
+    /// The paths at and below which a value may be another one than when `sops` wrote the file.
+    ambiguous: Vec<String>,
     modified: Option<Timestamp>,
 }
 
@@ -92,6 +94,8 @@ impl SopsFile {
             is_mac_of_encrypted: metadata.mac_only_encrypted,
             hash: Sha512::new(),
             values: BTreeMap::new(),
+            contexts: BTreeMap::new(),
+            ambiguous: Vec::new(),
         };
         if metadata.mac_only_encrypted {
             reader.hash.update(MAC_ONLY_ENCRYPTED);
@@ -107,15 +111,24 @@ impl SopsFile {
             return Err(changed());
         }
         let modified = metadata.last_modified.parse().ok();
-        Ok(Self { origin: origin_owned(), values: reader.values, modified })
+        let TreeReader { values, ambiguous, .. } = reader;
+        Ok(Self { origin: origin_owned(), values, ambiguous, modified })
     }
 
     /// The value at a path such as `db/password`.
     ///
     /// # Errors
-    /// [`SopsError::Missing`], [`SopsError::NotEncrypted`] or [`SopsError::NotAValue`].
+    /// [`SopsError::Missing`], [`SopsError::NotEncrypted`], [`SopsError::NotAValue`] or
+    /// [`SopsError::Ambiguous`].
     pub fn get(&self, path: &str) -> Result<Secret, SopsError> {
         let (origin, path_owned) = (self.origin.clone(), path.to_owned());
+        let is_at_or_below = |ambiguous: &String| {
+            path.strip_prefix(ambiguous.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if self.ambiguous.iter().any(is_at_or_below) {
+            return Err(SopsError::Ambiguous { origin, path: path_owned });
+        }
         match self.values.get(path) {
             Some(Value::Encrypted(secret)) => Ok(secret.clone()),
             Some(Value::Plain) => Err(SopsError::NotEncrypted { origin, path: path_owned }),
@@ -182,6 +195,9 @@ struct TreeReader<'a> {
     is_mac_of_encrypted: bool,
     hash: Sha512,
     values: BTreeMap<String, Value>,
+    /// The path of the value, or of the list, that has a context.
+    contexts: BTreeMap<String, String>,
+    ambiguous: Vec<String>,
 }
 
 impl TreeReader<'_> {
@@ -195,14 +211,22 @@ impl TreeReader<'_> {
         let value = match node {
             Node::Map(entries) => {
                 for (key, node) in entries {
-                    self.read(node, &below(key), &format!("{context}{key}:"))?;
+                    let (path, context) = (below(key), format!("{context}{key}:"));
+                    self.read(node, &path, &context)?;
+                    if matches!(node, Node::Text(_)) {
+                        self.note_context(&context, &path);
+                    }
                 }
                 Value::Inner
             }
             Node::List(items) => {
+                if !items.iter().all(is_encrypted) {
+                    self.ambiguous.push(path.to_owned());
+                }
                 for (index, node) in items.iter().enumerate() {
                     self.read(node, &below(&index.to_string()), context)?;
                 }
+                self.note_context(context, path);
                 Value::Inner
             }
             Node::Null => Value::Plain,
@@ -220,11 +244,29 @@ impl TreeReader<'_> {
         Ok(())
     }
 
+    /// Two paths whose values have one context (`"a:b"`, and `b` in `a`) can be exchanged.
+    fn note_context(&mut self, context: &str, path: &str) {
+        if let Some(other) = self.contexts.insert(context.to_owned(), path.to_owned()) {
+            self.ambiguous.extend([other, path.to_owned()]);
+        }
+    }
+
     fn plain(&mut self, text: &str) -> Value {
         if !self.is_mac_of_encrypted {
             self.hash.update(text.as_bytes());
         }
         Value::Plain
+    }
+}
+
+/// Whether a node is an encrypted value. Only among these the code of a file tells where an item of
+/// a list stands. It covers the plain values in their order, and neither the shape of lists nor where
+/// a text ends: an empty item, a list, a table or a part of another text can be put in, which gives
+/// other numbers to the items behind it.
+fn is_encrypted(node: &Node) -> bool {
+    match node {
+        Node::Text(text) => EncryptedValue::parse(text).is_some(),
+        Node::Other(_) | Node::Null | Node::List(_) | Node::Map(_) => false,
     }
 }
 
@@ -268,6 +310,18 @@ pub enum SopsError {
     /// The value is in plain text in the file.
     #[error("the value at `{path}` of `{origin}` is not encrypted, so it is no secret")]
     NotEncrypted {
+        /// The name of the file, as it was given.
+        origin: String,
+        /// The path that was asked for.
+        path: String,
+    },
+    /// What stands at the path can be changed without the key of the file.
+    #[error(
+        "the authentication code of `{origin}` does not cover which value stands at `{path}`: its \
+         list has an item that is not encrypted, or another key with a colon is taken for the \
+         same; give the value a key of its own"
+    )]
+    Ambiguous {
         /// The name of the file, as it was given.
         origin: String,
         /// The path that was asked for.

@@ -225,3 +225,50 @@ fn files_of_another_implementation_are_read() {
         assert_eq!(exposed(&file.unwrap(), path), value, "{name}");
     }
 }
+
+/// Without the key of the file, one can put into a list what the code does not cover, take lists and
+/// tables apart, split plain texts, and write keys with colons. None of that gives another value.
+#[test]
+fn no_edit_that_keeps_the_code_of_a_file_gives_another_value() {
+    let mut example = Example::new();
+    let [one, two, key] =
+        [("one", "l:"), ("two", "l:"), ("three", "a:b:")].map(|(text, context)| {
+            // Quoted, because brackets stand in it.
+            format!("\"{}\"", example.value(text, "str", context))
+        });
+    let last = example.value("four", "str", "a:b:");
+    let mac = example.mac(b"", &["ab", "one", "two", "three", "four"]);
+    let mut tail =
+        format!("sops:\n    age:\n        - recipient: {}\n          enc: |\n", example.recipient);
+    for line in example.encrypted_key().lines() {
+        writeln!(tail, "            {line}").unwrap();
+    }
+    write!(tail, "    lastmodified: \"{MODIFIED}\"\n    mac: {mac}\n    version: 3.9.0\n").unwrap();
+    let rest = format!("a:\n    b: {key}\n\"a:b\": {last}\n");
+    let honest = format!("n: ab\nl: [{one}, {two}]\n{rest}{tail}");
+    let file = example.open(&honest, SopsFormat::Yaml).unwrap();
+    assert_eq!(exposed(&file, "l/0"), "one");
+    assert_eq!(exposed(&file, "l/1"), "two");
+    let refused = |path: &str| file.get(path).err().unwrap().to_string();
+    for path in ["a/b", "a:b"] {
+        assert!(refused(path).contains("does not cover which value stands at"), "{path}");
+    }
+    for list in [
+        format!("n: ab\nl: [null, {one}, {two}]\n"),
+        format!("n: ab\nl: [\"\", {one}, {two}]\n"),
+        format!("n: ab\nl: [[], {one}, {two}]\n"),
+        format!("n: ab\nl: [{{}}, {one}, {two}]\n"),
+        format!("n: ab\nl: [[{one}, {two}]]\n"),
+        format!("n: ab\nl: [[{one}], {two}]\n"),
+        format!("n: ab\nl: [{one}, [{two}]]\n"),
+        format!("n: a\nl: [b, {one}, {two}]\n"),
+    ] {
+        let edited = format!("{list}{rest}{tail}");
+        let file = example.open(&edited, SopsFormat::Yaml).expect(&list);
+        for (path, written) in [("l/0", "one"), ("l/1", "two"), ("l/2", ""), ("l/0/1", "")] {
+            let given = file.get(path).ok();
+            let given = given.as_ref().and_then(|secret| secret.expose_text());
+            assert!(given.is_none_or(|given| given == written), "{path} of {list}");
+        }
+    }
+}

@@ -18,6 +18,8 @@ headers = { X-Vault-Token = "secret:vault-token" }
 [targets.role]
 http = "https://vault.internal:8200/proxy"
 paths = ["/v1/kv/**"]
+redirects = 3
+redirect_origins = ["https://other.internal"]
 auth = { vault-approle = { role_id = "ops", secret_id = "secret:vault-token" } }
 [targets.plain]
 http = "http://vault.internal:8200"
@@ -167,5 +169,7 @@ fn the_target_of_a_source_allows_exactly_the_call_that_reads_the_secret() {
     assert_eq!(grant.verbs, [Verb::HttpGet]);
     assert!(http.paths.iter().any(|pattern| pattern.matches("/v1/kv/data/a")));
     assert!(!http.paths.iter().any(|pattern| pattern.matches("/v1/kv/data/b")));
+    // A redirect would lead to another path or server, and so to another value.
+    assert_eq!((http.redirects, http.redirect_origins.len()), (0, 0));
     assert!(source_grant("a", &origin("source = \"env:A\"").expect("good")).is_none());
 }

@@ -4,10 +4,11 @@ use super::failure::BusError;
 use crate::bindings::runbook::system::types::{ExitKind, Unit, UnitExit, UnitRow};
 use crate::fault::Fault;
 use crate::host::Commit;
+use crate::net::unix_socket;
 use futures_util::StreamExt as _;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use tokio::net::UnixStream;
+use std::path::Path;
 use zbus::connection::{AuthMechanism, Builder};
 use zbus::message::Type;
 use zbus::names::UniqueName;
@@ -58,16 +59,18 @@ pub(super) struct Manager {
 
 impl Manager {
     /// Connects to the bus at a socket. No variable of the environment leads elsewhere.
-    pub(super) async fn connect(bus: &str) -> Result<Self, BusError> {
-        let away = |reason: String| BusError::Away { bus: bus.to_owned(), reason };
-        let stream = UnixStream::connect(bus).await.map_err(|error| away(error.to_string()))?;
+    pub(super) async fn connect(path: &Path) -> Result<Self, BusError> {
+        let bus = path.display().to_string();
+        let away = |reason: String| BusError::Away { bus: bus.clone(), reason };
+        let stream =
+            unix_socket::connect_to(path).await.map_err(|error| away(error.to_string()))?;
         let stream = stream.into_std().map_err(|error| away(error.to_string()))?;
         let connection = Builder::unix_stream(stream)
             .auth_mechanism(AuthMechanism::External)
             .build()
             .await
             .map_err(|error| away(error.to_string()))?;
-        Ok(Self { connection, bus: bus.to_owned() })
+        Ok(Self { connection, bus })
     }
 
     /// One unit, with what systemd knows of it. A unit without a file is `not-found`.

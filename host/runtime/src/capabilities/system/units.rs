@@ -58,7 +58,7 @@ impl control::Host for HostCall<'_> {
 
 impl Part {
     async fn manager(&self) -> Result<Manager, BusError> {
-        Manager::connect(&self.system().bus).await
+        Manager::connect(self.system().bus.real()).await
     }
 }
 
