@@ -16,12 +16,14 @@ mod rotation;
 mod secrets;
 pub(crate) mod sql;
 mod system;
-#[cfg(all(test, feature = "docker", feature = "redis", feature = "system"))]
+#[cfg(all(feature = "docker", feature = "redis", feature = "system"))]
+#[cfg(test)]
 mod truncation_tests;
 pub(crate) mod wasi;
 
 pub use http::TokenCache;
 pub(crate) use http::VaultAnswer;
 pub use sql::{StatementProblem, check_statement};
-#[cfg(all(test, feature = "docker", feature = "redis", feature = "system"))]
+#[cfg(all(feature = "docker", feature = "redis", feature = "system"))]
+#[cfg(test)]
 mod without_effect;
