@@ -1,13 +1,16 @@
 //! The cost of one decision of the gate. Every host call pays it.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use runbook_authority::gate::{GateRequest, HeaderValue, Mode, decide};
+use runbook_authority::gate::{
+    ConnectionState, GateDecision, GateRequest, HeaderValue, Mode, SystemObject, decide,
+};
 use runbook_authority::grant::{Binding, EffectiveGrants, GrantSite, grant};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::{ContainerFacts, Folder, Targets};
 use runbook_authority::{Manifest, Verb};
 use runbook_document::{Diagnostics, Source, Spanned, Value};
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::path::Path;
 
 const MANIFEST: &str = r#"format = 1
@@ -31,11 +34,40 @@ reason = "r"
 capability = "sql"
 verbs = ["query"]
 reason = "r"
+[slots.folder]
+capability = "files"
+verbs = ["read"]
+reason = "r"
+[slots.server]
+capability = "net"
+verbs = ["connect"]
+reason = "r"
+[slots.names]
+capability = "net"
+verbs = ["lookup"]
+reason = "r"
+[slots.cache]
+capability = "redis"
+verbs = ["read"]
+reason = "r"
+[slots.machine]
+capability = "system"
+verbs = ["processes", "units"]
+reason = "r"
 [[operation]]
 name = "o"
 kind = "step"
 summary = "s"
-slots = { api = ["get"], app = ["stop"], program = ["run"], db = ["query"] }
+[operation.slots]
+api = ["get"]
+app = ["stop"]
+program = ["run"]
+db = ["query"]
+folder = ["read"]
+server = ["connect"]
+names = ["lookup"]
+cache = ["read"]
+machine = ["processes", "units"]
 "#;
 
 const TARGETS: &str = r#"[targets.api]
@@ -49,6 +81,24 @@ process = "/usr/bin/pg_dump"
 arguments = ["--format=plain", { regex = "--table=[a-z_]+" }]
 [targets.db]
 sql = "postgres://a@h/d"
+[targets.folder]
+files = "logs"
+[targets.server]
+net = "mail.internal"
+ports = [25, 465, 587]
+addresses = ["10.20.0.0/16", "private"]
+questions = ["EHLO *", "QUIT"]
+[targets.names]
+net = []
+names = ["*.example.com", "example.com"]
+[targets.cache]
+redis = "cache.internal"
+commands = ["get", "ttl", "llen"]
+keys = ["orders:*", "session:*"]
+[targets.machine]
+system = ["processes", "units"]
+processes = ["nginx", "php-fpm*"]
+units = ["nginx.service", "app-*.service"]
 "#;
 
 fn grants() -> EffectiveGrants {
@@ -68,7 +118,7 @@ fn grants() -> EffectiveGrants {
         &mut diagnostics,
     );
     let located = |text: &str| Spanned { value: text.to_owned(), span: 0..0 };
-    let bindings = ["api", "app", "program", "db"]
+    let bindings = ["api", "app", "program", "db", "folder", "server", "names", "cache", "machine"]
         .map(|name| Binding { slot: located(name), target: located(name) });
     let site = GrantSite {
         step: "s",
@@ -108,13 +158,51 @@ fn gate(criterion: &mut Criterion) {
     let run =
         GateRequest::Process { slot: "program", verb: Verb::ProcessRun, arguments: &arguments };
     let query = GateRequest::Sql { slot: "db", verb: Verb::SqlQuery, statement: Some("select 1") };
+    let file = GateRequest::Files { slot: "folder", verb: Verb::FilesRead, path: "app/today.log" };
+    let says = ["EHLO probe.internal", "QUIT"];
+    let endpoint = GateRequest::Endpoint {
+        slot: "server",
+        verb: Verb::NetConnect,
+        host: None,
+        port: Some(587),
+        says: &says,
+    };
+    let connection = GateRequest::Connect {
+        slot: "server",
+        verb: Verb::NetConnect,
+        host: "mail.internal",
+        address: IpAddr::from([10, 20, 3, 4]),
+        connection: ConnectionState::New,
+    };
+    let lookup = GateRequest::Lookup {
+        slot: "names",
+        verb: Verb::NetLookup,
+        name: Some("api.example.com"),
+        kind: "A",
+    };
+    let get = [b"get".to_vec(), b"orders:17".to_vec()];
+    let command = GateRequest::Redis { slot: "cache", verb: Verb::RedisRead, command: &get };
+    let object = SystemObject::Process("php-fpm8.2");
+    let process = GateRequest::System { slot: "machine", verb: Verb::SystemProcesses, object };
+    let object = SystemObject::Unit("app-orders.service");
+    let unit = GateRequest::System { slot: "machine", verb: Verb::SystemUnits, object };
     for (name, request) in [
         ("request", request),
         ("request that is denied", denied),
         ("container", stop),
         ("program", run),
         ("statement", query),
+        ("file", file),
+        ("server that is talked to", endpoint),
+        ("address that is connected to", connection),
+        ("name that is looked up", lookup),
+        ("command of redis", command),
+        ("processes of a name", process),
+        ("unit of systemd", unit),
     ] {
+        // A call that the gate denies early would measure nothing.
+        let is_allowed = matches!(decide(&grants, Mode::Effects, &request), GateDecision::Allow);
+        assert_eq!(is_allowed, name != "request that is denied", "{name}");
         criterion.bench_function(&format!("gate: {name}"), |bencher| {
             bencher
                 .iter(|| black_box(decide(black_box(&grants), Mode::Effects, black_box(&request))));
