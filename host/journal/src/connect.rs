@@ -6,14 +6,30 @@ use crate::location::{JournalLocation, ServerUrl};
 use crate::opened_files::OpenedFiles;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, Connection, Executor};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor, SqlSafeStr as _};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The migrations that create the tables. Both databases use the same statements.
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// The migrations that create the tables: number, description and statements. Both databases use the
+/// same statements. The macro `sqlx::migrate!` would embed them too, and with it every database
+/// driver would be compiled twice.
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "runs and leases", include_str!("../migrations/0001_runs_and_leases.sql")),
+    (2, "ends and names", include_str!("../migrations/0002_ends_and_names.sql")),
+    (
+        3,
+        "processes and cancel requests",
+        include_str!("../migrations/0003_processes_and_cancel_requests.sql"),
+    ),
+    (4, "retries and durations", include_str!("../migrations/0004_retries_and_durations.sql")),
+    (5, "nested events", include_str!("../migrations/0005_nested_events.sql")),
+    (6, "broken locks", include_str!("../migrations/0006_broken_locks.sql")),
+    (7, "lock holders", include_str!("../migrations/0007_lock_holders.sql")),
+    (8, "guard observations", include_str!("../migrations/0008_guard_observations.sql")),
+];
 
 /// How long a connection to a server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -233,9 +249,37 @@ async fn migrate(
     if let Some(lock) = migration_lock(location) {
         transaction.execute(lock).await.map_err(database_error)?;
     }
-    MIGRATOR
+    migrator()
         .run(&mut *transaction)
         .await
         .map_err(|error| JournalError::from_migration(location, error))?;
     transaction.commit().await.map_err(database_error)
+}
+
+/// Applies those of the migrations that a database has not had yet.
+fn migrator() -> Migrator {
+    let migration = |(number, description, statements): &(i64, &'static str, &'static str)| {
+        let statements = statements.into_sql_str();
+        Migration::new(*number, (*description).into(), MigrationType::Simple, statements, false)
+    };
+    Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_migrations_is_embedded_in_its_order() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        files.sort();
+        assert_eq!(files.len(), MIGRATIONS.len());
+        for (file, (number, description, statements)) in files.iter().zip(MIGRATIONS) {
+            let name = file.file_stem().and_then(|name| name.to_str()).expect("a name");
+            assert_eq!(name, format!("{number:04}_{}", description.replace(' ', "_")));
+            assert_eq!(*statements, std::fs::read_to_string(file).expect("a file"), "{name}");
+        }
+    }
 }
