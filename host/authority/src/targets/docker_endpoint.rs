@@ -207,7 +207,7 @@ mod tests {
         for (lines, place) in [
             ("", "/var/run/docker.sock"),
             ("socket = \"/run/podman/podman.sock\"", "/run/podman/podman.sock"),
-            ("engine = \"tcp://Engine.internal\"", "tcp://engine.internal:2376"),
+            ("engine = \"tcp://Far.internal\"", "tcp://far.internal:2376"),
             ("engine = \"tcp://10.0.0.5:2377\"", "tcp://10.0.0.5:2377"),
             ("engine = \"tcp://[fd00::1]:2376\"", "tcp://[fd00::1]:2376"),
             ("engine = \"tcp://127.0.0.1:2375\"\ntls = \"off\"", "tcp://127.0.0.1:2375"),
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_engine_of_another_machine_is_never_reached_without_tls() {
-        for host in ["10.0.0.5", "engine.internal", "8.8.8.8", "[fd00::1]", "localhost.internal"] {
+        for host in ["10.0.0.5", "far.internal", "8.8.8.8", "[fd00::1]", "localhost.internal"] {
             let engine = format!("engine = \"tcp://{host}:2375\"");
             let found = errors(&format!("{engine}\ntls = \"off\""));
             assert!(
