@@ -20,6 +20,7 @@ mod disk;
 mod docs;
 mod doctor_targets;
 mod emergency;
+mod engines;
 mod environments;
 mod error_pages;
 mod events;

@@ -577,3 +577,35 @@ fn a_database_file_is_made_only_where_the_target_says_so() {
     write("create = true").status(0);
     assert!(env.path().join("new.db").exists());
 }
+
+/// As they stand, and with databases of this machine in place of those that they name.
+#[test]
+fn the_examples_of_the_page_about_sql_targets_do_what_they_say() {
+    let page = include_str!("../../docs/targets/sql.md");
+    let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let examples: Vec<&str> = blocks.collect();
+    assert_eq!(examples.len(), 3);
+    let (env, postgres) = (crate::home(), runbook_tests::postgres::Postgres::start(3));
+    env.run(&["secret", "keygen"]).status(0);
+    let password = runbook_tests::postgres::PASSWORD;
+    env.run_with_input(&["secret", "set", "prod.age#orders"], password).status(0);
+    env.file("backups/readme.txt", "copies");
+    let shop = rusqlite::Connection::open(env.path().join("shop.db")).expect("a database");
+    shop.execute_batch("create table items (name text); insert into items values ('book')")
+        .expect("it is made");
+    drop(shop);
+    let here = format!("127.0.0.1:{}", postgres.port);
+    for example in examples {
+        env.file("example.toml", example);
+        env.run(&["validate", "example.toml"]).status(0);
+        let local = example
+            .replace("db.internal:5432", &here)
+            .replace("addresses = [\"private\"]", "addresses = [\"loopback\"]");
+        env.file("local.toml", &local);
+        let verb = if example.contains("[[check]]") { "check" } else { "exec" };
+        env.run(&[verb, "local.toml"]).status(0);
+    }
+    let items = postgres.psql("orders", "select id, item = 'book' from orders order by id");
+    assert_eq!(items.trim(), "1|t\n3|f");
+    assert!(env.path().join("backups/shop.db.zst").is_file());
+}

@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod docker;
+pub mod engines;
 pub mod env;
 pub mod hostile_text;
 pub mod http;

@@ -81,6 +81,8 @@ impl Drop for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::CertificateAuthority;
+    use crate::engines::{Podman, TlsEngine};
     use crate::mariadb::MariaDb;
     use crate::postgres::Postgres;
     use crate::redis::Redis;
@@ -112,6 +114,14 @@ mod tests {
                 let server = Redis::start();
                 report_and_wait(server.id(), server.folder());
             }
+            "dockerd" => {
+                let server = TlsEngine::start(&CertificateAuthority::new("engines"));
+                report_and_wait(server.id(), server.folder());
+            }
+            "podman" => {
+                let server = Podman::start();
+                report_and_wait(server.id(), server.folder());
+            }
             "registry" => {
                 let server = Registry::start();
                 report_and_wait(server.id(), server.folder());
@@ -122,7 +132,7 @@ mod tests {
 
     #[test]
     fn no_server_outlives_a_test_that_is_killed_by_any_signal() {
-        for name in ["postgres", "mariadb", "redis", "registry"] {
+        for name in ["postgres", "mariadb", "redis", "registry", "dockerd", "podman"] {
             for signal in ["TERM", "KILL", "INT", "HUP"] {
                 // Whoever started this test may ignore signals (`nohup`, a background job); its
                 // child must not.

@@ -197,12 +197,13 @@ mod tests {
     /// No packet is sent: nothing here could answer at these addresses.
     #[tokio::test]
     async fn an_address_that_a_target_does_not_allow_is_not_tried_and_named() {
-        let cases: [(&str, &'static [&'static str]); 5] = [
+        let cases: [(&str, &'static [&'static str]); 6] = [
             ("http = \"http://NAME\"", &["http.get"]),
             ("http = \"http://NAME\"", &["http.post"]),
             ("sql = \"postgres://u@NAME/d?sslmode=disable\"", &["sql.query"]),
             ("net = \"NAME\"\nports = [25]", &["net.connect"]),
             ("redis = \"NAME\"", &["redis.read"]),
+            ("docker = { name = \"a\" }\nengine = \"tcp://NAME\"", &["docker.list"]),
         ];
         for (keys, verbs) in cases {
             for (name, address) in

@@ -6,9 +6,9 @@ use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, NetTarget, PathView, ProcessTarget,
-    RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
-    asks_systemd, changes_units,
+    DockerTarget, HttpTarget, NO_NETWORK, NetTarget, PathView, ProcessTarget, RedisTarget,
+    SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd,
+    changes_units,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -115,9 +115,11 @@ fn sql_parts(target: &SqlTarget) -> Vec<String> {
 }
 
 fn docker_parts(target: &DockerTarget, verb: Verb) -> Vec<String> {
-    let mut parts = Vec::new();
-    if target.socket != DEFAULT_SOCKET {
-        parts.push(format!("of the engine at {}", target.socket));
+    let mut parts = vec![target.endpoint.sentence()];
+    if let Some(server) = target.endpoint.server() {
+        parts.extend(address_part(&server.addresses));
+        let keys = server.tls.as_ref();
+        parts.extend(keys.into_iter().flat_map(|keys| keys.sentences(PathView::OnThisHost)));
     }
     if verb == Verb::DockerCreate && target.network != NO_NETWORK {
         parts.push(format!("on network {}", target.network));
@@ -516,7 +518,56 @@ mod tests {
             "socket",
             SentenceCoverage::Sentence(
                 "socket = \"/run/other.sock\"",
-                "of the engine at /run/other.sock",
+                "of the Docker engine at /run/other.sock, which acts as root",
+            ),
+        ),
+        (
+            Capability::Docker,
+            "engine",
+            SentenceCoverage::Sentence(
+                "engine = \"tcp://10.0.0.5\"",
+                "of the Docker engine at tcp://10.0.0.5:2376; by TLS, to an engine that acts as \
+                 root on its machine",
+            ),
+        ),
+        (
+            Capability::Docker,
+            "tls",
+            SentenceCoverage::Sentence(
+                "engine = \"tcp://127.0.0.1:2375\"\ntls = \"off\"",
+                "tcp://127.0.0.1:2375; without encryption, to an engine that acts as root",
+            ),
+        ),
+        (
+            Capability::Docker,
+            "addresses",
+            SentenceCoverage::Sentence(
+                "engine = \"tcp://h\"\naddresses = [\"private\"]",
+                "at addresses that are private",
+            ),
+        ),
+        (
+            Capability::Docker,
+            "ca",
+            SentenceCoverage::Sentence(
+                "engine = \"tcp://h\"\nca = \"ca.pem\"",
+                "trusting only the authorities of /base/ca.pem",
+            ),
+        ),
+        (
+            Capability::Docker,
+            "client_cert",
+            SentenceCoverage::Sentence(
+                "engine = \"tcp://h\"\nclient_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "showing the certificate /base/a.pem",
+            ),
+        ),
+        (
+            Capability::Docker,
+            "client_key",
+            SentenceCoverage::Sentence(
+                "engine = \"tcp://h\"\nclient_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "with the key /base/a.key",
             ),
         ),
         (

@@ -126,10 +126,15 @@ impl Boundary {
 /// Whether a rule that mentions the dimension covers only calls that have it. For example, a rule
 /// about files does not cover servers.
 fn is_required(capability: Capability, dimension: Dimension, values: &Values) -> bool {
+    let names_none = *values == Values::exact::<String>([]);
     // A rule that names sockets covers no connection over a network; the default names none.
-    let names_sockets = capability == Capability::Http
+    let names_sockets = matches!(capability, Capability::Http | Capability::Docker)
         && dimension == Dimension::Sockets
-        && *values != Values::exact::<String>([]);
+        && !names_none;
+    // A rule that names no host covers engines that are reached by a socket.
+    if capability == Capability::Docker && dimension == Dimension::Hosts && names_none {
+        return false;
+    }
     // A rule for servers and names also covers a lookup, which has no host.
     let is_elsewhere = capability == Capability::Net;
     let is_place = !is_elsewhere

@@ -126,6 +126,20 @@ pub const DEFAULTS: &[DefaultLimit] = &[
     },
     DefaultLimit {
         capability: Capability::Docker,
+        dimension: Dimension::Hosts,
+        verbs: &[],
+        words: "none: engines of this host alone",
+        values: nothing,
+    },
+    DefaultLimit {
+        capability: Capability::Docker,
+        dimension: Dimension::Addresses,
+        verbs: &[],
+        words: "every class but metadata and reserved",
+        values: default_addresses,
+    },
+    DefaultLimit {
+        capability: Capability::Docker,
         dimension: Dimension::Environment,
         verbs: &[],
         words: "none",

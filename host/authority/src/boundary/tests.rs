@@ -756,6 +756,54 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"/other.sock\"]",
         "[\"/var/run/docker.sock\"]",
     ),
+    (
+        "docker",
+        "hosts",
+        "stop",
+        "docker = { name = \"a\" }\nengine = \"tcp://h\"",
+        "[\"other\"]",
+        "[\"H\"]",
+    ),
+    (
+        "docker",
+        "ports",
+        "stop",
+        "docker = { name = \"a\" }\nengine = \"tcp://h:7\"",
+        "[2376]",
+        "[7]",
+    ),
+    (
+        "docker",
+        "addresses",
+        "stop",
+        "docker = { name = \"a\" }\nengine = \"tcp://h\"",
+        "[\"private\"]",
+        "[\"public\"]",
+    ),
+    (
+        "docker",
+        "tls",
+        "stop",
+        "docker = { name = \"a\" }\nengine = \"tcp://127.0.0.1\"\ntls = \"off\"",
+        "[\"verify-full\"]",
+        "[\"disable\"]",
+    ),
+    (
+        "docker",
+        "client_cert",
+        "stop",
+        "docker = { name = \"a\" }\nengine = \"tcp://h\"\nclient_cert = \"a.pem\"\nclient_key = \"a.key\"",
+        "[\"/base/a.pem with the key /base/b.key\"]",
+        "[\"/base/a.pem with the key /base/a.key\"]",
+    ),
+    (
+        "docker",
+        "secrets",
+        "stop",
+        "docker = { name = \"a\" }\nengine = \"tcp://h\"\nca = \"secret:token\"",
+        "[]",
+        "[\"age:/base/s.age#token\"]",
+    ),
     ("docker", "containers", "stop", "docker = { name = \"a\" }", "[\"b\"]", "[\"a\"]"),
     ("docker", "labels", "stop", "docker = { label = \"role=x\" }", "[\"role=y\"]", "[\"role=*\"]"),
     (
@@ -1053,6 +1101,8 @@ fn each_dimension_of_a_rule_decides_whether_a_grant_is_within() {
                 "lookup" if *key != "names" => "names = [\"*\"]\n",
                 "processes" if *key != "processes" => "processes = [\"*\"]\n",
                 "units" if *key != "units" => "units = [\"*\"]\n",
+                // A rule that names no host allows the engines of this host alone.
+                _ if target.contains("engine =") && *key != "hosts" => "hosts = [\"*\"]\n",
                 _ => "",
             };
             format!("[[allow]]\ncapability = \"{capability}\"\n{verbs}{names}{key} = {value}\n")
@@ -1067,6 +1117,36 @@ fn each_dimension_of_a_rule_decides_whether_a_grant_is_within() {
             "{capability} {key} = {wide}"
         );
     }
+}
+
+/// A rule of before targets could name a server is about the engines of its host, and stays so.
+#[test]
+fn a_rule_for_engines_covers_those_of_this_host_or_those_that_it_names_and_never_both() {
+    let own = "docker = { name = \"a\" }";
+    let podman = "docker = { name = \"a\" }\nsocket = \"/run/podman/podman.sock\"";
+    let far = "docker = { name = \"a\" }\nengine = \"tcp://10.0.0.5\"\naddresses = [\"private\"]";
+    let other = "docker = { name = \"a\" }\nengine = \"tcp://10.0.0.6\"\naddresses = [\"private\"]";
+    for (lines, covered) in [
+        ("", [true, true, false, false]),
+        ("hosts = []", [true, true, false, false]),
+        ("hosts = [\"10.0.0.5\"]", [false, false, true, false]),
+        ("hosts = [\"*\"]", [false, false, true, true]),
+        ("hosts = [\"10.0.0.5\"]\nports = [2375]", [false; 4]),
+        ("ports = [2376]", [false; 4]),
+        ("sockets = [\"/var/run/docker.sock\"]", [true, false, false, false]),
+        ("sockets = [\"*\"]", [true, true, false, false]),
+        ("sockets = [\"*\"]\nhosts = [\"*\"]", [false; 4]),
+    ] {
+        let rule = format!("[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\n{lines}\n");
+        let found = [own, podman, far, other]
+            .map(|target| witness("docker", &["stop"], target, &rule).is_none());
+        assert_eq!(found, covered, "{lines}");
+    }
+    let rule = "[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\n";
+    assert_eq!(
+        witness("docker", &["stop"], far, rule).as_deref(),
+        Some("stop container a of the engine at tcp://10.0.0.5:2376 [boundary.toml:2: hosts = ]")
+    );
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
 }
 
 /// The grants of a step that is bound to a target of each kind, with the name of that kind.
-fn every_target() -> [(&'static str, EffectiveGrants); 10] {
+fn every_target() -> [(&'static str, EffectiveGrants); 11] {
     [
         (
             "http",
@@ -212,6 +212,11 @@ fn every_target() -> [(&'static str, EffectiveGrants); 10] {
         ),
         ("sql", "sql = \"postgres://a@127.0.0.1/d\""),
         ("docker", "docker = { name = \"c\" }\nimages = [\"i\"]\ncommand = []"),
+        (
+            "docker (server)",
+            "docker = { name = \"c\" }\nimages = [\"i\"]\ncommand = []\n\
+             engine = \"tcp://127.0.0.1\"",
+        ),
         ("secrets", "secret = \"k\"\npositions = []"),
         ("files", "files = \"x\"\naccess = \"write\""),
         ("process", "process = \"/bin/true\"\narguments = []"),
@@ -280,6 +285,12 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "docker: Create",
         "docker: Image",
         "docker: Exec",
+        "docker (server): Connect",
+        "docker (server): Docker",
+        "docker (server): Container",
+        "docker (server): Create",
+        "docker (server): Image",
+        "docker (server): Exec",
         "secrets: Secret",
         "files: Files",
         "process: Process",
@@ -487,6 +498,8 @@ proptest::proptest! {
         }
         let target = format!("net = \"{server}\"\nports = [80]");
         proptest::prop_assert_eq!(&decisions("net", Verb::NetConnect, &target), &http);
+        let target = format!("docker = {{ name = \"c\" }}\nengine = \"tcp://{server}\"");
+        proptest::prop_assert_eq!(&decisions("docker", Verb::DockerList, &target), &http);
         let target = format!("redis = \"{server}\"");
         proptest::prop_assert_eq!(&decisions("redis", Verb::RedisRead, &target), &http);
     }

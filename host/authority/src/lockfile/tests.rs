@@ -71,6 +71,14 @@ fn a_lockfile_is_read_back_without_any_difference() {
             "docker = { pattern = \"a*\" }\nimages = [\"x:*\"]\n\
                     command = [\"ls\", { regex = '\\d+\"x' }]",
         ),
+        (
+            "docker",
+            "docker = { name = \"a\" }\nengine = \"tcp://[fd00::1]:2377\"\n\
+             addresses = [\"private\"]\nca = \"ca.pem\"\nclient_cert = \"secret:cert\"\n\
+             client_key = \"/etc/ssl/private/a.key\"",
+        ),
+        ("docker", "docker = { name = \"a\" }\nengine = \"tcp://[::1]:2375\"\ntls = \"off\""),
+        ("docker", "docker = { name = \"a\" }\nsocket = \"/run/podman/podman.sock\""),
         ("files", "files = \"backups\"\naccess = \"write\""),
         ("files", "files = \"/var/x\"\naccess = \"write\""),
         (

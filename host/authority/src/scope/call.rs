@@ -65,7 +65,15 @@ impl ConcreteCall {
                 } else {
                     format!(" labelled {label}")
                 };
-                format!("{verb} container {}{label_text}", text_of(Dimension::Containers))
+                let host = text_of(Dimension::Hosts);
+                let engine_text = if host.is_empty() {
+                    String::new()
+                } else {
+                    let host = if host.contains(':') { format!("[{host}]") } else { host };
+                    format!(" of the engine at tcp://{host}:{}", text_of(Dimension::Ports))
+                };
+                let container = text_of(Dimension::Containers);
+                format!("{verb} container {container}{label_text}{engine_text}")
             }
             Capability::Files => format!("{verb} a file below {}", text_of(Dimension::Directories)),
             Capability::Process => {

@@ -19,10 +19,10 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase,
-    HttpTarget, InjectedHeader, NetTarget, PathView, ProcessTarget, RedisTarget, RedisTls,
-    SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd,
-    changes_units, reachable_addresses,
+    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth,
+    HttpBase, HttpTarget, InjectedHeader, NetTarget, PathView, ProcessTarget, RedisTarget,
+    RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
+    asks_systemd, changes_units, reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +48,7 @@ impl AccessScope {
         let mut values = match &grant.target.kind {
             TargetKind::Http(http) => http_values(http, &grant.verbs, view),
             TargetKind::Sql(sql) => sql_values(sql, view),
-            TargetKind::Docker(docker) => docker_values(docker, &grant.verbs),
+            TargetKind::Docker(docker) => docker_values(docker, &grant.verbs, view),
             TargetKind::Files(files) => files_values(files, view),
             TargetKind::Process(process) => process_values(process, grants, view),
             TargetKind::Secret(secret) => secret_values(secret),
@@ -310,7 +310,31 @@ fn classes_of(target: &SqlTarget) -> Vec<&'static str> {
 /// The label of a target that does not filter containers by label.
 pub(crate) const ANY_LABEL: &str = "any label or none";
 
-fn docker_values(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Values> {
+fn endpoint_values(endpoint: &DockerEndpoint, view: PathView) -> BTreeMap<Dimension, Values> {
+    let server = match endpoint {
+        DockerEndpoint::Socket(path) => {
+            return BTreeMap::from([(Dimension::Sockets, Values::exact([path]))]);
+        }
+        DockerEndpoint::Server(server) => server,
+    };
+    let tls = match server.tls.as_ref().map(|keys| &keys.ca) {
+        Some(Some(ca)) => format!("ca {}", ca.render(view)),
+        Some(None) => TlsMode::VerifyFull.name().to_owned(),
+        None => TlsMode::Disable.name().to_owned(),
+    };
+    BTreeMap::from([
+        (Dimension::Hosts, Values::exact([&server.host])),
+        (Dimension::Ports, Values::exact([server.port.to_string()])),
+        (Dimension::Addresses, address_values(&server.addresses, [server.host.as_str()])),
+        (Dimension::Tls, Values::exact([tls])),
+    ])
+}
+
+fn docker_values(
+    target: &DockerTarget,
+    verbs: &[Verb],
+    view: PathView,
+) -> BTreeMap<Dimension, Values> {
     let any_name = || Values::Texts(BTreeSet::from([Text::Any]));
     let any_label = || Values::exact([ANY_LABEL]);
     let (names, labels) = match &target.filter {
@@ -325,11 +349,8 @@ fn docker_values(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, V
             (any_name(), Values::exact([format!("com.docker.compose.project={project}")]))
         }
     };
-    let mut values = BTreeMap::from([
-        (Dimension::Sockets, Values::exact([&target.socket])),
-        (Dimension::Containers, names),
-        (Dimension::Labels, labels),
-    ]);
+    let mut values = endpoint_values(&target.endpoint, view);
+    values.extend([(Dimension::Containers, names), (Dimension::Labels, labels)]);
     if verbs
         .iter()
         .any(|verb| matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate))

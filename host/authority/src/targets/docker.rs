@@ -1,7 +1,9 @@
 //! A `docker` target: containers on one Docker engine.
 
+use super::docker_endpoint::{DockerEndpoint, read_endpoint};
 use super::variable::is_variable_name;
-use crate::pattern::ArgumentPattern;
+use super::{Folder, TlsKeys};
+use crate::pattern::{AddressPolicy, ArgumentPattern};
 use runbook_document::{ByteSize, Reader, Spanned};
 
 /// The filter for the containers of the engine that a target allows.
@@ -58,8 +60,8 @@ impl ContainerFilter {
 /// The containers of one Docker engine, as a `docker` target describes them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DockerTarget {
-    /// Path of the engine's Unix socket.
-    pub socket: String,
+    /// The way to the engine.
+    pub endpoint: DockerEndpoint,
     /// The filter for the allowed containers.
     pub filter: ContainerFilter,
     /// Images that may be pulled, tagged or run. `*` stands for any run of characters. Empty allows
@@ -81,16 +83,32 @@ pub struct DockerTarget {
 
 impl DockerTarget {
     pub(super) fn describe(&self) -> String {
-        match &self.filter {
+        let containers = match &self.filter {
             ContainerFilter::Name(name) => format!("container {name}"),
             ContainerFilter::Pattern(pattern) => format!("containers named {pattern}"),
             ContainerFilter::Label { key, value } => format!("containers labelled {key}={value}"),
             ContainerFilter::Project(project) => format!("containers of Compose project {project}"),
+        };
+        match &self.endpoint {
+            DockerEndpoint::Socket(_) => containers,
+            DockerEndpoint::Server(_) => {
+                format!("{containers} of the Docker engine at {}", self.endpoint)
+            }
         }
+    }
+
+    /// The addresses that the name of its engine may resolve to; `None` for an engine of this host.
+    pub(super) fn addresses(&self) -> Option<&AddressPolicy> {
+        self.endpoint.server().map(|server| &server.addresses)
+    }
+
+    /// The authorities and the client certificate of its engine; `None` without encryption.
+    pub(super) fn tls_keys(&self) -> Option<&TlsKeys> {
+        self.endpoint.server()?.tls.as_ref()
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
+pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<DockerTarget> {
     let filter = reader.section("docker", "`docker`", |reader| {
         let subject_span = reader.table().span.clone();
         let name = reader.optional::<String>("name");
@@ -113,9 +131,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
             }
         }
     });
-    let socket = reader
-        .optional::<String>("socket")
-        .map_or_else(|| DEFAULT_SOCKET.to_owned(), |path| path.value);
+    let endpoint = read_endpoint(reader, folder);
     let images =
         reader.optional::<Vec<String>>("images").map(|list| list.value).unwrap_or_default();
     let command = super::process::read_arguments(reader, "command").unwrap_or_default();
@@ -130,7 +146,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
     let pids = reader.optional::<u32>("pids").map_or(DEFAULT_PIDS, |pids| pids.value);
     let network = network.unwrap_or_else(|| NO_NETWORK.to_owned());
     Some(DockerTarget {
-        socket,
+        endpoint: endpoint?,
         filter: filter.flatten()?,
         images,
         command,
@@ -140,9 +156,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
         pids,
     })
 }
-
-/// The socket of the engine of this host.
-pub(crate) const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 /// The name of Docker's network without connections.
 pub const NO_NETWORK: &str = "none";

@@ -357,6 +357,40 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
     (Capability::Docker, "socket", Enforcement::Test("an_engine_that_does_not_answer_is_reported")),
     (
         Capability::Docker,
+        "engine",
+        Enforcement::Test("an_engine_is_verified_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Docker,
+        "addresses",
+        Enforcement::Gate(
+            "engine = \"tcp://h\"\naddresses = [\"public\"]",
+            "engine = \"tcp://h\"\naddresses = [\"private\"]",
+            |grants| connect(grants, Verb::DockerList),
+        ),
+    ),
+    (
+        Capability::Docker,
+        "tls",
+        Enforcement::Test("an_engine_of_another_machine_is_never_reached_without_tls"),
+    ),
+    (
+        Capability::Docker,
+        "ca",
+        Enforcement::Test("an_engine_is_verified_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Docker,
+        "client_cert",
+        Enforcement::Test("an_engine_that_demands_a_certificate_gets_that_of_the_target"),
+    ),
+    (
+        Capability::Docker,
+        "client_key",
+        Enforcement::Test("an_engine_that_demands_a_certificate_gets_that_of_the_target"),
+    ),
+    (
+        Capability::Docker,
         "images",
         Enforcement::Gate("images = [\"y\"]", "images = [\"x:*\"]", |grants| {
             decide(

@@ -451,10 +451,12 @@ pub(super) mod tests {
 
     /// The diagnostics of a target with this line, one a line.
     pub(crate) fn messages(line: &str) -> String {
-        let source = runbook_document::Source::new(
-            "r.toml",
-            format!("[targets.api]\nhttp = \"http://h\"\n{line}\n"),
-        );
+        messages_of(&format!("http = \"http://h\"\n{line}"))
+    }
+
+    /// The diagnostics of a target with these lines, one a line.
+    pub(crate) fn messages_of(lines: &str) -> String {
+        let source = runbook_document::Source::new("r.toml", format!("[targets.api]\n{lines}\n"));
         let mut diagnostics = runbook_document::Diagnostics::default();
         let table =
             runbook_document::parse(&source, &mut diagnostics).expect("the test's TOML is good");

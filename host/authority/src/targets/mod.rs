@@ -8,6 +8,7 @@ mod accessors;
 mod auth;
 mod base_url;
 mod docker;
+mod docker_endpoint;
 #[cfg(test)]
 pub(crate) mod fields;
 mod files;
@@ -34,8 +35,8 @@ mod variable;
 pub use accessors::RequiredPath;
 pub use auth::{AwsSigV4, ClientName, HttpAuth, OAuth2Client, VaultAppRole};
 pub use base_url::{HttpBase, parse_base};
-pub(crate) use docker::DEFAULT_SOCKET;
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
+pub use docker_endpoint::{DockerEndpoint, DockerServer};
 pub use files::{FileAccess, FilesTarget};
 pub use host_path::normalize_path;
 pub use host_path::{FileDigestFn, Folder, HostPath, PathView};
@@ -167,8 +168,8 @@ impl Target {
             TargetKind::Sql(sql) => sql.server().map(|_| &sql.addresses),
             TargetKind::Net(net) => Some(&net.addresses),
             TargetKind::Redis(redis) => Some(&redis.addresses),
-            TargetKind::Docker(_)
-            | TargetKind::Files(_)
+            TargetKind::Docker(docker) => docker.addresses(),
+            TargetKind::Files(_)
             | TargetKind::Process(_)
             | TargetKind::Secret(_)
             | TargetKind::System(_) => None,
@@ -187,7 +188,10 @@ impl Target {
             TargetKind::Sql(sql) => {
                 sql.password.as_deref().into_iter().chain(sql.tls_keys.secrets()).collect()
             }
-            TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::System(_) => Vec::new(),
+            TargetKind::Docker(docker) => {
+                docker.tls_keys().map(TlsKeys::secrets).unwrap_or_default()
+            }
+            TargetKind::Files(_) | TargetKind::System(_) => Vec::new(),
             TargetKind::Process(process) => process.secrets(),
             TargetKind::Secret(secret) => vec![&secret.secret],
             TargetKind::Net(net) => net.tls_keys.secrets(),
@@ -197,16 +201,16 @@ impl Target {
         }
     }
 
-    /// Its authorities and client certificate for TLS, if it is a `http`, `sql`,
-    /// `net` or `redis` target.
+    /// Its authorities and client certificate for TLS, if it is a `http`, `sql`, `net` or `redis`
+    /// target, or a `docker` target that is reached by TLS.
     pub fn tls_keys(&self) -> Option<&TlsKeys> {
         match &self.kind {
             TargetKind::Http(http) => Some(&http.tls_keys),
             TargetKind::Sql(sql) => Some(&sql.tls_keys),
             TargetKind::Net(net) => Some(&net.tls_keys),
             TargetKind::Redis(redis) => Some(&redis.tls_keys),
-            TargetKind::Docker(_)
-            | TargetKind::Files(_)
+            TargetKind::Docker(docker) => docker.tls_keys(),
+            TargetKind::Files(_)
             | TargetKind::Process(_)
             | TargetKind::Secret(_)
             | TargetKind::System(_) => None,
@@ -392,7 +396,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
     let kind = match capability {
         Capability::Http => http::read(reader, folder).map(Box::new).map(TargetKind::Http),
         Capability::Sql => sql::read(reader, folder).map(TargetKind::Sql),
-        Capability::Docker => docker::read(reader).map(TargetKind::Docker),
+        Capability::Docker => docker::read(reader, folder).map(TargetKind::Docker),
         Capability::Files => files::read(reader, folder).map(TargetKind::Files),
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Net => net::read(reader, folder).map(TargetKind::Net),

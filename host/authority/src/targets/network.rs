@@ -1,9 +1,10 @@
 //! The addresses that the name of a server may resolve to, for every kind of target that is reached
 //! over a network.
 
+use super::dns_name;
 use crate::pattern::{AddressBlock, AddressBlockError, AddressClass, AddressPolicy};
 use runbook_document::{Reader, Spanned};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A server, as a target or a URL names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,24 @@ pub(crate) fn reachable_addresses(policy: &AddressPolicy, host: &str) -> Address
         policy = AddressPolicy { classes: Vec::new(), blocks: vec![AddressBlock::single(address)] };
     }
     policy
+}
+
+/// Parses `host`, `host:port`, an address, or an address and a port.
+pub(super) fn parse_host_and_port(text: &str, default_port: u16) -> Option<(String, u16)> {
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Some((address.to_string(), default_port));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return (address.port() > 0).then(|| (address.ip().to_string(), address.port()));
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
+        None => (text, default_port),
+    };
+    let host = host.to_ascii_lowercase();
+    // A name of digits and dots alone would be read as an address in another notation.
+    let has_letter = host.chars().any(|c| c.is_ascii_alphabetic());
+    (has_letter && dns_name(&host).as_ref() == Some(&host)).then_some((host, port))
 }
 
 /// Reads `addresses = ["private", "10.20.0.0/16"]`. Without the key, only public addresses are

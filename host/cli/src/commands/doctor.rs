@@ -234,7 +234,7 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
         "what it should set is not set",
     );
     // Proxy variables are meant for other programs, so they are not a failure.
-    let proxies = ignored_proxies(std::env::vars_os());
+    let proxies = ignored_variables(&PROXY_VARIABLES, std::env::vars_os());
     let (word, detail) = match proxies.as_slice() {
         [] => ("ok", "none is named by the environment".to_owned()),
         names => {
@@ -246,6 +246,7 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     rows.push(vec!["proxy".to_owned(), word.to_owned(), detail]);
     // Most hosts need no Docker, so its absence is not a failure.
     let (word, detail) = ping_docker().map_or_else(|why| ("no", why), |found| ("ok", found));
+    let detail = detail + &ignored_engines(std::env::vars_os());
     rows.push(vec!["Docker engine".to_owned(), word.to_owned(), detail]);
     // Only targets that say `read_only` need it, and they refuse to run without it.
     let (word, detail) = match runbook_launch::sandbox::available() {
@@ -292,15 +293,38 @@ fn counted_or_none(count: usize, one: &str, many: &str) -> String {
 /// Environment variables for proxies, in lower case.
 const PROXY_VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "ftp_proxy"];
 
-/// The proxy variables that are set. This program ignores them, because a reviewer cannot see them.
-/// Their values are not shown, because they may contain a password.
-fn ignored_proxies(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
-    let is_proxy_variable =
-        |name: &String| PROXY_VARIABLES.contains(&name.to_ascii_lowercase().as_str());
+/// Environment variables by which clients of Docker and Podman find an engine, in lower case.
+const ENGINE_VARIABLES: [&str; 6] = [
+    "docker_host",
+    "docker_context",
+    "docker_config",
+    "docker_tls_verify",
+    "docker_cert_path",
+    "container_host",
+];
+
+/// The variables that would lead other programs to another engine, as the end of a sentence.
+fn ignored_engines(all: impl Iterator<Item = (OsString, OsString)>) -> String {
+    let names = ignored_variables(&ENGINE_VARIABLES, all);
+    if names.is_empty() {
+        return String::new();
+    }
+    let are = if names.len() == 1 { "is" } else { "are" };
+    let names = names.join(", ");
+    format!("; {names} {are} set and ignored: a target names its engine by `socket` or `engine`")
+}
+
+/// The variables with these names that are set. This program ignores them, because a reviewer cannot
+/// see them. Their values are not shown, because they may contain a password.
+fn ignored_variables(
+    names: &[&str],
+    all: impl Iterator<Item = (OsString, OsString)>,
+) -> Vec<String> {
+    let is_listed = |name: &String| names.contains(&name.to_ascii_lowercase().as_str());
     let mut found: Vec<_> = all
         .filter(|(_, value)| !value.is_empty())
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(is_proxy_variable)
+        .filter(is_listed)
         .collect();
     found.sort();
     found
@@ -372,7 +396,7 @@ mod tests {
     #[test]
     fn every_proxy_variable_is_listed_without_its_value() {
         let variable = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
-        let found = |pairs: Vec<_>| ignored_proxies(pairs.into_iter());
+        let found = |pairs: Vec<_>| ignored_variables(&PROXY_VARIABLES, pairs.into_iter());
         for name in PROXY_VARIABLES {
             for name in [name.to_owned(), name.to_uppercase()] {
                 assert_eq!(found(vec![variable(&name, "http://u:p@proxy:3128")]), [name.as_str()]);
@@ -380,6 +404,18 @@ mod tests {
             }
         }
         assert!(found(vec![variable("NO_PROXY", "localhost"), variable("PROXY", "x")]).is_empty());
+    }
+
+    #[test]
+    fn every_variable_that_names_another_engine_is_listed_without_its_value() {
+        for name in ENGINE_VARIABLES {
+            let name = name.to_uppercase();
+            let variable = (OsString::from(&name), OsString::from("tcp://u:p@engine:2375"));
+            let shown = ignored_engines(std::iter::once(variable));
+            assert!(shown.starts_with(&format!("; {name} is set and ignored")), "{shown}");
+            assert!(!shown.contains("u:p"), "{shown}");
+        }
+        assert_eq!(ignored_engines(std::iter::once(("DOCKER".into(), "x".into()))), "");
     }
 
     #[test]

@@ -508,7 +508,7 @@ use CutReason::{NoText, Tested};
 /// Each file with lines that cut, how many such lines it has, and why they are correct.
 const CUT_PLACES: &[(&str, usize, CutReason)] = &[
     ("runtime/src/cache.rs", 2, NoText("compiled code and its digest")),
-    ("runtime/src/capabilities/docker/engine.rs", 1, Tested(&["error of the engine"])),
+    ("runtime/src/capabilities/docker/failure.rs", 1, Tested(&["error of the engine"])),
     (
         "runtime/src/capabilities/docker/inspection.rs",
         1,

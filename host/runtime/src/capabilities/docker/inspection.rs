@@ -75,6 +75,15 @@ pub(super) fn container(inspected: ContainerInspectResponse, scrubber: &Scrubber
     }
 }
 
+/// Whether the engine has measured twice: a share of a processor is one of the time between two
+/// measurements. Podman measures once, and a container that does not run is not measured.
+pub(super) fn has_earlier_measurement(stats: &ContainerStatsResponse) -> bool {
+    let system = |cpu: Option<&bollard::models::ContainerCpuStats>| {
+        cpu.and_then(|cpu| cpu.system_cpu_usage).unwrap_or(0)
+    };
+    system(stats.cpu_stats.as_ref()) == 0 || system(stats.precpu_stats.as_ref()) > 0
+}
+
 #[expect(clippy::cast_precision_loss, reason = "shares of a processor are approximate")]
 pub(super) fn usage(stats: &ContainerStatsResponse) -> Usage {
     let total = |cpu: Option<&bollard::models::ContainerCpuStats>| {

@@ -6,9 +6,11 @@
 
 mod confinement;
 mod engine;
+mod failure;
 mod inspection;
 mod log_tail;
 mod names;
+mod transport;
 
 use crate::bindings::runbook::docker::types::{
     Container, ContainerSpec, ContainerState, ExecOutput, LogTail, Usage,
@@ -18,7 +20,9 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
 use bollard::container::LogOutput;
 use bollard::exec::StartExecResults;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ExecConfig};
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerStatsResponse, ExecConfig,
+};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StartContainerOptions,
@@ -27,15 +31,20 @@ use bollard::query_parameters::{
 use confinement::confined_host_config;
 use engine::Engine;
 use futures_util::StreamExt as _;
-use inspection::{container, id_of, name_and_labels, scrubbed_output, state_of, usage};
+use inspection::{
+    container, has_earlier_measurement, id_of, name_and_labels, scrubbed_output, state_of, usage,
+};
 use log_tail::LogBuffer;
 use names::{check_image, check_name, repository_and_tag};
 use runbook_authority::gate::Creation;
 use runbook_authority::targets::ContainerFacts;
 use runbook_authority::{GateRequest, Verb};
+use std::time::Duration;
 
 /// How many lines one call of `logs` returns at most.
 const MAX_LINES: u32 = 1_000;
+/// The time over which the processor usage is measured if the engine does not measure twice.
+const MEASURED_TIME: Duration = Duration::from_secs(1);
 /// How many bytes one `exec` returns of each stream at most.
 const MAX_OUTPUT: usize = 1 << 20;
 
@@ -44,7 +53,7 @@ impl types::Host for HostCall<'_> {}
 impl reader::Host for HostCall<'_> {
     async fn list(&mut self, slot: String) -> Result<Vec<Container>, Fault> {
         let commit = self.docker(&slot, Verb::DockerList)?;
-        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
+        let engine = self.engine(&slot, Verb::DockerList, commit).await?;
         let mut containers = Vec::new();
         for inspected in engine.inspect_all_containers().await? {
             let (name, labels) = name_and_labels(&inspected);
@@ -78,23 +87,36 @@ impl reader::Host for HostCall<'_> {
             let output = output.map_err(|error| engine.fault(&error))?;
             let stderr = matches!(output, LogOutput::StdErr { .. });
             buffer.add(stderr, &output.into_bytes());
+            engine.mark_used();
         }
         Ok(buffer.into_tail(&self.scrubber(), tail))
     }
 
     async fn stats(&mut self, slot: String, name: String) -> Result<Usage, Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStats, &name).await?;
-        // Without `one-shot` the engine measures twice, which the processor usage needs.
-        let options = StatsOptionsBuilder::default().stream(false).one_shot(false).build();
-        match engine.docker.stats(&id_of(&inspected), Some(options)).next().await {
-            Some(Ok(stats)) => Ok(usage(&stats)),
-            Some(Err(error)) => Err(engine.fault(&error)),
-            None => Err(Fault::new(
-                FaultClass::Conflict,
-                "docker.not-running",
-                "it does not run, so there is nothing to measure",
-            )),
+        let id = id_of(&inspected);
+        let measured = measure(&engine, &id).await?;
+        if has_earlier_measurement(&measured) {
+            return Ok(usage(&measured));
         }
+        tokio::time::sleep(MEASURED_TIME).await;
+        let later = measure(&engine, &id).await?;
+        Ok(usage(&ContainerStatsResponse { precpu_stats: measured.cpu_stats, ..later }))
+    }
+}
+
+/// Asks the engine what a container uses.
+async fn measure(engine: &Engine, id: &str) -> Result<ContainerStatsResponse, Fault> {
+    // Without `one-shot` Docker measures twice, which the processor usage needs.
+    let options = StatsOptionsBuilder::default().stream(false).one_shot(false).build();
+    match engine.docker.stats(id, Some(options)).next().await {
+        Some(Ok(stats)) => Ok(stats),
+        Some(Err(error)) => Err(engine.fault(&error)),
+        None => Err(Fault::new(
+            FaultClass::Conflict,
+            "docker.not-running",
+            "it does not run, so there is nothing to measure",
+        )),
     }
 }
 
@@ -132,7 +154,7 @@ impl lifecycle::Host for HostCall<'_> {
         let commit = self.docker(&slot, Verb::DockerPull)?;
         self.enter(&GateRequest::Image { slot: &slot, verb: Verb::DockerPull, image: &image })?;
         check_image(&image)?;
-        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
+        let engine = self.engine(&slot, Verb::DockerPull, commit).await?;
         // Without a tag the engine would pull all tags.
         let has_digest = image.contains('@');
         let (repository, tag) =
@@ -142,6 +164,7 @@ impl lifecycle::Host for HostCall<'_> {
         let mut progress = engine.docker.create_image(Some(options), None, None);
         while let Some(step) = progress.next().await {
             step.map_err(|error| engine.fault(&error))?;
+            engine.mark_used();
         }
         let pulled_image =
             engine.docker.inspect_image(&image).await.map_err(|error| engine.fault(&error))?;
@@ -154,7 +177,7 @@ impl lifecycle::Host for HostCall<'_> {
             self.enter(&GateRequest::Image { slot: &slot, verb: Verb::DockerTag, image: name })?;
             check_image(name)?;
         }
-        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
+        let engine = self.engine(&slot, Verb::DockerTag, commit).await?;
         let (repository, tag) = repository_and_tag(&target);
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
         engine.commit.mark_sent()?;
@@ -174,7 +197,7 @@ impl lifecycle::Host for HostCall<'_> {
             environment: &spec.environment,
         };
         self.enter(&GateRequest::Create { slot: &slot, verb: Verb::DockerCreate, creation })?;
-        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
+        let engine = self.engine(&slot, Verb::DockerCreate, commit).await?;
         let body = ContainerCreateBody {
             host_config: Some(confined_host_config(engine.docker_target())),
             image: Some(spec.image),
@@ -211,7 +234,7 @@ impl lifecycle::Host for HostCall<'_> {
 
     async fn prune(&mut self, slot: String) -> Result<Vec<String>, Fault> {
         let commit = self.docker(&slot, Verb::DockerPrune)?;
-        let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
+        let engine = self.engine(&slot, Verb::DockerPrune, commit).await?;
         let mut removed = Vec::new();
         for inspected in engine.inspect_all_containers().await? {
             let (name, labels) = name_and_labels(&inspected);
@@ -286,6 +309,7 @@ impl exec::Host for HostCall<'_> {
                 let room = max_bytes - sink.len();
                 output.truncated |= bytes.len() > room;
                 sink.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                engine.mark_used();
             }
         }
         let exec_result = engine
@@ -307,10 +331,15 @@ impl Host {
         verb: Verb,
     ) -> Result<String, Fault> {
         let commit = self.docker(slot, verb)?;
-        let engine = Engine::connect(self.target(slot)?, commit, self.scrubber()).await?;
+        let engine = self.engine(slot, verb, commit).await?;
         let version = engine.docker.version().await.map_err(|error| engine.fault(&error))?;
-        let version = version.version.unwrap_or_default();
-        Ok(format!("the Docker engine answers, version {version}"))
+        let is_podman =
+            version.components.iter().flatten().any(|part| part.name == "Podman Engine");
+        let name = if is_podman { "Podman" } else { "the Docker engine" };
+        let by_tls =
+            engine.docker_target().endpoint.server().is_some_and(|server| server.tls.is_some());
+        let transport = if by_tls { " by TLS" } else { "" };
+        Ok(format!("{name} answers{transport}, version {}", version.version.unwrap_or_default()))
     }
 
     /// Asks the gate. The call has no effect before the [`Commit`] is marked as sent, just before
@@ -333,7 +362,7 @@ impl Host {
         } else {
             self.docker(slot, verb)?
         };
-        let engine = Engine::connect(self.target(slot)?, commit, self.scrubber()).await?;
+        let engine = self.engine(slot, verb, commit).await?;
         let requested_name = match (name, engine.docker_target().filter.single_name()) {
             ("", Some(single_name)) => single_name.to_owned(),
             ("", None) => {
@@ -344,8 +373,7 @@ impl Host {
         };
         check_name(&requested_name)?;
         let inspected = engine
-            .docker
-            .inspect_container(&requested_name, None)
+            .inspect_container(&requested_name)
             .await
             .map_err(|error| engine.fault(&error))?;
         let (inspected_name, labels) = name_and_labels(&inspected);

@@ -1,6 +1,9 @@
 //! Every verb, against a real engine.
 
-use super::engine::engine_fault;
+mod endpoints;
+mod hostile;
+
+use super::failure::engine_fault;
 use super::*;
 use crate::bindings::runbook::docker::control::Host as _;
 use crate::bindings::runbook::docker::exec::Host as _;
