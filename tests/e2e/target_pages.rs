@@ -3,6 +3,8 @@
 use crate::{home, repository};
 use runbook_tests::env::TestEnv;
 use runbook_tests::http::{ReceivedRequest, Receiver};
+use runbook_tests::postgres::{PASSWORD, Postgres};
+use runbook_tests::ssh::{Agent, KeyFile, Sshd};
 
 /// The examples of a page, as files.
 fn examples(page: &str) -> Vec<String> {
@@ -185,5 +187,58 @@ fn the_examples_of_sources_read_their_secrets_as_the_page_says() {
         let received = server.received();
         let sent = header(&received[0], "authorization");
         assert_eq!(sent, Some(format!("Bearer {value}").as_str()), "{value}");
+    }
+}
+
+#[test]
+fn the_examples_of_ssh_targets_reach_servers_through_a_real_sshd() {
+    let examples = examples("ssh.md");
+    assert_eq!(examples.len(), 3);
+    let (sshd, postgres, server) = (Sshd::start(""), Postgres::start(3), Receiver::start());
+    let mail = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let mail_port = mail.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in mail.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"220 ready\r\n");
+        }
+    });
+    let env = home();
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "prod.age#bastion-key"], &sshd.client_key).status(0);
+    env.run_with_input(&["secret", "set", "prod.age#orders-db"], PASSWORD).status(0);
+    let known = format!("[127.0.0.1]:{} {}\n", sshd.port, sshd.host_key());
+    env.file("known_hosts", &known);
+    let key = KeyFile::create(sshd.folder(), "agent-key", "ed25519", "");
+    sshd.accept(&key);
+    let agent = Agent::start(&key);
+    for (example, shown) in examples.iter().zip(["200", "greets", "orders = 3"]) {
+        let local = [
+            ("bastion.example:22", format!("127.0.0.1:{}", sshd.port)),
+            ("\"ops\"", format!("\"{}\"", sshd.user)),
+            ("SHA256:uNiVztksCsDhcc0u9e8BgrJXVGDCqJrNqDSBXC4DGAc", sshd.fingerprint()),
+            ("/run/user/1000/agent", agent.socket().display().to_string()),
+            ("10.20.0.7:8080", format!("127.0.0.1:{}", server.port)),
+            ("10.20.0.25", "127.0.0.1".to_owned()),
+            ("[25]", format!("[{mail_port}]")),
+            ("10.20.0.9:5432", format!("127.0.0.1:{}", postgres.port)),
+        ]
+        .iter()
+        .fold(example.clone(), |text, (from, to)| text.replace(from, to));
+        assert!(!local.contains("10.20."), "{local}");
+        env.file("r.toml", &local);
+        let before = sshd.logins();
+        let command = if local.contains("[[check]]") {
+            ["check", "r.toml"].as_slice()
+        } else {
+            &["exec", "r.toml", "--yes"]
+        };
+        let run = env.run(command).status(0);
+        assert!(run.stdout.contains(shown), "{}", run.stdout);
+        assert!(sshd.logins() > before, "{}", sshd.log());
+        let review = env.run(&["review", "r.toml"]).stdout;
+        // A sentence is wrapped to the width of the terminal.
+        let words: Vec<_> = review.split_whitespace().collect();
+        let through = format!("through ssh {}@127.0.0.1:{}", sshd.user, sshd.port);
+        assert!(words.join(" ").contains(&through), "{review}");
     }
 }

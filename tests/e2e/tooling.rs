@@ -37,6 +37,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "docker::{",
         "docker::docker",
         "systemd::",
+        "ssh::",
     ];
     let helpers = [
         "Postgres::start",
@@ -47,6 +48,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "Registry::start",
         "App::start",
         "Systemd::start",
+        "Sshd::start",
     ];
     files.retain(|path| {
         let text = fs::read_to_string(path).expect("readable");
@@ -75,11 +77,16 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
     for folder in ["host/journal/tests", "host/runtime/tests", "host/runtime/src"] {
         for path in files_with_servers(folder) {
             let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            let is_docker = path.ends_with("capabilities/docker/tests.rs")
-                || path.ends_with("capabilities/system/tests/units.rs");
-            let is_redis = path.to_string_lossy().contains("/capabilities/redis/tests");
+            let unit_tests = [
+                "capabilities/docker/tests",
+                "capabilities/redis/tests",
+                "capabilities/system/tests/units",
+                "net/ssh/tests",
+            ];
+            let is_unit_test =
+                unit_tests.iter().any(|folder| path.to_string_lossy().contains(folder));
             assert!(
-                is_docker || is_redis || filter.contains(&format!("binary({stem})")),
+                is_unit_test || filter.contains(&format!("binary({stem})")),
                 "{} starts a server",
                 path.display()
             );

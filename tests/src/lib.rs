@@ -15,6 +15,7 @@ pub mod redis;
 pub mod registry;
 pub mod running;
 pub mod server;
+pub mod ssh;
 pub mod statements;
 pub mod systemd;
 pub mod terminal;

@@ -48,7 +48,8 @@ pub enum UnreachableReason {
     Address,
     /// Nobody accepts a connection, or the connection broke.
     Connection,
-    /// There is no encrypted connection: a certificate, a protocol, a file of the target.
+    /// There is no encrypted connection: a certificate, a host key, a protocol, a file of the
+    /// target.
     Tls,
     /// It does not accept the user, the password or the token, or the secret cannot be read.
     Credentials,
@@ -97,6 +98,8 @@ impl UnreachableReason {
             ("files" | "process", _) | (_, "no-database" | "no-such-database" | "socket") => {
                 Self::Local
             }
+            ("ssh", "key" | "agent") => Self::Credentials,
+            ("ssh", "host-key" | "known-hosts" | "protocol") => Self::Tls,
             (_, "resolve") => Self::Name,
             (_, code) if code.contains("tls") || code.contains("certificate") => Self::Tls,
             (_, "connect" | "broken" | "unavailable" | "engine-away" | "dns-connect") => {

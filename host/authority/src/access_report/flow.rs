@@ -46,6 +46,9 @@ pub enum SinkKind {
     /// A service that a step may send to, or a server that it may say lines of its own to, or the
     /// name servers of names of its own.
     Network,
+    /// A gateway that can read along, because what goes through it is not encrypted up to a
+    /// verified server.
+    Gateway,
     /// A program on this host, or in a container.
     Program,
     /// A database that a step may write to.
@@ -257,7 +260,10 @@ pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
 fn risk(source: SourceKind, sink: SinkKind) -> Risk {
     match (source, sink) {
         (SourceKind::RevealedSecret, SinkKind::Network | SinkKind::Program) => Risk::Critical,
-        (SourceKind::RevealedSecret, SinkKind::Database | SinkKind::Files | SinkKind::Log)
+        (
+            SourceKind::RevealedSecret,
+            SinkKind::Gateway | SinkKind::Database | SinkKind::Files | SinkKind::Log,
+        )
         | (
             SourceKind::Rows
             | SourceKind::Files
@@ -270,7 +276,7 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
             | SourceKind::Files
             | SourceKind::Containers
             | SourceKind::MachineTexts,
-            SinkKind::Program | SinkKind::Log,
+            SinkKind::Program | SinkKind::Gateway | SinkKind::Log,
         )
         | (SourceKind::Program | SourceKind::Machine, SinkKind::Network) => Risk::Medium,
         (
@@ -392,7 +398,16 @@ fn sinks(grants: &EffectiveGrants) -> BTreeSet<FlowEndpoint<SinkKind>> {
         what: target.describe(),
         place: Some(SourceLocation::of(target)),
     });
-    granted_sinks.chain(databases).chain(std::iter::once(log)).collect()
+    let gateways = grants
+        .iter()
+        .filter(|grant| !grant.target.is_encrypted_to_verified_server())
+        .filter_map(|grant| grants.gateway_of(grant))
+        .map(|gateway| FlowEndpoint {
+            kind: SinkKind::Gateway,
+            what: gateway.describe(),
+            place: Some(SourceLocation::at(&gateway.source, &gateway.span)),
+        });
+    granted_sinks.chain(databases).chain(gateways).chain(std::iter::once(log)).collect()
 }
 
 fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpoint<SinkKind>> {

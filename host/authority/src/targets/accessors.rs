@@ -2,8 +2,8 @@
 
 use super::{
     AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PemFile,
-    ProcessTarget, RedisTarget, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target,
-    TargetKind, TlsKeys, TlsMode,
+    ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget,
+    Target, TargetKind, TlsKeys, TlsMode,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -125,6 +125,28 @@ impl Target {
         match self.http().map(|http| &http.base) {
             Some(HttpBase::Secret(_)) => AddressVisibility::Hidden,
             Some(HttpBase::Url(_)) | None => AddressVisibility::Visible,
+        }
+    }
+
+    /// Whether all that goes through its connections is encrypted up to a server whose certificate
+    /// is verified, so that nobody in between can read it.
+    pub(crate) fn is_encrypted_to_verified_server(&self) -> bool {
+        match &self.kind {
+            TargetKind::Http(http) => {
+                matches!(&http.base, HttpBase::Url(base) if base.scheme() == "https")
+            }
+            TargetKind::Sql(sql) => match &sql.address {
+                SqlAddress::Server { tls, .. } => *tls == TlsMode::VerifyFull,
+                SqlAddress::File(_) => true,
+            },
+            // Lines are sent as they are; an inspection sends nothing.
+            TargetKind::Net(net) => net.questions.is_empty(),
+            TargetKind::Redis(redis) => matches!(redis.tls, RedisTls::Required),
+            TargetKind::Docker(_)
+            | TargetKind::Files(_)
+            | TargetKind::Process(_)
+            | TargetKind::Secret(_)
+            | TargetKind::System(_) => true,
         }
     }
 
