@@ -755,6 +755,20 @@ fn a_secret_that_is_sent_to_an_unverified_remote_server_is_found() {
             assert!(!is_found("sql", "query", &target), "{target}");
         }
     }
+    // What goes to the loopback of a gateway passes the gateway.
+    let secret = "password = \"secret:pw\"";
+    for (capability, verb, target) in [
+        ("sql", "query", format!("sql = \"postgres://a@localhost/d\"\n{secret}")),
+        ("redis", "read", format!("redis = \"localhost\"\ntls = \"off\"\n{secret}")),
+        (
+            "http",
+            "get",
+            "http = \"http://localhost\"\nheaders = { X-Key = \"secret:pw\" }".to_owned(),
+        ),
+    ] {
+        assert!(!is_found(capability, verb, &target), "{target}");
+        assert!(is_found(capability, verb, &format!("{target}\nvia = \"bastion\"")), "{target}");
+    }
     assert!(!is_found(
         "sql",
         "query",

@@ -151,19 +151,27 @@ impl Target {
     }
 
     /// How it connects to a remote server without verifying it: a `sslmode`, `http`, or
-    /// `tls = "off"`. `None` if
-    /// the server is verified or local, or if there is no server.
+    /// `tls = "off"`. `None` if the server is verified or local, or if there is no server. Behind a
+    /// gateway no server is local: what goes to `localhost` there passes the gateway.
     pub fn unverified_transport(&self) -> Option<&'static str> {
+        let is_through_gateway = self.via.is_some();
         match &self.kind {
+            TargetKind::Sql(sql) if is_through_gateway => {
+                let mode = sql.address.tls_mode()?;
+                (mode != TlsMode::VerifyFull).then(|| mode.name())
+            }
             TargetKind::Sql(sql) => {
                 let mode = sql.address.remote_tls_mode()?;
                 (mode != TlsMode::VerifyFull).then(|| mode.name())
             }
             TargetKind::Http(http) if http.socket.is_some() => None,
             TargetKind::Http(http) => match &http.base {
-                HttpBase::Url(base) => super::sent::unencrypted_transport(base),
+                HttpBase::Url(base) => self.unencrypted_transport(base),
                 HttpBase::Secret(_) => None,
             },
+            TargetKind::Redis(redis) if is_through_gateway => {
+                (redis.tls == RedisTls::Off).then_some("tls off")
+            }
             TargetKind::Redis(redis) => redis.is_exposed().then_some("tls off"),
             TargetKind::Docker(_)
             | TargetKind::Files(_)

@@ -352,7 +352,9 @@ impl OriginReader<'_> {
             let message = format!("the address of target `{}` is a secret", target.name);
             return Err(self.at_source(message, "from this server", "write the address itself"));
         };
-        let is_local = http.socket.is_some() || is_local_host(base.host_str().unwrap_or_default());
+        // Behind a gateway, `localhost` is the gateway's own.
+        let is_local_name = is_local_host(base.host_str().unwrap_or_default());
+        let is_local = http.socket.is_some() || (target.via.is_none() && is_local_name);
         if base.scheme() == "http" && !is_local {
             let message =
                 format!("target `{}` does not encrypt, and a secret is read", target.name);

@@ -117,7 +117,8 @@ impl Host {
         let session = match self.storage.value::<Sessions>().reuse(&key) {
             Some(session) => session,
             None => {
-                let session = Arc::new(self.open_gateway_session(&gateway, server, deadline).await?);
+                let session =
+                    Arc::new(self.open_gateway_session(&gateway, server, deadline).await?);
                 self.storage.value::<Sessions>().0.push((key, Arc::clone(&session)));
                 session
             }
