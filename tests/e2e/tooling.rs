@@ -38,6 +38,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "docker::docker",
         "systemd::",
         "ssh::",
+        "proxy::",
     ];
     let helpers = [
         "Postgres::start",
@@ -49,6 +50,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "App::start",
         "Systemd::start",
         "Sshd::start",
+        "Tinyproxy::start",
     ];
     files.retain(|path| {
         let text = fs::read_to_string(path).expect("readable");
@@ -81,6 +83,7 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
                 "capabilities/docker/tests",
                 "capabilities/redis/tests",
                 "capabilities/system/tests/units",
+                "net/proxy/tests",
                 "net/ssh/tests",
             ];
             let is_unit_test =

@@ -11,6 +11,7 @@ pub mod hostile_text;
 pub mod http;
 pub mod mariadb;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod registry;
 pub mod running;

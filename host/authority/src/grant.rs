@@ -163,8 +163,8 @@ impl BindingCheck<'_> {
     /// The refusal of a slot that is bound to a gateway.
     fn gateway_refusal(&self, slot: &str, binding: &Binding, gateway: &str) -> Refusal {
         let message = format!(
-            "slot `{slot}` of `{}` is bound to `{gateway}`, an ssh target: connections go through \
-             it, and no slot is bound to it",
+            "slot `{slot}` of `{}` is bound to `{gateway}`, a gateway: connections go through it, and \
+             no slot is bound to it",
             self.site.uses
         );
         let help = format!(

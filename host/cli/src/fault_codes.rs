@@ -79,7 +79,7 @@ const ENGINE_CODES: &[(&str, &str)] = &[
 ];
 
 /// The families of codes that are about gateways.
-const GATEWAYS: &[&str] = &["ssh"];
+const GATEWAYS: &[&str] = &["ssh", "proxy"];
 
 /// The explanation of a fault code; `None` if the text is not one.
 pub fn explain(code: &str) -> Option<String> {
@@ -98,7 +98,9 @@ pub fn explain(code: &str) -> Option<String> {
          not declare"
             .to_owned()
     } else if GATEWAYS.contains(&family) {
-        format!("of a connection through an `{family}` target, whichever target names it as `via`")
+        format!(
+            "of a connection through a gateway (`{family}`), whichever target names it as `via`"
+        )
     } else {
         let is_plugin = BUNDLED.iter().any(|bundled| bundled.name == family);
         let is_capability = Capability::all().any(|capability| capability.name() == family);

@@ -10,7 +10,7 @@ use crate::capability::{Risk, VERBS, Verb};
 use crate::pattern::{AddressClass, StatementClass};
 use crate::protected_paths;
 use crate::scope::Dimension;
-use crate::targets::{NameResolution, PathView, SecretOrigin, Target};
+use crate::targets::{NameResolution, PathView, SecretOrigin, SentSecret};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -676,8 +676,11 @@ impl GrantedRow<'_> {
         let AccessRow { slot, target, connection, gateway, .. } = self.row;
         let targets = [target, connection]
             .into_iter()
-            .filter_map(|target| unverified_server(target.as_deref()?));
+            .filter_map(|target| unverified_server(&target.as_deref()?.transmitted_secrets()));
+        let to_gateway =
+            gateway.as_ref().and_then(|gateway| unverified_server(&gateway.transmitted_secrets()));
         let mut found: Vec<_> = targets
+            .chain(to_gateway)
             .map(|message| (FindingRule::UnverifiedServer, format!("slot `{slot}` {message}")))
             .collect();
         let bound_message = || format!("slot `{slot}` is bound to {}", self.granted.what);
@@ -723,8 +726,7 @@ fn is_metadata(word: &str) -> bool {
 }
 
 /// The finding about a target that sends a secret to a remote server without verifying it.
-fn unverified_server(target: &Target) -> Option<String> {
-    let secrets = target.transmitted_secrets();
+fn unverified_server(secrets: &[SentSecret<'_>]) -> Option<String> {
     let (secret, transport) =
         secrets.iter().find_map(|secret| Some((secret, secret.unverified?)))?;
     Some(format!("sends {} to {} by `{transport}`", secret.describe(), secret.to))

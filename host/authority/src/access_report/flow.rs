@@ -8,7 +8,7 @@
 use super::SourceLocation;
 use crate::capability::{Risk, Verb};
 use crate::grant::{EffectiveGrants, Grant};
-use crate::targets::{HttpBase, HttpTarget, NetTarget, SecretForm, Target, TargetKind};
+use crate::targets::{HttpBase, HttpTarget, NetTarget, SecretForm, SentSecret, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -239,9 +239,10 @@ pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
                 }
             }
         }
-        for (source, sink) in
-            step.grants.reviewed().flat_map(|grant| injected_secret_flows(grant, step))
-        {
+        for (source, sink) in step.grants.reviewed().flat_map(|grant| {
+            let to_gateway = gateway_secret_flows(grant, step);
+            injected_secret_flows(grant, step).into_iter().chain(to_gateway)
+        }) {
             add(&source, &sink, &own_trail);
         }
         outputs.insert(step.step, readable_sources);
@@ -489,6 +490,22 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         what: grant.target.identity(),
         place: Some(SourceLocation::of(&grant.target)),
     })
+}
+
+/// The flows of secrets that the host shows to the gateway of a grant.
+fn gateway_secret_flows(
+    grant: &Grant,
+    step: &FlowStep<'_>,
+) -> Vec<(FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>)> {
+    let Some(gateway) = step.grants.gateway_of(grant) else { return Vec::new() };
+    let place = SourceLocation::at(&gateway.source, &gateway.span);
+    let secrets = gateway.transmitted_secrets().into_iter();
+    let flow = |secret: SentSecret<'_>| {
+        let what = secret.to;
+        let sink = FlowEndpoint { kind: SinkKind::Gateway, what, place: Some(place.clone()) };
+        secret_flow(gateway.describe_secret(secret.name), sink)
+    };
+    secrets.map(flow).collect()
 }
 
 /// The flows of secrets that the host puts into calls for the target of a grant.

@@ -755,6 +755,16 @@ fn a_secret_that_is_sent_to_an_unverified_remote_server_is_found() {
             assert!(!is_found("sql", "query", &target), "{target}");
         }
     }
+    let login = "user = \"u\"\npassword = \"secret:pw\"";
+    for (proxy, found) in [
+        (format!("proxy = \"http://10.0.0.6:3128\"\n{login}"), true),
+        (format!("proxy = \"https://10.0.0.6:3128\"\n{login}"), false),
+        (format!("proxy = \"http://127.0.0.1:3128\"\n{login}"), false),
+        ("proxy = \"http://10.0.0.6:3128\"".to_owned(), false),
+    ] {
+        let target = format!("http = \"https://h\"\nvia = \"bastion\"\n[targets.bastion]\n{proxy}");
+        assert_eq!(is_found("http", "get", &target), found, "{proxy}");
+    }
     // What goes to the loopback of a gateway passes the gateway.
     let secret = "password = \"secret:pw\"";
     for (capability, verb, target) in [

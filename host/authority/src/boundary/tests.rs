@@ -1480,6 +1480,10 @@ fn a_boundary_forbids_gateways_unless_it_names_them_and_can_demand_one() {
         assert!(!is_covered(target, demanded) && is_covered(&through, demanded), "{capability}");
         let either = "via = [\"direct\", \"ssh *\"]";
         assert!(is_covered(target, either) && is_covered(&through, either), "{capability}");
+        let proxied = format!("{through}\n[targets.bastion]\nproxy = \"http://10.0.0.6:3128\"");
+        let demanded = "via = [\"proxy http://10.0.0.6:3128\"]";
+        assert!(!is_covered(&proxied, "") && !is_covered(&proxied, either), "{capability}");
+        assert!(is_covered(&proxied, demanded) && !is_covered(&through, demanded), "{capability}");
         // The gateway resolves the name, so the addresses may be any.
         let remote = format!("{through}\nremote_dns = true");
         let addresses = format!("{either}\naddresses = [\"public\", \"private\"]");

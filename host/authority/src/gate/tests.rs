@@ -971,6 +971,9 @@ fn a_target_with_a_gateway_is_never_connected_to_directly_and_one_without_is_thr
         };
         assert_eq!(decisions(&through), [Some("via"), None, None], "{capability}");
         assert_eq!(decisions(&direct), [None, Some("via"), Some("via")], "{capability}");
+        let proxy = "[targets.bastion]\nproxy = \"http://10.0.0.5:3128\"";
+        let by_proxy = grants(capability, &format!("{target}\nvia = \"bastion\"\n{proxy}"));
+        assert_eq!(decisions(&by_proxy), [Some("via"), None, None], "{capability}");
         let other =
             GateRequest::Gateway { slot: "s", verb, host: "h", address: [10, 0, 0, 5].into() };
         assert_eq!(rule(&through, &other), Some("via"), "another server is not the gateway");

@@ -19,6 +19,7 @@ mod net;
 mod network;
 mod pem_file;
 mod process;
+mod proxy;
 mod redirect_origins;
 mod redis;
 mod secret;
@@ -53,12 +54,13 @@ pub(crate) use network::{reachable_addresses, read_address_policy};
 pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
+pub use proxy::{ProxyGateway, ProxyLogin, ProxyTransport};
 pub use redis::{RedisTarget, RedisTls};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub use secret_origin::{FileEntry, ProgramOutput, SecretOrigin, VaultValue, source_slot};
 pub(crate) use secret_origin::{has_absolute_path, is_source_pattern, map_path, program_verb};
 pub use secret_source::{DeclaredSecret, check_sources, read_origins};
-pub(crate) use sent::SecretForm;
+pub(crate) use sent::{SecretForm, SentSecret};
 pub(crate) use sql::is_local_host;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
 pub use ssh::{HostKey, HostKeys, SshCredential, SshGateway};
@@ -414,13 +416,15 @@ impl Targets {
         if self.gateway(name).is_some() || invalid_targets.contains(name) {
             return;
         }
-        let message = format!(
-            "target `{}` is reached through `{name}`, which is not an ssh target",
-            target.name
-        );
+        let message =
+            format!("target `{}` is reached through `{name}`, which is not a gateway", target.name);
         let near = runbook_document::nearest(name, self.gateways.keys().map(String::as_str));
         let help = near.map_or_else(
-            || format!("add `[targets.{name}]` with `ssh = \"host:port\"`"),
+            || {
+                format!(
+                    "add `[targets.{name}]` with `ssh = \"host:port\"` or `proxy = \"http://host:port\"`"
+                )
+            },
             |near| format!("did you mean `{near}`?"),
         );
         diagnostics.push(
@@ -480,7 +484,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
     let (false, [(_, capability)]) = (is_gateway, kind_keys.as_slice()) else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret, net, \
-             system, redis, ssh",
+             system, redis, ssh, proxy",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -514,7 +518,10 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         | Capability::State => None,
     };
     if let (Some(TargetKind::Net(net)), Some(verbs)) = (&kind, &verbs) {
-        net::refuse_verbs(reader, net, via.as_ref(), verbs);
+        match &via {
+            Some(_) => via::refuse_verbs(reader, verbs),
+            None => net::refuse_verbs(reader, net, verbs),
+        }
     }
     if let (Some(TargetKind::System(system)), Some(verbs)) = (&kind, &verbs) {
         system::refuse_verbs(reader, system, verbs);
@@ -552,6 +559,7 @@ const KEYS: &[&str] = &[
     "ports",
     "names",
     "ssh",
+    "proxy",
     "via",
 ];
 

@@ -2,7 +2,6 @@
 
 use super::network::read_addresses;
 use super::tls::{Encryption, read_ca};
-use super::via::{Via, goes_through};
 use super::{Folder, TlsKeys};
 use crate::capability::Verb;
 use crate::pattern::AddressPolicy;
@@ -230,22 +229,12 @@ pub(super) fn implied_verbs(target: &NetTarget) -> Option<&'static [Verb]> {
     (target.hosts.is_empty() || target.ports.is_empty()).then_some(&[Verb::NetLookup])
 }
 
-/// Reports a verb that connects, on a target that connects to nothing, and a lookup, on one that is
-/// reached through a gateway.
+/// Reports a verb that connects, on a target that connects to nothing.
 pub(super) fn refuse_verbs(
     reader: &mut Reader<'_>,
     target: &NetTarget,
-    via: Option<&Via>,
     verbs: &Spanned<Vec<Verb>>,
 ) {
-    if via.is_some() {
-        if let Some(verb) = verbs.value.iter().find(|verb| !goes_through(**verb)) {
-            let message = format!("`{verb}` has no effect here: it does not go through `via`");
-            let help = "look names up with a target of their own, without `via`";
-            reader.error_with_help("E0108", verbs.span.clone(), message, "never possible", help);
-        }
-        return;
-    }
     let Some(possible) = implied_verbs(target) else { return };
     if let Some(verb) = verbs.value.iter().find(|verb| !possible.contains(verb)) {
         let message =

@@ -124,6 +124,15 @@ fn refuse_lookups(reader: &mut Reader<'_>) {
     }
 }
 
+/// Reports a verb that does not go through the gateway of its target.
+pub(super) fn refuse_verbs(reader: &mut Reader<'_>, verbs: &Spanned<Vec<Verb>>) {
+    if let Some(verb) = verbs.value.iter().find(|verb| !goes_through(**verb)) {
+        let message = format!("`{verb}` has no effect here: it does not go through `{VIA}`");
+        let help = "look names up with a target of their own, without `via`";
+        reader.error_with_help("E0108", verbs.span.clone(), message, "never possible", help);
+    }
+}
+
 /// Whether calls of a verb go through the gateway of their target. A lookup asks resolvers, which
 /// no gateway leads to.
 pub(crate) fn goes_through(verb: Verb) -> bool {

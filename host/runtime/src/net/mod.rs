@@ -5,20 +5,21 @@
 pub(crate) mod allowed_addresses;
 mod connect;
 pub(crate) mod dns;
-#[cfg(feature = "ssh")]
 mod forward;
-#[cfg(feature = "ssh")]
-mod gateway;
-#[cfg(not(feature = "ssh"))]
-#[path = "no_gateway.rs"]
 mod gateway;
 pub(crate) mod handshake;
 pub(crate) mod issuer;
 pub(crate) mod peer;
+mod proxy;
 pub(crate) mod recording;
 pub(crate) mod resolve;
 pub(crate) mod route;
 #[cfg(feature = "ssh")]
 mod ssh;
+#[cfg(not(feature = "ssh"))]
+#[path = "no_ssh.rs"]
+mod ssh;
+#[cfg(test)]
+mod testing;
 pub(crate) mod tls;
 pub(crate) mod unix_socket;

@@ -4,7 +4,8 @@
 //! from the target, so that no capability can choose.
 
 use super::allowed_addresses::{AllowedAddresses, ConnectError, Server};
-use super::gateway::{ForwardedStream, GatewayRoute};
+use super::forward::ForwardedStream;
+use super::gateway::GatewayRoute;
 use super::peer::Peer;
 use crate::fault::Fault;
 use crate::host::Host;

@@ -4,7 +4,6 @@
 use super::handshake::TlsFailure;
 use super::issuer::IssuerNamingVerifier;
 use super::recording::{Recording, RecordingVerifier};
-use super::route::ServerStream;
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
 use crate::host::Host;
@@ -21,6 +20,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -250,11 +250,11 @@ fn key_mismatch(certificates: &PemText, key: &PemText, error: &rustls::Error) ->
 }
 
 /// Encrypts a connection. `host` is the name that the certificate must have.
-pub(crate) async fn encrypt(
-    stream: ServerStream,
+pub(crate) async fn encrypt<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     host: &str,
     config: Arc<ClientConfig>,
-) -> Result<TlsStream<ServerStream>, TlsFailure> {
+) -> Result<TlsStream<S>, TlsFailure> {
     let without_brackets = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(without_brackets)
         .map_err(|error| TlsFailure::LocalSetup(error.to_string()))?;

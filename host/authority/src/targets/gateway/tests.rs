@@ -60,7 +60,9 @@ fn bastion(lines: &str) -> String {
 fn ssh(lines: &str) -> SshGateway {
     let (targets, diagnostics) = read(&bastion(lines));
     assert!(!diagnostics.has_errors(), "{lines}: {diagnostics:?}");
-    let GatewayKind::Ssh(ssh) = targets.gateway("b").expect("a gateway").kind.clone();
+    let GatewayKind::Ssh(ssh) = targets.gateway("b").expect("a gateway").kind.clone() else {
+        panic!("an ssh target: {lines}")
+    };
     ssh
 }
 
@@ -223,6 +225,103 @@ fn a_name_is_a_target_or_a_gateway_whichever_was_read_last() {
         targets.read(&source, table, folder, &mut diagnostics);
         assert_eq!(targets.gateway("b").is_some(), is_gateway);
         assert_eq!(targets.get("b").is_some(), !is_gateway);
+    }
+}
+
+fn proxy(lines: &str) -> String {
+    let url =
+        if lines.contains("proxy =") { "" } else { "proxy = \"https://proxy.internal:3129\"\n" };
+    format!("[targets.b]\n{url}{lines}\n")
+}
+
+#[test]
+fn each_mistake_in_a_proxy_target_is_an_error() {
+    let login = "user = \"u\"\npassword = \"secret:p\"";
+    let client = "ca = \"ca.pem\"\nclient_cert = \"c.pem\"\nclient_key = \"secret:k\"";
+    for lines in ["", login, client, "proxy = \"http://10.0.0.6:3128\"\ntimeout = \"1s\""] {
+        assert_eq!(errors(&proxy(lines)), Vec::<String>::new(), "{lines}");
+    }
+    let plain = "proxy = \"http://h:1\"";
+    for (lines, expected) in [
+        ("proxy = \"proxy.internal:3128\"".to_owned(), "E0103 this is not the address"),
+        ("proxy = \"http://proxy.internal\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"http://proxy.internal:0\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"http://proxy.internal:x\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"http://u:word@proxy.internal:3128\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"http://@proxy.internal:3128\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"http://proxy.internal:3128/path\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"http://proxy.internal:3128/?q\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"http://proxy.internal:3128/#f\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"socks5://proxy.internal:1080\"".to_owned(), "E0103 this is not"),
+        ("proxy = \"\"".to_owned(), "E0103 this is not"),
+        ("user = \"u\"".to_owned(), "E0108 `user` needs `password`"),
+        ("password = \"secret:p\"".to_owned(), "E0108 `password` needs `user`"),
+        ("user = \"u\"\npassword = \"word\"".to_owned(), "E0103 a password must be"),
+        ("user = \"a:b\"\npassword = \"secret:p\"".to_owned(), "E0103 `a:b` is not the name"),
+        ("user = \"\"\npassword = \"secret:p\"".to_owned(), "E0103"),
+        ("user = \"u\"\npassword = \"secret:unknown\"".to_owned(), "E0104"),
+        (format!("{plain}\nca = \"ca.pem\""), "E0108 `ca` has no effect"),
+        ("client_cert = \"c.pem\"".to_owned(), "E0108"),
+        ("addresses = [\"nearby\"]".to_owned(), "E0103"),
+        ("via = \"b\"".to_owned(), "E0204"),
+        ("verbs = [\"get\"]".to_owned(), "E0204"),
+        ("no_proxy = \"localhost\"".to_owned(), "E0204"),
+    ] {
+        let found = errors(&proxy(&lines));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{lines}: {found:?}");
+        assert!(!found[0].contains("word@"), "a password is not repeated: {found:?}");
+    }
+    let both = errors(&proxy("ssh = \"bastion.internal\""));
+    assert!(both[0].starts_with("E0101 target `b` must have one of ssh and proxy"), "{both:?}");
+}
+
+/// What is not compared in a lockfile could be changed without a review.
+#[test]
+fn the_identity_of_a_proxy_has_its_user_the_authorities_and_the_certificate() {
+    let identity = |lines: &str| {
+        let (targets, diagnostics) = read(&proxy(lines));
+        assert!(!diagnostics.has_errors(), "{lines}: {diagnostics:?}");
+        targets.gateway("b").expect("a gateway").identity(PathView::OnThisHost)
+    };
+    let server = "proxy https://proxy.internal:3129";
+    assert_eq!(identity(""), server);
+    assert_eq!(identity("proxy = \"http://[FD00::6]:3128\""), "proxy http://[fd00::6]:3128");
+    assert_eq!(
+        identity("user = \"u\"\npassword = \"secret:p\""),
+        "proxy https://u@proxy.internal:3129"
+    );
+    assert_eq!(
+        identity("ca = \"ca.pem\"\nclient_cert = \"c.pem\"\nclient_key = \"secret:k\""),
+        format!(
+            "{server} trusting only the authorities of /base/ca.pem and showing the certificate \
+             /base/c.pem with the key secret:k"
+        )
+    );
+}
+
+/// How each key of a proxy target is enforced: the test of this name shows it.
+const PROXY_KEY_TESTS: &[(&str, &str)] = &[
+    ("proxy", "the_addresses_of_a_proxy_are_judged_by_its_own_key"),
+    ("user", "http_sql_and_net_work_through_a_real_proxy"),
+    ("password", "http_sql_and_net_work_through_a_real_proxy"),
+    ("addresses", "the_addresses_of_a_proxy_are_judged_by_its_own_key"),
+    ("ca", "a_proxy_with_tls_is_verified_by_the_authority_of_its_target_alone"),
+    ("client_cert", "a_proxy_that_asks_for_a_certificate_gets_that_of_the_target"),
+    ("client_key", "a_proxy_that_asks_for_a_certificate_gets_that_of_the_target"),
+    ("timeout", "a_proxy_that_never_answers_is_left_at_its_timeout"),
+];
+
+#[test]
+fn every_key_of_a_proxy_target_has_a_test() {
+    let known = crate::targets::fields::known_keys("proxy = \"https://h:1\"");
+    let listed: BTreeSet<String> =
+        PROXY_KEY_TESTS.iter().map(|(key, _)| (*key).to_owned()).collect();
+    assert_eq!(known, listed);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let file = std::fs::read_to_string(root.join("host/runtime/src/net/proxy/tests.rs"));
+    let text = file.expect("readable");
+    for (key, name) in PROXY_KEY_TESTS {
+        assert!(text.contains(&format!("fn {name}(")), "{key}: there is no test `{name}`");
     }
 }
 

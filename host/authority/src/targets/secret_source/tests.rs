@@ -211,6 +211,18 @@ const NEEDS: &[(&str, &str, &str)] = &[
          passphrase = \"secret:inner\"",
     ),
     (
+        "the login of the proxy",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\nvia = \"b\"\n\
+         [targets.b]\nproxy = \"http://b:1\"\nuser = \"u\"\npassword = \"secret:inner\"",
+    ),
+    (
+        "the authorities of the proxy",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\nvia = \"b\"\n\
+         [targets.b]\nproxy = \"https://b:1\"\nca = \"secret:inner\"",
+    ),
+    (
         "the environment of the program",
         "exec:t",
         "[targets.t]\nprocess = \"/bin/t\"\nenvironment = { T = \"secret:inner\" }",

@@ -10,6 +10,7 @@ use crate::shared_arguments::ListFormat;
 use crate::{execution, prepare, project, ui};
 use runbook_authority::capability::Capability;
 use runbook_authority::{Grant, VerbEffect};
+use runbook_document::Table;
 use runbook_engine::RunId;
 use runbook_runtime::{ReachRequest, Unreachable, UnreachableReason, reach};
 use serde_json::json;
@@ -85,7 +86,7 @@ fn try_all(context: &Context, prepared: &PreparedRunbook) -> Result<Vec<TriedTar
         let mut tried = Vec::new();
         for (target, kind, answer) in started {
             let verdict = match answer {
-                None if target.table.get("ssh").is_some() => Verdict::Gateway,
+                None if is_gateway(&target.table) => Verdict::Gateway,
                 None => Verdict::Unbound,
                 Some(answer) => match answer.await.map_err(Failure::engine)? {
                     Ok(detail) => Verdict::Answers(detail),
@@ -101,6 +102,11 @@ fn try_all(context: &Context, prepared: &PreparedRunbook) -> Result<Vec<TriedTar
         }
         Ok(tried)
     })
+}
+
+/// Whether a table of `[targets]` is a gateway.
+fn is_gateway(table: &Table) -> bool {
+    ["ssh", "proxy"].iter().any(|key| table.get(key).is_some())
 }
 
 /// What is tried of each target: the slot of a call that is bound to it. A slot with more verbs that
@@ -171,6 +177,7 @@ fn help(reason: UnreachableReason) -> &'static str {
             "look at the certificate or host key, and at what the target trusts"
         }
         UnreachableReason::Credentials => "look at the user and the secret of the target",
+        UnreachableReason::Proxy => "look at the proxy, at its rules and at its login",
         UnreachableReason::Timeout => "look whether a firewall drops packets, or it is overloaded",
         UnreachableReason::Local => "look at the path in the target and at its permissions",
         UnreachableReason::Other => "see `runbook explain` for the keys of the target",

@@ -8,10 +8,9 @@ mod login;
 mod stream;
 
 pub(super) use login::Login;
-pub(crate) use stream::ForwardedStream;
 
 use super::connect::connect;
-use super::forward::ForwardError;
+use super::forward::{ForwardError, ForwardedStream};
 use crate::fault::{Fault, FaultClass};
 use host_keys::TrustedKeys;
 use runbook_authority::targets::Gateway;
@@ -21,6 +20,7 @@ use russh::{Channel, ChannelOpenFailure};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use stream::SshStream;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -141,7 +141,7 @@ impl Session {
             russh::Error::ChannelOpenFailure(_) => ForwardError::Unreachable,
             _ => ForwardError::Lost,
         })?;
-        Ok(ForwardedStream::new(channel, Arc::clone(self)))
+        Ok(Box::new(SshStream::new(channel, Arc::clone(self))))
     }
 }
 

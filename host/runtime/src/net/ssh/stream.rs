@@ -17,7 +17,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection through a gateway. Its end is an end only if the gateway says so: if the session
 /// with the gateway ends before, reading fails, as for a connection that was cut.
-pub(crate) struct ForwardedStream {
+pub(super) struct SshStream {
     received: mpsc::Receiver<io::Result<Bytes>>,
     unread: Bytes,
     /// Dropped with the stream, which closes the channel.
@@ -27,7 +27,7 @@ pub(crate) struct ForwardedStream {
     _session: Arc<Session>,
 }
 
-impl ForwardedStream {
+impl SshStream {
     pub(super) fn new(channel: Channel<Msg>, session: Arc<Session>) -> Self {
         let (read, write) = channel.split();
         let writer = Box::pin(write.make_writer());
@@ -89,7 +89,7 @@ async fn receive(
     }
 }
 
-impl AsyncRead for ForwardedStream {
+impl AsyncRead for SshStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -109,7 +109,7 @@ impl AsyncRead for ForwardedStream {
     }
 }
 
-impl AsyncWrite for ForwardedStream {
+impl AsyncWrite for SshStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
