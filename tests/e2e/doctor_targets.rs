@@ -268,3 +268,36 @@ fn a_target_without_a_step_is_named_and_not_tried() {
     assert_eq!(found["mail"].0, "ok");
     assert!(web.received().is_empty());
 }
+
+#[test]
+fn a_proxy_that_makes_no_connection_is_the_reason_in_one_line() {
+    use runbook_tests::proxy::Tinyproxy;
+    let (env, web) = (with_secrets(), Receiver::start());
+    let (asking, limited) = (Tinyproxy::start_with_login(), Tinyproxy::start("ConnectPort 1"));
+    let login = "user = \"runbook\"\npassword = \"secret:wrong\"";
+    let cases = [
+        ("asks", asking.port, "", "it asks for a login"),
+        ("wrong", asking.port, login, "it does not accept the password of the user `runbook`"),
+        ("forbids", limited.port, "", "its own rules forbid"),
+        ("gone", free_port(), "", "cannot be connected to"),
+    ];
+    let lines = |name: &str, port: u16, more: &str| {
+        format!(
+            "http = \"http://127.0.0.1:{}\"\nvia = \"by-{name}\"\n[targets.by-{name}]\n\
+             proxy = \"http://127.0.0.1:{port}\"\n{more}",
+            web.port
+        )
+    };
+    let targets = cases.map(|(name, port, more, _)| {
+        (name, lines(name, port, more), "http:get", "target", "path = \"/health\"")
+    });
+    env.file("suite.toml", &suite(&targets));
+    let found = tried(&env, 3);
+    for (name, .., said) in cases {
+        let (verdict, reason, detail) = &found[name];
+        assert_eq!((verdict.as_str(), reason.as_str()), ("fail", "proxy"), "{name}: {detail}");
+        assert!(detail.contains(said) && !detail.contains("not-the-password"), "{detail}");
+        assert_eq!(found[&format!("by-{name}")].0, "gateway");
+    }
+    assert!(web.received().is_empty());
+}

@@ -64,6 +64,8 @@ fn every_code_of_a_fault_that_the_program_or_a_bundled_plugin_has_is_explained()
         "slack.",
         "smoke.",
         "webhook.",
+        "ssh.",
+        "proxy.",
     ];
     let mut codes = std::collections::BTreeSet::new();
     for file in files.iter().filter(|file| file.to_string_lossy().contains("/src/")) {

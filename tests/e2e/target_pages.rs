@@ -1,8 +1,13 @@
 //! The pages about targets: what their examples do to real servers.
 
 use crate::{home, repository};
+use runbook_tests::certificates::CertificateAuthority;
 use runbook_tests::env::TestEnv;
 use runbook_tests::http::{ReceivedRequest, Receiver};
+use runbook_tests::postgres::{PASSWORD, Postgres};
+use runbook_tests::proxy::{self, Tinyproxy};
+use runbook_tests::ssh::{Agent, KeyFile, Sshd};
+use std::net::TcpListener;
 
 /// The examples of a page, as files.
 fn examples(page: &str) -> Vec<String> {
@@ -97,7 +102,6 @@ fn response(status: &str, headers: &str) -> String {
 
 #[test]
 fn the_examples_of_a_socket_and_of_another_origin_do_what_the_page_says() {
-    use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
     let examples = examples("http.md");
     let env = home();
@@ -186,4 +190,160 @@ fn the_examples_of_sources_read_their_secrets_as_the_page_says() {
         let sent = header(&received[0], "authorization");
         assert_eq!(sent, Some(format!("Bearer {value}").as_str()), "{value}");
     }
+}
+
+#[test]
+fn the_examples_of_ssh_targets_reach_servers_through_a_real_sshd() {
+    let examples = examples("ssh.md");
+    assert_eq!(examples.len(), 3);
+    let (sshd, postgres, server) = (Sshd::start(""), Postgres::start(3), Receiver::start());
+    let mail = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let mail_port = mail.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in mail.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"220 ready\r\n");
+        }
+    });
+    let env = home();
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "prod.age#bastion-key"], &sshd.client_key).status(0);
+    env.run_with_input(&["secret", "set", "prod.age#orders-db"], PASSWORD).status(0);
+    let known = format!("[127.0.0.1]:{} {}\n", sshd.port, sshd.host_key());
+    env.file("known_hosts", &known);
+    let key = KeyFile::create(sshd.folder(), "agent-key", "ed25519", "");
+    sshd.accept(&key);
+    let agent = Agent::start(&key);
+    for (example, shown) in examples.iter().zip(["200", "greets", "orders = 3"]) {
+        let local = [
+            ("bastion.example:22", format!("127.0.0.1:{}", sshd.port)),
+            ("\"ops\"", format!("\"{}\"", sshd.user)),
+            ("SHA256:uNiVztksCsDhcc0u9e8BgrJXVGDCqJrNqDSBXC4DGAc", sshd.fingerprint()),
+            ("/run/user/1000/agent", agent.socket().display().to_string()),
+            ("10.20.0.7:8080", format!("127.0.0.1:{}", server.port)),
+            ("10.20.0.25", "127.0.0.1".to_owned()),
+            ("[25]", format!("[{mail_port}]")),
+            ("10.20.0.9:5432", format!("127.0.0.1:{}", postgres.port)),
+        ]
+        .iter()
+        .fold(example.clone(), |text, (from, to)| text.replace(from, to));
+        assert!(!local.contains("10.20."), "{local}");
+        env.file("r.toml", &local);
+        let before = sshd.logins();
+        let command = if local.contains("[[check]]") {
+            ["check", "r.toml"].as_slice()
+        } else {
+            &["exec", "r.toml", "--yes"]
+        };
+        let run = env.run(command).status(0);
+        assert!(run.stdout.contains(shown), "{}", run.stdout);
+        assert!(sshd.logins() > before, "{}", sshd.log());
+        let review = env.run(&["review", "r.toml"]).stdout;
+        // A sentence is wrapped to the width of the terminal.
+        let words: Vec<_> = review.split_whitespace().collect();
+        let through = format!("through ssh {}@127.0.0.1:{}", sshd.user, sshd.port);
+        assert!(words.join(" ").contains(&through), "{review}");
+    }
+}
+
+/// Takes TLS for the proxy at this port: what is decrypted goes there.
+fn with_tls(authority: &CertificateAuthority, to: u16) -> u16 {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let issued = authority.server("127.0.0.1");
+    let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("PEM");
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a certificate with its key");
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let port = listener.local_addr().expect("a bound listener").port();
+    listener.set_nonblocking(true).expect("a socket");
+    let serve = async move {
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut near) = acceptor.accept(stream).await else { return };
+                let far = tokio::net::TcpStream::connect(("127.0.0.1", to)).await;
+                if let Ok(mut far) = far {
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                }
+            });
+        }
+    };
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(serve);
+    });
+    port
+}
+
+#[test]
+fn the_examples_of_proxy_targets_reach_servers_through_a_real_proxy() {
+    let examples = examples("proxy.md");
+    assert_eq!(examples.len(), 3);
+    let (plain, asking) = (Tinyproxy::start(""), Tinyproxy::start_with_login());
+    let (postgres, server) = (Postgres::start(3), Receiver::start());
+    let mail = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let mail_port = mail.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in mail.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"220 ready\r\n");
+        }
+    });
+    let authority = CertificateAuthority::new("proxies");
+    let tls_port = with_tls(&authority, asking.port);
+    let env = home();
+    env.file("proxy-ca.pem", &authority.certificate());
+    env.run(&["secret", "keygen"]).status(0);
+    let word = |name: &str, value: &str| {
+        env.run_with_input(&["secret", "set", &format!("prod.age#{name}")], value).status(0);
+    };
+    word("proxy-word", proxy::PASSWORD);
+    word("orders-db", PASSWORD);
+    // Nobody listens to what the environment says.
+    let ignored = Receiver::start();
+    let variable = format!("http://127.0.0.1:{}", ignored.port);
+    for (example, (shown, used)) in
+        examples.iter().zip([("200", &plain), ("greets", &asking), ("orders = 3", &plain)])
+    {
+        let local = [
+            ("http://proxy.example:3128", format!("http://127.0.0.1:{}", plain.port)),
+            ("https://proxy.example:3129", format!("https://127.0.0.1:{tls_port}")),
+            ("10.20.0.7:8080", format!("127.0.0.1:{}", server.port)),
+            ("10.20.0.25", "127.0.0.1".to_owned()),
+            ("[25]", format!("[{mail_port}]")),
+            ("10.20.0.9:5432", format!("127.0.0.1:{}", postgres.port)),
+        ]
+        .iter()
+        .fold(example.clone(), |text, (from, to)| text.replace(from, to));
+        assert!(!local.contains("10.20.") && !local.contains("proxy.example"), "{local}");
+        env.file("r.toml", &local);
+        let before = used.requests().len();
+        let command = if local.contains("[[check]]") {
+            ["check", "r.toml"].as_slice()
+        } else {
+            &["exec", "r.toml", "--yes"]
+        };
+        let mut command = env.command(command);
+        for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy"] {
+            command.env(name, &variable);
+        }
+        command.env("NO_PROXY", "127.0.0.1,localhost,*").env("no_proxy", "*");
+        let run = runbook_tests::env::finish(command.output().expect("the program starts"));
+        assert_eq!(run.status, 0, "{}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains(shown), "{}", run.stdout);
+        assert!(used.requests().len() > before, "{}", used.log());
+        let review = env.run(&["review", "r.toml"]).stdout;
+        let words: Vec<_> = review.split_whitespace().collect();
+        assert!(words.join(" ").contains("through proxy http"), "{review}");
+    }
+    assert!(ignored.received().is_empty(), "a variable has led somewhere");
+    let asked = [plain.requests(), asking.requests()].concat();
+    assert!(asked.iter().all(|line| line.starts_with("CONNECT 127.0.0.1:")), "{asked:?}");
 }

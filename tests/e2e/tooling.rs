@@ -38,6 +38,8 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "docker::docker",
         "systemd::",
         "engines::",
+        "ssh::",
+        "proxy::",
     ];
     let helpers = [
         "Postgres::start",
@@ -50,6 +52,8 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "Systemd::start",
         "TlsEngine::start",
         "Podman::start",
+        "Sshd::start",
+        "Tinyproxy::start",
     ];
     files.retain(|path| {
         let text = fs::read_to_string(path).expect("readable");
@@ -78,11 +82,17 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
     for folder in ["host/journal/tests", "host/runtime/tests", "host/runtime/src"] {
         for path in files_with_servers(folder) {
             let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            let is_docker = path.to_string_lossy().contains("/capabilities/docker/tests")
-                || path.ends_with("capabilities/system/tests/units.rs");
-            let is_redis = path.to_string_lossy().contains("/capabilities/redis/tests");
+            let unit_tests = [
+                "capabilities/docker/tests",
+                "capabilities/redis/tests",
+                "capabilities/system/tests/units",
+                "net/proxy/tests",
+                "net/ssh/tests",
+            ];
+            let is_unit_test =
+                unit_tests.iter().any(|folder| path.to_string_lossy().contains(folder));
             assert!(
-                is_docker || is_redis || filter.contains(&format!("binary({stem})")),
+                is_unit_test || filter.contains(&format!("binary({stem})")),
                 "{} starts a server",
                 path.display()
             );

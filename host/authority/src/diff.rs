@@ -5,7 +5,7 @@
 
 use crate::boundary::{BoundaryRule, uncovered_call};
 use crate::capability::{Risk, Verb};
-use crate::scope::{AccessScope, ConcreteCall, Dimension};
+use crate::scope::{AccessScope, ConcreteCall, DIRECT, Dimension, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, SlotFacts, Snapshot};
 use crate::toml_entries::{self, EntryChange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -299,6 +299,7 @@ enum Containment {
 
 /// Compares a scope with another one.
 fn containment(scope: &AccessScope, other: &AccessScope) -> Containment {
+    let (scope, other) = (&with_direct_connections(scope), &with_direct_connections(other));
     let is_new = |dimension: &Dimension| !other.values.contains_key(dimension);
     if scope.values.keys().any(|dimension| is_new(dimension) && widens_scope(*dimension)) {
         return example_call(scope)
@@ -315,6 +316,15 @@ fn containment(scope: &AccessScope, other: &AccessScope) -> Containment {
         Ok(Some(call)) => Containment::Beyond(Box::new(call)),
         Err(_) => Containment::Unknown,
     }
+}
+
+/// The scope with what its connections go through, if they are direct: a lockfile does not say so.
+fn with_direct_connections(scope: &AccessScope) -> AccessScope {
+    let mut scope = scope.clone();
+    if scope.values.contains_key(&Dimension::Addresses) {
+        scope.values.entry(Dimension::Via).or_insert_with(|| Values::exact([DIRECT]));
+    }
+    scope
 }
 
 /// Whether a scope becomes wider when it gets this dimension. A limit on size, count or time makes

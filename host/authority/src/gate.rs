@@ -33,7 +33,7 @@ use http::{
     judge_socket, judge_token,
 };
 use net::{judge_conversation, judge_lookup, judge_resolver};
-use network::judge_address;
+use network::{judge_address, judge_direct, judge_forward, judge_gateway};
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
 use redis::{judge_by_server, judge_command as judge_redis_command};
 pub use runbook_contract::Mode;
@@ -125,8 +125,16 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
             let Some(policy) = grant.target.addresses().or_else(connection) else {
                 return other_kind();
             };
+            judge_direct(&grant.target)?;
             grant.target.http().map_or(Ok(()), |target| judge_network(target, host))?;
             judge_address(grant.target.address_visibility(), policy, host, *address)
+        }
+        GateRequest::Gateway { host, address, .. } => {
+            judge_gateway(grants.gateway_of(grant).map(AsRef::as_ref), host, *address)
+        }
+        GateRequest::Forward { host, address, .. } => {
+            let gateway = grants.gateway_of(grant).map(AsRef::as_ref);
+            judge_forward(&grant.target, gateway, host, *address)
         }
         GateRequest::Redirect { verb, base, from, to, hop, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };
@@ -188,10 +196,12 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
         }
         GateRequest::Lookup { name, .. } => {
             let TargetKind::Net(target) = kind else { return other_kind() };
+            judge_direct(&grant.target)?;
             judge_lookup(target, *name)
         }
         GateRequest::Resolver { resolver, .. } => {
             let TargetKind::Net(target) = kind else { return other_kind() };
+            judge_direct(&grant.target)?;
             judge_resolver(target, *resolver)
         }
         GateRequest::Redis { verb, command, .. } => {

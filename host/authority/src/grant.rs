@@ -11,7 +11,7 @@ pub use refusal::{Refusal, RefusalRule};
 
 use crate::capability::{Capability, Verb};
 use crate::manifest::{self, KnownInput, Manifest, Need};
-use crate::targets::{Target, Targets};
+use crate::targets::{Target, Targets, goes_through};
 use runbook_document::{Source, Span, Spanned};
 use std::sync::Arc;
 
@@ -160,6 +160,30 @@ impl BindingCheck<'_> {
         self.refusal(RefusalRule::Unbound, message, self.site.span, help)
     }
 
+    /// The refusal of a slot that is bound to a gateway.
+    fn gateway_refusal(&self, slot: &str, binding: &Binding, gateway: &str) -> Refusal {
+        let message = format!(
+            "slot `{slot}` of `{}` is bound to `{gateway}`, a gateway: connections go through it, and \
+             no slot is bound to it",
+            self.site.uses
+        );
+        let help = format!(
+            "bind the slot to the target that it needs, and write `via = \"{gateway}\"` there"
+        );
+        self.refusal(RefusalRule::WrongKind, message, &binding.target.span, help)
+    }
+
+    /// The refusal of a lookup on a target that is reached through a gateway.
+    fn lookup_refusal(&self, slot: &str, binding: &Binding, gateway: &str) -> Refusal {
+        let message = format!(
+            "`{}` needs `lookup` on slot `{slot}`, but target `{}` is reached through `{gateway}`, \
+             and a lookup does not go through a gateway",
+            self.site.uses, binding.target.value
+        );
+        let help = "bind the slot to a `net` target without `via`".to_owned();
+        self.refusal(RefusalRule::Narrower, message, &binding.target.span, help)
+    }
+
     /// What one slot is granted by its binding.
     fn grant_slot(
         &self,
@@ -168,6 +192,9 @@ impl BindingCheck<'_> {
         binding: &Binding,
     ) -> Result<Grant, Refusal> {
         let Some(target) = self.targets.get(&binding.target.value) else {
+            if let Some(gateway) = self.targets.gateway(&binding.target.value) {
+                return Err(self.gateway_refusal(slot, binding, &gateway.name));
+            }
             let known: Vec<_> = self.targets.names().collect();
             let help = runbook_document::nearest(&binding.target.value, known.iter().copied())
                 .map_or_else(
@@ -204,6 +231,11 @@ impl BindingCheck<'_> {
         let is_granted = |need: &Option<Need>| need.as_ref().is_none_or(Need::is_granted);
         let granted_verbs: Vec<_> =
             verb_needs.iter().filter(|(_, need)| is_granted(need)).collect();
+        if let Some(via) = &target.via
+            && granted_verbs.iter().any(|(verb, _)| !goes_through(*verb))
+        {
+            return Err(self.lookup_refusal(slot, binding, &via.gateway.value));
+        }
         if let Some(listed) = &target.verbs {
             self.check_listed_verbs(slot, &granted_verbs, declared_slot, target, &listed.value)?;
         }

@@ -89,6 +89,7 @@ fn bound_targets<'a>(runbook: &'a Runbook, targets: &'a Targets) -> BTreeSet<&'a
     }
     for target in targets.iter() {
         bound_targets.extend(target.connection());
+        bound_targets.extend(target.via.as_ref().map(|via| via.gateway.value.as_str()));
         let sources = target.secret_origins.values().filter_map(SecretOrigin::target);
         bound_targets.extend(sources.map(|source| source.name.as_str()));
     }

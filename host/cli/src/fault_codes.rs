@@ -78,6 +78,9 @@ const ENGINE_CODES: &[(&str, &str)] = &[
     ),
 ];
 
+/// The families of codes that are about gateways.
+const GATEWAYS: &[&str] = &["ssh", "proxy"];
+
 /// The explanation of a fault code; `None` if the text is not one.
 pub fn explain(code: &str) -> Option<String> {
     let (family, name) = code.split_once('.')?;
@@ -94,6 +97,10 @@ pub fn explain(code: &str) -> Option<String> {
         "of the bridge between host and plugin: the plugin was given, or gave back, what it does \
          not declare"
             .to_owned()
+    } else if GATEWAYS.contains(&family) {
+        format!(
+            "of a connection through a gateway (`{family}`), whichever target names it as `via`"
+        )
     } else {
         let is_plugin = BUNDLED.iter().any(|bundled| bundled.name == family);
         let is_capability = Capability::all().any(|capability| capability.name() == family);
@@ -108,6 +115,8 @@ pub fn explain(code: &str) -> Option<String> {
     };
     let advice = if family == "plugin" {
         "`runbook plugin inspect FILE` shows what it takes and gives back.".to_owned()
+    } else if GATEWAYS.contains(&family) {
+        "The message beside it names the gateway and says what happened.".to_owned()
     } else {
         format!(
             "The message beside it says what happened; `runbook plugin inspect {family}` shows \

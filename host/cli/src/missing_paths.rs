@@ -1,7 +1,8 @@
 //! Checks that the local paths that targets name exist on this machine, before a plugin is called.
 
-use runbook_authority::grant::EffectiveGrants;
-use runbook_authority::targets::{RequiredPath, Target};
+use runbook_authority::grant::{EffectiveGrants, Grant};
+use runbook_authority::targets::{RequiredPath, SecretOrigin, Target};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -36,22 +37,33 @@ pub fn of(grants: &EffectiveGrants) -> Vec<MissingPath> {
 
 /// The missing files of the secrets that a call may need.
 pub fn stores(grants: &EffectiveGrants) -> Vec<MissingPath> {
-    let of_target = |target: &Target| {
-        let paths = target
-            .secrets()
-            .into_iter()
-            .filter_map(|secret| target.secret_origins.get(secret)?.file())
-            .filter(|path| !path.exists());
-        let (name, place) = (target.name.clone(), target.location());
-        let missing = paths.map(|path| MissingPath {
-            target: name.clone(),
-            place: place.clone(),
+    type Origins = BTreeMap<String, SecretOrigin>;
+    let missing = |secrets: Vec<&str>, origins: &Origins, name: &str, place: &str| {
+        let files = secrets.into_iter().filter_map(|secret| origins.get(secret)?.file());
+        let missing = files.filter(|path| !path.exists()).map(|path| MissingPath {
+            target: name.to_owned(),
+            place: place.to_owned(),
             what: "secret store",
             path: path.to_owned(),
         });
         missing.collect::<Vec<_>>()
     };
-    grants.reviewed().flat_map(|grant| of_target(&grant.target)).collect()
+    let of_grant = |grant: &Grant| {
+        let target = &grant.target;
+        let mut found =
+            missing(target.secrets(), &target.secret_origins, &target.name, &target.location());
+        if let Some(gateway) = grants.gateway_of(grant) {
+            let place = gateway.location();
+            found.extend(missing(
+                gateway.secrets(),
+                &gateway.secret_origins,
+                &gateway.name,
+                &place,
+            ));
+        }
+        found
+    };
+    grants.reviewed().flat_map(of_grant).collect()
 }
 
 fn missing_path(target: &Target) -> Option<MissingPath> {

@@ -15,6 +15,7 @@ use crate::sanitizer::OutputSanitizer;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, RotationDirection, Services};
 use crate::storage::CallStorage;
 use runbook_authority::gate::{self, Denial, Rule};
+use runbook_authority::targets::Gateway;
 use runbook_authority::{
     EffectiveGrants, GateDecision, GateRequest, Grant, Target, Verb, VerbEffect,
 };
@@ -283,6 +284,12 @@ impl Host {
         self.effective_grants.connection(name).cloned().ok_or_else(Fault::denied)
     }
 
+    /// The gateway through which the target of a slot is reached.
+    pub(crate) fn gateway(&self, slot: &str) -> Result<Arc<Gateway>, Fault> {
+        let grant = self.effective_grants.get(slot).ok_or_else(Fault::denied)?;
+        self.effective_grants.gateway_of(grant).cloned().ok_or_else(Fault::denied)
+    }
+
     /// A secret that a target names. From now on it is scrubbed from all output.
     pub(crate) async fn secret(&self, name: &str) -> Result<Secret, Fault> {
         let secret =
@@ -511,14 +518,16 @@ impl Host {
         Ok(())
     }
 
-    /// The secrets that the target of a slot inserts into calls, with those of its connection; not
-    /// the secret of a target that is itself a secret.
+    /// The secrets that the target of a slot inserts into calls, with those of its connection and
+    /// its gateway; not the secret of a target that is itself a secret.
     fn target_secrets(&self, slot: &str) -> Vec<&str> {
         let Some(grant) = self.effective_grants.get(slot) else { return Vec::new() };
         let connection_secrets =
             self.effective_grants.connection_of(grant).map(|target| target.secrets());
         let mut names = grant.target.injected_secrets();
         names.extend(connection_secrets.unwrap_or_default());
+        let gateway = self.effective_grants.gateway_of(grant);
+        names.extend(gateway.into_iter().flat_map(|gateway| gateway.secrets()));
         names.sort_unstable();
         names.dedup();
         names
@@ -586,6 +595,8 @@ pub(crate) fn scrubbed_fault(fault: Fault, scrubber: &Scrubber) -> Fault {
 fn is_follow_up(request: &GateRequest<'_>) -> bool {
     match request {
         GateRequest::Connect { .. }
+        | GateRequest::Gateway { .. }
+        | GateRequest::Forward { .. }
         | GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
         | GateRequest::Socket { .. }

@@ -48,10 +48,14 @@ pub enum UnreachableReason {
     Address,
     /// Nobody accepts a connection, or the connection broke.
     Connection,
-    /// There is no encrypted connection: a certificate, a protocol, a file of the target.
+    /// There is no encrypted connection: a certificate, a host key, a protocol, a file of the
+    /// target.
     Tls,
     /// It does not accept the user, the password or the token, or the secret cannot be read.
     Credentials,
+    /// The proxy of the target makes no connection: it cannot be used, refuses, or cannot reach the
+    /// server.
+    Proxy,
     /// It did not answer in time.
     Timeout,
     /// A file, directory or program is not there, or is not what the target pins.
@@ -62,12 +66,13 @@ pub enum UnreachableReason {
 
 impl UnreachableReason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Name,
         Self::Address,
         Self::Connection,
         Self::Tls,
         Self::Credentials,
+        Self::Proxy,
         Self::Timeout,
         Self::Local,
         Self::Other,
@@ -81,6 +86,7 @@ impl UnreachableReason {
             Self::Connection => "connection",
             Self::Tls => "tls",
             Self::Credentials => "credentials",
+            Self::Proxy => "proxy",
             Self::Timeout => "timeout",
             Self::Local => "local",
             Self::Other => "other",
@@ -91,12 +97,15 @@ impl UnreachableReason {
     fn of(fault: &Fault) -> Self {
         let (capability, code) = fault.code.split_once('.').unwrap_or(("", &fault.code));
         match (capability, code) {
+            ("proxy", _) => Self::Proxy,
             ("secrets", _) | (_, "login" | "privilege" | "superuser" | "password") => {
                 Self::Credentials
             }
             ("files" | "process", _) | (_, "no-database" | "no-such-database" | "socket") => {
                 Self::Local
             }
+            ("ssh", "key" | "agent") => Self::Credentials,
+            ("ssh", "host-key" | "known-hosts" | "protocol") => Self::Tls,
             (_, "resolve") => Self::Name,
             (_, code) if code.contains("tls") || code.contains("certificate") => Self::Tls,
             (_, "connect" | "broken" | "unavailable" | "engine-away" | "dns-connect") => {

@@ -10,7 +10,7 @@ use crate::capability::{Risk, VERBS, Verb};
 use crate::pattern::{AddressClass, StatementClass};
 use crate::protected_paths;
 use crate::scope::Dimension;
-use crate::targets::{PathView, SecretOrigin, Target};
+use crate::targets::{NameResolution, PathView, SecretOrigin, SentSecret};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,10 @@ pub enum FindingRule {
     AnySignal,
     /// A secret comes from a variable of the environment.
     SecretFromEnvironment,
+    /// A gateway resolves the name of a server, so that its addresses are not judged.
+    RemoteNames,
+    /// The host logs in to a gateway with the keys of an agent.
+    SshAgent,
 }
 
 /// One row of the table.
@@ -216,6 +220,14 @@ rules! {
         "A secret is taken from a variable of the environment in which the host was started: \
          whoever starts it chooses the value, and other programs of that user can read it."
         "Keep the secret in an age store, a file of sops, Vault or a credential of systemd.";
+    RemoteNames "RB030" "remote-names" Medium
+        "A gateway resolves the name of a server: its addresses are not seen here, so that neither \
+         `addresses` nor the rule about metadata services holds."
+        "Name the server by its address, or let this host resolve the name: remove `remote_dns`.";
+    SshAgent "RB031" "ssh-agent" Medium
+        "The host logs in to a gateway with the keys of an agent, whichever it holds. The agent \
+         belongs to whoever started it, and nothing of it is in the lockfile."
+        "Make a key for this purpose alone and put it into the store: `key = \"secret:NAME\"`.";
     Unsigned "RB015" "unsigned-plugin" Medium
         "A plugin file has no signature by a key that the trust file accepts."
         "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
@@ -636,7 +648,7 @@ impl GrantedRow<'_> {
 
     /// The findings for secrets that come from the environment.
     fn secret_findings(&self) -> Vec<(FindingRule, String)> {
-        let AccessRow { slot, target, connection, .. } = self.row;
+        let AccessRow { slot, target, connection, gateway, .. } = self.row;
         let message = |(name, origin): (&str, &SecretOrigin)| match origin {
             SecretOrigin::Variable(variable) => Some(format!(
                 "slot `{slot}` uses secret `{name}`, which is the variable `{variable}`"
@@ -648,10 +660,12 @@ impl GrantedRow<'_> {
             | SecretOrigin::Vault(_) => None,
         };
         let mut found = Vec::new();
-        for target in [target, connection].into_iter().flatten() {
-            let origins = target.secrets().into_iter();
-            let origins = origins.filter_map(|name| Some((name, target.secret_origins.get(name)?)));
-            found.extend(origins.filter_map(message));
+        let targets = [target, connection].into_iter().flatten();
+        let of_targets = targets.map(|target| (target.secrets(), &target.secret_origins));
+        let of_gateway = gateway.iter().map(|gateway| (gateway.secrets(), &gateway.secret_origins));
+        for (names, origins) in of_targets.chain(of_gateway) {
+            let named = names.into_iter().filter_map(|name| Some((name, origins.get(name)?)));
+            found.extend(named.filter_map(message));
         }
         found.into_iter().map(|message| (FindingRule::SecretFromEnvironment, message)).collect()
     }
@@ -659,11 +673,14 @@ impl GrantedRow<'_> {
     /// The findings for the server of the grant: it is not verified, the role is a superuser, or it
     /// is a metadata service.
     fn server_findings(&self) -> Vec<(FindingRule, String)> {
-        let AccessRow { slot, target, connection, .. } = self.row;
+        let AccessRow { slot, target, connection, gateway, .. } = self.row;
         let targets = [target, connection]
             .into_iter()
-            .filter_map(|target| unverified_server(target.as_deref()?));
+            .filter_map(|target| unverified_server(&target.as_deref()?.transmitted_secrets()));
+        let to_gateway =
+            gateway.as_ref().and_then(|gateway| unverified_server(&gateway.transmitted_secrets()));
         let mut found: Vec<_> = targets
+            .chain(to_gateway)
             .map(|message| (FindingRule::UnverifiedServer, format!("slot `{slot}` {message}")))
             .collect();
         let bound_message = || format!("slot `{slot}` is bound to {}", self.granted.what);
@@ -679,7 +696,21 @@ impl GrantedRow<'_> {
         if self.allows("superuser", "true") {
             found.push((FindingRule::Superuser, bound_message()));
         }
+        let is_remote = target
+            .as_ref()
+            .and_then(|target| target.via.as_ref())
+            .is_some_and(|via| via.resolution == NameResolution::Remote);
+        if is_remote {
+            found.push((FindingRule::RemoteNames, bound_message()));
+        }
+        if let Some(gateway) = gateway
+            && gateway.uses_agent()
+        {
+            let message = format!("slot `{slot}` is reached through {}", gateway.describe());
+            found.push((FindingRule::SshAgent, message));
+        }
         if !self.allows("hosts", "*")
+            && !is_remote
             && self.reach("addresses").iter().any(|word| is_metadata(word))
         {
             found.push((FindingRule::MetadataAddress, bound_message()));
@@ -695,8 +726,7 @@ fn is_metadata(word: &str) -> bool {
 }
 
 /// The finding about a target that sends a secret to a remote server without verifying it.
-fn unverified_server(target: &Target) -> Option<String> {
-    let secrets = target.transmitted_secrets();
+fn unverified_server(secrets: &[SentSecret<'_>]) -> Option<String> {
     let (secret, transport) =
         secrets.iter().find_map(|secret| Some((secret, secret.unverified?)))?;
     Some(format!("sends {} to {} by `{transport}`", secret.describe(), secret.to))

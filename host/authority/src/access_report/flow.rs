@@ -8,7 +8,7 @@
 use super::SourceLocation;
 use crate::capability::{Risk, Verb};
 use crate::grant::{EffectiveGrants, Grant};
-use crate::targets::{HttpBase, HttpTarget, NetTarget, SecretForm, Target, TargetKind};
+use crate::targets::{HttpBase, HttpTarget, NetTarget, SecretForm, SentSecret, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -46,6 +46,9 @@ pub enum SinkKind {
     /// A service that a step may send to, or a server that it may say lines of its own to, or the
     /// name servers of names of its own.
     Network,
+    /// A gateway that can read along, because what goes through it is not encrypted up to a
+    /// verified server.
+    Gateway,
     /// A program on this host, or in a container.
     Program,
     /// A database that a step may write to.
@@ -236,9 +239,10 @@ pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
                 }
             }
         }
-        for (source, sink) in
-            step.grants.reviewed().flat_map(|grant| injected_secret_flows(grant, step))
-        {
+        for (source, sink) in step.grants.reviewed().flat_map(|grant| {
+            let to_gateway = gateway_secret_flows(grant, step);
+            injected_secret_flows(grant, step).into_iter().chain(to_gateway)
+        }) {
             add(&source, &sink, &own_trail);
         }
         outputs.insert(step.step, readable_sources);
@@ -257,7 +261,10 @@ pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
 fn risk(source: SourceKind, sink: SinkKind) -> Risk {
     match (source, sink) {
         (SourceKind::RevealedSecret, SinkKind::Network | SinkKind::Program) => Risk::Critical,
-        (SourceKind::RevealedSecret, SinkKind::Database | SinkKind::Files | SinkKind::Log)
+        (
+            SourceKind::RevealedSecret,
+            SinkKind::Gateway | SinkKind::Database | SinkKind::Files | SinkKind::Log,
+        )
         | (
             SourceKind::Rows
             | SourceKind::Files
@@ -270,7 +277,7 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
             | SourceKind::Files
             | SourceKind::Containers
             | SourceKind::MachineTexts,
-            SinkKind::Program | SinkKind::Log,
+            SinkKind::Program | SinkKind::Gateway | SinkKind::Log,
         )
         | (SourceKind::Program | SourceKind::Machine, SinkKind::Network) => Risk::Medium,
         (
@@ -392,7 +399,16 @@ fn sinks(grants: &EffectiveGrants) -> BTreeSet<FlowEndpoint<SinkKind>> {
         what: target.describe(),
         place: Some(SourceLocation::of(target)),
     });
-    granted_sinks.chain(databases).chain(std::iter::once(log)).collect()
+    let gateways = grants
+        .iter()
+        .filter(|grant| !grant.target.is_encrypted_to_verified_server())
+        .filter_map(|grant| grants.gateway_of(grant))
+        .map(|gateway| FlowEndpoint {
+            kind: SinkKind::Gateway,
+            what: gateway.describe(),
+            place: Some(SourceLocation::at(&gateway.source, &gateway.span)),
+        });
+    granted_sinks.chain(databases).chain(gateways).chain(std::iter::once(log)).collect()
 }
 
 fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpoint<SinkKind>> {
@@ -474,6 +490,22 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         what: grant.target.identity(),
         place: Some(SourceLocation::of(&grant.target)),
     })
+}
+
+/// The flows of secrets that the host shows to the gateway of a grant.
+fn gateway_secret_flows(
+    grant: &Grant,
+    step: &FlowStep<'_>,
+) -> Vec<(FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>)> {
+    let Some(gateway) = step.grants.gateway_of(grant) else { return Vec::new() };
+    let place = SourceLocation::at(&gateway.source, &gateway.span);
+    let secrets = gateway.transmitted_secrets().into_iter();
+    let flow = |secret: SentSecret<'_>| {
+        let what = secret.to;
+        let sink = FlowEndpoint { kind: SinkKind::Gateway, what, place: Some(place.clone()) };
+        secret_flow(gateway.describe_secret(secret.name), sink)
+    };
+    secrets.map(flow).collect()
 }
 
 /// The flows of secrets that the host puts into calls for the target of a grant.

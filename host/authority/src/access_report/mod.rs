@@ -25,7 +25,8 @@ use crate::capability::{Risk, Verb, VerbEffect, functions_of};
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
 use crate::manifest::Manifest;
 use crate::scope::AccessScope;
-use crate::targets::{PathView, Target};
+use crate::targets::{Gateway, PathView, Target};
+use runbook_document::{Source, Span};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -188,6 +189,9 @@ pub struct AccessRow {
     /// The database whose connection the program is given.
     #[serde(skip)]
     connection: Option<Arc<Target>>,
+    /// The gateway through which the target is reached.
+    #[serde(skip)]
+    gateway: Option<Arc<Gateway>>,
 }
 
 /// The target that a verb is granted on.
@@ -217,8 +221,12 @@ pub struct SourceLocation {
 impl SourceLocation {
     /// The place of a target.
     pub fn of(target: &Target) -> Self {
-        let position = target.source.position(target.span.start);
-        Self { file: target.source.name().to_owned(), line: position.line, column: position.column }
+        Self::at(&target.source, &target.span)
+    }
+
+    fn at(source: &Source, span: &Span) -> Self {
+        let position = source.position(span.start);
+        Self { file: source.name().to_owned(), line: position.line, column: position.column }
     }
 }
 
@@ -300,6 +308,7 @@ impl PluginEntry {
                 open_grants: Vec::new(),
                 target: None,
                 connection: None,
+                gateway: None,
             })
         });
         Self {
@@ -397,6 +406,7 @@ fn rows_of(
         open_grants: open_grant::open_grants(&grant.target.kind, verb),
         target: Some(Arc::clone(&grant.target)),
         connection: grants.connection_of(grant).cloned(),
+        gateway: grants.gateway_of(grant).cloned(),
     };
     grant.verbs.iter().map(|verb| row(*verb)).collect()
 }

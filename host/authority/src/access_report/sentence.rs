@@ -6,9 +6,7 @@ use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DockerTarget, HttpTarget, NO_NETWORK, NetTarget, PathView, ProcessTarget, RedisTarget,
-    SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd,
-    changes_units,
+    DockerTarget, Gateway, HttpTarget, NO_NETWORK, NameResolution, NetTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -30,12 +28,26 @@ pub(super) fn verb_sentence(
         TargetKind::System(system) => system_parts(system, verb),
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     };
+    if let Some(gateway) = grants.gateway_of(grant) {
+        extra_parts.push(gateway_part(&grant.target, gateway));
+    }
     extra_parts.extend(secret_parts(grant, grants));
     let extra_parts: String = extra_parts.iter().map(|part| format!("; {part}")).collect();
     verb.row().sentence.replace("{}", &grant.target.describe())
         + &limits_part(scope, verb)
         + &variables_part(scope, verb)
         + &extra_parts
+}
+
+/// The gateway that the connections go through, and what cannot be judged because of it.
+fn gateway_part(target: &Target, gateway: &Gateway) -> String {
+    let addresses = address_part(gateway.addresses())
+        .map_or_else(String::new, |addresses| format!(" {addresses}"));
+    let mut part = format!("through {}{addresses}", gateway.identity(PathView::OnThisHost));
+    if target.via.as_ref().is_some_and(|via| via.resolution == NameResolution::Remote) {
+        part += ", which resolves the name, so that its addresses cannot be judged";
+    }
+    part
 }
 
 /// The sources of the secrets that a grant names.
@@ -46,8 +58,15 @@ fn secret_parts(grant: &Grant, grants: &EffectiveGrants) -> Vec<String> {
             |name: &str| Some((name.to_owned(), target.source_of(name, PathView::OnThisHost)?));
         target.secrets().into_iter().filter_map(named_source).collect()
     };
-    let named_source: std::collections::BTreeMap<_, _> =
-        std::iter::once(&grant.target).chain(connection).flat_map(sources_of).collect();
+    let of_gateway = grants.gateway_of(grant).map_or_else(Vec::new, |gateway| {
+        let names = gateway.secrets().into_iter().map(str::to_owned);
+        names.zip(gateway.secret_sources(PathView::OnThisHost)).collect()
+    });
+    let named_source: std::collections::BTreeMap<_, _> = std::iter::once(&grant.target)
+        .chain(connection)
+        .flat_map(sources_of)
+        .chain(of_gateway)
+        .collect();
     named_source.into_iter().map(|(name, source)| format!("secret:{name} is {source}")).collect()
 }
 
@@ -432,6 +451,22 @@ mod tests {
                 "with the key secret:k",
             ),
         ),
+        (
+            Capability::Http,
+            "via",
+            SentenceCoverage::Sentence(
+                "http = \"https://h\"\nvia = \"bastion\"",
+                "through ssh ops@10.0.0.5:22 with host key SHA256:",
+            ),
+        ),
+        (
+            Capability::Http,
+            "remote_dns",
+            SentenceCoverage::Sentence(
+                "http = \"https://h\"\nvia = \"bastion\"\nremote_dns = true",
+                "which resolves the name, so that its addresses cannot be judged",
+            ),
+        ),
         (Capability::Http, "verbs", VERBS),
         (
             Capability::Sql,
@@ -507,6 +542,22 @@ mod tests {
         (Capability::Sql, "max_bytes", LIMIT),
         (Capability::Sql, "max_copy", LIMIT),
         (Capability::Sql, "timeout", LIMIT),
+        (
+            Capability::Sql,
+            "via",
+            SentenceCoverage::Sentence(
+                "via = \"bastion\"",
+                "through ssh ops@10.0.0.5:22 with host key SHA256:",
+            ),
+        ),
+        (
+            Capability::Sql,
+            "remote_dns",
+            SentenceCoverage::Sentence(
+                "via = \"bastion\"\nremote_dns = true",
+                "which resolves the name, so that its addresses cannot be judged",
+            ),
+        ),
         (Capability::Sql, "verbs", VERBS),
         (
             Capability::Docker,
@@ -720,6 +771,22 @@ mod tests {
         (Capability::Net, "max_bytes", LIMIT),
         (Capability::Net, "max_records", LIMIT),
         (Capability::Net, "timeout", LIMIT),
+        (
+            Capability::Net,
+            "via",
+            SentenceCoverage::Sentence(
+                "ports = [25]\nvia = \"bastion\"",
+                "through ssh ops@10.0.0.5:22 with host key SHA256:",
+            ),
+        ),
+        (
+            Capability::Net,
+            "remote_dns",
+            SentenceCoverage::Sentence(
+                "ports = [25]\nvia = \"bastion\"\nremote_dns = true",
+                "which resolves the name, so that its addresses cannot be judged",
+            ),
+        ),
         (Capability::Net, "verbs", VERBS),
         (
             Capability::Redis,
@@ -791,6 +858,22 @@ mod tests {
             "keys",
             SentenceCoverage::Sentence("keys = [\"session:*\"]", "only keys session:*"),
         ),
+        (
+            Capability::Redis,
+            "via",
+            SentenceCoverage::Sentence(
+                "via = \"bastion\"",
+                "through ssh ops@10.0.0.5:22 with host key SHA256:",
+            ),
+        ),
+        (
+            Capability::Redis,
+            "remote_dns",
+            SentenceCoverage::Sentence(
+                "via = \"bastion\"\nremote_dns = true",
+                "which resolves the name, so that its addresses cannot be judged",
+            ),
+        ),
         (Capability::Redis, "max_bytes", LIMIT),
         (Capability::Redis, "timeout", LIMIT),
         (Capability::Redis, "verbs", VERBS),
@@ -854,6 +937,8 @@ mod tests {
                 "[targets.lent]\nsql = \"postgres://root@db.internal/pay\"\n\
                  password = \"secret:pw\"\n",
             )
+        } else if capability == Capability::Net && target.contains("via") {
+            grants_with_verbs("net", &["connect", "inspect-tls"], target)
         } else if capability == Capability::Net && !target.contains("ports") {
             grants_with_verbs("net", &["lookup"], target)
         } else if capability == Capability::Files {

@@ -70,7 +70,7 @@ fn rules(
 fn every_rule_has_a_row_with_an_id_of_its_own() {
     let ids: BTreeSet<_> = FINDING_RULES.iter().map(|row| row.id).collect();
     assert_eq!(ids.len(), FINDING_RULES.len());
-    assert_eq!(FINDING_RULES.len(), FindingRule::SecretFromEnvironment as usize + 1);
+    assert_eq!(FINDING_RULES.len(), FindingRule::SshAgent as usize + 1);
     for row in FINDING_RULES {
         assert_eq!(row.rule.row().id, row.id);
     }
@@ -167,6 +167,26 @@ fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
         ("net", ["connect"], "net = \"h\"\nports = [25]\nquestions = [\"*\"]", "says-at-will"),
         ("net", ["connect"], "net = \"h\"\nports = [25]\nquestions = [\"*X\"]", "says-at-will"),
         ("net", ["lookup"], "net = []\nnames = [\"*\"]", "says-at-will"),
+        (
+            "http",
+            ["get"],
+            "http = \"https://h\"\nvia = \"bastion\"\nremote_dns = true",
+            "remote-names",
+        ),
+        (
+            "http",
+            ["get"],
+            "http = \"https://h\"\nvia = \"bastion\"\n[targets.bastion]\nssh = \"b\"\n\
+             user = \"ops\"\nknown_hosts = \"k\"\nagent = \"/run/agent\"",
+            "ssh-agent",
+        ),
+        (
+            "http",
+            ["get"],
+            "http = \"https://h\"\nvia = \"bastion\"\n[targets.bastion]\nssh = \"b\"\n\
+             user = \"ops\"\nknown_hosts = \"k\"\nkey = \"secret:env-key\"",
+            "secret-from-environment",
+        ),
         ("net", ["lookup"], "net = []\nnames = [\"*.com\"]", "says-at-will"),
         ("net", ["lookup"], "net = []\nnames = [\"*example.com\"]", "says-at-will"),
         ("net", ["lookup"], "net = []\nnames = [\"db.*\"]", "says-at-will"),
@@ -253,6 +273,14 @@ fn each_rule_finds_a_wide_grant_and_not_a_narrow_one() {
             "whole-machine",
         ),
         ("system", ["units"], "system = [\"units\"]\nunits = [\"app-*\"]", "whole-machine"),
+        ("http", ["get"], "http = \"https://h\"\nvia = \"bastion\"", "remote-names"),
+        ("http", ["get"], "http = \"https://h\"\nvia = \"bastion\"", "ssh-agent"),
+        (
+            "http",
+            ["get"],
+            "http = \"https://h\"\nvia = \"bastion\"\nremote_dns = true",
+            "metadata-address",
+        ),
     ] {
         assert!(!rules(capability, &verbs, target, None).contains(&rule), "{rule}");
     }
@@ -727,6 +755,30 @@ fn a_secret_that_is_sent_to_an_unverified_remote_server_is_found() {
             assert!(!is_found("sql", "query", &target), "{target}");
         }
     }
+    let login = "user = \"u\"\npassword = \"secret:pw\"";
+    for (proxy, found) in [
+        (format!("proxy = \"http://10.0.0.6:3128\"\n{login}"), true),
+        (format!("proxy = \"https://10.0.0.6:3128\"\n{login}"), false),
+        (format!("proxy = \"http://127.0.0.1:3128\"\n{login}"), false),
+        ("proxy = \"http://10.0.0.6:3128\"".to_owned(), false),
+    ] {
+        let target = format!("http = \"https://h\"\nvia = \"bastion\"\n[targets.bastion]\n{proxy}");
+        assert_eq!(is_found("http", "get", &target), found, "{proxy}");
+    }
+    // What goes to the loopback of a gateway passes the gateway.
+    let secret = "password = \"secret:pw\"";
+    for (capability, verb, target) in [
+        ("sql", "query", format!("sql = \"postgres://a@localhost/d\"\n{secret}")),
+        ("redis", "read", format!("redis = \"localhost\"\ntls = \"off\"\n{secret}")),
+        (
+            "http",
+            "get",
+            "http = \"http://localhost\"\nheaders = { X-Key = \"secret:pw\" }".to_owned(),
+        ),
+    ] {
+        assert!(!is_found(capability, verb, &target), "{target}");
+        assert!(is_found(capability, verb, &format!("{target}\nvia = \"bastion\"")), "{target}");
+    }
     assert!(!is_found(
         "sql",
         "query",
@@ -795,4 +847,24 @@ fn many_steps_that_may_write_to_one_directory_give_one_finding() {
     let messages = findings(1_000);
     assert_eq!(messages.len(), 1, "{messages:?}");
     assert!(messages[0].contains("slot `s` of step `w0` (and 999 more) may write"), "{messages:?}");
+}
+
+#[test]
+fn a_gateway_can_read_along_only_what_is_not_encrypted_up_to_a_verified_server() {
+    for (capability, verb, target, is_readable) in [
+        ("http", "get", "http = \"https://h\"", false),
+        ("http", "get", "http = \"http://h\"", true),
+        ("sql", "query", "sql = \"postgres://a@h/d?sslmode=verify-full\"", false),
+        ("sql", "query", "sql = \"postgres://a@h/d?sslmode=require\"", true),
+        ("net", "connect", "net = \"h\"\nports = [25]\nquestions = [\"QUIT\"]", true),
+        ("net", "inspect-tls", "net = \"h\"\nports = [443]", false),
+    ] {
+        let to_gateway = |more: &str| {
+            let entry = entry(capability, &[verb], &format!("{target}{more}"), None);
+            let sinks = entry.flows.iter().map(|flow| flow.sink.what.clone());
+            sinks.filter(|what| what == "ssh ops@10.0.0.5:22").count() > 0
+        };
+        assert_eq!(to_gateway("\nvia = \"bastion\""), is_readable, "{target}");
+        assert!(!to_gateway(""), "{target}");
+    }
 }

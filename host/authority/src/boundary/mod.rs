@@ -17,7 +17,7 @@ pub(crate) use parse::read_values;
 
 use crate::capability::{Capability, Verb};
 use crate::pattern::AddressClass;
-use crate::scope::{CallValue, Dimension, Text, Values};
+use crate::scope::{CallValue, DIRECT, Dimension, Text, Values};
 use crate::targets::{SYSTEM_BUS, SYSTEM_RESOLVER};
 use runbook_document::{Source, Span};
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,7 +222,17 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         words: "the system bus",
         values: || Values::exact([SYSTEM_BUS]),
     },
+    direct(Capability::Http, &[]),
+    direct(Capability::Sql, &[]),
+    direct(Capability::Net, &[Verb::NetConnect, Verb::NetInspectTls]),
+    direct(Capability::Redis, &[]),
 ];
+
+/// Connections of a capability go through no gateway.
+const fn direct(capability: Capability, verbs: &'static [Verb]) -> DefaultLimit {
+    let values = || Values::exact([DIRECT]);
+    DefaultLimit { capability, dimension: Dimension::Via, verbs, words: DIRECT, values }
+}
 
 /// The verbs that change units of systemd.
 const UNIT_CHANGES: &[Verb] = &[

@@ -621,6 +621,30 @@ fn argument_list() -> impl Strategy<Value = Vec<String>> {
 /// For every dimension of every capability that has it: a grant, a value of a rule that does not
 /// cover the grant, and one that does.
 const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
+    (
+        "net",
+        "via",
+        "connect",
+        "net = \"h\"\nports = [25]\nvia = \"bastion\"",
+        "[\"direct\", \"ssh *@10.0.0.6:*\"]",
+        "[\"ssh ops@10.0.0.5:22 with host key *\"]",
+    ),
+    (
+        "sql",
+        "via",
+        "query",
+        "sql = \"postgres://a@h/d\"\nvia = \"bastion\"",
+        "[\"direct\", \"ssh *@10.0.0.6:*\"]",
+        "[\"ssh ops@10.0.0.5:22 with host key *\"]",
+    ),
+    (
+        "http",
+        "via",
+        "get",
+        "http = \"https://h\"\nvia = \"bastion\"",
+        "[\"direct\", \"ssh *@10.0.0.6:*\"]",
+        "[\"ssh ops@10.0.0.5:22 with host key *\"]",
+    ),
     ("http", "plugins", "get", "http = \"https://h\"", "[\"other\"]", "[\"p\"]"),
     ("http", "verbs", "get", "http = \"https://h\"", "[\"head\"]", "[\"get\"]"),
     ("http", "schemes", "get", "http = \"https://h\"", "[\"http\"]", "[\"https\"]"),
@@ -1515,4 +1539,34 @@ fn a_command_that_must_be_named_is_covered_only_by_a_rule_that_names_it() {
     assert_eq!(check("commands = [\"hget*\"]", "redis_commands = [\"h*\"]"), None);
     assert!(check("commands = [\"json.get\"]", "redis_commands = [\"*\"]").is_some());
     assert!(check("addresses = [\"metadata\"]", "").is_some());
+}
+
+#[test]
+fn a_boundary_forbids_gateways_unless_it_names_them_and_can_demand_one() {
+    for (capability, verb, target) in [
+        ("http", "get", "http = \"https://h\""),
+        ("sql", "query", "sql = \"postgres://a@h/d\""),
+        ("net", "connect", "net = \"h\"\nports = [25]"),
+        ("redis", "read", "redis = \"h\""),
+    ] {
+        let rule = |more: &str| {
+            format!("[[allow]]\ncapability = \"{capability}\"\nverbs = [\"{verb}\"]\n{more}")
+        };
+        let is_covered =
+            |target: &str, more: &str| witness(capability, &[verb], target, &rule(more)).is_none();
+        let through = format!("{target}\nvia = \"bastion\"");
+        assert!(is_covered(target, "") && !is_covered(&through, ""), "{capability}: by default");
+        let demanded = "via = [\"ssh ops@10.0.0.5:22 *\"]";
+        assert!(!is_covered(target, demanded) && is_covered(&through, demanded), "{capability}");
+        let either = "via = [\"direct\", \"ssh *\"]";
+        assert!(is_covered(target, either) && is_covered(&through, either), "{capability}");
+        let proxied = format!("{through}\n[targets.bastion]\nproxy = \"http://10.0.0.6:3128\"");
+        let demanded = "via = [\"proxy http://10.0.0.6:3128\"]";
+        assert!(!is_covered(&proxied, "") && !is_covered(&proxied, either), "{capability}");
+        assert!(is_covered(&proxied, demanded) && !is_covered(&through, demanded), "{capability}");
+        // The gateway resolves the name, so the addresses may be any.
+        let remote = format!("{through}\nremote_dns = true");
+        let addresses = format!("{either}\naddresses = [\"public\", \"private\"]");
+        assert!(is_covered(&through, &addresses) && !is_covered(&remote, &addresses));
+    }
 }

@@ -78,6 +78,8 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         GateRequest::Container { .. } => CallPart::Last,
         GateRequest::Http { .. }
         | GateRequest::Connect { .. }
+        | GateRequest::Gateway { .. }
+        | GateRequest::Forward { .. }
         | GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
         | GateRequest::Socket { .. }
@@ -354,6 +356,8 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         | GateRequest::Health { .. }
         | GateRequest::Http { .. }
         | GateRequest::Connect { .. }
+        | GateRequest::Gateway { .. }
+        | GateRequest::Forward { .. }
         | GateRequest::Docker { .. }
         | GateRequest::Container { .. }
         | GateRequest::Image { .. }
@@ -386,6 +390,8 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         GateRequest::Connect { .. }
         | GateRequest::Socket { .. }
         | GateRequest::Health { .. }
+        | GateRequest::Gateway { .. }
+        | GateRequest::Forward { .. }
         | GateRequest::Sql { .. }
         | GateRequest::Docker { .. }
         | GateRequest::Exec { .. }

@@ -62,6 +62,19 @@ impl GateRequest<'_> {
                 };
                 format!("{opened} socket {}", shorten(&path))
             }
+            Self::Gateway { address, host, .. } => {
+                format!("connect {address} (gateway {})", shorten(host))
+            }
+            Self::Forward { address, host, connection, .. } => {
+                let reused = match connection {
+                    ConnectionState::New => "",
+                    ConnectionState::Reused => "reused connection, ",
+                };
+                match address {
+                    Some(address) => format!("{reused}forward to {address}"),
+                    None => format!("{reused}forward to the name {}", shorten(host)),
+                }
+            }
             Self::Token { server, .. } => format!("token from {server}"),
             Self::Redirect { to, hop, .. } => {
                 format!(

@@ -30,6 +30,8 @@ pub enum Rule {
     Auth,
     /// The address of a connection is of a class that is not allowed.
     Address,
+    /// The target is reached through a gateway, or not through this one.
+    Via,
     /// The server redirects more often than the target allows, or to an address outside of it.
     Redirect,
     /// The target is reached through another socket, or through none.
@@ -89,6 +91,7 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Header, "header"),
     (Rule::Auth, "auth"),
     (Rule::Address, "address"),
+    (Rule::Via, "via"),
     (Rule::Redirect, "redirect"),
     (Rule::Socket, "socket"),
     (Rule::Service, "service"),
@@ -129,6 +132,7 @@ impl Rule {
             Self::Header => Some("request_headers"),
             Self::Auth => Some("auth"),
             Self::Address => Some("addresses"),
+            Self::Via => Some("via"),
             Self::Redirect => Some("redirects"),
             Self::Socket => Some("socket"),
             Self::Service => Some("services"),
@@ -185,6 +189,7 @@ impl std::fmt::Display for Denial {
             | Rule::Header
             | Rule::Auth
             | Rule::Address
+            | Rule::Via
             | Rule::Redirect
             | Rule::Socket
             | Rule::Service

@@ -81,6 +81,30 @@ pub enum GateRequest<'a> {
         /// Whether the connection is open already.
         connection: ConnectionState,
     },
+    /// A connection to the gateway of a target, after the gateway's name was resolved.
+    Gateway {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the connection is for.
+        verb: Verb,
+        /// The name or address of the gateway, as its target has it.
+        host: &'a str,
+        /// The address to connect to.
+        address: IpAddr,
+    },
+    /// A connection to the server of a target that its gateway makes for the host.
+    Forward {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the connection is for.
+        verb: Verb,
+        /// The name of the server, as the target has it.
+        host: &'a str,
+        /// The address that the gateway is given; `None` if it is given the name.
+        address: Option<IpAddr>,
+        /// Whether the connection is open already.
+        connection: ConnectionState,
+    },
     /// A token that the host fetches for a request, as `auth` of the target says.
     Token {
         /// The slot that the call names.
@@ -272,6 +296,8 @@ impl<'a> GateRequest<'a> {
         match self {
             Self::Http { slot, .. }
             | Self::Connect { slot, .. }
+            | Self::Gateway { slot, .. }
+            | Self::Forward { slot, .. }
             | Self::Token { slot, .. }
             | Self::Redirect { slot, .. }
             | Self::Socket { slot, .. }
@@ -299,6 +325,8 @@ impl<'a> GateRequest<'a> {
         match self {
             Self::Http { verb, .. }
             | Self::Connect { verb, .. }
+            | Self::Gateway { verb, .. }
+            | Self::Forward { verb, .. }
             | Self::Token { verb, .. }
             | Self::Redirect { verb, .. }
             | Self::Socket { verb, .. }
@@ -338,6 +366,8 @@ impl<'a> GateRequest<'a> {
                     .collect()
             }
             Self::Connect { .. }
+            | Self::Gateway { .. }
+            | Self::Forward { .. }
             | Self::Token { .. }
             | Self::Redirect { .. }
             | Self::Socket { .. }

@@ -11,6 +11,10 @@ use std::net::IpAddr;
 use std::path::Path;
 use url::Url;
 
+/// A gateway for targets with `via = "bastion"`.
+pub(crate) const BASTION: &str = "\n[targets.bastion]\nssh = \"10.0.0.5\"\nuser = \"ops\"\n\
+     host_key = \"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\nkey = \"secret:bastion-key\"\n";
+
 /// The grants of a step that binds slot `s` to the target that `toml` describes, with every verb of
 /// the capability declared. Slot `k` is bound to a secret.
 pub(crate) fn grants(capability: &str, toml: &str) -> EffectiveGrants {
@@ -22,7 +26,8 @@ pub(crate) fn grants(capability: &str, toml: &str) -> EffectiveGrants {
         .verbs()
         .filter(|verb| *verb != excluded_verb)
         // A `system` target lists its verbs.
-        .filter(|verb| capability != "system" || toml.contains(&format!("\"{verb}\"")));
+        .filter(|verb| capability != "system" || toml.contains(&format!("\"{verb}\"")))
+        .filter(|verb| *verb != Verb::NetLookup || !toml.contains("via ="));
     grants_with_verbs(capability, &all.map(|verb| verb.row().name).collect::<Vec<_>>(), toml)
 }
 
@@ -54,11 +59,13 @@ fn grants_with_targets(
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", manifest), &mut diagnostics)
         .unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let needs_gateway = toml.contains("via =") && !toml.contains("[targets.bastion]");
+    let gateway = if needs_gateway { BASTION } else { "" };
     let source = Source::new(
         "r.toml",
         format!(
             "[targets.t]\n{toml}\n[targets.key]\nsecret = \"token\"\n\
-                 positions = [{{ slot = \"s\", header = \"authorization\" }}]\n{others}"
+                 positions = [{{ slot = \"s\", header = \"authorization\" }}]\n{others}{gateway}"
         ),
     );
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
@@ -70,10 +77,20 @@ fn grants_with_targets(
     let mut targets = Targets::default();
     let folder = Folder::without_links(Path::new("/base")).expect("absolute");
     targets.read(&source, &table, folder, &mut diagnostics);
-    let secret_origin =
-        |name: &str| (name.to_owned(), crate::targets::SecretOrigin::age("s.age", name, folder));
-    let names: Vec<String> =
-        targets.iter().flat_map(|target| target.secrets()).map(str::to_owned).collect();
+    let secret_origin = |name: &str| {
+        let origin = match name.strip_prefix("env-") {
+            Some(variable) => crate::targets::SecretOrigin::Variable(variable.to_owned()),
+            None => crate::targets::SecretOrigin::age("s.age", name, folder),
+        };
+        (name.to_owned(), origin)
+    };
+    let of_gateways = targets.gateways().flat_map(|gateway| gateway.secrets());
+    let names: Vec<String> = targets
+        .iter()
+        .flat_map(|target| target.secrets())
+        .chain(of_gateways)
+        .map(str::to_owned)
+        .collect();
     targets.set_secret_origins(names.iter().map(|name| secret_origin(name)).collect());
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let spanned = |text: &str| Spanned { value: text.to_owned(), span: 0..0 };
@@ -133,6 +150,14 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             address,
             connection: ConnectionState::New,
         },
+        GateRequest::Gateway { slot, verb, host: "bastion", address },
+        GateRequest::Forward {
+            slot,
+            verb,
+            host: "127.0.0.1",
+            address: Some(address),
+            connection: ConnectionState::New,
+        },
         GateRequest::Token { slot, verb, server: url },
         GateRequest::Redirect { slot, verb, base: url, from: url, to: url, hop: 1 },
         GateRequest::Health { slot, verb, service: "a.Service" },
@@ -172,6 +197,8 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         match request {
             GateRequest::Http { .. }
             | GateRequest::Connect { .. }
+            | GateRequest::Gateway { .. }
+            | GateRequest::Forward { .. }
             | GateRequest::Token { .. }
             | GateRequest::Redirect { .. }
             | GateRequest::Socket { .. }
@@ -924,4 +951,82 @@ fn a_unit_is_seen_by_a_pattern_and_changed_only_by_its_full_name() {
         assert_eq!(of(Verb::SystemUnitStop), changed, "{name}");
         assert_eq!(of(Verb::SystemUnitStart), Some("verb"), "{name}");
     }
+}
+
+/// The requests that a capability makes to connect to `h` at an address: directly, to the gateway,
+/// and through it.
+fn connection_requests<'a>(verb: Verb, address: Option<IpAddr>) -> [GateRequest<'a>; 3] {
+    let (slot, host, connection) = ("s", "h", ConnectionState::New);
+    let direct = address.unwrap_or(IpAddr::from([1, 1, 1, 1]));
+    let gateway = IpAddr::from([10, 0, 0, 5]);
+    [
+        GateRequest::Connect { slot, verb, host, address: direct, connection },
+        GateRequest::Gateway { slot, verb, host: "10.0.0.5", address: gateway },
+        GateRequest::Forward { slot, verb, host, address, connection },
+    ]
+}
+
+const NETWORK_TARGETS: [(&str, Verb, &str); 4] = [
+    ("http", Verb::HttpGet, "http = \"https://h\""),
+    ("sql", Verb::SqlQuery, "sql = \"postgres://a@h/d\""),
+    ("net", Verb::NetConnect, "net = \"h\"\nports = [25]"),
+    ("redis", Verb::RedisRead, "redis = \"h\""),
+];
+
+#[test]
+fn a_target_with_a_gateway_is_never_connected_to_directly_and_one_without_is_through_none() {
+    let public = Some(IpAddr::from([1, 1, 1, 1]));
+    for (capability, verb, target) in NETWORK_TARGETS {
+        let through = grants(capability, &format!("{target}\nvia = \"bastion\""));
+        let direct = grants(capability, target);
+        let decisions = |grants: &EffectiveGrants| {
+            connection_requests(verb, public).map(|request| rule(grants, &request))
+        };
+        assert_eq!(decisions(&through), [Some("via"), None, None], "{capability}");
+        assert_eq!(decisions(&direct), [None, Some("via"), Some("via")], "{capability}");
+        let proxy = "[targets.bastion]\nproxy = \"http://10.0.0.5:3128\"";
+        let by_proxy = grants(capability, &format!("{target}\nvia = \"bastion\"\n{proxy}"));
+        assert_eq!(decisions(&by_proxy), [Some("via"), None, None], "{capability}");
+        let other =
+            GateRequest::Gateway { slot: "s", verb, host: "h", address: [10, 0, 0, 5].into() };
+        assert_eq!(rule(&through, &other), Some("via"), "another server is not the gateway");
+        // The name of the gateway leads elsewhere than its target says.
+        let named = grants(capability, &format!("{target}\nvia = \"bastion\""));
+        let elsewhere = GateRequest::Gateway {
+            slot: "s",
+            verb,
+            host: "10.0.0.5",
+            address: [10, 0, 0, 6].into(),
+        };
+        assert_eq!(rule(&named, &elsewhere), Some("address"));
+    }
+}
+
+#[test]
+fn addresses_behind_a_gateway_are_judged_as_others_and_names_only_with_remote_dns() {
+    for (capability, verb, target) in NETWORK_TARGETS {
+        let forward = |more: &str, address: Option<[u8; 4]>| {
+            let grants = grants(capability, &format!("{target}\nvia = \"bastion\"\n{more}"));
+            let [_, _, forward] = connection_requests(verb, address.map(IpAddr::from));
+            rule(&grants, &forward)
+        };
+        let (private, metadata) = (Some([10, 1, 2, 3]), Some([169, 254, 169, 254]));
+        assert_eq!(forward("", private), Some("address"), "{capability}");
+        assert_eq!(forward("addresses = [\"private\"]", private), None, "{capability}");
+        assert_eq!(forward("addresses = [\"private\"]", metadata), Some("address"));
+        assert_eq!(forward("", None), Some("via"), "{capability}");
+        assert_eq!(forward("remote_dns = true", None), None, "{capability}");
+        assert_eq!(forward("remote_dns = true", private), Some("address"), "{capability}");
+    }
+}
+
+#[test]
+fn a_lookup_does_not_go_through_a_gateway() {
+    let target = "net = \"db.internal\"\nports = [25]\nvia = \"bastion\"";
+    let grants = grants("net", target).with_every_verb();
+    let (slot, verb) = ("s", Verb::NetLookup);
+    let lookup = GateRequest::Lookup { slot, verb, name: None, kind: "A" };
+    assert_eq!(rule(&grants, &lookup), Some("via"));
+    let resolver = GateRequest::Resolver { slot, verb, resolver: ([10, 0, 0, 53], 53).into() };
+    assert_eq!(rule(&grants, &resolver), Some("via"));
 }

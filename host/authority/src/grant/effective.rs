@@ -3,7 +3,7 @@
 use crate::capability::{Capability, Verb};
 use crate::manifest::{self, Need, VerbCondition};
 use crate::targets::{
-    ProcessTarget, SecretOrigin, SqlTarget, Target, Targets, program_verb, source_slot,
+    Gateway, ProcessTarget, SecretOrigin, SqlTarget, Target, Targets, program_verb, source_slot,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,6 +86,8 @@ pub struct EffectiveGrants {
     /// What the host itself is granted to read a secret, by the name of the secret. No plugin can
     /// use it: it belongs to no slot.
     sources: BTreeMap<String, Grant>,
+    /// The gateways through which targets are reached, by name.
+    gateways: BTreeMap<String, Arc<Gateway>>,
 }
 
 impl EffectiveGrants {
@@ -128,7 +130,12 @@ impl EffectiveGrants {
     /// What the host is granted to read one secret; nothing if its origin names no target.
     pub fn of_source(name: &str, origin: &SecretOrigin) -> Self {
         let grants = source_grant(name, origin).map(|grant| (grant.slot.clone(), grant));
-        Self { grants: grants.into_iter().collect(), ..Self::default() }
+        let gateways = origin.gateway().map(|gateway| (gateway.name.clone(), Arc::clone(gateway)));
+        Self {
+            grants: grants.into_iter().collect(),
+            gateways: gateways.into_iter().collect(),
+            ..Self::default()
+        }
     }
 
     /// The verbs that only some inputs need, on bound slots, whether granted or not.
@@ -159,15 +166,23 @@ impl EffectiveGrants {
         self.connection(grant.target.connection()?)
     }
 
+    /// The gateway through which the target of a grant is reached, if its target has a `via`.
+    pub fn gateway_of(&self, grant: &Grant) -> Option<&Arc<Gateway>> {
+        self.gateways.get(&grant.target.via.as_ref()?.gateway.value)
+    }
+
     /// The origins of all secrets that the step's host functions may need, by name.
     pub fn secret_origins(&self) -> BTreeMap<&str, &SecretOrigin> {
         let targets = self.reviewed().map(|grant| &grant.target).chain(self.connections.values());
-        targets
-            .flat_map(|target| {
-                let origin = |name| Some((name, target.secret_origins.get(name)?));
-                target.secrets().into_iter().filter_map(origin)
-            })
-            .collect()
+        let of_targets = targets.flat_map(|target| {
+            let origin = |name| Some((name, target.secret_origins.get(name)?));
+            target.secrets().into_iter().filter_map(origin)
+        });
+        let of_gateways = self.gateways.values().flat_map(|gateway| {
+            let origin = |name| Some((name, gateway.secret_origins.get(name)?));
+            gateway.secrets().into_iter().filter_map(origin)
+        });
+        of_targets.chain(of_gateways).collect()
     }
 
     /// Whether a program can connect to more than the server of its `connection`: a program that is
@@ -183,7 +198,9 @@ impl EffectiveGrants {
     /// The names of all secrets that the step's host functions may need.
     pub fn secrets(&self) -> Vec<&str> {
         let targets = self.reviewed().map(|grant| &grant.target).chain(self.connections.values());
-        let mut names: Vec<_> = targets.flat_map(|target| target.secrets()).collect();
+        let of_gateways = self.gateways.values().flat_map(|gateway| gateway.secrets());
+        let mut names: Vec<_> =
+            targets.flat_map(|target| target.secrets()).chain(of_gateways).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -220,17 +237,38 @@ impl EffectiveGrants {
             self.insert_sources(connection);
             self.connections.insert(connection.name.clone(), Arc::clone(connection));
         }
+        self.insert_gateway(&grant.target, targets);
         self.insert_sources(&grant.target);
         self.grants.insert(grant.slot.clone(), grant);
+    }
+
+    /// Adds the gateway of a target, and what the host needs to read the secrets of the gateway.
+    fn insert_gateway(&mut self, target: &Target, targets: &Targets) {
+        let Some(gateway) = target.via.as_ref().and_then(|via| targets.gateway(&via.gateway.value))
+        else {
+            return;
+        };
+        for name in gateway.secrets() {
+            self.insert_source(name, gateway.secret_origins.get(name));
+        }
+        self.gateways.insert(gateway.name.clone(), Arc::clone(gateway));
     }
 
     /// Adds what the host needs to read the secrets of a target.
     fn insert_sources(&mut self, target: &Target) {
         for name in target.secrets() {
-            let origin = target.secret_origins.get(name);
-            if let Some(grant) = origin.and_then(|origin| source_grant(name, origin)) {
-                self.sources.insert(name.to_owned(), grant);
-            }
+            self.insert_source(name, target.secret_origins.get(name));
+        }
+    }
+
+    /// Adds what the host needs to read one secret: the call to the target that its origin names,
+    /// and the gateway of that target.
+    fn insert_source(&mut self, name: &str, origin: Option<&SecretOrigin>) {
+        let Some(origin) = origin else { return };
+        let Some(grant) = source_grant(name, origin) else { return };
+        self.sources.insert(name.to_owned(), grant);
+        if let Some(gateway) = origin.gateway() {
+            self.gateways.entry(gateway.name.clone()).or_insert_with(|| Arc::clone(gateway));
         }
     }
 }

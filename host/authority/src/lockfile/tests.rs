@@ -364,3 +364,30 @@ fn two_entries_with_the_same_key_are_an_error() {
         assert!(messages.contains("there are two entries for"), "{messages}");
     }
 }
+
+#[test]
+fn another_way_to_a_server_and_another_host_key_are_widened() {
+    let target = "http = \"https://h\"";
+    let through = |lines: &str| {
+        let bastion = format!(
+            "\n[targets.bastion]\nssh = \"10.0.0.5\"\nuser = \"ops\"\nkey = \"secret:k\"\n{lines}"
+        );
+        format!("{target}\nvia = \"bastion\"{bastion}")
+    };
+    let key = |letter: &str| format!("host_key = \"SHA256:{}A\"", letter.repeat(42));
+    let at = |target: &str| snapshot(&[("one", grants_with_verbs("http", &["get"], target))]);
+    let (direct, one, other) = (at(target), at(&through(&key("A"))), at(&through(&key("E"))));
+    assert!(!render(&direct, "/base").contains("via"), "a direct connection is not written down");
+    for (old, new) in [
+        (&direct, &one),
+        (&one, &direct),
+        (&one, &other),
+        (&one, &at(&through("known_hosts = \"k\""))),
+    ] {
+        let found = diff(&reread(old), new);
+        assert_eq!(found[0].direction, Direction::Widened, "{found:?}");
+    }
+    for same in [&direct, &one, &other] {
+        assert_eq!(diff(&reread(same), same), Vec::new());
+    }
+}

@@ -74,6 +74,7 @@ dimensions! {
     Ports "ports" Glob [Http Sql Docker Net Redis] ["8080"] "TCP ports";
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
     Addresses "addresses" Address [Http Sql Docker Net Redis] [] "Addresses that a host name may resolve to";
+    Via "via" Glob [Http Sql Net Redis] ["ssh anybody@elsewhere.example:22 with host key SHA256:any"] "What connections go through: `direct`, `ssh USER@HOST:PORT with host key FINGERPRINT`, or `proxy URL`";
     Services "services" Glob [Http] ["any.Service"] "Services whose health is asked for by gRPC";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
     Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: \

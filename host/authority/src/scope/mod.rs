@@ -19,10 +19,7 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth,
-    HttpBase, HttpTarget, InjectedHeader, NetTarget, PathView, ProcessTarget, RedisTarget,
-    RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
-    asks_systemd, changes_units, reachable_addresses,
+    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase, HttpTarget, InjectedHeader, NameResolution, NetTarget, PathView, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units, reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +60,10 @@ impl AccessScope {
         if let Some(client) = grant.target.tls_keys().and_then(|keys| keys.client.as_ref()) {
             values.insert(Dimension::ClientCertificates, Values::exact([client.render(view)]));
         }
+        if let Some(gateway) = grants.gateway_of(grant) {
+            secrets.extend(gateway.secret_sources(view));
+        }
+        insert_via(&mut values, grant, grants, view);
         values.insert(Dimension::Plugins, Values::exact([plugin]));
         values.insert(Dimension::Verbs, Values::exact(grant.verbs.iter().map(Verb::to_string)));
         if !secrets.is_empty() {
@@ -144,6 +145,34 @@ impl AccessScope {
     /// dimension.
     pub fn get(&self, dimension: Dimension) -> Option<&Values> {
         self.values.get(&dimension)
+    }
+}
+
+/// The value of [`Dimension::Via`] of a grant that goes through no gateway.
+pub(crate) const DIRECT: &str = "direct";
+
+/// Adds what the connections of a grant go through. A lockfile does not say that they are direct.
+fn insert_via(
+    values: &mut BTreeMap<Dimension, Values>,
+    grant: &Grant,
+    grants: &EffectiveGrants,
+    view: PathView,
+) {
+    let Some(via) = &grant.target.via else {
+        if view == PathView::OnThisHost && values.contains_key(&Dimension::Addresses) {
+            values.insert(Dimension::Via, Values::exact([DIRECT]));
+        }
+        return;
+    };
+    // An unknown gateway is an error elsewhere; no boundary covers its name.
+    let gateway = grants
+        .gateway_of(grant)
+        .map_or_else(|| via.gateway.value.clone(), |gateway| gateway.identity(view));
+    values.insert(Dimension::Via, Values::exact([gateway]));
+    if via.resolution == NameResolution::Remote {
+        let classes = AddressClass::all().collect();
+        let all = Values::Addresses { classes, blocks: BTreeSet::new() };
+        values.insert(Dimension::Addresses, all);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{
     AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PemFile,
-    ProcessTarget, RedisTarget, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target,
-    TargetKind, TlsKeys, TlsMode,
+    ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget,
+    Target, TargetKind, TlsKeys, TlsMode,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -128,20 +128,50 @@ impl Target {
         }
     }
 
-    /// How it connects to a remote server without verifying it: a `sslmode`, `http`, or
-    /// `tls = "off"`. `None` if
-    /// the server is verified or local, or if there is no server.
-    pub fn unverified_transport(&self) -> Option<&'static str> {
+    /// Whether all that goes through its connections is encrypted up to a server whose certificate
+    /// is verified, so that nobody in between can read it.
+    pub(crate) fn is_encrypted_to_verified_server(&self) -> bool {
         match &self.kind {
+            TargetKind::Http(http) => {
+                matches!(&http.base, HttpBase::Url(base) if base.scheme() == "https")
+            }
+            TargetKind::Sql(sql) => match &sql.address {
+                SqlAddress::Server { tls, .. } => *tls == TlsMode::VerifyFull,
+                SqlAddress::File(_) => true,
+            },
+            // Lines are sent as they are; an inspection sends nothing.
+            TargetKind::Net(net) => net.questions.is_empty(),
+            TargetKind::Redis(redis) => matches!(redis.tls, RedisTls::Required),
+            TargetKind::Docker(_)
+            | TargetKind::Files(_)
+            | TargetKind::Process(_)
+            | TargetKind::Secret(_)
+            | TargetKind::System(_) => true,
+        }
+    }
+
+    /// How it connects to a remote server without verifying it: a `sslmode`, `http`, or
+    /// `tls = "off"`. `None` if the server is verified or local, or if there is no server. Behind a
+    /// gateway no server is local: what goes to `localhost` there passes the gateway.
+    pub fn unverified_transport(&self) -> Option<&'static str> {
+        let is_through_gateway = self.via.is_some();
+        match &self.kind {
+            TargetKind::Sql(sql) if is_through_gateway => {
+                let mode = sql.address.tls_mode()?;
+                (mode != TlsMode::VerifyFull).then(|| mode.name())
+            }
             TargetKind::Sql(sql) => {
                 let mode = sql.address.remote_tls_mode()?;
                 (mode != TlsMode::VerifyFull).then(|| mode.name())
             }
             TargetKind::Http(http) if http.socket.is_some() => None,
             TargetKind::Http(http) => match &http.base {
-                HttpBase::Url(base) => super::sent::unencrypted_transport(base),
+                HttpBase::Url(base) => self.unencrypted_transport(base),
                 HttpBase::Secret(_) => None,
             },
+            TargetKind::Redis(redis) if is_through_gateway => {
+                (redis.tls == RedisTls::Off).then_some("tls off")
+            }
             TargetKind::Redis(redis) => redis.is_exposed().then_some("tls off"),
             TargetKind::Docker(_)
             | TargetKind::Files(_)

@@ -265,6 +265,20 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Http,
+        "via",
+        Enforcement::Test(
+            "a_target_with_a_gateway_is_never_connected_to_directly_and_one_without_is_through_none",
+        ),
+    ),
+    (
+        Capability::Http,
+        "remote_dns",
+        Enforcement::Test(
+            "addresses_behind_a_gateway_are_judged_as_others_and_names_only_with_remote_dns",
+        ),
+    ),
+    (
+        Capability::Http,
         "verbs",
         Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),
@@ -339,6 +353,20 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         Capability::Sql,
         "timeout",
         Enforcement::Test("a_query_that_never_ends_is_stopped_at_its_deadline"),
+    ),
+    (
+        Capability::Sql,
+        "via",
+        Enforcement::Test(
+            "a_target_with_a_gateway_is_never_connected_to_directly_and_one_without_is_through_none",
+        ),
+    ),
+    (
+        Capability::Sql,
+        "remote_dns",
+        Enforcement::Test(
+            "addresses_behind_a_gateway_are_judged_as_others_and_names_only_with_remote_dns",
+        ),
     ),
     (
         Capability::Sql,
@@ -649,6 +677,20 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Net,
+        "via",
+        Enforcement::Test(
+            "a_target_with_a_gateway_is_never_connected_to_directly_and_one_without_is_through_none",
+        ),
+    ),
+    (
+        Capability::Net,
+        "remote_dns",
+        Enforcement::Test(
+            "addresses_behind_a_gateway_are_judged_as_others_and_names_only_with_remote_dns",
+        ),
+    ),
+    (
+        Capability::Net,
         "verbs",
         Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),
@@ -773,6 +815,20 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         Capability::Redis,
         "timeout",
         Enforcement::Test("a_server_of_redis_that_never_answers_is_left_at_the_timeout"),
+    ),
+    (
+        Capability::Redis,
+        "via",
+        Enforcement::Test(
+            "a_target_with_a_gateway_is_never_connected_to_directly_and_one_without_is_through_none",
+        ),
+    ),
+    (
+        Capability::Redis,
+        "remote_dns",
+        Enforcement::Test(
+            "addresses_behind_a_gateway_are_judged_as_others_and_names_only_with_remote_dns",
+        ),
     ),
     (
         Capability::Redis,

@@ -1,5 +1,5 @@
 //! Targets: the concrete things that a runbook binds slots to. A target, bound to a slot, is the
-//! grant.
+//! grant. Beside them, `[targets]` has gateways, through which the connections of targets go.
 //!
 //! A target is literal: it has no template, environment variable or parameter, so that a reviewer
 //! reads exactly what the run may reach.
@@ -12,6 +12,7 @@ mod docker_endpoint;
 #[cfg(test)]
 pub(crate) mod fields;
 mod files;
+mod gateway;
 mod host_path;
 mod http;
 mod injected;
@@ -19,6 +20,7 @@ mod net;
 mod network;
 mod pem_file;
 mod process;
+mod proxy;
 mod redirect_origins;
 mod redis;
 mod secret;
@@ -26,11 +28,13 @@ mod secret_origin;
 mod secret_source;
 mod sent;
 mod sql;
+mod ssh;
 mod system;
 mod template_check;
 mod tls;
 mod unix_socket;
 mod variable;
+mod via;
 
 pub use accessors::RequiredPath;
 pub use auth::{AwsSigV4, ClientName, HttpAuth, OAuth2Client, VaultAppRole};
@@ -38,6 +42,7 @@ pub use base_url::{HttpBase, parse_base};
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
 pub use docker_endpoint::{DockerEndpoint, DockerServer};
 pub use files::{FileAccess, FilesTarget};
+pub use gateway::{Gateway, GatewayKind};
 pub use host_path::normalize_path;
 pub use host_path::{FileDigestFn, Folder, HostPath, PathView};
 pub use http::HttpTarget;
@@ -50,14 +55,16 @@ pub(crate) use network::{reachable_addresses, read_address_policy};
 pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
+pub use proxy::{ProxyGateway, ProxyLogin, ProxyTransport};
 pub use redis::{RedisTarget, RedisTls};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub use secret_origin::{FileEntry, ProgramOutput, SecretOrigin, VaultValue, source_slot};
 pub(crate) use secret_origin::{has_absolute_path, is_source_pattern, map_path, program_verb};
 pub use secret_source::{DeclaredSecret, check_sources, read_origins};
-pub(crate) use sent::SecretForm;
+pub(crate) use sent::{SecretForm, SentSecret};
 pub(crate) use sql::is_local_host;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
+pub use ssh::{HostKey, HostKeys, SshCredential, SshGateway};
 pub use system::SystemTarget;
 pub use system::asks_systemd;
 pub(crate) use system::{SYSTEM_BUS, changes_units};
@@ -66,6 +73,8 @@ pub use tls::{Certificates, ClientCertificate, PrivateKey, TlsKeys};
 pub use unix_socket::{ENGINE_SOCKETS, USER_ENGINE_SOCKETS, USER_FOLDERS, refused_socket};
 pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_variable_name};
 pub use variable::{VariableEffect, variable_effect};
+pub(crate) use via::goes_through;
+pub use via::{NameResolution, Via};
 
 use crate::capability::{Capability, Verb};
 use crate::pattern::AddressPolicy;
@@ -87,6 +96,8 @@ pub struct Target {
     pub verbs: Option<Spanned<Vec<Verb>>>,
     /// The kind of the target, with its settings.
     pub kind: TargetKind,
+    /// The gateway through which it is reached; `None` if it is reached directly.
+    pub via: Option<Via>,
     /// The origins of the secrets of its runbook, by the names that the runbook gives them.
     pub secret_origins: Arc<BTreeMap<String, SecretOrigin>>,
 }
@@ -237,9 +248,12 @@ impl Target {
     }
 }
 
-/// All targets of a runbook, by name.
+/// All targets and gateways of a runbook, by name. No name is both.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Targets(BTreeMap<String, Arc<Target>>);
+pub struct Targets {
+    targets: BTreeMap<String, Arc<Target>>,
+    gateways: BTreeMap<String, Arc<Gateway>>,
+}
 
 impl Targets {
     /// Reads a `[targets]` table. Relative paths are below `folder`, the folder of the file. A
@@ -294,51 +308,76 @@ impl Targets {
             !templates.iter().any(|template| template.span == diagnostic.span)
         }));
         diagnostics.append(templates);
-        if let Some(target) = target {
-            self.0.insert(target.name.clone(), Arc::new(target));
+        match target {
+            Some(Entry::Target(target)) => {
+                self.gateways.remove(&target.name);
+                self.targets.insert(target.name.clone(), Arc::new(*target));
+            }
+            Some(Entry::Gateway(gateway)) => {
+                self.targets.remove(&gateway.name);
+                self.gateways.insert(gateway.name.clone(), Arc::new(*gateway));
+            }
+            None => {}
         }
     }
 
     /// The target called `name`.
     pub fn get(&self, name: &str) -> Option<&Arc<Target>> {
-        self.0.get(name)
+        self.targets.get(name)
+    }
+
+    /// The gateway called `name`.
+    pub fn gateway(&self, name: &str) -> Option<&Arc<Gateway>> {
+        self.gateways.get(name)
+    }
+
+    /// The gateways, sorted by name.
+    pub fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
+        self.gateways.values()
     }
 
     /// The names of all targets, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.targets.keys().map(String::as_str)
     }
 
     /// The targets, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Target>> {
-        self.0.values()
+        self.targets.values()
     }
 
-    /// Sets the origins of the secrets of every target, by name.
+    /// Sets the origins of the secrets of every target and gateway, by name.
     pub fn set_secret_origins(&mut self, secret_origins: BTreeMap<String, SecretOrigin>) {
         let secret_origins = Arc::new(secret_origins);
-        for target in self.0.values_mut() {
+        for target in self.targets.values_mut() {
             Arc::make_mut(target).secret_origins = Arc::clone(&secret_origins);
+        }
+        for gateway in self.gateways.values_mut() {
+            Arc::make_mut(gateway).secret_origins = Arc::clone(&secret_origins);
         }
     }
 
-    /// Reports unknown secrets and unknown connections. `invalid_targets` names the targets that have
-    /// mistakes already: a connection to one of them is not reported.
+    /// Reports unknown secrets, connections and gateways. `invalid_targets` names the targets that
+    /// have mistakes already: a reference to one of them is not reported.
     pub fn check_references(
         &self,
         secrets: &[&str],
         invalid_targets: &BTreeSet<&str>,
         diagnostics: &mut Diagnostics,
     ) {
-        for target in self.iter() {
-            for secret in target.secrets().into_iter().filter(|secret| !secrets.contains(secret)) {
+        let of_targets = self
+            .iter()
+            .map(|target| (target.name.as_str(), target.secrets(), &target.source, &target.span));
+        let of_gateways = self.gateways().map(|gateway| {
+            (gateway.name.as_str(), gateway.secrets(), &gateway.source, &gateway.span)
+        });
+        for (name, used, source, span) in of_targets.chain(of_gateways) {
+            for secret in used.into_iter().filter(|secret| !secrets.contains(secret)) {
                 let message = format!(
-                    "target `{}` uses secret `{secret}`, which `[secrets]` does not have",
-                    target.name
+                    "target `{name}` uses secret `{secret}`, which `[secrets]` does not have"
                 );
-                let diagnostic =
-                    Diagnostic::error("E0104", &target.source, target.span.clone(), message)
-                        .label("in this target");
+                let diagnostic = Diagnostic::error("E0104", source, span.clone(), message)
+                    .label("in this target");
                 diagnostics.push(
                     match runbook_document::nearest(secret, secrets.iter().copied()) {
                         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
@@ -348,6 +387,9 @@ impl Targets {
                     },
                 );
             }
+        }
+        for target in self.iter() {
+            self.check_via(target, invalid_targets, diagnostics);
             if let Some(connection) = target.connection() {
                 let is_sql = self.get(connection).is_some_and(|other| other.sql().is_some());
                 if !is_sql && !invalid_targets.contains(connection) {
@@ -361,12 +403,71 @@ impl Targets {
                             .label("in this target"),
                     );
                 }
+                self.check_connection_is_direct(target, connection, diagnostics);
             }
         }
     }
+
+    /// Reports a `via` that names no gateway.
+    fn check_via(
+        &self,
+        target: &Target,
+        invalid_targets: &BTreeSet<&str>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let Some(Via { gateway, .. }) = &target.via else { return };
+        let name = gateway.value.as_str();
+        if self.gateway(name).is_some() || invalid_targets.contains(name) {
+            return;
+        }
+        let message =
+            format!("target `{}` is reached through `{name}`, which is not a gateway", target.name);
+        let near = runbook_document::nearest(name, self.gateways.keys().map(String::as_str));
+        let help = near.map_or_else(
+            || {
+                format!(
+                    "add `[targets.{name}]` with `ssh = \"host:port\"` or `proxy = \"http://host:port\"`"
+                )
+            },
+            |near| format!("did you mean `{near}`?"),
+        );
+        diagnostics.push(
+            Diagnostic::error("E0105", &target.source, gateway.span.clone(), message)
+                .label("no gateway")
+                .help(help),
+        );
+    }
+
+    /// Reports a `connection` to a database behind a gateway: a program connects by itself.
+    fn check_connection_is_direct(
+        &self,
+        target: &Target,
+        connection: &str,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let Some(via) = self.get(connection).and_then(|database| database.via.as_ref()) else {
+            return;
+        };
+        let message = format!(
+            "target `{}` takes its connection from `{connection}`, which is reached through `{}`: \
+             a program connects by itself, and not through a gateway",
+            target.name, via.gateway.value
+        );
+        diagnostics.push(
+            Diagnostic::error("E0105", &target.source, target.span.clone(), message)
+                .label("in this target")
+                .help("name a sql target without `via`, if there is a direct way"),
+        );
+    }
 }
 
-fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Target> {
+/// One entry of `[targets]`.
+enum Entry {
+    Target(Box<Target>),
+    Gateway(Box<Gateway>),
+}
+
+fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Entry> {
     const KEY_OF_KIND: [(&str, Capability); 9] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
@@ -380,10 +481,14 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
     ];
     let kind_keys: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
-    let [(_, capability)] = kind_keys.as_slice() else {
+    let is_gateway = gateway::KIND_KEYS.iter().any(|name| reader.table().get(name).is_some());
+    if is_gateway && kind_keys.is_empty() {
+        return gateway::read(key, reader, folder).map(Box::new).map(Entry::Gateway);
+    }
+    let (false, [(_, capability)]) = (is_gateway, kind_keys.as_slice()) else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret, net, \
-             system, redis",
+             system, redis, ssh, proxy",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -405,8 +510,22 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Secrets | Capability::State => secret::read(reader).map(TargetKind::Secret),
     };
     let verbs = read_verb_list(reader, *capability);
+    let via = match capability {
+        Capability::Http | Capability::Sql | Capability::Net | Capability::Redis => {
+            via::read(reader, kind.as_ref())
+        }
+        Capability::Docker
+        | Capability::Files
+        | Capability::Process
+        | Capability::Secrets
+        | Capability::System
+        | Capability::State => None,
+    };
     if let (Some(TargetKind::Net(net)), Some(verbs)) = (&kind, &verbs) {
-        net::refuse_verbs(reader, net, verbs);
+        match &via {
+            Some(_) => via::refuse_verbs(reader, verbs),
+            None => net::refuse_verbs(reader, net, verbs),
+        }
     }
     if let (Some(TargetKind::System(system)), Some(verbs)) = (&kind, &verbs) {
         system::refuse_verbs(reader, system, verbs);
@@ -414,14 +533,15 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
     let kind = kind?;
     let verbs = verbs.or_else(|| implied_verbs(&kind, key));
     let source = Arc::clone(reader.source());
-    Some(Target {
+    Some(Entry::Target(Box::new(Target {
         name: key.name.clone(),
         source,
         span: key.span.clone(),
         verbs,
         kind,
+        via,
         secret_origins: Arc::default(),
-    })
+    })))
 }
 
 /// Keys that are not reported as unknown if the kind of the target is unknown.
@@ -442,6 +562,9 @@ const KEYS: &[&str] = &[
     "connection",
     "ports",
     "names",
+    "ssh",
+    "proxy",
+    "via",
 ];
 
 /// Reads the optional `verbs = ["query"]`.

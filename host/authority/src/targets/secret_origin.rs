@@ -3,7 +3,7 @@
 //! An origin that needs a program or a server names a target for it, so that the same reviews,
 //! lockfiles, boundaries and sandboxes hold for it as for a target that a slot is bound to.
 
-use super::{Folder, HostPath, PathView, Target};
+use super::{Folder, Gateway, HostPath, PathView, Target};
 use crate::capability::Verb;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct ProgramOutput {
 pub struct VaultValue {
     /// An `http` target that allows exactly the path of the secret.
     pub target: Arc<Target>,
+    /// The gateway through which the target is reached, if it has a `via`.
+    pub gateway: Option<Arc<Gateway>>,
     /// The path of the request, such as `/v1/kv/data/orders/db`.
     pub path: String,
     /// The field of the secret.
@@ -103,6 +105,19 @@ impl SecretOrigin {
             Self::Program(output) => Some(&output.target),
             Self::Vault(value) => Some(&value.target),
             Self::Age(_) | Self::Sops(_) | Self::Credential(_) | Self::Variable(_) => None,
+        }
+    }
+
+    /// The gateway through which the target that it names is reached.
+    pub fn gateway(&self) -> Option<&Arc<Gateway>> {
+        match self {
+            Self::Vault(value) => value.gateway.as_ref(),
+            // A program connects by itself.
+            Self::Program(_)
+            | Self::Age(_)
+            | Self::Sops(_)
+            | Self::Credential(_)
+            | Self::Variable(_) => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::secret_origin::{FileEntry, ProgramOutput, SecretOrigin, VaultValue, program_verb};
 use super::template_check::{self, TextLanguage, template_in};
-use super::{Folder, HttpBase, Target, TargetKind, Targets, is_local_host};
+use super::{Folder, Gateway, HttpBase, Target, TargetKind, Targets, is_local_host};
 use crate::capability::Verb;
 use crate::pattern::{ArgumentPattern, PathPattern, canonical_request_path, first_mismatch};
 use runbook_document::{Diagnostic, Diagnostics, Key, Node, Source, Span, Spanned, Table, Value};
@@ -179,11 +179,11 @@ pub fn read_origins(
     let direct = Arc::new(origins.clone());
     for (secret, text) in &parsed {
         let (SourceText::Program(target) | SourceText::Vault(target)) = text else { continue };
-        let reader = OriginReader { secret: *secret, direct: &direct };
+        let reader = OriginReader { secret: *secret, direct: &direct, targets };
         let origin = match targets.get(target) {
             Some(target) => reader.read(*text, target),
             None if wrong_targets.contains(target) => continue,
-            None => Err(reader.unknown_target(target, targets)),
+            None => Err(reader.unknown_target(target)),
         };
         match origin {
             Ok(origin) => {
@@ -260,6 +260,7 @@ struct OriginReader<'a> {
     secret: DeclaredSecret<'a>,
     /// The secrets that need no target.
     direct: &'a Arc<BTreeMap<String, SecretOrigin>>,
+    targets: &'a Targets,
 }
 
 impl OriginReader<'_> {
@@ -272,10 +273,10 @@ impl OriginReader<'_> {
             | SourceText::Credential(_)
             | SourceText::Variable(_) => SecretOrigin::Program(self.program(target)?),
         };
-        let indirect = target.secrets().into_iter().find(|name| !self.direct.contains_key(*name));
-        if let Some(name) = indirect {
+        let mut needed = self.needed_secrets(target).into_iter();
+        if let Some((way, name)) = needed.find(|(_, name)| !self.direct.contains_key(name)) {
             let message = format!(
-                "secret `{}` comes from target `{}`, which needs secret `{name}`",
+                "secret `{}` comes from target `{}`, which {way} secret `{name}`",
                 self.secret.name.name, target.name
             );
             let help = "a secret that is needed to read another one comes from `age:`, `sops:`, \
@@ -283,6 +284,30 @@ impl OriginReader<'_> {
             return Err(self.at_source(message, "needs a secret that needs a target", help));
         }
         Ok(origin)
+    }
+
+    /// The secrets that are needed before a call of a target can be made, each with what needs it.
+    /// Each must be readable without a target, so that reading a secret never needs the same
+    /// target, gateway or secret again.
+    fn needed_secrets(&self, target: &Target) -> Vec<(String, String)> {
+        let named = |way: &str, secrets: Vec<&str>| -> Vec<_> {
+            secrets.into_iter().map(|name| (way.to_owned(), name.to_owned())).collect()
+        };
+        let mut needed = named("needs", target.secrets());
+        if let Some(gateway) = self.gateway(target) {
+            let way = format!("is reached through `{}`, which needs", gateway.name);
+            needed.extend(named(&way, gateway.secrets()));
+        }
+        if let Some(connection) = target.connection().and_then(|name| self.targets.get(name)) {
+            let way = format!("takes its connection from `{}`, which needs", connection.name);
+            needed.extend(named(&way, connection.secrets()));
+        }
+        needed
+    }
+
+    /// The gateway of a target; none if there is no such gateway, which is reported elsewhere.
+    fn gateway(&self, target: &Target) -> Option<&Arc<Gateway>> {
+        self.targets.gateway(&target.via.as_ref()?.gateway.value)
     }
 
     fn program(&self, target: &Arc<Target>) -> Result<ProgramOutput, Diagnostic> {
@@ -327,7 +352,9 @@ impl OriginReader<'_> {
             let message = format!("the address of target `{}` is a secret", target.name);
             return Err(self.at_source(message, "from this server", "write the address itself"));
         };
-        let is_local = http.socket.is_some() || is_local_host(base.host_str().unwrap_or_default());
+        // Behind a gateway, `localhost` is the gateway's own.
+        let is_local_name = is_local_host(base.host_str().unwrap_or_default());
+        let is_local = http.socket.is_some() || (target.via.is_none() && is_local_name);
         if base.scheme() == "http" && !is_local {
             let message =
                 format!("target `{}` does not encrypt, and a secret is read", target.name);
@@ -353,8 +380,13 @@ impl OriginReader<'_> {
         // Another server, or another path, would answer with another secret.
         http.redirects = 0;
         http.redirect_origins = Vec::new();
+        let gateway = self.gateway(target).map(|gateway| {
+            let secret_origins = Arc::clone(self.direct);
+            Arc::new(Gateway { secret_origins, ..Gateway::clone(gateway) })
+        });
         let target = self.narrowed(target, TargetKind::Http(http), Verb::HttpGet)?;
-        Ok(VaultValue { target, path, field: self.word("field")?, version: self.version()? })
+        let (field, version) = (self.word("field")?, self.version()?);
+        Ok(VaultValue { target, gateway, path, field, version })
     }
 
     /// A key of Vault: a text that is not empty.
@@ -396,12 +428,12 @@ impl OriginReader<'_> {
         Ok(Arc::new(Target { kind, secret_origins, verbs: None, ..Target::clone(target) }))
     }
 
-    fn unknown_target(&self, name: &str, targets: &Targets) -> Diagnostic {
+    fn unknown_target(&self, name: &str) -> Diagnostic {
         let message = format!(
             "secret `{}` comes from target `{name}`, which is not there",
             self.secret.name.name
         );
-        let help = match runbook_document::nearest(name, targets.names()) {
+        let help = match runbook_document::nearest(name, self.targets.names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("add `[targets.{name}]`"),
         };

@@ -38,14 +38,13 @@ impl SentSecret<'_> {
     }
 }
 
-/// The transport of a request to `url`, if it goes to another machine without encryption.
-pub(super) fn unencrypted_transport(url: &Url) -> Option<&'static str> {
-    let is_unencrypted =
-        url.scheme() == "http" && !is_local_host(url.host_str().unwrap_or_default());
-    is_unencrypted.then_some("http")
-}
-
 impl Target {
+    /// The transport of a request to `url`, if it goes to another machine without encryption.
+    pub(super) fn unencrypted_transport(&self, url: &Url) -> Option<&'static str> {
+        let is_local = self.via.is_none() && is_local_host(url.host_str().unwrap_or_default());
+        (url.scheme() == "http" && !is_local).then_some("http")
+    }
+
     /// The secrets that the target sends away. The private key of a client certificate is not one:
     /// it stays here.
     pub(crate) fn transmitted_secrets(&self) -> Vec<SentSecret<'_>> {
@@ -93,7 +92,7 @@ impl Target {
                     name,
                     form: SecretForm::Value,
                     to: client.token_url.to_string(),
-                    unverified: unencrypted_transport(&client.token_url),
+                    unverified: self.unencrypted_transport(&client.token_url),
                 }));
                 sent.push(self.sent(&client.client_secret, SecretForm::Token));
             }

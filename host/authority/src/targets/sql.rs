@@ -94,6 +94,14 @@ pub struct SqlTarget {
 }
 
 impl SqlAddress {
+    /// How the host verifies the server, wherever it is; `None` for a file.
+    pub(crate) fn tls_mode(&self) -> Option<TlsMode> {
+        match self {
+            Self::Server { tls, .. } => Some(*tls),
+            Self::File(_) => None,
+        }
+    }
+
     /// How the host verifies a remote server; `None` for a file and for a server on this machine,
     /// where no attacker can be in between.
     pub fn remote_tls_mode(&self) -> Option<TlsMode> {

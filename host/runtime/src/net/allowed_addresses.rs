@@ -9,7 +9,7 @@ use crate::host::Host;
 use runbook_authority::gate::ConnectionState;
 use runbook_authority::{GateRequest, Verb};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -74,22 +74,28 @@ impl Host {
         let Server { slot, verb, host, port, timeout } = *server;
         let started = Instant::now();
         let deadline = started + timeout;
+        let connection = ConnectionState::New;
+        let connect = |address| GateRequest::Connect { slot, verb, host, address, connection };
+        let addresses = self.judged_addresses((host, port), (timeout, deadline), connect).await?;
+        Ok(AllowedAddresses { addresses, timeout, deadline, dns: started.elapsed() })
+    }
+
+    /// Resolves a name and makes a request to the gate about every address. At least one is
+    /// allowed. `timeout` is for messages.
+    pub(super) async fn judged_addresses<'a>(
+        &mut self,
+        (host, port): (&str, u16),
+        (timeout, deadline): (Duration, Instant),
+        request: impl Fn(IpAddr) -> GateRequest<'a>,
+    ) -> Result<Vec<SocketAddr>, ConnectError> {
         let resolved_addresses =
             tokio::time::timeout_at(deadline, self.resolver().resolve(host, port))
                 .await
                 .map_err(|_| ConnectError::TimedOut(timeout))?
                 .map_err(ConnectError::Resolve)?;
-        let dns = started.elapsed();
         let mut addresses = Vec::new();
         for address in resolved_addresses {
-            let connect = GateRequest::Connect {
-                slot,
-                verb,
-                host,
-                address: address.ip(),
-                connection: ConnectionState::New,
-            };
-            match self.enter(&connect) {
+            match self.enter(&request(address.ip())) {
                 Ok(()) => addresses.push(address),
                 Err(fault) if fault.class == FaultClass::Denied => {}
                 Err(fault) => return Err(ConnectError::Refused(fault)),
@@ -98,7 +104,7 @@ impl Host {
         if addresses.is_empty() {
             return Err(ConnectError::Refused(Fault::denied()));
         }
-        Ok(AllowedAddresses { addresses, timeout, deadline, dns })
+        Ok(addresses)
     }
 }
 

@@ -20,7 +20,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -250,11 +250,11 @@ fn key_mismatch(certificates: &PemText, key: &PemText, error: &rustls::Error) ->
 }
 
 /// Encrypts a connection. `host` is the name that the certificate must have.
-pub(crate) async fn encrypt(
-    stream: TcpStream,
+pub(crate) async fn encrypt<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     host: &str,
     config: Arc<ClientConfig>,
-) -> Result<TlsStream<TcpStream>, TlsFailure> {
+) -> Result<TlsStream<S>, TlsFailure> {
     let without_brackets = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(without_brackets)
         .map_err(|error| TlsFailure::LocalSetup(error.to_string()))?;
@@ -367,7 +367,7 @@ fn read_certificates(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The content of a PEM file, if it has not changed since the target was read.
-fn read_pinned(file: &PemFile) -> Result<Vec<u8>, String> {
+pub(super) fn read_pinned(file: &PemFile) -> Result<Vec<u8>, String> {
     let pem = read_certificates(file.real()).map_err(|error| error.to_string())?;
     match file.content() {
         FileContent::Known(digest) if *digest != Digest::of(&pem) => {

@@ -33,10 +33,14 @@ verbs = ["post"]
 
 /// The origin of secret `a` with these keys, or the message and help of the first mistake.
 fn origin(keys: &str) -> Result<SecretOrigin, String> {
-    let text = format!(
+    origin_among(&format!(
         "[secrets.op]\nsource = \"systemd:op\"\n[secrets.vault-token]\n\
          source = \"age:s.age#vault\"\n[secrets.a]\n{keys}\n{TARGETS}"
-    );
+    ))
+}
+
+/// The origin of secret `a` of a whole file.
+fn origin_among(text: &str) -> Result<SecretOrigin, String> {
     let source = Source::new("r.toml", text);
     let mut diagnostics = Diagnostics::default();
     let document = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
@@ -172,4 +176,109 @@ fn the_target_of_a_source_allows_exactly_the_call_that_reads_the_secret() {
     // A redirect would lead to another path or server, and so to another value.
     assert_eq!((http.redirects, http.redirect_origins.len()), (0, 0));
     assert!(source_grant("a", &origin("source = \"env:A\"").expect("good")).is_none());
+}
+
+/// What a call of a target needs before it can be made: each place where a target, its gateway or
+/// its connection names a secret, as a source for secret `a` and the targets of that source.
+const NEEDS: &[(&str, &str, &str)] = &[
+    (
+        "a header of the server",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\nheaders = { X-Vault-Token = \"secret:inner\" }",
+    ),
+    (
+        "the login of the server",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\n\
+         auth = { vault-approle = { role_id = \"r\", secret_id = \"secret:inner\" } }",
+    ),
+    (
+        "the key of the client certificate",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\nclient_cert = \"c.pem\"\nclient_key = \"secret:inner\"",
+    ),
+    (
+        "the key of the gateway",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\nvia = \"b\"\n\
+         [targets.b]\nssh = \"b\"\nuser = \"u\"\nknown_hosts = \"k\"\nkey = \"secret:inner\"",
+    ),
+    (
+        "the passphrase of the key of the gateway",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\nvia = \"b\"\n\
+         [targets.b]\nssh = \"b\"\nuser = \"u\"\nknown_hosts = \"k\"\nkey = \"secret:direct\"\n\
+         passphrase = \"secret:inner\"",
+    ),
+    (
+        "the login of the proxy",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\nvia = \"b\"\n\
+         [targets.b]\nproxy = \"http://b:1\"\nuser = \"u\"\npassword = \"secret:inner\"",
+    ),
+    (
+        "the authorities of the proxy",
+        "vault:t",
+        "[targets.t]\nhttp = \"https://v\"\nvia = \"b\"\n\
+         [targets.b]\nproxy = \"https://b:1\"\nca = \"secret:inner\"",
+    ),
+    (
+        "the environment of the program",
+        "exec:t",
+        "[targets.t]\nprocess = \"/bin/t\"\nenvironment = { T = \"secret:inner\" }",
+    ),
+    (
+        "the connection of the program",
+        "exec:t",
+        "[targets.t]\nprocess = \"/bin/t\"\nconnection = \"d\"\n\
+         [targets.d]\nsql = \"postgres://u@h/d\"\npassword = \"secret:inner\"",
+    ),
+];
+
+/// A secret that is needed to read another one is never read by a target: so no secret needs
+/// itself, whichever way leads back to it.
+#[test]
+fn no_secret_is_read_through_a_gateway_or_target_that_needs_a_secret_of_a_target() {
+    let vault_keys = "mount = \"kv\"\npath = \"p\"\nfield = \"f\"\n";
+    for (what, source, targets) in NEEDS {
+        let more = if source.starts_with("vault:") { vault_keys } else { "" };
+        let outer = format!("[secrets.a]\nsource = \"{source}\"\n{more}");
+        let direct = "[secrets.direct]\nsource = \"systemd:x\"\n";
+        let others =
+            "[targets.other]\nhttp = \"https://o\"\n[targets.program]\nprocess = \"/bin/p\"\n";
+        let read = |inner: &str| {
+            let inner = format!("[secrets.inner]\n{inner}");
+            origin_among(&format!("{direct}{inner}{outer}{targets}\n{others}"))
+        };
+        for inner in ["age:s.age#x", "sops:s.yaml#x", "systemd:x", "env:X"] {
+            let inner = format!("source = \"{inner}\"\n");
+            read(&inner).unwrap_or_else(|mistake| panic!("{what}, {inner}: {mistake}"));
+        }
+        for inner in [
+            format!("source = \"{source}\"\n{more}"),
+            format!("source = \"vault:other\"\n{vault_keys}"),
+            "source = \"exec:program\"\n".to_owned(),
+        ] {
+            let mistake = read(&inner).expect_err(what);
+            assert!(mistake.contains("secret `inner`"), "{what}, {inner}: {mistake}");
+        }
+        let own = targets.replace("secret:inner", "secret:a");
+        let mistake = origin_among(&format!("{direct}{outer}{own}\n")).expect_err(what);
+        assert!(mistake.contains("secret `a` comes from target `t`"), "{what}: {mistake}");
+    }
+}
+
+/// The host reads a secret with the grant of its source alone.
+#[test]
+fn a_secret_behind_a_gateway_is_granted_the_gateway() {
+    let text = "[secrets.direct]\nsource = \"systemd:x\"\n[secrets.a]\nsource = \"vault:t\"\n\
+                mount = \"kv\"\npath = \"p\"\nfield = \"f\"\n\
+                [targets.t]\nhttp = \"https://v\"\nvia = \"b\"\n[targets.b]\nssh = \"b\"\n\
+                user = \"u\"\nknown_hosts = \"k\"\nkey = \"secret:direct\"";
+    let origin = origin_among(text).expect("no mistake");
+    let grants = crate::grant::EffectiveGrants::of_source("a", &origin);
+    let grant = grants.iter().next().expect("a grant");
+    assert_eq!(grants.gateway_of(grant).map(|gateway| gateway.name.as_str()), Some("b"));
+    assert_eq!(grants.secrets(), ["direct"]);
+    assert!(grants.secret_origins().contains_key("direct"));
 }

@@ -10,6 +10,7 @@ use crate::shared_arguments::ListFormat;
 use crate::{execution, prepare, project, ui};
 use runbook_authority::capability::Capability;
 use runbook_authority::{Grant, VerbEffect};
+use runbook_document::Table;
 use runbook_engine::RunId;
 use runbook_runtime::{ReachRequest, Unreachable, UnreachableReason, reach};
 use serde_json::json;
@@ -27,6 +28,8 @@ enum Verdict {
     Answers(String),
     /// It does not answer, or not as it must.
     Unreachable(Unreachable),
+    /// It is a gateway, and is tried with the targets behind it.
+    Gateway,
     /// No step is bound to it.
     Unbound,
 }
@@ -83,6 +86,7 @@ fn try_all(context: &Context, prepared: &PreparedRunbook) -> Result<Vec<TriedTar
         let mut tried = Vec::new();
         for (target, kind, answer) in started {
             let verdict = match answer {
+                None if is_gateway(&target.table) => Verdict::Gateway,
                 None => Verdict::Unbound,
                 Some(answer) => match answer.await.map_err(Failure::engine)? {
                     Ok(detail) => Verdict::Answers(detail),
@@ -98,6 +102,11 @@ fn try_all(context: &Context, prepared: &PreparedRunbook) -> Result<Vec<TriedTar
         }
         Ok(tried)
     })
+}
+
+/// Whether a table of `[targets]` is a gateway.
+fn is_gateway(table: &Table) -> bool {
+    ["ssh", "proxy"].iter().any(|key| table.get(key).is_some())
 }
 
 /// What is tried of each target: the slot of a call that is bound to it. A slot with more verbs that
@@ -146,6 +155,9 @@ fn text(tried: &[TriedTarget]) -> String {
                     let help = help(*reason);
                     ("FAIL", format!("{reason}: {message}; {help} ({})", target.location))
                 }
+                Verdict::Gateway => {
+                    ("-", "tried with each target that names it as `via`".to_owned())
+                }
                 Verdict::Unbound => ("-", "not tried: no step is bound to it".to_owned()),
             };
             let kind = target.kind.map_or_else(|| "-".to_owned(), |kind| kind.to_string());
@@ -161,8 +173,11 @@ fn help(reason: UnreachableReason) -> &'static str {
         UnreachableReason::Name => "look at the name in the target and at the resolver",
         UnreachableReason::Address => "if the address is right, list it in `addresses`",
         UnreachableReason::Connection => "look whether it runs, and whether a firewall is between",
-        UnreachableReason::Tls => "look at the certificate and at `ca` of the target",
+        UnreachableReason::Tls => {
+            "look at the certificate or host key, and at what the target trusts"
+        }
         UnreachableReason::Credentials => "look at the user and the secret of the target",
+        UnreachableReason::Proxy => "look at the proxy, at its rules and at its login",
         UnreachableReason::Timeout => "look whether a firewall drops packets, or it is overloaded",
         UnreachableReason::Local => "look at the path in the target and at its permissions",
         UnreachableReason::Other => "see `runbook explain` for the keys of the target",
@@ -173,6 +188,7 @@ fn line(target: &TriedTarget) -> serde_json::Value {
     let (verdict, reason, detail) = match &target.verdict {
         Verdict::Answers(detail) => ("ok", None, Some(detail.as_str())),
         Verdict::Unreachable(why) => ("fail", Some(why.reason.name()), Some(why.message.as_str())),
+        Verdict::Gateway => ("gateway", None, None),
         Verdict::Unbound => ("unbound", None, None),
     };
     json!({

@@ -2,8 +2,9 @@
 
 use super::failure::Failure;
 use super::timed_stream::{CurrentExchange, TimedStream};
-use crate::net::allowed_addresses::{AllowedAddresses, ConnectError};
 use crate::net::handshake::TlsFailure;
+use crate::net::peer::Peer;
+use crate::net::route::Route;
 use crate::net::tls::{self, encrypt};
 use crate::net::unix_socket::AllowedSocket;
 use http_body_util::Full;
@@ -12,8 +13,6 @@ use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -45,24 +44,6 @@ pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) connect_timing: ConnectTiming,
     _driver: DriverTask,
-}
-
-/// The other end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// A server over a network.
-    Address(SocketAddr),
-    /// A Unix socket of this host.
-    Socket(PathBuf),
-}
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Socket(path) => path.display().fmt(f),
-        }
-    }
 }
 
 enum Sender {
@@ -124,25 +105,18 @@ impl Drop for DriverTask {
 }
 
 impl Connection {
-    /// Opens a connection to one of the allowed addresses. The certificate and the `Host` header
+    /// Opens a connection on an allowed route. The certificate and the `Host` header
     /// must have the host name of the URL.
     pub(super) async fn open(
         url: &Url,
-        allowed_addresses: &AllowedAddresses,
+        route: &Route,
         tls_config: Option<Arc<ClientConfig>>,
         protocols: Protocols,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
-        let stream = allowed_addresses.connect().await.map_err(Failure::ConnectError)?;
-        let mut connect_timing = ConnectTiming {
-            dns: allowed_addresses.dns,
-            connect: started.elapsed(),
-            tls: Duration::ZERO,
-        };
-        let peer = stream
-            .peer_addr()
-            .map_err(|error| Failure::ConnectError(ConnectError::Connect(error)))?;
-        let peer = Peer::Address(peer);
+        let (stream, peer) = route.connect().await.map_err(Failure::ConnectError)?;
+        let mut connect_timing =
+            ConnectTiming { dns: route.dns(), connect: started.elapsed(), tls: Duration::ZERO };
         let Some(config) = tls_config else {
             let version = protocols.without_tls();
             return Self::with_protocol(stream, version, peer, connect_timing).await;

@@ -1,10 +1,11 @@
 //! One request and its response on an open connection.
 
 use super::body::{Body, BodyReader, Remainder};
-use super::connection::{ConnectTiming, Connection, Peer, RequestBody, Version};
+use super::connection::{ConnectTiming, Connection, RequestBody, Version};
 use super::failure::Failure;
 use super::timed_stream::ExchangeTimings;
 use crate::host::Commit;
+use crate::net::peer::Peer;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};

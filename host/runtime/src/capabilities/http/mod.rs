@@ -24,7 +24,7 @@ use crate::host::{Commit, Host, HostCall};
 use crate::net::allowed_addresses::{ConnectError, Server};
 use crate::net::tls;
 use body::{Body, BodyEnd, BodyForm, BodyReader};
-use connection::{ConnectTiming, Connection, ConnectionKey, ConnectionPool, Peer, Protocols};
+use connection::{ConnectTiming, Connection, ConnectionKey, ConnectionPool, Protocols};
 use decoding::ACCEPTED_ENCODINGS;
 use exchange::{Exchange, ExchangeOutcome, ServerResponse};
 use failure::Failure;
@@ -33,7 +33,7 @@ use hyper::header::{
     ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue as Value, RANGE, SET_COOKIE,
 };
 use request_secrets::secret_place;
-use runbook_authority::gate::{ConnectionState, HeaderValue as GateValue};
+use runbook_authority::gate::HeaderValue as GateValue;
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, TlsKeys, parse_base};
 use runbook_authority::{GateRequest, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
@@ -263,7 +263,8 @@ impl Host {
             }
         };
         if let Some(connection) = kept_connection {
-            self.enter_reused(caller, url, &connection.peer)?;
+            let host = url.host_str().unwrap_or_default();
+            self.enter_reused(caller, host, &connection.peer)?;
             match exchange.run(connection, commit).await {
                 Ok(outcome) => return Ok(self.keep(key, outcome)),
                 Err(failure) if failure.is_without_answer() => {}
@@ -276,24 +277,6 @@ impl Host {
             .map_err(fault_of)?;
         let outcome = exchange.run(connection, commit).await.map_err(fault_of)?;
         Ok(self.keep(key, outcome))
-    }
-
-    /// Asks the gate about the other end of an open connection.
-    fn enter_reused(
-        &mut self,
-        (slot, verb): (&str, Verb),
-        url: &Url,
-        peer: &Peer,
-    ) -> Result<(), Fault> {
-        let connection = ConnectionState::Reused;
-        match peer {
-            Peer::Address(address) => {
-                let host = url.host_str().unwrap_or_default();
-                let address = address.ip();
-                self.enter(&GateRequest::Connect { slot, verb, host, address, connection })
-            }
-            Peer::Socket(path) => self.enter(&GateRequest::Socket { slot, verb, path, connection }),
-        }
     }
 
     /// Opens a connection to the target: through its socket, or to the server of `url`.
@@ -328,8 +311,7 @@ impl Host {
             port: url.port_or_known_default().expect("a base address is http or https"),
             timeout: self.remaining(http.timeout),
         };
-        let allowed_addresses =
-            self.allowed_addresses(&server).await.map_err(Failure::ConnectError)?;
+        let route = self.route(&server).await.map_err(Failure::ConnectError)?;
         let tls = match url.scheme() {
             "https" => {
                 let config = self.client_config(
@@ -343,7 +325,7 @@ impl Host {
             }
             _ => None,
         };
-        Connection::open(url, &allowed_addresses, tls, protocols).await
+        Connection::open(url, &route, tls, protocols).await
     }
 
     fn connections(&mut self) -> &mut ConnectionPool {

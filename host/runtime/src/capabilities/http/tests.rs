@@ -1,5 +1,5 @@
 use super::body::{Body, BodyEnd};
-use super::connection::{ConnectTiming, Peer};
+use super::connection::ConnectTiming;
 use super::exchange::ServerResponse;
 use super::{http_target, response};
 use crate::bindings::runbook::http::types::{BodyPlace, BodySecret, Header, HeaderValue, Response};
@@ -7,6 +7,7 @@ use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
 use crate::capabilities::truncation_tests::{AcceptedText, AllowedRemainder, CAP, Channel};
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
+use crate::net::peer::Peer;
 use crate::testing::{Slot, effective_grants, host, host_with};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
 use runbook_contract::Mode;

@@ -7,9 +7,9 @@ use crate::fault::Fault;
 use crate::host::Host;
 use crate::net::handshake::TlsFailure;
 use crate::net::recording::{ServerCertificates, take_certificates};
+use crate::net::route::ServerStream;
 use crate::net::tls::{HTTP_PROTOCOLS, encrypt};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
@@ -20,7 +20,7 @@ const ALPN_OFFERS: [&[&[u8]]; 2] = [HTTP_PROTOCOLS, &[]];
 /// A connection and its handshake.
 struct Attempt {
     certificates: Option<ServerCertificates>,
-    stream: Result<TlsStream<TcpStream>, TlsFailure>,
+    stream: Result<TlsStream<ServerStream>, TlsFailure>,
     peer: String,
     connect: Duration,
     tls: Duration,
@@ -30,17 +30,17 @@ impl Host {
     /// The certificates of the server and the result of the handshake. No data is sent after it.
     pub(super) async fn inspection(&mut self, access: &ServerAccess) -> Result<Inspection, Fault> {
         let place = access.place();
-        let allowed = self.allowed_addresses(&access.server()).await;
-        let allowed = allowed.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
+        let route = self.route(&access.server()).await;
+        let route = route.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
         let mut why = TlsFailure::Interrupted("the handshake did not end".to_owned());
         for protocols in ALPN_OFFERS {
             let (config, recording) =
                 self.recording_config(&access.net().tls_keys, protocols, "net.tls").await?;
             let began = Instant::now();
-            let stream = allowed.connect().await;
-            let stream = stream.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
-            let connect = began.elapsed();
-            let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+            let connected = route.connect().await;
+            let (stream, peer) =
+                connected.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
+            let (connect, peer) = (began.elapsed(), peer.to_string());
             let began = Instant::now();
             let stream = encrypt(stream, &access.host, config).await;
             let attempt = Attempt {
@@ -53,7 +53,7 @@ impl Host {
             match (attempt.certificates, attempt.stream) {
                 (Some(shown), stream) => {
                     let attempt = Attempt { certificates: None, stream, ..attempt };
-                    return self.inspection_result(access, allowed.dns, &shown, attempt);
+                    return self.inspection_result(access, route.dns(), &shown, attempt);
                 }
                 (None, Err(failure @ TlsFailure::Protocol(_))) => why = failure,
                 (None, Err(failure)) => return Err(Failure::Tls(failure).into_fault(&place)),

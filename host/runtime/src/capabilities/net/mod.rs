@@ -139,13 +139,13 @@ impl Host {
         turns: &[Turn],
     ) -> Result<Connection, Fault> {
         let place = access.place();
-        let allowed = self.allowed_addresses(&access.server()).await;
-        let allowed = allowed.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
+        let route = self.route(&access.server()).await;
+        let route = route.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
         let began = Instant::now();
-        let stream = allowed.connect().await;
-        let stream = stream.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
+        let connected = route.connect().await;
+        let (stream, peer) =
+            connected.map_err(|why| Failure::ConnectError(why).into_fault(&place))?;
         let connect_us = micros(began.elapsed());
-        let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         let most = usize::try_from(access.net().max_bytes.0).unwrap_or(usize::MAX);
         let mut conversation = Conversation::new(stream, most, began + access.within);
         let answers = conversation.hold(turns).await.map_err(|why| why.into_fault(&place))?;
@@ -155,8 +155,8 @@ impl Host {
         Ok(Connection {
             host: access.host.clone(),
             port: access.port,
-            peer,
-            dns_us: micros(allowed.dns),
+            peer: peer.to_string(),
+            dns_us: micros(route.dns()),
             connect_us,
             answers,
         })

@@ -28,7 +28,7 @@ impl Host {
                 servers.iter().map(|(host, port)| format!("{host} at port {port}")).collect();
             answers.push(format!("connections are accepted by {}", places.join(", ")));
         }
-        let name = net.names.iter().find(|name| !name.contains('*'));
+        let name = net.names.iter().find(|name| !name.contains('*') && target.via.is_none());
         if let Some(name) = name.filter(|_| self.has_verb(slot, Verb::NetLookup)) {
             let found = self.resolution(slot, Some(name.as_str()), RecordKind::A).await?;
             answers.push(format!("resolver {} answers {} for {name}", found.resolver, found.code));
@@ -52,8 +52,8 @@ impl Host {
         let access = self.server_access(slot, verb, &endpoint, &[])?;
         let place = access.place();
         let fault = |why| Failure::ConnectError(why).into_fault(&place);
-        let allowed_addresses = self.allowed_addresses(&access.server()).await.map_err(fault)?;
-        allowed_addresses.connect().await.map(drop).map_err(fault)
+        let route = self.route(&access.server()).await.map_err(fault)?;
+        route.connect().await.map(drop).map_err(fault)
     }
 }
 

@@ -157,8 +157,8 @@ impl Host {
         };
         let (host, port) = (redis.host.as_str(), redis.port);
         let server = Server { slot, verb, host, port, timeout: within };
-        let allowed = self.allowed_addresses(&server).await.map_err(Failure::Connect)?;
-        let stream = allowed.connect().await.map_err(Failure::Connect)?;
+        let route = self.route(&server).await.map_err(Failure::Connect)?;
+        let (stream, _) = route.connect().await.map_err(Failure::Connect)?;
         Ok(match config {
             None => Box::new(stream),
             Some(config) => Box::new(encrypt(stream, host, config).await.map_err(Failure::Tls)?),

@@ -18,7 +18,8 @@ use crate::bindings::runbook::sql::types::{Artifact, Driver, Element, Rows, Stat
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
-use crate::net::allowed_addresses::{AllowedAddresses, Server};
+use crate::net::allowed_addresses::Server;
+use crate::net::route::Route;
 use crate::net::tls::ServerVerification;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{SqlAddress, SqlTarget, TlsMode};
@@ -205,8 +206,8 @@ fn require_sqlite(target: &SqlTarget) -> Result<(), Fault> {
 pub(super) struct DatabaseAccess {
     target: Arc<Target>,
     password: Option<Secret>,
-    /// The allowed addresses of its server; `None` if it is not reached over a network.
-    allowed_addresses: Option<AllowedAddresses>,
+    /// The allowed route to its server; `None` if it is not reached over a network.
+    route: Option<Route>,
     /// The TLS configuration of the connection; `None` if it is not encrypted.
     tls: Option<Arc<ClientConfig>>,
     /// For connecting and running together; the server enforces it too.
@@ -341,23 +342,15 @@ impl Host {
             }
             None => None,
         };
-        let allowed_addresses = match sql_of(&target).server() {
+        let route = match sql_of(&target).server() {
             Some((host, port)) => {
                 let server = Server { slot, verb, host, port, timeout };
-                Some(self.allowed_addresses(&server).await.map_err(stream::connect_fault)?)
+                Some(self.route(&server).await.map_err(stream::connect_fault)?)
             }
             None => None,
         };
         let session_lock = session_lock(self.run(), self.step());
-        Ok(DatabaseAccess {
-            target,
-            password,
-            allowed_addresses,
-            tls,
-            timeout,
-            started,
-            session_lock,
-        })
+        Ok(DatabaseAccess { target, password, route, tls, timeout, started, session_lock })
     }
 
     /// Ends the sessions that earlier attempts of the step have left on the databases that it may

@@ -5,12 +5,13 @@ use super::DatabaseAccess;
 use crate::fault::{Fault, FaultClass};
 use crate::net::allowed_addresses::ConnectError;
 use crate::net::handshake::{TlsFailure, client_rejection};
+use crate::net::route::ServerStream;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 /// A connection to a server, or its replacement in a test.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -95,11 +96,10 @@ pub(super) fn connect_fault(connect_fault: ConnectError) -> Fault {
     }
 }
 
-/// Connects over TCP to the server of a target, at an address that the gate has allowed.
-pub(super) async fn connect_tcp(access: &DatabaseAccess) -> Result<TcpStream, Fault> {
-    let allowed_addresses =
-        access.allowed_addresses.as_ref().expect("a server over TCP was judged with its target");
-    allowed_addresses.connect().await.map_err(connect_fault)
+/// Connects over a network to the server of a target, on the route that the gate has allowed.
+pub(super) async fn connect_network(access: &DatabaseAccess) -> Result<ServerStream, Fault> {
+    let route = access.route.as_ref().expect("a server over a network was judged with its target");
+    route.connect().await.map(|(stream, _)| stream).map_err(connect_fault)
 }
 
 pub(super) async fn connect_unix_socket(path: &Path) -> Result<UnixStream, Fault> {

@@ -9,10 +9,11 @@ mod login;
 
 use super::super::DatabaseAccess;
 use super::super::stream::{
-    MIN_ROW_LIMIT, RelayStatus, Stream, connect_tcp, connect_unix_socket, discard,
+    MIN_ROW_LIMIT, RelayStatus, Stream, connect_network, connect_unix_socket, discard,
     local_socket_fault,
 };
 use crate::fault::Fault;
+use crate::net::route::ServerStream;
 use runbook_authority::targets::{SqlAddress, TlsMode};
 use runbook_secrets::Secret;
 use rustls::ClientConfig;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixStream};
 
 // Capability flags of the protocol.
 const COMPRESS: u32 = 1 << 5;
@@ -76,7 +77,7 @@ impl RelayHandle {
             Server::Socket(connect_unix_socket(&Path::new(host).join("mysqld.sock")).await?)
         } else {
             let (host, config) = (host.clone(), access.tls.clone());
-            Server::Tcp { stream: connect_tcp(access).await?, host, mode: *tls, config }
+            Server::Network { stream: connect_network(access).await?, host, mode: *tls, config }
         };
         let status = Arc::new(RelayStatus::default());
         let relay = Relay {
@@ -114,7 +115,7 @@ impl RelayHandle {
 /// A connection to a server before its greeting.
 enum Server {
     Socket(UnixStream),
-    Tcp { stream: TcpStream, host: String, mode: TlsMode, config: Option<Arc<ClientConfig>> },
+    Network { stream: ServerStream, host: String, mode: TlsMode, config: Option<Arc<ClientConfig>> },
 }
 
 /// A packet of the protocol.

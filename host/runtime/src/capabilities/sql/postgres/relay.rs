@@ -8,7 +8,7 @@
 
 use super::super::DatabaseAccess;
 use super::super::stream::{
-    MIN_ROW_LIMIT, RelayStatus, Stream, clear_text_password_fault, connect_tcp,
+    MIN_ROW_LIMIT, RelayStatus, Stream, clear_text_password_fault, connect_network,
     connect_unix_socket, discard, local_socket_fault, tls_fault, tls_unsupported_fault,
     unreachable_fault,
 };
@@ -125,7 +125,7 @@ async fn connect_to_server(access: &DatabaseAccess) -> Result<ServerConnection, 
         let socket = connect_unix_socket(&Path::new(host).join(format!(".s.PGSQL.{port}"))).await?;
         return Ok(ServerConnection { server: Box::new(socket), is_clear_text: false });
     }
-    let mut stream = connect_tcp(access).await?;
+    let mut stream = connect_network(access).await?;
     let Some(config) = access.tls.clone() else {
         return Ok(ServerConnection { server: Box::new(stream), is_clear_text: true });
     };

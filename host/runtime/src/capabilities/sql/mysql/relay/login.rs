@@ -7,12 +7,13 @@ use super::{
 use crate::capabilities::sql::stream::{
     Stream, clear_text_password_fault, tls_fault, tls_unsupported_fault,
 };
+use crate::net::route::ServerStream;
 use crate::net::tls;
 use runbook_authority::targets::TlsMode;
 use rustls::ClientConfig;
 use std::io;
 use std::sync::Arc;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 /// The greeting of a server, and the transport to use after it.
 struct ServerHandshake {
@@ -25,7 +26,7 @@ enum Transport {
     /// Not encrypted: a Unix socket, or a target or server without TLS.
     Plain(Box<dyn Stream>),
     /// To be encrypted by TLS, which the server supports.
-    UpgradeToTls { stream: TcpStream, host: String, config: Arc<ClientConfig> },
+    UpgradeToTls { stream: ServerStream, host: String, config: Arc<ClientConfig> },
 }
 
 /// Whether the connection to the server was encrypted before the login.
@@ -100,7 +101,7 @@ impl Relay {
                     transport: Transport::Plain(Box::new(stream)),
                 });
             }
-            Server::Tcp { stream, host, mode, config } => (stream, host, mode, config),
+            Server::Network { stream, host, mode, config } => (stream, host, mode, config),
         };
         let greeting = Packet::read(&mut stream).await?;
         if greeting.body.first() != Some(&10) {
@@ -130,7 +131,7 @@ impl Relay {
     /// connection.
     async fn encrypt(
         &self,
-        mut stream: TcpStream,
+        mut stream: ServerStream,
         host: &str,
         config: Arc<ClientConfig>,
         request: Vec<u8>,
