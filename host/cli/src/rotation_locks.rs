@@ -3,7 +3,7 @@
 use crate::secret_source::with_causes;
 use runbook_authority::targets::FileEntry;
 use runbook_runtime::RotationTurn;
-use runbook_secrets::{LockAttempt, RotationLock, try_lock_rotation};
+use runbook_secrets::{LockAttempt, RotationLock, is_rotation_locked, try_lock_rotation};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -38,6 +38,15 @@ impl RotationLocks {
             }
             Ok(LockAttempt::Held { by }) => Ok(RotationTurn::Another(by)),
             Err(error) => Err(with_causes(&error)),
+        }
+    }
+
+    /// Whether another step than `by` has the lock now, here or in another process.
+    pub fn is_of_another(&self, name: &str, entry: &FileEntry, by: &str) -> bool {
+        let locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match locks.get(name) {
+            Some(held) => held.by != by,
+            None => is_rotation_locked(entry.file.real(), &entry.entry),
         }
     }
 

@@ -444,6 +444,11 @@ impl SecretSource for RunSecrets {
         self.rotation_locks.lock(name, entry, by).map_err(|reason| unavailable(name, reason))
     }
 
+    fn is_rotated_by_another(&self, name: &str, by: &str) -> bool {
+        let entry = self.age_entry(name);
+        entry.is_ok_and(|entry| self.rotation_locks.is_of_another(name, entry, by))
+    }
+
     fn unlock_rotation(&self, name: &str, by: &str) {
         self.rotation_locks.unlock(name, by);
     }

@@ -49,7 +49,7 @@ pub use rotation::{
     KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationError, RotationResult,
     RotationStart, TargetAge, ValueMaker,
 };
-pub use rotation_lock::{LockAttempt, RotationLock, try_lock_rotation};
+pub use rotation_lock::{LockAttempt, RotationLock, is_rotation_locked, try_lock_rotation};
 pub use scram::{new_password, scram_verifier};
 pub use scrub::Scrubber;
 pub use secret::Secret;

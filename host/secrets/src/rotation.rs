@@ -78,6 +78,8 @@ impl PendingRotation {
 impl fmt::Display for PendingRotation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run, step, direction } = self;
+        // As the other messages name a run.
+        let run = run.get(..13).unwrap_or(run);
         let (what, command) = match direction {
             RotationDirection::Forward => ("its rotation", "resume"),
             RotationDirection::Back => ("the undo of its rotation", "undo"),

@@ -37,9 +37,7 @@ pub enum LockAttempt {
 /// # Errors
 /// [`FileError::Write`] if the file cannot be made, opened or locked.
 pub fn try_lock_rotation(store: &Path, name: &str, by: &str) -> Result<LockAttempt, FileError> {
-    let store = std::fs::canonicalize(store).unwrap_or_else(|_| store.into());
-    let file_name = store.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let path = store.with_file_name(format!(".{file_name}.{name}.rotation"));
+    let path = lock_path(store, name);
     let write_error = |source: io::Error| FileError::Write { path: path.clone(), source };
     loop {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -71,6 +69,18 @@ pub fn try_lock_rotation(store: &Path, name: &str, by: &str) -> Result<LockAttem
     }
 }
 
+/// Whether somebody has the lock now. Makes no file.
+pub fn is_rotation_locked(store: &Path, name: &str) -> bool {
+    File::open(lock_path(store, name))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+fn lock_path(store: &Path, name: &str) -> PathBuf {
+    let store = std::fs::canonicalize(store).unwrap_or_else(|_| store.into());
+    let file_name = store.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    store.with_file_name(format!(".{file_name}.{name}.rotation"))
+}
+
 impl Drop for RotationLock {
     fn drop(&mut self) {
         // A file that stays is locked again by the next rotation.
@@ -92,8 +102,10 @@ mod tests {
         let LockAttempt::Locked(first) = try_lock("db", "a step") else { panic!("it is free") };
         let LockAttempt::Held { by } = try_lock("db", "b step") else { panic!("it is held") };
         assert_eq!(by, "a step");
+        assert!(is_rotation_locked(&store, "db") && !is_rotation_locked(&store, "other"));
         assert!(matches!(try_lock("other", "b step"), LockAttempt::Locked(_)));
         drop(first);
+        assert!(!is_rotation_locked(&store, "db"));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         // Each removes its file while others open it: never two at once.
         let inside = AtomicU32::new(0);

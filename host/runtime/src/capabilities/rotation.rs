@@ -13,7 +13,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
 use crate::services::{RotationTurn, SecretFetchError};
 use runbook_authority::pattern::Dialect;
-use runbook_authority::targets::{PathView, SecretOrigin, SqlAddress, SqlTarget};
+use runbook_authority::targets::{SecretOrigin, SqlAddress, SqlTarget};
 use runbook_authority::{GateRequest, Verb};
 use runbook_secrets::{
     RotationDirection, RotationEnd, RotationResult, RotationStart, Secret, TargetAge, ValueMaker,
@@ -112,6 +112,16 @@ struct PendingChange {
     target_age: TargetAge,
 }
 
+/// Which of the values that the store keeps the server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LoginState {
+    /// The value of the secret, and who made it.
+    Current(ValueMaker),
+    /// The value of a rotation that is half done, or the one before.
+    Other,
+    None,
+}
+
 /// Why a password was not changed.
 enum ChangeFailure {
     /// The role has the password that it had, for certain.
@@ -127,34 +137,63 @@ impl Host {
         format!("{} {}", self.run(), step.strip_suffix("/undo").unwrap_or(step))
     }
 
+    /// Which of the kept values the role has. While another run changes it, that is not asked.
     async fn observe_password(
         &mut self,
         slots: RotationSlots<'_>,
         rotated: &RotatedRole,
     ) -> Result<rotation::PasswordState, Fault> {
+        self.refuse_any_password(slots, rotated).await?;
         let (source, by) = (self.secret_source(), self.rotating_step());
-        let kept = source.kept_values(&rotated.secret, &by).await;
+        let end = self.end_of_wait();
+        let mut state = self.login_state(slots, rotated, &by).await?;
+        while !matches!(state, LoginState::Current(_)) && tokio::time::Instant::now() < end {
+            // Another run may have ended between the reading of the store and the login.
+            let was_busy = source.is_rotated_by_another(&rotated.secret, &by);
+            state = self.login_state(slots, rotated, &by).await?;
+            if !was_busy && !source.is_rotated_by_another(&rotated.secret, &by) {
+                break;
+            }
+            tokio::time::sleep(LOCK_INTERVAL).await;
+        }
+        match state {
+            LoginState::Current(ValueMaker::ThisStep) => Ok(rotation::PasswordState::Rotated),
+            LoginState::Current(ValueMaker::Another) => Ok(rotation::PasswordState::Kept),
+            LoginState::Other => Ok(rotation::PasswordState::HalfDone),
+            LoginState::None => Err(rotated.conflict(&format!(
+                "the server takes no value that {} keeps, so none is rotated; set the right one \
+                 with `runbook secret set`",
+                rotated.place
+            ))),
+        }
+    }
+
+    /// Which of the values that the store keeps now the server takes now.
+    async fn login_state(
+        &mut self,
+        slots: RotationSlots<'_>,
+        rotated: &RotatedRole,
+        by: &str,
+    ) -> Result<LoginState, Fault> {
+        let kept = self.secret_source().kept_values(&rotated.secret, by).await;
         let kept = kept.map_err(|error| store_fault(&error))?;
         for value in kept.others.iter().chain([&kept.current]) {
             self.learn_value(&rotated.secret, value);
         }
-        self.refuse_any_password(slots, rotated).await?;
         if self.logs_in(slots.login, &kept.current).await? {
-            return Ok(match kept.maker {
-                ValueMaker::ThisStep => rotation::PasswordState::Rotated,
-                ValueMaker::Another => rotation::PasswordState::Kept,
-            });
+            return Ok(LoginState::Current(kept.maker));
         }
         for value in &kept.others {
             if self.logs_in(slots.login, value).await? {
-                return Ok(rotation::PasswordState::HalfDone);
+                return Ok(LoginState::Other);
             }
         }
-        Err(rotated.conflict(&format!(
-            "the server takes no value that {} keeps, so none is rotated; set the right one with \
-             `runbook secret set`",
-            rotated.place
-        )))
+        Ok(LoginState::None)
+    }
+
+    /// When a wait for another run ends, early enough for the call to say why.
+    fn end_of_wait(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.remaining(LOCK_WAIT).saturating_sub(LOCK_MARGIN)
     }
 
     /// Fails if the server lets the role in with any password: every value would be verified.
@@ -231,8 +270,7 @@ impl Host {
     /// Waits until no other run rotates the secret.
     async fn wait_for_turn(&mut self, rotated: &RotatedRole, by: &str) -> Result<(), Fault> {
         let source = self.secret_source();
-        let end =
-            tokio::time::Instant::now() + self.remaining(LOCK_WAIT).saturating_sub(LOCK_MARGIN);
+        let end = self.end_of_wait();
         loop {
             let turn = source.lock_rotation(&rotated.secret, by);
             let holder = match turn.map_err(|error| store_fault(&error))? {
@@ -241,6 +279,7 @@ impl Host {
             };
             if tokio::time::Instant::now() >= end {
                 let (run, step) = holder.split_once(' ').unwrap_or((holder.as_str(), "?"));
+                let run = run.get(..13).unwrap_or(run);
                 let message = format!(
                     "step `{step}` of run {run} is rotating {} or must still undo that; nothing \
                      was changed; try again when that run has ended",
@@ -323,7 +362,7 @@ impl Host {
         };
         let place = match secret_target.secret_origins.get(&secret) {
             Some(SecretOrigin::Age(entry)) => {
-                format!("secret `{}` of {}", entry.entry, entry.file.render(PathView::OnThisHost))
+                format!("secret `{}` of {}", entry.entry, entry.file.real().display())
             }
             Some(
                 SecretOrigin::Sops(_)
