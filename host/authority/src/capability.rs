@@ -324,7 +324,9 @@ functions! {
     "runbook:docker/exec@1.0.0" Linked { "run" Some(Verb::DockerExec); }
     "runbook:secrets/metadata@1.0.0" Linked { "describe" Some(Verb::SecretsDescribe); }
     "runbook:secrets/reveal@1.0.0" Linked { "reveal" Some(Verb::SecretsReveal); }
-    "runbook:secrets/rotation@1.0.0" Linked { "rotate" Some(Verb::SecretsRotate); "restore" Some(Verb::SecretsRotate); }
+    "runbook:secrets/rotation@1.0.0" Linked {
+        "observe" Some(Verb::SecretsDescribe); "rotate" Some(Verb::SecretsRotate); "restore" Some(Verb::SecretsRotate);
+    }
     "runbook:net/connect@1.0.0" Linked { "check" Some(Verb::NetConnect); }
     "runbook:net/tls@1.0.0" Linked { "inspect" Some(Verb::NetInspectTls); }
     "runbook:net/dns@1.0.0" Linked { "lookup" Some(Verb::NetLookup); }

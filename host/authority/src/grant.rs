@@ -11,7 +11,7 @@ pub use refusal::{Refusal, RefusalRule};
 
 use crate::capability::{Capability, Verb};
 use crate::manifest::{self, KnownInput, Manifest, Need};
-use crate::targets::{Target, Targets, goes_through};
+use crate::targets::{SecretOrigin, Target, Targets, goes_through};
 use runbook_document::{Source, Span, Spanned};
 use std::sync::Arc;
 
@@ -239,12 +239,42 @@ impl BindingCheck<'_> {
         if let Some(listed) = &target.verbs {
             self.check_listed_verbs(slot, &granted_verbs, declared_slot, target, &listed.value)?;
         }
+        if granted_verbs.iter().any(|(verb, _)| *verb == Verb::SecretsRotate) {
+            self.check_rotated_source(slot, target, binding)?;
+        }
         Ok(Grant {
             slot: slot.to_owned(),
             capability: declared_slot.capability,
             verbs: granted_verbs.into_iter().map(|(verb, _)| *verb).collect(),
             target: Arc::clone(target),
         })
+    }
+
+    /// Refuses the rotation of a secret whose source the host cannot write.
+    fn check_rotated_source(
+        &self,
+        slot: &str,
+        target: &Target,
+        binding: &Binding,
+    ) -> Result<(), Refusal> {
+        let secret = target.secret().map(|secret| secret.secret.as_str()).unwrap_or_default();
+        let source = match target.secret_origins.get(secret) {
+            Some(SecretOrigin::Age(_)) | None => return Ok(()),
+            Some(SecretOrigin::Sops(_)) => "a file of sops",
+            Some(SecretOrigin::Credential(_)) => "a credential of systemd",
+            Some(SecretOrigin::Variable(_)) => "a variable of the environment",
+            Some(SecretOrigin::Program(_)) => "what a program prints",
+            Some(SecretOrigin::Vault(_)) => "a value of Vault",
+        };
+        let message = format!(
+            "`{}` needs `rotate` on slot `{slot}`, but secret `{secret}` is {source}, which the \
+             host cannot write",
+            self.site.uses
+        );
+        let help = "keep the secret in an age store (`source = \"age:FILE#NAME\"`), or rotate it \
+                    where it is kept";
+        let span = &binding.target.span;
+        Err(self.refusal(RefusalRule::Narrower, message, span, help.to_owned()))
     }
 
     /// Refuses a target whose `verbs` list more than the plugin declares, or less than the

@@ -53,6 +53,7 @@ mod project;
 mod protected_paths;
 mod question;
 mod resolver_environment;
+mod rotation_locks;
 mod runbook_file;
 mod schema_words;
 mod schemas;

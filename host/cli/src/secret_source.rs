@@ -4,16 +4,17 @@
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::prepared::PreparedRunbook;
+use crate::rotation_locks::RotationLocks;
 use crate::secret_store;
 use runbook_authority::targets::{DeclaredSecret, FileEntry, SecretOrigin};
 use runbook_contract::RunId;
 use runbook_runtime::{
-    AuditSink, BoxFuture, FetchedSecret, Launcher, RotationDirection, SecretFacts,
-    SecretFetchError, SecretSource, Services, fetch_from_target,
+    AuditSink, BoxFuture, FetchedSecret, Launcher, RotationTurn, SecretFacts, SecretFetchError,
+    SecretSource, Services, fetch_from_target,
 };
 use runbook_secrets::{
-    RotationEnd, RotationError, RotationStart, Secret, SopsFile, SopsFormat, Store, files,
-    new_password,
+    KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationError, RotationResult,
+    RotationStart, Secret, SopsFile, SopsFormat, Store, files, new_password,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStringExt as _;
@@ -173,11 +174,12 @@ pub struct RunSecrets {
     local: Arc<LocalSecrets>,
     /// For origins that name a target. Its own secrets are local.
     services: Services,
-    run: String,
+    run: RunId,
     fetched: Mutex<HashMap<String, Arc<OnceCell<FetchedSecret>>>>,
     ages: HashMap<String, AgeLimits>,
     /// The secrets that were checked for their age.
     age_checked: Mutex<BTreeSet<String>>,
+    rotation_locks: RotationLocks,
 }
 
 /// How long a secret may be used, as `[secrets]` says.
@@ -237,8 +239,15 @@ impl RunSecrets {
         });
         let secrets = Arc::clone(&local) as Arc<dyn SecretSource>;
         let services = Services { secrets, ..services.clone() };
-        let age_checked = Mutex::default();
-        Self { local, services, run: run.to_string(), fetched, ages, age_checked }
+        Self {
+            local,
+            services,
+            run: run.clone(),
+            fetched,
+            ages,
+            age_checked: Mutex::default(),
+            rotation_locks: RotationLocks::default(),
+        }
     }
 
     /// Checks that the secret can be read.
@@ -268,6 +277,29 @@ impl RunSecrets {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The entry of a secret in its age store.
+    fn age_entry(&self, name: &str) -> Result<&FileEntry, String> {
+        match self.local.origins.get(name) {
+            Some(SecretOrigin::Age(entry)) => Ok(entry),
+            Some(
+                SecretOrigin::Sops(_)
+                | SecretOrigin::Credential(_)
+                | SecretOrigin::Variable(_)
+                | SecretOrigin::Program(_)
+                | SecretOrigin::Vault(_),
+            )
+            | None => Err("only a secret of an age store is rotated by a run".to_owned()),
+        }
+    }
+
+    /// The store of an entry as it is now.
+    fn open_anew(&self, entry: &FileEntry) -> Result<Store, String> {
+        let path = entry.file.real();
+        secret_store::open(&self.local.context, path)
+            .map_err(reason)?
+            .ok_or_else(|| format!("there is no secret store `{}`", path.display()))
+    }
+
     /// Changes the store of a secret under its lock. What was read of the store before is read
     /// again.
     fn change_store<T>(
@@ -275,14 +307,10 @@ impl RunSecrets {
         name: &str,
         change: impl FnOnce(&mut Store, &str) -> Result<T, RotationError>,
     ) -> Result<T, String> {
-        let Some(SecretOrigin::Age(entry)) = self.local.origins.get(name) else {
-            return Err("only a secret of an age store is rotated by a run".to_owned());
-        };
+        let entry = self.age_entry(name)?;
         let (context, path) = (&self.local.context, entry.file.real());
         let _store_lock = files::lock_store(path).map_err(|error| with_causes(&error))?;
-        let mut store = secret_store::open(context, path)
-            .map_err(reason)?
-            .ok_or_else(|| format!("there is no secret store `{}`", path.display()))?;
+        let mut store = self.open_anew(entry)?;
         let changed = change(&mut store, &entry.entry).map_err(|error| error.to_string())?;
         let recipients = secret_store::recipients(context, path, &store).map_err(reason)?;
         secret_store::write(context, path, &store, &recipients).map_err(reason)?;
@@ -300,7 +328,7 @@ impl RunSecrets {
             return read;
         }
         let origin = self.local.origins.get(name).expect("it was found above");
-        let fetched = fetch_from_target(name, origin, &self.run, &self.services).await;
+        let fetched = fetch_from_target(name, origin, &self.run.to_string(), &self.services).await;
         fetched.expect("its origin names a target").and_then(|secret| require_value(name, secret))
     }
 
@@ -411,6 +439,43 @@ impl SecretSource for RunSecrets {
         })
     }
 
+    fn lock_rotation(&self, name: &str, by: &str) -> Result<RotationTurn, SecretFetchError> {
+        let entry = self.age_entry(name).map_err(|reason| unavailable(name, reason))?;
+        let turn = self.rotation_locks.lock(name, entry, by);
+        turn.map_err(|error| unavailable(name, with_causes(&error)))
+    }
+
+    fn is_rotated_by_another(&self, name: &str, by: &str) -> bool {
+        let entry = self.age_entry(name);
+        entry.is_ok_and(|entry| self.rotation_locks.is_of_another(name, entry, by))
+    }
+
+    fn unlock_rotation(&self, name: &str, by: &str) {
+        self.rotation_locks.unlock(name, by);
+    }
+
+    fn kept_values<'a>(
+        &'a self,
+        name: &'a str,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<KeptValues, SecretFetchError>> {
+        Box::pin(async move {
+            let read = || {
+                let entry = self.age_entry(name)?;
+                let store = self.open_anew(entry)?;
+                let missing = || RotationError::Missing { name: entry.entry.clone() }.to_string();
+                store.kept_values(&entry.entry, by).ok_or_else(missing)
+            };
+            tokio::task::block_in_place(read).map_err(|reason| unavailable(name, reason))
+        })
+    }
+
+    fn pending_rotation(&self, name: &str) -> Option<PendingRotation> {
+        let entry = self.age_entry(name).ok()?;
+        let store = tokio::task::block_in_place(|| self.open_anew(entry)).ok()?;
+        store.pending_rotation(&entry.entry)
+    }
+
     fn begin_rotation<'a>(
         &'a self,
         name: &'a str,
@@ -421,7 +486,15 @@ impl SecretSource for RunSecrets {
             let new = new_password().map_err(|error| unavailable(name, error.to_string()))?;
             let begin = |store: &mut Store, entry: &str| match direction {
                 RotationDirection::Forward => store.begin_rotation(entry, by, new),
-                RotationDirection::Back => store.begin_restore(entry, by),
+                RotationDirection::Back => match store.begin_restore(entry, by) {
+                    // It was not changed since this run began, so not by this run either.
+                    Err(RotationError::Superseded)
+                        if store.changed(entry) < Some(began(&self.run)) =>
+                    {
+                        Ok(RotationStart::Done)
+                    }
+                    begun => begun,
+                },
             };
             let started = tokio::task::block_in_place(|| self.change_store(name, begin));
             started.map_err(|reason| unavailable(name, reason))
@@ -431,15 +504,22 @@ impl SecretSource for RunSecrets {
     fn end_rotation<'a>(
         &'a self,
         name: &'a str,
+        by: &'a str,
         end: RotationEnd,
-    ) -> BoxFuture<'a, Result<(), SecretFetchError>> {
+    ) -> BoxFuture<'a, Result<RotationResult, SecretFetchError>> {
         Box::pin(async move {
             let now = jiff::Timestamp::now();
-            let finish = |store: &mut Store, entry: &str| store.end_rotation(entry, end, now);
+            let finish = |store: &mut Store, entry: &str| store.end_rotation(entry, by, end, now);
             let ended = tokio::task::block_in_place(|| self.change_store(name, finish));
             ended.map_err(|reason| unavailable(name, reason))
         })
     }
+}
+
+/// When a run began, as its id says.
+fn began(run: &RunId) -> jiff::Timestamp {
+    let seconds = run.0.get_timestamp().map_or(0, |time| time.to_unix().0);
+    jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or_default()).unwrap_or_default()
 }
 
 /// The entries of `[secrets]`, as the authority reads them.

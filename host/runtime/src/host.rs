@@ -12,7 +12,7 @@ use crate::log::Log;
 use crate::net::resolve::Resolver;
 use crate::permit::ActivePermit;
 use crate::sanitizer::OutputSanitizer;
-use crate::services::{AuditCall, AuditEvent, AuditRecord, RotationDirection, Services};
+use crate::services::{AuditCall, AuditEvent, AuditRecord, SecretSource, Services};
 use crate::storage::CallStorage;
 use runbook_authority::gate::{self, Denial, Rule};
 use runbook_authority::targets::Gateway;
@@ -20,7 +20,7 @@ use runbook_authority::{
     EffectiveGrants, GateDecision, GateRequest, Grant, Target, Verb, VerbEffect,
 };
 use runbook_contract::Mode;
-use runbook_secrets::{RotationEnd, RotationStart, Scrubber, Secret};
+use runbook_secrets::{Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -314,29 +314,14 @@ impl Host {
         self.services.scrubber.learn(&format!("{name}, as printed"), printed);
     }
 
-    /// Begins or continues a rotation of a secret by this step.
-    pub(crate) async fn begin_rotation(
-        &self,
-        name: &str,
-        direction: RotationDirection,
-    ) -> Result<RotationStart, Fault> {
-        let step = self.id.step.strip_suffix("/undo").unwrap_or(&self.id.step);
-        let by = format!("{} {step}", self.id.run);
-        let begun = self.services.secrets.begin_rotation(name, &by, direction).await;
-        begun.map_err(|error| Fault::new(FaultClass::Conflict, "secrets.store", error.to_string()))
+    /// The source of secrets.
+    pub(crate) fn secret_source(&self) -> Arc<dyn SecretSource> {
+        Arc::clone(&self.services.secrets)
     }
 
-    /// Ends the rotation that is under way.
-    pub(crate) async fn end_rotation(&self, name: &str, end: RotationEnd) -> Result<(), Fault> {
-        let ended = self.services.secrets.end_rotation(name, end).await;
-        ended.map_err(|error| Fault::new(FaultClass::Conflict, "secrets.store", error.to_string()))
-    }
-
-    /// Scrubs both values of a rotation from all output from now on.
-    pub(crate) fn learn_rotated(&self, name: &str, values: [&Secret; 2]) {
-        for value in values {
-            self.services.scrubber.learn(name, value);
-        }
+    /// Scrubs a value of a secret from all output from now on.
+    pub(crate) fn learn_value(&self, name: &str, value: &Secret) {
+        self.services.scrubber.learn(name, value);
     }
 
     /// The tokens that were fetched so far.

@@ -67,7 +67,7 @@ pub use reachability::{ReachRequest, Unreachable, UnreachableReason, reach};
 pub use secret_origin::{FetchedSecret, fetch_from_target};
 pub use services::{
     AuditCall, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, NoSecrets,
-    RotationDirection, SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
+    RotationTurn, SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
 };
 pub use symlinks::resolve_symlinks;
 pub use value::{Mismatch, SchemaError};

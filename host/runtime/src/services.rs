@@ -4,7 +4,10 @@ use crate::capabilities::TokenCache;
 use crate::launcher::Launcher;
 use crate::net::resolve::Resolver;
 use runbook_authority::{GateDecision, Verb};
-use runbook_secrets::{RotationEnd, RotationStart, Scrubber, Secret};
+use runbook_secrets::{
+    KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationResult, RotationStart,
+    Scrubber, Secret,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -33,11 +36,51 @@ pub trait SecretSource: Send + Sync {
         name: &'a str,
     ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>>;
 
-    /// Begins or continues a rotation of the secret by the run and the step `by`: the store keeps
-    /// both values from now on.
+    /// Tries to get the lock of the rotation of a secret for the run and the step `by`. It is held
+    /// until [`unlock_rotation`](Self::unlock_rotation), or until this process ends.
     ///
     /// # Errors
     /// [`SecretFetchError`] if the secret is not of a store that can be written.
+    fn lock_rotation(&self, name: &str, by: &str) -> Result<RotationTurn, SecretFetchError> {
+        let _ = by;
+        Err(not_writable(name))
+    }
+
+    /// Whether another step than `by` has the lock now.
+    fn is_rotated_by_another(&self, name: &str, by: &str) -> bool {
+        let _ = (name, by);
+        false
+    }
+
+    /// Releases the lock, if `by` has it.
+    fn unlock_rotation(&self, name: &str, by: &str) {
+        let _ = (name, by);
+    }
+
+    /// All values that the store keeps for a secret, read anew.
+    ///
+    /// # Errors
+    /// As [`lock_rotation`](Self::lock_rotation).
+    fn kept_values<'a>(
+        &'a self,
+        name: &'a str,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<KeptValues, SecretFetchError>> {
+        let _ = by;
+        Box::pin(async move { Err(not_writable(name)) })
+    }
+
+    /// The rotation of a secret that is half done, if one is known.
+    fn pending_rotation(&self, name: &str) -> Option<PendingRotation> {
+        let _ = name;
+        None
+    }
+
+    /// Begins or continues a rotation of the secret by the run and the step `by`, which has the
+    /// lock: the store keeps both values from now on.
+    ///
+    /// # Errors
+    /// As [`lock_rotation`](Self::lock_rotation).
     fn begin_rotation<'a>(
         &'a self,
         name: &'a str,
@@ -48,32 +91,33 @@ pub trait SecretSource: Send + Sync {
         Box::pin(async move { Err(not_writable(name)) })
     }
 
-    /// Ends the rotation that is under way.
+    /// Ends the rotation that `by` has begun.
     ///
     /// # Errors
-    /// As [`begin_rotation`](Self::begin_rotation).
+    /// As [`lock_rotation`](Self::lock_rotation).
     fn end_rotation<'a>(
         &'a self,
         name: &'a str,
+        by: &'a str,
         end: RotationEnd,
-    ) -> BoxFuture<'a, Result<(), SecretFetchError>> {
-        let _ = end;
+    ) -> BoxFuture<'a, Result<RotationResult, SecretFetchError>> {
+        let _ = (by, end);
         Box::pin(async move { Err(not_writable(name)) })
     }
+}
+
+/// Whose turn it is to rotate a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RotationTurn {
+    /// It is the turn of the step that asks.
+    Ours,
+    /// Another step is rotating it: its run and its id.
+    Another(String),
 }
 
 fn not_writable(name: &str) -> SecretFetchError {
     let reason = "its source cannot be written; only a secret of an age store is rotated by a run";
     SecretFetchError { name: name.to_owned(), reason: reason.to_owned() }
-}
-
-/// Which value a rotation sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RotationDirection {
-    /// A new value.
-    Forward,
-    /// The value before the rotation by the same step.
-    Back,
 }
 
 /// The facts about a secret, without its value.

@@ -11,7 +11,7 @@
 //! The content is not read through `runbook-document`, whose diagnostics would quote lines with
 //! secrets.
 
-use crate::rotation::{Rotation, State};
+use crate::rotation::{KeptValue, Rotation};
 use crate::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     pub(crate) secret: Secret,
     pub(crate) changed: Timestamp,
     pub(crate) note: Option<String>,
-    pub(crate) rotation: Option<Rotation>,
+    pub(crate) rotation: Rotation,
 }
 
 /// Why the content cannot be used. It quotes no text of the content but names of secrets.
@@ -67,9 +67,11 @@ struct RawEntry {
     note: Option<String>,
     /// A new value, which a rotation has not verified yet.
     pending: Option<PlainText>,
+    /// The run and the step of the pending value.
+    pending_by: Option<String>,
     /// The value before the last rotation.
     previous: Option<PlainText>,
-    /// The run and the step of the rotation.
+    /// The run and the step of the last rotation.
     rotated_by: Option<String>,
 }
 
@@ -132,16 +134,19 @@ fn check_entry(name: String, raw: RawEntry) -> Result<(String, Entry), ContentEr
         (None, None) => Err("has neither `value` nor `base64`"),
         (Some(_), Some(_)) => Err("has both `value` and `base64`; keep one"),
     };
-    let rotation = match (raw.pending, raw.previous, raw.rotated_by) {
-        (None, None, None) => Ok(None),
-        (Some(new), None, Some(by)) => {
-            Ok(Some(Rotation::new(new.into_secret(), State::Pending, by)))
-        }
-        (None, Some(old), Some(by)) => Ok(Some(Rotation::new(old.into_secret(), State::Done, by))),
-        _ => Err("has `pending` or `previous`, and not exactly one of them with `rotated_by`"),
+    let kept = |value: Option<PlainText>, by: Option<String>| match (value, by) {
+        (None, None) => Ok(None),
+        (Some(value), Some(by)) => Ok(Some(KeptValue::new(value.into_secret(), by))),
+        (Some(_), None) | (None, Some(_)) => Err(
+            "has one of `pending` and `pending_by`, or one of `previous` and `rotated_by`, without \
+             the other",
+        ),
     };
+    let pending = kept(raw.pending, raw.pending_by);
+    let previous = kept(raw.previous, raw.rotated_by);
     let entry = secret.and_then(|secret| {
-        Ok(Entry { secret, changed: raw.changed, note: raw.note, rotation: rotation? })
+        let rotation = Rotation { pending: pending?, previous: previous? };
+        Ok(Entry { secret, changed: raw.changed, note: raw.note, rotation })
     });
     match entry {
         Ok(entry) => Ok((name, entry)),
@@ -155,7 +160,7 @@ pub(crate) fn render(entries: &BTreeMap<String, Entry>) -> Zeroizing<String> {
     // and leaves a copy of a secret behind.
     let size = |(name, entry): (&String, &Entry)| {
         let note = entry.note.as_ref().map_or(0, String::len);
-        let rotation = entry.rotation.as_ref().map_or(0, Rotation::text_len);
+        let rotation = entry.rotation.text_len();
         name.len() + 6 * (entry.secret.len() + note + rotation) + 256
     };
     let mut text =
@@ -177,12 +182,15 @@ fn write_content(text: &mut String, entries: &BTreeMap<String, Entry>) -> fmt::R
             encoded.zeroize();
         }
         writeln!(text, "changed = \"{}\"", entry.changed)?;
-        if let Some(rotation) = &entry.rotation {
-            let (key, value) = rotation.written();
+        let Rotation { pending, previous } = &entry.rotation;
+        for (key, by_key, kept) in
+            [("pending", "pending_by", pending), ("previous", "rotated_by", previous)]
+        {
+            let Some(KeptValue { value, by }) = kept else { continue };
             write!(text, "{key} = ")?;
-            write_string(text, value)?;
-            text.push_str("rotated_by = ");
-            write_string(text, rotation.by())?;
+            write_string(text, value.expose_text().unwrap_or_default())?;
+            write!(text, "{by_key} = ")?;
+            write_string(text, by)?;
         }
         if let Some(note) = &entry.note {
             text.push_str("note = ");
@@ -218,7 +226,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_again(value in proptest::collection::vec(any::<u8>(), 0..80), text in ".{0,40}", note in proptest::option::of(".{0,20}")) {
-            let entry = |bytes: &[u8]| Entry { secret: Secret::new(bytes.to_vec()), changed: Timestamp::UNIX_EPOCH, note: note.clone(), rotation: None };
+            let entry = |bytes: &[u8]| Entry { secret: Secret::new(bytes.to_vec()), changed: Timestamp::UNIX_EPOCH, note: note.clone(), rotation: Rotation::default() };
             let entries = BTreeMap::from([("bytes.1".to_owned(), entry(&value)), ("text".to_owned(), entry(text.as_bytes()))]);
             let rendered = render(&entries);
             let Ok(read) = parse(&rendered) else { panic!("unreadable: {}", *rendered) };

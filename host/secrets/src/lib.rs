@@ -34,6 +34,7 @@ mod identity;
 mod prompt;
 mod recipient;
 mod rotation;
+mod rotation_lock;
 mod scram;
 mod scrub;
 mod secret;
@@ -44,7 +45,11 @@ mod store;
 pub use identity::{Identities, IdentityError, NewIdentity, keygen};
 pub use prompt::{Prompt, Question};
 pub use recipient::{RecipientError, Recipients, WorkFactor};
-pub use rotation::{RotationEnd, RotationError, RotationStart};
+pub use rotation::{
+    KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationError, RotationResult,
+    RotationStart, TargetAge, ValueMaker,
+};
+pub use rotation_lock::{LockAttempt, RotationLock, is_rotation_locked, try_lock_rotation};
 pub use scram::{new_password, scram_verifier};
 pub use scrub::Scrubber;
 pub use secret::Secret;

@@ -4,7 +4,10 @@ use crate::content::{self, ContentError, Entry, FORMAT};
 use crate::identity::{Identities, is_age_file};
 use crate::prompt::{AgeCallbacks, Prompt, Question};
 use crate::recipient::{Recipients, WorkFactor};
-use crate::rotation::{self, RotationEnd, RotationError, RotationStart};
+use crate::rotation::{
+    self, KeptValues, PendingRotation, Rotation, RotationEnd, RotationError, RotationResult,
+    RotationStart,
+};
 use crate::secret::Secret;
 use crate::source::{SourceError, check_name};
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
@@ -88,7 +91,10 @@ impl Store {
     ) -> Result<(), SourceError> {
         check_name(name)?;
         let note = note.or_else(|| self.entries.get(name).and_then(|entry| entry.note.clone()));
-        self.entries.insert(name.to_owned(), Entry { secret, changed: now, note, rotation: None });
+        self.entries.insert(
+            name.to_owned(),
+            Entry { secret, changed: now, note, rotation: Rotation::default() },
+        );
         Ok(())
     }
 
@@ -116,21 +122,35 @@ impl Store {
         rotation::begin_restore(secret, rotation, by)
     }
 
-    /// Ends the rotation that is under way.
+    /// Ends the rotation that `by` has begun.
     ///
     /// # Errors
-    /// [`RotationError`] if none is under way.
+    /// [`RotationError::NotBegun`] if it has begun none with this value.
     pub fn end_rotation(
         &mut self,
         name: &str,
+        by: &str,
         end: RotationEnd,
         now: Timestamp,
-    ) -> Result<(), RotationError> {
+    ) -> Result<RotationResult, RotationError> {
         let Entry { secret, rotation, changed, .. } = self.entry_mut(name)?;
-        if rotation::end(secret, rotation, end)? {
+        let result = rotation::end(secret, rotation, by, end)?;
+        if result == RotationResult::Completed {
             *changed = now;
         }
-        Ok(())
+        Ok(result)
+    }
+
+    /// All values that are kept for a secret, as the step `by` sees them; `None` if the store does
+    /// not have it.
+    pub fn kept_values(&self, name: &str, by: &str) -> Option<KeptValues> {
+        let Entry { secret, rotation, .. } = self.entries.get(name)?;
+        Some(rotation::kept_values(secret, rotation, by))
+    }
+
+    /// The rotation of a secret that is half done, if one is.
+    pub fn pending_rotation(&self, name: &str) -> Option<PendingRotation> {
+        rotation::pending(&self.entries.get(name)?.rotation)
     }
 
     fn entry_mut(&mut self, name: &str) -> Result<&mut Entry, RotationError> {

@@ -7,6 +7,7 @@ use crate::native::host;
 use crate::slot::Slot;
 
 pub use metadata::SecretInfo;
+pub use rotation::{PasswordState, PasswordStatus, RotatedRole};
 
 /// A slot that is bound to one secret.
 #[derive(Debug, Clone)]
@@ -40,6 +41,21 @@ impl SecretSlot {
         host!("secrets/reveal.reveal", reveal::reveal(self.slot.name()))
     }
 
+    /// Which of the values that the store keeps the role of the sql slot `login` has. The plugin
+    /// does not see the values.
+    ///
+    /// # Errors
+    /// `denied` if a slot is not granted, `invalid` if the secret is not the password of `login` or
+    /// the server lets the role in with any password, `conflict` if the server takes none of the
+    /// values.
+    #[track_caller]
+    pub fn observe(&self, admin: Slot, login: Slot) -> Result<PasswordStatus> {
+        host!(
+            "secrets/rotation.observe",
+            rotation::observe(self.slot.name(), admin.name(), login.name())
+        )
+    }
+
     /// Gives the role that the sql slot `login` connects as a new password, which is kept in the
     /// secret. `admin` is a sql slot whose role may change it. The plugin does not see the value.
     ///
@@ -47,7 +63,7 @@ impl SecretSlot {
     /// `denied` if a slot is not granted, `invalid` if the secret is not the password of `login`,
     /// `conflict` if the server does not take the new password; both values are then kept.
     #[track_caller]
-    pub fn rotate(&self, admin: Slot, login: Slot) -> Result<()> {
+    pub fn rotate(&self, admin: Slot, login: Slot) -> Result<RotatedRole> {
         host!(
             "secrets/rotation.rotate",
             rotation::rotate(self.slot.name(), admin.name(), login.name())
@@ -59,7 +75,7 @@ impl SecretSlot {
     /// # Errors
     /// As [`rotate`](Self::rotate), and `conflict` if the secret was changed since.
     #[track_caller]
-    pub fn restore(&self, admin: Slot, login: Slot) -> Result<()> {
+    pub fn restore(&self, admin: Slot, login: Slot) -> Result<RotatedRole> {
         host!(
             "secrets/rotation.restore",
             rotation::restore(self.slot.name(), admin.name(), login.name())

@@ -105,6 +105,9 @@ const CALLS: &[(&str, fn())] = &[
     ("system/control.disable", || drop(units().disable("a.service"))),
     ("secrets/metadata.describe", || drop(secrets::SecretSlot::slot(slot!("token")).describe())),
     ("secrets/reveal.reveal", || drop(secrets::SecretSlot::slot(slot!("token")).reveal())),
+    ("secrets/rotation.observe", || {
+        drop(secrets::SecretSlot::slot(slot!("token")).observe(slot!("db"), slot!("db")));
+    }),
     ("secrets/rotation.rotate", || {
         drop(secrets::SecretSlot::slot(slot!("token")).rotate(slot!("db"), slot!("db")));
     }),

@@ -189,6 +189,9 @@ fn get(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
             )),
         });
     };
+    if let Some(pending) = store.pending_rotation(source.name()) {
+        ui::warning(&format!("secret `{}`: {pending}", source.name()));
+    }
     ui::raw_data(value.expose())?;
     Ok(ExitStatus::Success)
 }
@@ -311,12 +314,17 @@ fn list(
         if is_old {
             status = ExitStatus::Failed;
         }
+        let pending = store.pending_rotation(name);
         if format == ListFormat::Json {
             let days = days(now, changed);
+            let rotated_by = pending.as_ref().map(|pending| &pending.run);
             ui::json(
-                &json!({ "name": name, "changed": changed, "days": days, "too_old": is_old, "note": store.note(name) }),
+                &json!({ "name": name, "changed": changed, "days": days, "too_old": is_old, "note": store.note(name), "pending_rotation_of_run": rotated_by }),
             )?;
             continue;
+        }
+        if let Some(pending) = pending {
+            ui::warning(&format!("secret `{name}`: {pending}"));
         }
         let age = ui::pluralize(days(now, changed), "day");
         let verdict = if is_old { "TOO OLD: rotate it" } else { "" };

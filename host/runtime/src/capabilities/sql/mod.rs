@@ -55,7 +55,8 @@ impl reader::Host for HostCall<'_> {
             Dialect::MySql => mysql::query(&access, &statement, &parameters).await,
             Dialect::Sqlite => sqlite::query(access, statement, parameters).await,
         };
-        let rows = rows.map_err(|fault| self.scrubbed_fault(limits.explain_timeout(fault)))?;
+        let rows =
+            rows.map_err(|fault| self.explained_fault(&slot, limits.explain_timeout(fault)))?;
         self.count_transferred(rows.rows.iter().flatten().map(size_of).sum());
         Ok(scrub_rows(rows, &self.scrubber()))
     }
@@ -77,7 +78,7 @@ impl writer::Host for HostCall<'_> {
             Dialect::MySql => mysql::execute(&access, &statement, &parameters, &commit).await,
             Dialect::Sqlite => sqlite::execute(access, statement, parameters, commit).await,
         };
-        result.map_err(|fault| self.scrubbed_fault(limits.explain_timeout(fault)))
+        result.map_err(|fault| self.explained_fault(&slot, limits.explain_timeout(fault)))
     }
 
     async fn transaction(
@@ -95,7 +96,7 @@ impl writer::Host for HostCall<'_> {
             Dialect::MySql => mysql::transaction(&access, &statements, &commit).await,
             Dialect::Sqlite => sqlite::transaction(access, statements, commit).await,
         };
-        result.map_err(|fault| self.scrubbed_fault(limits.explain_timeout(fault)))
+        result.map_err(|fault| self.explained_fault(&slot, limits.explain_timeout(fault)))
     }
 }
 
@@ -353,6 +354,22 @@ impl Host {
         Ok(DatabaseAccess { target, password, route, tls, timeout, started, session_lock })
     }
 
+    /// A fault of a server, without secrets. If it refused the password, and a rotation of that
+    /// secret is half done, the fault says which run ends it.
+    pub(super) fn explained_fault(&self, slot: &str, fault: Fault) -> Fault {
+        let pending = || {
+            let target = self.target(slot).ok()?;
+            let name = target.sql()?.password.as_deref()?.to_owned();
+            let pending = self.secret_source().pending_rotation(&name)?;
+            Some(format!("secret `{name}`: {pending}"))
+        };
+        let explained = match (fault.code == "sql.login").then(pending).flatten() {
+            Some(pending) => Fault { message: format!("{}; {pending}", fault.message), ..fault },
+            None => fault,
+        };
+        self.scrubbed_fault(explained)
+    }
+
     /// Ends the sessions that earlier attempts of the step have left on the databases that it may
     /// change. Returns a description of each.
     ///
@@ -399,25 +416,40 @@ impl Host {
         postgres::reach(&access).await
     }
 
-    /// Runs a statement that the host made on the PostgreSQL database of a slot.
+    /// Runs a statement that the host made on the PostgreSQL database of a slot, in a transaction of
+    /// its own. The second value says whether a failed one may have an effect.
     pub(crate) async fn execute_unseen(
         &mut self,
         login: RoleLogin<'_>,
         statement: &str,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), (Fault, UnseenEffect)> {
         let RoleLogin { slot, password, shown_statement } = login;
-        self.enter_sql(slot, Verb::SqlExecute, &[shown_statement])?;
+        let none = |fault| (fault, UnseenEffect::None);
+        self.enter_sql(slot, Verb::SqlExecute, &[shown_statement]).map_err(none)?;
         let commit = self.begin_uncommitted(slot, Verb::SqlExecute, 1);
         let access = match password {
             Some(password) => {
-                self.access_with(slot, Verb::SqlExecute, Some(password.clone())).await?
+                self.access_with(slot, Verb::SqlExecute, Some(password.clone())).await
             }
-            None => self.access(slot, Verb::SqlExecute).await?,
+            None => self.access(slot, Verb::SqlExecute).await,
         };
+        let access = access.map_err(none)?;
         let limits = access.time_limit();
         let result = postgres::execute(&access, statement, &[], &commit).await;
-        result.map(drop).map_err(|fault| self.scrubbed_fault(limits.explain_timeout(fault)))
+        result.map(drop).map_err(|fault| {
+            let effect = if commit.is_sent() { UnseenEffect::Possible } else { UnseenEffect::None };
+            (self.scrubbed_fault(limits.explain_timeout(fault)), effect)
+        })
     }
+}
+
+/// Whether a statement of the host that failed may have an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnseenEffect {
+    /// It was refused, or never committed.
+    None,
+    /// Its COMMIT was sent, and no answer came.
+    Possible,
 }
 
 /// How the server is verified, if the connection to it is encrypted.

@@ -15,13 +15,14 @@ impl Host {
         verb: Verb,
     ) -> Result<String, Fault> {
         let access = self.access(slot, verb).await?;
-        match access.sql().dialect() {
+        let reached = match access.sql().dialect() {
             Dialect::Postgres => {
                 postgres::reach(&access).await.map(|()| logged_in(&access, "PostgreSQL"))
             }
             Dialect::MySql => mysql::reach(&access).await.map(|()| logged_in(&access, "MySQL")),
             Dialect::Sqlite => sqlite::reach(access).await,
-        }
+        };
+        reached.map_err(|fault| self.explained_fault(slot, fault))
     }
 }
 
