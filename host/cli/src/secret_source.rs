@@ -1,6 +1,7 @@
 //! Reads the secrets of a runbook: from files, credentials and variables of this host, and by the
 //! targets that their origins name.
 
+use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::prepared::PreparedRunbook;
@@ -8,12 +9,13 @@ use crate::secret_store;
 use runbook_authority::targets::{DeclaredSecret, FileEntry, SecretOrigin};
 use runbook_contract::RunId;
 use runbook_runtime::{
-    AuditSink, BoxFuture, FetchedSecret, Launcher, RotationDirection, SecretFacts,
+    AuditSink, BoxFuture, FetchAttempt, FetchedSecret, Launcher, RotationDirection, SecretFacts,
     SecretFetchError, SecretSource, Services, fetch_from_target,
 };
+use runbook_secrets::files::FileError;
 use runbook_secrets::{
-    RotationEnd, RotationError, RotationStart, Secret, SopsFile, SopsFormat, Store, files,
-    new_password,
+    RotationEnd, RotationError, RotationStart, Secret, SopsFile, SopsFormat, Store, StoreLock,
+    files, new_password, try_lock_store,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStringExt as _;
@@ -24,6 +26,12 @@ use tokio::sync::OnceCell;
 
 /// The variable by which systemd tells a service where its credentials are.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// How long a run waits for another process that changes a store, before it says which.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// The time between two tries to lock a store.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Reads the secrets whose origins need no target. Each file is opened when one of its secrets is
 /// first needed.
@@ -164,7 +172,7 @@ impl SecretSource for LocalSecrets {
 }
 
 fn unavailable(name: &str, reason: String) -> SecretFetchError {
-    SecretFetchError { name: name.to_owned(), reason }
+    SecretFetchError { name: name.to_owned(), reason, attempt: FetchAttempt::Failed }
 }
 
 /// Reads the secrets of one run. Each value is read once and kept in memory until the program
@@ -174,6 +182,7 @@ pub struct RunSecrets {
     /// For origins that name a target. Its own secrets are local.
     services: Services,
     run: String,
+    purpose: Purpose,
     fetched: Mutex<HashMap<String, Arc<OnceCell<FetchedSecret>>>>,
     ages: HashMap<String, AgeLimits>,
     /// The secrets that were checked for their age.
@@ -195,6 +204,7 @@ impl RunSecrets {
         context: &Context,
         prepared: &PreparedRunbook,
         run: &RunId,
+        purpose: Purpose,
         audit: AuditSink,
     ) -> (Arc<Self>, Services) {
         let without_secrets = Services {
@@ -202,7 +212,7 @@ impl RunSecrets {
             launcher: Some(Launcher::this_program()),
             ..Services::none()
         };
-        let secrets = Arc::new(Self::new(context, prepared, run, &without_secrets));
+        let secrets = Arc::new(Self::new(context, prepared, (run, purpose), &without_secrets));
         let services =
             Services { secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>, ..without_secrets };
         (secrets, services)
@@ -213,7 +223,7 @@ impl RunSecrets {
     fn new(
         context: &Context,
         prepared: &PreparedRunbook,
-        run: &RunId,
+        (run, purpose): (&RunId, Purpose),
         services: &Services,
     ) -> Self {
         let origins: HashMap<String, SecretOrigin> = prepared
@@ -238,14 +248,18 @@ impl RunSecrets {
         let secrets = Arc::clone(&local) as Arc<dyn SecretSource>;
         let services = Services { secrets, ..services.clone() };
         let age_checked = Mutex::default();
-        Self { local, services, run: run.to_string(), fetched, ages, age_checked }
+        Self { local, services, run: run.to_string(), purpose, fetched, ages, age_checked }
     }
 
-    /// Checks that the secret can be read.
+    /// Checks that the secret can be read. One that a program prints which may change something is
+    /// not checked: the program is not run before a call needs it.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn check(&self, name: &str) -> Result<(), SecretFetchError> {
+        if self.local.origins.get(name).is_some_and(SecretOrigin::may_change) {
+            return Ok(());
+        }
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async { self.read(name).await.map(drop) })
         })
@@ -256,6 +270,9 @@ impl RunSecrets {
         let cell = self.cells().get(name).map(Arc::clone);
         let cell =
             cell.ok_or_else(|| unavailable(name, "`[secrets]` does not have it".to_owned()))?;
+        if self.purpose == Purpose::Preview {
+            self.withhold_if_changing(name)?;
+        }
         let secret = cell
             .get_or_try_init(|| self.fetch_new(name))
             .await
@@ -264,11 +281,41 @@ impl RunSecrets {
         Ok(secret.clone())
     }
 
+    /// Refuses a secret whose source may change something, because nothing may be changed now.
+    fn withhold_if_changing(&self, name: &str) -> Result<(), SecretFetchError> {
+        let origin = self.local.origins.get(name).filter(|origin| origin.may_change());
+        let Some(target) = origin.and_then(SecretOrigin::target) else { return Ok(()) };
+        let reason = format!(
+            "it comes from the program of target `{}`, which may change something, so it is run \
+             only in a run (`read_only = true` says that it changes nothing)",
+            target.name
+        );
+        let attempt = FetchAttempt::Withheld;
+        Err(SecretFetchError { name: name.to_owned(), reason, attempt })
+    }
+
     fn cells(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<FetchedSecret>>>> {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the store of a secret under its lock. What was read of the store before is read
+    /// Locks the store of a secret. It waits without blocking the thread, so that the timeout of the
+    /// call and Ctrl-C end it.
+    async fn lock_store(&self, name: &str) -> Result<StoreLock, String> {
+        let Some(SecretOrigin::Age(entry)) = self.local.origins.get(name) else {
+            return Err("only a secret of an age store is rotated by a run".to_owned());
+        };
+        let deadline = tokio::time::Instant::now() + LOCK_WAIT;
+        loop {
+            match try_lock_store(entry.file.real()) {
+                Err(FileError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_RETRY).await;
+                }
+                locked => return locked.map_err(|error| with_causes(&error)),
+            }
+        }
+    }
+
+    /// Changes the store of a secret, which is locked. What was read of the store before is read
     /// again.
     fn change_store<T>(
         &self,
@@ -279,12 +326,12 @@ impl RunSecrets {
             return Err("only a secret of an age store is rotated by a run".to_owned());
         };
         let (context, path) = (&self.local.context, entry.file.real());
-        let _store_lock = files::lock_store(path).map_err(|error| with_causes(&error))?;
         let mut store = secret_store::open(context, path)
             .map_err(reason)?
             .ok_or_else(|| format!("there is no secret store `{}`", path.display()))?;
         let changed = change(&mut store, &entry.entry).map_err(|error| error.to_string())?;
-        let recipients = secret_store::recipients(context, path, &store).map_err(reason)?;
+        let recipients = secret_store::reviewed_recipients(path, &store, &entry.recipients);
+        let recipients = recipients.map_err(reason)?;
         secret_store::write(context, path, &store, &recipients).map_err(reason)?;
         self.local.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         for (other, cell) in self.cells().iter_mut() {
@@ -423,6 +470,8 @@ impl SecretSource for RunSecrets {
                 RotationDirection::Forward => store.begin_rotation(entry, by, new),
                 RotationDirection::Back => store.begin_restore(entry, by),
             };
+            let locked = self.lock_store(name).await;
+            let _store_lock = locked.map_err(|reason| unavailable(name, reason))?;
             let started = tokio::task::block_in_place(|| self.change_store(name, begin));
             started.map_err(|reason| unavailable(name, reason))
         })
@@ -436,6 +485,8 @@ impl SecretSource for RunSecrets {
         Box::pin(async move {
             let now = jiff::Timestamp::now();
             let finish = |store: &mut Store, entry: &str| store.end_rotation(entry, end, now);
+            let locked = self.lock_store(name).await;
+            let _store_lock = locked.map_err(|reason| unavailable(name, reason))?;
             let ended = tokio::task::block_in_place(|| self.change_store(name, finish));
             ended.map_err(|reason| unavailable(name, reason))
         })

@@ -56,13 +56,15 @@ pub enum UnreachableReason {
     Timeout,
     /// A file, directory or program is not there, or is not what the target pins.
     Local,
+    /// It was not tried: its secret comes from a program that may change something.
+    Withheld,
     /// Another reason.
     Other,
 }
 
 impl UnreachableReason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Name,
         Self::Address,
         Self::Connection,
@@ -70,6 +72,7 @@ impl UnreachableReason {
         Self::Credentials,
         Self::Timeout,
         Self::Local,
+        Self::Withheld,
         Self::Other,
     ];
 
@@ -83,12 +86,16 @@ impl UnreachableReason {
             Self::Credentials => "credentials",
             Self::Timeout => "timeout",
             Self::Local => "local",
+            Self::Withheld => "withheld",
             Self::Other => "other",
         }
     }
 
     /// The reason of a fault.
     fn of(fault: &Fault) -> Self {
+        if fault.code == runbook_contract::SECRET_WITHHELD {
+            return Self::Withheld;
+        }
         let (capability, code) = fault.code.split_once('.').unwrap_or(("", &fault.code));
         match (capability, code) {
             ("secrets", _) | (_, "login" | "privilege" | "superuser" | "password") => {

@@ -64,7 +64,11 @@ pub trait SecretSource: Send + Sync {
 
 fn not_writable(name: &str) -> SecretFetchError {
     let reason = "its source cannot be written; only a secret of an age store is rotated by a run";
-    SecretFetchError { name: name.to_owned(), reason: reason.to_owned() }
+    SecretFetchError {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+        attempt: FetchAttempt::Failed,
+    }
 }
 
 /// Which value a rotation sets.
@@ -96,6 +100,17 @@ pub struct SecretFetchError {
     pub name: String,
     /// The reason, as the store reports it.
     pub reason: String,
+    /// Whether it was tried.
+    pub attempt: FetchAttempt,
+}
+
+/// Whether a secret that cannot be had was tried to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchAttempt {
+    /// It was tried, or there is nothing to try.
+    Failed,
+    /// It was not tried, because its source may change something and nothing may be changed now.
+    Withheld,
 }
 
 /// A source without any secret.
@@ -104,7 +119,11 @@ pub struct NoSecrets;
 
 impl NoSecrets {
     fn fetch_error(name: &str) -> SecretFetchError {
-        SecretFetchError { name: name.to_owned(), reason: "there is no store".to_owned() }
+        SecretFetchError {
+            name: name.to_owned(),
+            reason: "there is no store".to_owned(),
+            attempt: FetchAttempt::Failed,
+        }
     }
 }
 

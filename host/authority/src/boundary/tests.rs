@@ -888,6 +888,14 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"web *\"]",
         "[\"api *\"]",
     ),
+    (
+        "secrets",
+        "recipients",
+        "rotate",
+        "secret = \"token\"",
+        "[\"age1other\"]",
+        "[\"age1other\", \"age1te*\"]",
+    ),
     ("net", "hosts", "connect", "net = \"h\"\nports = [443]", "[\"other\"]", "[\"H\"]"),
     ("net", "ports", "connect", "net = \"h\"\nports = [443]", "[80]", "[443]"),
     ("net", "addresses", "connect", "net = \"h\"\nports = [443]", "[\"private\"]", "[\"public\"]"),
@@ -1067,6 +1075,15 @@ fn each_dimension_of_a_rule_decides_whether_a_grant_is_within() {
             "{capability} {key} = {wide}"
         );
     }
+}
+
+#[test]
+fn a_rule_without_recipients_lets_no_store_be_encrypted_to_any() {
+    let rule = "[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\", \"rotate\"]\n";
+    let found = |verbs: &[&str]| witness("secrets", verbs, "secret = \"token\"", rule);
+    assert_eq!(found(&["use"]), None);
+    let beyond = found(&["rotate"]).expect("beyond the rule");
+    assert!(beyond.contains("encrypted to age1team [boundary.toml:2: recipients = ]"), "{beyond}");
 }
 
 #[test]

@@ -222,7 +222,10 @@ fn read_dimension(
         reader.mark_known(row.key);
         return Some(Values::AtMost(u64::MAX));
     }
-    if matches!(row.dimension, Dimension::Environment | Dimension::Headers | Dimension::Tls) {
+    if matches!(
+        row.dimension,
+        Dimension::Environment | Dimension::Headers | Dimension::Tls | Dimension::Recipients
+    ) {
         // Values of grants are literal: a `*` is a `*`, and not a pattern.
         return reader.optional::<Vec<String>>(row.key).map(|written| Values::exact(written.value));
     }
