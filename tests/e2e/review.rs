@@ -285,7 +285,7 @@ const PATHS: &str = "format = 1\n[runbook]\nname = \"r\"\n[secrets.a]\nsource = 
      ca = \"ca.pem\"\nclient_cert = \"c.pem\"\nclient_key = \"c.key\"\n\
      headers = { X-A = \"secret:a\", X-B = \"secret:b\" }\n[targets.local]\nhttp = \"http://app\"\n\
      socket = \"app.sock\"\n[targets.db]\nsql = \"sqlite:data.db\"\n[targets.dir]\nfiles = \"data\"\n\
-     [targets.tool]\nprocess = \"tool.sh\"\narguments = []\nreads = [\"data\"]\n\
+     [targets.tool]\nprocess = \"/bin/true\"\narguments = []\nreads = [\"data\"]\n\
      writes = [\"out\"]\ndirectory = \"data\"\n\
      [[preflight]]\nid = \"web\"\nuses = \"http:get\"\nbind.target = \"web\"\nwith = { path = \"/\" }\n\
      [[preflight]]\nid = \"local\"\nuses = \"http:get\"\nbind.target = \"local\"\nwith = { path = \"/\" }\n\
@@ -299,7 +299,6 @@ fn a_copy_of_a_folder_has_no_difference_and_a_change_in_it_is_the_only_one() {
         for file in ["s.age", "p.yaml", "ca.pem", "c.pem", "c.key", "data.db", "data/x", "out/x"] {
             env.file(&format!("{folder}/{file}"), "text");
         }
-        env.script(&format!("{folder}/tool.sh"), "true");
     }
     for (old, new) in [("old", "new"), ("old/ops", "new/ops"), ("old/ops/r.toml", "new/ops/r.toml")]
     {

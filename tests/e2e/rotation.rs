@@ -255,6 +255,7 @@ fn a_run_encrypts_a_store_to_reviewed_recipients_only() {
         let refused = run(&env, &["--locked", "exec", "r.toml", "--yes"], None).status(6);
         unchanged("locked", &store, &refused);
     }
+    std::fs::remove_file(env.path().join("runbook.lock")).expect("it was written");
     let without = run(&env, &["exec", "r.toml", "--yes"], None);
     unchanged("no list", &store, &without);
     assert!(without.stdout.contains("has no recipients"), "{}", without.stdout);

@@ -362,7 +362,7 @@ fn a_program_that_may_change_something_is_run_for_a_secret_only_by_a_call_of_a_r
     for (arguments, said) in [
         (&["validate", "r.toml"][..], "ok"),
         (&["review", "r.toml"], "secrets.a"),
-        (&["plan", "r.toml"], "process.run"),
+        (&["plan", "r.toml"], "exec:pass"),
         (&["exec", "r.toml", "--dry-run"], "which may change something"),
         (&["doctor", "--targets", "r.toml"], "not tried: secret `a` cannot be had"),
         (&["lock", "r.toml"], ""),
