@@ -278,3 +278,46 @@ fn environments_that_were_not_reviewed_are_the_first_findings() {
     );
     assert_eq!(told(&[]), ["`a/targets.stage.toml`".to_owned()]);
 }
+
+/// Each kind of path of this host, in the folder of the runbook.
+const PATHS: &str = "format = 1\n[runbook]\nname = \"r\"\n[secrets.a]\nsource = \"age:s.age#a\"\n\
+     [secrets.b]\nsource = \"sops:p.yaml#b\"\n[targets.web]\nhttp = \"https://h.example\"\n\
+     ca = \"ca.pem\"\nclient_cert = \"c.pem\"\nclient_key = \"c.key\"\n\
+     headers = { X-A = \"secret:a\", X-B = \"secret:b\" }\n[targets.local]\nhttp = \"http://app\"\n\
+     socket = \"app.sock\"\n[targets.db]\nsql = \"sqlite:data.db\"\n[targets.dir]\nfiles = \"data\"\n\
+     [targets.tool]\nprocess = \"/bin/true\"\narguments = []\nreads = [\"data\"]\n\
+     writes = [\"out\"]\ndirectory = \"data\"\n\
+     [[preflight]]\nid = \"web\"\nuses = \"http:get\"\nbind.target = \"web\"\nwith = { path = \"/\" }\n\
+     [[preflight]]\nid = \"local\"\nuses = \"http:get\"\nbind.target = \"local\"\nwith = { path = \"/\" }\n\
+     [[step]]\nid = \"tool\"\nuses = \"command:run\"\nbind.program = \"tool\"\nirreversible = \"x\"\n";
+
+#[test]
+fn a_copy_of_a_folder_has_no_difference_and_a_change_in_it_is_the_only_one() {
+    let env = home();
+    for folder in ["old/ops", "new/ops"] {
+        env.file(&format!("{folder}/r.toml"), PATHS);
+        for file in ["s.age", "p.yaml", "ca.pem", "c.pem", "c.key", "data.db", "data/x", "out/x"] {
+            env.file(&format!("{folder}/{file}"), "text");
+        }
+    }
+    for (old, new) in [("old", "new"), ("old/ops", "new/ops"), ("old/ops/r.toml", "new/ops/r.toml")]
+    {
+        let same = env.run(&["review", "--diff", old, new]);
+        assert_eq!(
+            (same.status, same.stdout.trim()),
+            (0, "no difference in authority, nor in any key"),
+            "{old}"
+        );
+    }
+    env.file("new/ops/r.toml", &PATHS.replace("age:s.age#a", "age:other.age#a"));
+    let changed = env.run(&["review", "--diff", "old", "new"]).status(1).out("other.age#a");
+    assert_eq!(changed.stdout.matches("widened").count(), 1, "{}", changed.stdout);
+    // The store of the other folder is not the one of this folder.
+    let absolute = format!(
+        "age:{}/new/ops/s.age#a",
+        env.path().canonicalize().expect("it is there").display()
+    );
+    env.file("new/ops/r.toml", PATHS);
+    env.file("old/ops/r.toml", &PATHS.replace("age:s.age#a", &absolute));
+    env.run(&["review", "--diff", "old", "new"]).status(1).out("widened");
+}

@@ -488,3 +488,100 @@ fn another_role_may_set_the_password_and_a_refusal_of_the_server_keeps_the_old_o
     assert!(logs_in(&postgres, &new));
     assert_eq!(run(&env, &["secret", "get", "s.age#db"], None).status(0).stdout, new);
 }
+
+/// Whoever can change the list beside a store decides who can open it after the next rotation.
+#[test]
+fn a_run_encrypts_a_store_to_reviewed_recipients_only() {
+    let postgres = Postgres::start(1);
+    let env = with_store(&postgres);
+    runbook(&env, postgres.port, "age:s.age#db", "orders", "");
+    let own = env.read("s.age.recipients").trim().to_owned();
+    env.run(&["secret", "keygen", "--output", "other.txt"]).status(0);
+    let other = env.read("other.txt");
+    let other = other.lines().find_map(|line| line.strip_prefix("# public key: ")).expect("a key");
+    let both = format!("{own}\n# a colleague\n{other}\n");
+    for command in ["review", "plan"] {
+        env.run(&[command, "r.toml"]).status(0).out(&own);
+    }
+    env.run(&["lock", "r.toml"]).status(0);
+    assert!(env.read("runbook.lock").contains(&format!("recipients = [\"{own}\"]")));
+    run(&env, &["--locked", "exec", "r.toml", "--yes"], None).status(0);
+    run(&env, &["audit", "show"], None).status(0).out(&format!("encrypted to {own}"));
+    let unchanged = |why: &str, store: &str, output: &ProgramOutput| {
+        assert_ne!(output.status, 0, "{why}: {}", output.stdout);
+        assert_eq!(env.read("s.age"), store, "{why}");
+        assert!(logs_in(&postgres, &kept_values(&env)[0]), "{why}");
+    };
+    let store = env.read("s.age");
+    // Another list than that of the lockfile: longer, other keys, none.
+    for list in [Some(both.as_str()), Some(other), None] {
+        match list {
+            Some(list) => drop(env.file("s.age.recipients", list)),
+            None => std::fs::remove_file(env.path().join("s.age.recipients")).expect("it is there"),
+        }
+        let refused = run(&env, &["--locked", "exec", "r.toml", "--yes"], None).status(6);
+        unchanged("locked", &store, &refused);
+    }
+    std::fs::remove_file(env.path().join("runbook.lock")).expect("it was written");
+    let without = run(&env, &["exec", "r.toml", "--yes"], None);
+    unchanged("no list", &store, &without);
+    assert!(without.stdout.contains("has no recipients"), "{}", without.stdout);
+    // A list that changes after the runbook was read.
+    env.file("s.age.recipients", &format!("{own}\n"));
+    let program = env.script("add.sh", &format!("echo {other} >> s.age.recipients"));
+    let text = env.read("r.toml");
+    let adds = format!(
+        "[targets.add]\nprocess = \"{}\"\narguments = []\ndirectory = \".\"\n[[step]]\nid = \"add\"\n\
+         uses = \"command:run\"\nbind.program = \"add\"\nirreversible = \"x\"\n[[step]]\nid = \"rotate\"\n",
+        program.display()
+    );
+    env.file("late.toml", &text.replace("[[step]]\nid = \"rotate\"\n", &adds));
+    let late = run(&env, &["exec", "late.toml", "--yes"], None);
+    unchanged("late", &store, &late);
+    assert!(late.stdout.contains("was changed since the runbook was read"), "{}", late.stdout);
+    // A boundary names the keys, too.
+    env.file("s.age.recipients", &both);
+    let boundary = |recipients: &str| {
+        let text = format!(
+            "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"*\"]\n[[allow]]\n\
+             capability = \"secrets\"\nverbs = [\"*\"]\n{recipients}\n"
+        );
+        env.file("b.toml", &text);
+        env.run(&["validate", "--boundary", "b.toml", "r.toml"])
+    };
+    boundary("").status(6).err("recipients");
+    boundary(&format!("recipients = [\"{own}\"]")).status(6).err(other);
+    boundary("recipients = [\"age1*\"]").status(0);
+    // What was reviewed is what the store is encrypted to.
+    env.run(&["lock", "r.toml"]).status(0);
+    run(&env, &["--locked", "exec", "r.toml", "--yes"], None).status(0);
+    env.run(&["--identity", "other.txt", "secret", "get", "s.age#db"]).status(0);
+}
+
+/// Who may only read the folder of a store keeps nobody from rotating a secret of it, and who
+/// changes the store is named, or the timeout of the step ends the waiting.
+#[test]
+fn a_rotation_waits_for_who_changes_the_store_and_for_nobody_else() {
+    let postgres = Postgres::start(1);
+    let env = with_store(&postgres);
+    runbook(&env, postgres.port, "age:s.age#db", "orders", "");
+    let opened = [env.path().to_owned(), env.path().join("s.age")];
+    let held: Vec<_> =
+        opened.iter().map(|path| std::fs::File::open(path).expect("it is there")).collect();
+    held.iter().for_each(|file| file.lock().expect("nobody has it"));
+    run(&env, &["exec", "r.toml", "--yes"], None).status(0);
+    let store = env.read("s.age");
+    let lock = std::fs::File::create(env.path().join(".s.age.lock")).expect("a file");
+    lock.lock().expect("nobody has it");
+    std::io::Write::write_all(&mut &lock, b"4711").expect("it can be written");
+    let waited = run(&env, &["exec", "r.toml", "--yes"], None);
+    assert_ne!(waited.status, 0);
+    let text = format!("{}{}", waited.stdout, waited.stderr);
+    assert!(text.contains("process 4711"), "{text}");
+    let text = env.read("r.toml").replace("undo = \"auto\"", "undo = \"auto\"\ntimeout = \"1s\"");
+    env.file("r.toml", &text);
+    let started = std::time::Instant::now();
+    assert_ne!(run(&env, &["exec", "r.toml", "--yes"], None).status, 0);
+    assert!(started.elapsed().as_secs() < 60);
+    assert_eq!(env.read("s.age"), store);
+}

@@ -349,6 +349,59 @@ fn every_source_is_reviewed_compared_locked_and_bounded() {
     }
 }
 
+/// A program that may change something is run for a secret by nothing that is to change nothing,
+/// and not before the run may change something: inside of its window, and after the approval.
+#[test]
+fn a_program_that_may_change_something_is_run_for_a_secret_only_by_a_call_of_a_run() {
+    let env = home();
+    let program = pass(&env, &format!("echo run >> ran; echo {VALUE}")) + "directory = \".\"\n";
+    let server = Receiver::start();
+    let text = runbook(server.port, PASS, &program);
+    env.file("r.toml", &text);
+    let has_run = || env.path().join("ran").exists();
+    for (arguments, said) in [
+        (&["validate", "r.toml"][..], "ok"),
+        (&["review", "r.toml"], "secrets.a"),
+        (&["plan", "r.toml"], "exec:pass"),
+        (&["exec", "r.toml", "--dry-run"], "which may change something"),
+        (&["doctor", "--targets", "r.toml"], "not tried: secret `a` cannot be had"),
+        (&["lock", "r.toml"], ""),
+    ] {
+        let done = env.run(arguments).status(0);
+        assert!(done.stdout.contains(said), "{arguments:?}: {}", done.stdout);
+        assert!(!has_run() && server.received().is_empty(), "{arguments:?}");
+    }
+    std::fs::remove_file(env.path().join("runbook.lock")).expect("it was written");
+    // Outside of its window a run is refused.
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let day = (now.date() + jiff::Span::new().days(3)).strftime("%a").to_string().to_lowercase();
+    let window = format!(
+        "[window]\nallow = [{{ days = \"{day}\", from = \"03:00\", to = \"03:01\", zone = \"UTC\" }}]\n"
+    );
+    env.file("w.toml", &format!("{text}{window}"));
+    env.run(&["exec", "w.toml", "--yes"]).status(6);
+    assert!(!has_run(), "outside of the window");
+    // A step that waits for an approval.
+    let step = "[[step]]\nid = \"look\"\nuses = \"http:post\"\nirreversible = \"sent\"\n\
+                approval = { quorum = 2 }\n";
+    let look = "[[preflight]]\nid = \"look\"\nuses = \"http:get\"\n";
+    let approved = text.replace(look, step).replace("path = \"/\"", "path = \"/\", body = \"{}\"");
+    env.file("a.toml", &approved);
+    env.run(&["exec", "a.toml", "--yes"]).status(5);
+    assert!(!has_run() && server.received().is_empty(), "before the approval");
+    // The call of a run gets it.
+    env.run(&["exec", "r.toml", "--yes"]).status(0);
+    assert!(has_run());
+    assert_eq!(bearers(&server), [format!("Bearer {VALUE}")]);
+    // One that can change nothing is run whenever a probe needs it.
+    let reading = pass(&env, &format!("echo {VALUE}")) + "read_only = true\n";
+    env.file("r.toml", &runbook(server.port, PASS, &reading));
+    env.run(&["exec", "r.toml", "--dry-run"]).status(0);
+    assert_eq!(bearers(&server).len(), 2);
+    env.run(&["doctor", "--targets", "r.toml"]).status(0);
+    assert_eq!(bearers(&server).len(), 3);
+}
+
 #[test]
 fn a_key_that_a_plugin_of_age_holds_opens_a_store_and_is_asked_for_once() {
     let env = home();

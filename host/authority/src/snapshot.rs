@@ -22,7 +22,14 @@ impl Snapshot {
     /// The same snapshot with paths as if `root` were the root of the file system, so that
     /// snapshots of two checkouts can be compared.
     #[must_use]
-    pub fn relative_to(mut self, root: &str) -> Self {
+    pub fn relative_to(self, root: &str) -> Self {
+        self.moved(root, "")
+    }
+
+    /// The same snapshot with paths as if folder `from` were `to`, so that a copy of a folder can be
+    /// compared with it. Both are absolute and without a slash at the end.
+    #[must_use]
+    pub fn moved(mut self, from: &str, to: &str) -> Self {
         for grant in self.runbooks.values_mut().flat_map(|runbook| runbook.grants.values_mut()) {
             for (dimension, values) in &mut grant.scope.values {
                 if matches!(
@@ -33,8 +40,10 @@ impl Snapshot {
                         | Dimension::Reads
                         | Dimension::Writes
                         | Dimension::Secrets
+                        | Dimension::Sockets
+                        | Dimension::ClientCertificates
                 ) {
-                    *values = values.relative_to(root);
+                    *values = values.moved(from, to);
                 }
             }
         }

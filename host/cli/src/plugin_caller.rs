@@ -59,7 +59,8 @@ impl PluginCaller {
         let defaults = RuntimeConfig::with_cache(Some(context.cache.clone()));
         let config = RuntimeConfig { on_compile, compiler: Compiler::this_program(), ..defaults };
         let runtime = Runtime::new(config).map_err(Failure::engine)?;
-        let (secrets, services) = RunSecrets::with_services(context, prepared, &run, audit.sink());
+        let (secrets, services) =
+            RunSecrets::with_services(context, prepared, &run, purpose, audit.sink());
         let mut compiled = HashMap::new();
         let mut linked = BTreeMap::new();
         for (step, site) in &prepared.sites {

@@ -213,7 +213,8 @@ fn prepare_source(
         .ok_or_else(|| {
             Failure::engine(format!("the folder `{}` is not absolute", folder.display()))
         })?
-        .with_digests(&runbook_runtime::certificates_digest);
+        .with_digests(&runbook_runtime::certificates_digest)
+        .with_recipients(&crate::secret_store::listed_recipients);
     let (targets, wrong_targets) = targets::read(&runbook, paths, &mut later_findings);
     later_findings.append(crate::environment_targets::unused_targets(&runbook, &targets, siblings));
     let resolver = UseResolver {

@@ -1,6 +1,7 @@
 //! Reads the secrets of a runbook: from files, credentials and variables of this host, and by the
 //! targets that their origins name.
 
+use crate::audit_log::Purpose;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::prepared::PreparedRunbook;
@@ -9,12 +10,11 @@ use crate::secret_store;
 use runbook_authority::targets::{DeclaredSecret, FileEntry, SecretOrigin};
 use runbook_contract::RunId;
 use runbook_runtime::{
-    AuditSink, BoxFuture, FetchedSecret, Launcher, RotationTurn, SecretFacts, SecretFetchError,
-    SecretSource, Services, fetch_from_target,
+    AuditSink, BoxFuture, FetchAttempt, FetchedSecret, Launcher, RotationTurn, SecretFacts, SecretFetchError, SecretSource, Services, fetch_from_target,
 };
+use runbook_secrets::files::FileError;
 use runbook_secrets::{
-    KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationError, RotationResult,
-    RotationStart, Secret, SopsFile, SopsFormat, Store, files, new_password,
+    KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationError, RotationResult, RotationStart, Secret, SopsFile, SopsFormat, Store, StoreLock, files, new_password, try_lock_store,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStringExt as _;
@@ -25,6 +25,12 @@ use tokio::sync::OnceCell;
 
 /// The variable by which systemd tells a service where its credentials are.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// How long a run waits for another process that changes a store, before it says which.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// The time between two tries to lock a store.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Reads the secrets whose origins need no target. Each file is opened when one of its secrets is
 /// first needed.
@@ -165,7 +171,7 @@ impl SecretSource for LocalSecrets {
 }
 
 fn unavailable(name: &str, reason: String) -> SecretFetchError {
-    SecretFetchError { name: name.to_owned(), reason }
+    SecretFetchError { name: name.to_owned(), reason, attempt: FetchAttempt::Failed }
 }
 
 /// Reads the secrets of one run. Each value is read once and kept in memory until the program
@@ -174,6 +180,7 @@ pub struct RunSecrets {
     local: Arc<LocalSecrets>,
     /// For origins that name a target. Its own secrets are local.
     services: Services,
+    purpose: Purpose,
     run: RunId,
     fetched: Mutex<HashMap<String, Arc<OnceCell<FetchedSecret>>>>,
     ages: HashMap<String, AgeLimits>,
@@ -197,6 +204,7 @@ impl RunSecrets {
         context: &Context,
         prepared: &PreparedRunbook,
         run: &RunId,
+        purpose: Purpose,
         audit: AuditSink,
     ) -> (Arc<Self>, Services) {
         let without_secrets = Services {
@@ -204,7 +212,7 @@ impl RunSecrets {
             launcher: Some(Launcher::this_program()),
             ..Services::none()
         };
-        let secrets = Arc::new(Self::new(context, prepared, run, &without_secrets));
+        let secrets = Arc::new(Self::new(context, prepared, (run, purpose), &without_secrets));
         let services =
             Services { secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>, ..without_secrets };
         (secrets, services)
@@ -215,7 +223,7 @@ impl RunSecrets {
     fn new(
         context: &Context,
         prepared: &PreparedRunbook,
-        run: &RunId,
+        (run, purpose): (&RunId, Purpose),
         services: &Services,
     ) -> Self {
         let origins: HashMap<String, SecretOrigin> = prepared
@@ -242,6 +250,7 @@ impl RunSecrets {
         Self {
             local,
             services,
+            purpose,
             run: run.clone(),
             fetched,
             ages,
@@ -250,11 +259,15 @@ impl RunSecrets {
         }
     }
 
-    /// Checks that the secret can be read.
+    /// Checks that the secret can be read. One that a program prints which may change something is
+    /// not checked: the program is not run before a call needs it.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn check(&self, name: &str) -> Result<(), SecretFetchError> {
+        if self.local.origins.get(name).is_some_and(SecretOrigin::may_change) {
+            return Ok(());
+        }
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async { self.read(name).await.map(drop) })
         })
@@ -265,12 +278,28 @@ impl RunSecrets {
         let cell = self.cells().get(name).map(Arc::clone);
         let cell =
             cell.ok_or_else(|| unavailable(name, "`[secrets]` does not have it".to_owned()))?;
+        if self.purpose == Purpose::Preview {
+            self.withhold_if_changing(name)?;
+        }
         let secret = cell
             .get_or_try_init(|| self.fetch_new(name))
             .await
             .map_err(|reason| unavailable(name, reason))?;
         self.warn_if_due_for_rotation(name, secret);
         Ok(secret.clone())
+    }
+
+    /// Refuses a secret whose source may change something, because nothing may be changed now.
+    fn withhold_if_changing(&self, name: &str) -> Result<(), SecretFetchError> {
+        let origin = self.local.origins.get(name).filter(|origin| origin.may_change());
+        let Some(target) = origin.and_then(SecretOrigin::target) else { return Ok(()) };
+        let reason = format!(
+            "it comes from the program of target `{}`, which may change something, so it is run \
+             only in a run (`read_only = true` says that it changes nothing)",
+            target.name
+        );
+        let attempt = FetchAttempt::Withheld;
+        Err(SecretFetchError { name: name.to_owned(), reason, attempt })
     }
 
     fn cells(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<FetchedSecret>>>> {
@@ -300,7 +329,22 @@ impl RunSecrets {
             .ok_or_else(|| format!("there is no secret store `{}`", path.display()))
     }
 
-    /// Changes the store of a secret under its lock. What was read of the store before is read
+    /// Locks the store of a secret. It waits without blocking the thread, so that the timeout of the
+    /// call and Ctrl-C end it.
+    async fn lock_store(&self, name: &str) -> Result<StoreLock, String> {
+        let entry = self.age_entry(name)?;
+        let deadline = tokio::time::Instant::now() + LOCK_WAIT;
+        loop {
+            match try_lock_store(entry.file.real()) {
+                Err(FileError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_RETRY).await;
+                }
+                locked => return locked.map_err(|error| with_causes(&error)),
+            }
+        }
+    }
+
+    /// Changes the store of a secret, which is locked. What was read of the store before is read
     /// again.
     fn change_store<T>(
         &self,
@@ -309,10 +353,10 @@ impl RunSecrets {
     ) -> Result<T, String> {
         let entry = self.age_entry(name)?;
         let (context, path) = (&self.local.context, entry.file.real());
-        let _store_lock = files::lock_store(path).map_err(|error| with_causes(&error))?;
         let mut store = self.open_anew(entry)?;
         let changed = change(&mut store, &entry.entry).map_err(|error| error.to_string())?;
-        let recipients = secret_store::recipients(context, path, &store).map_err(reason)?;
+        let recipients = secret_store::reviewed_recipients(path, &store, &entry.recipients);
+        let recipients = recipients.map_err(reason)?;
         secret_store::write(context, path, &store, &recipients).map_err(reason)?;
         self.local.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         for (other, cell) in self.cells().iter_mut() {
@@ -496,6 +540,8 @@ impl SecretSource for RunSecrets {
                     begun => begun,
                 },
             };
+            let locked = self.lock_store(name).await;
+            let _store_lock = locked.map_err(|reason| unavailable(name, reason))?;
             let started = tokio::task::block_in_place(|| self.change_store(name, begin));
             started.map_err(|reason| unavailable(name, reason))
         })
@@ -510,6 +556,8 @@ impl SecretSource for RunSecrets {
         Box::pin(async move {
             let now = jiff::Timestamp::now();
             let finish = |store: &mut Store, entry: &str| store.end_rotation(entry, by, end, now);
+            let locked = self.lock_store(name).await;
+            let _store_lock = locked.map_err(|reason| unavailable(name, reason))?;
             let ended = tokio::task::block_in_place(|| self.change_store(name, finish));
             ended.map_err(|reason| unavailable(name, reason))
         })

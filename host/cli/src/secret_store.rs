@@ -4,9 +4,12 @@ use crate::context::{Context, SettingOrigin};
 use crate::failure::Failure;
 use crate::question;
 use crate::ui;
+use runbook_authority::targets::RecipientList;
 use runbook_secrets::{
     ExposeSecret as _, Identities, Prompt, Recipients, SecretString, Store, WorkFactor, files,
+    listed_keys,
 };
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The private keys of the operator. A missing default key is not an error, because a store may
@@ -82,6 +85,41 @@ pub fn recipients(context: &Context, path: &Path, store: &Store) -> Result<Recip
     let text = own_recipients.join("\n") + "\n";
     files::write_public(&recipients_file, text.as_bytes()).map_err(Failure::usage)?;
     Recipients::parse(&text, &recipients_file.display().to_string()).map_err(Failure::usage)
+}
+
+/// The public keys that are listed beside a store; `None` if there is no list that can be read.
+pub fn listed_recipients(store: &Path) -> Option<BTreeSet<String>> {
+    let text = files::read(&files::recipients_path(store)).ok()??;
+    Some(listed_keys(&String::from_utf8_lossy(&text)))
+}
+
+/// The recipients that a run may encrypt a store to: those that were listed when its runbook was
+/// read, which are part of what was reviewed. Else its passphrase.
+pub fn reviewed_recipients(
+    path: &Path,
+    store: &Store,
+    reviewed: &RecipientList,
+) -> Result<Recipients, Failure> {
+    let recipients_file = files::recipients_path(path);
+    let shown = recipients_file.display().to_string();
+    let text = files::read(&recipients_file).map_err(Failure::usage)?;
+    let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
+    if RecipientList::from(text.as_deref().map(listed_keys)) != *reviewed {
+        return Err(Failure::refused(format!(
+            "`{shown}` was changed since the runbook was read, so nobody has reviewed whom the \
+             store would be encrypted to"
+        ))
+        .hint("look at the list; then begin a new run"));
+    }
+    match text {
+        Some(text) => Recipients::parse(&text, &shown).map_err(Failure::usage),
+        None => store.passphrase(WorkFactor::default()).ok_or_else(|| {
+            Failure::usage(format!("`{}` has no recipients", path.display())).hint(format!(
+                "list them in `{shown}`, and run `runbook secret rekey {}`",
+                runbook_text::file_argument(&path.display().to_string())
+            ))
+        }),
+    }
 }
 
 /// The recipients for a new store with a passphrase, which is asked for twice.

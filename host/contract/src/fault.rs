@@ -4,6 +4,10 @@ use crate::{LogLine, Outcome};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// The code of a fault because of a secret that is not read now: its source may change something,
+/// and nothing may be changed.
+pub const SECRET_WITHHELD: &str = "secrets.withheld";
+
 /// The class of a fault. The class decides what the engine does next, so the list is closed.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,

@@ -15,7 +15,7 @@ mod record;
 mod response;
 
 pub use call::{Call, DriftPolicy, Mode, Phase};
-pub use fault::{ErrorClass, Fault, FaultEffect};
+pub use fault::{ErrorClass, Fault, FaultEffect, SECRET_WITHHELD};
 pub use ids::{RunId, StepId};
 pub use operation::{Kind, OperationFacts};
 pub use record::{CallRecord, FORMAT, RecordError};

@@ -11,7 +11,7 @@ use crate::template::{self, Scope, StepView, TemplateError};
 use crate::undo;
 use runbook_contract::{
     Call, ErrorClass, Fault, Json, Kind, Mode, Outcome, Phase, Proposal, Report, Response, RunId,
-    StepId,
+    SECRET_WITHHELD, StepId,
 };
 use std::collections::BTreeMap;
 
@@ -274,6 +274,8 @@ impl<O: Operate> DryRunner<'_, O> {
         };
         match self.operate.call(call, LeaseWatch::unlimited()).await {
             Ok(answered) => dry_answer_of(answered.response),
+            // At run time it is read.
+            Err(fault) if fault.code == SECRET_WITHHELD => at_run_time(fault.message),
             Err(fault) => failed(fault),
         }
     }

@@ -12,7 +12,9 @@ use crate::log::Log;
 use crate::net::resolve::Resolver;
 use crate::permit::ActivePermit;
 use crate::sanitizer::OutputSanitizer;
-use crate::services::{AuditCall, AuditEvent, AuditRecord, SecretSource, Services};
+use crate::services::{
+    AuditCall, AuditEvent, AuditRecord, FetchAttempt, SecretSource, Services,
+};
 use crate::storage::CallStorage;
 use runbook_authority::gate::{self, Denial, Rule};
 use runbook_authority::targets::Gateway;
@@ -458,7 +460,12 @@ impl Host {
         let dialect = self.effective_grants.get(slot).and_then(|grant| grant.target.dialect());
         let scrubber = self.services.scrubber.current();
         let sanitizer = OutputSanitizer::new(&scrubber);
-        let canonical = request.canonical(dialect, &|text| scrubber.text(text));
+        let mut canonical = request.canonical(dialect, &|text| scrubber.text(text));
+        if verb == Verb::SecretsRotate
+            && let Some(grant) = self.effective_grants.get(slot)
+        {
+            canonical = recipients_text(&grant.target);
+        }
         // The guest chooses the slot name, so it is not trusted before the gate has found it.
         let (slot_text, operation_text) = (sanitizer.line(slot), sanitizer.line(&canonical));
         let secrets: Vec<_> =
@@ -619,8 +626,20 @@ fn lease_lost_denial(request: &GateRequest<'_>) -> Denial {
     }
 }
 
+/// Whom the store of a rotated secret is encrypted to, for the audit log.
+fn recipients_text(target: &Target) -> String {
+    match target.recipients().as_slice() {
+        [] => "encrypted with its passphrase".to_owned(),
+        keys => format!("encrypted to {}", keys.join(", ")),
+    }
+}
+
 fn secret_fault(error: &crate::SecretFetchError) -> Fault {
-    Fault::new(FaultClass::NotFound, "secrets.unavailable", error.to_string())
+    let code = match error.attempt {
+        FetchAttempt::Failed => "secrets.unavailable",
+        FetchAttempt::Withheld => runbook_contract::SECRET_WITHHELD,
+    };
+    Fault::new(FaultClass::NotFound, code, error.to_string())
 }
 
 #[cfg(test)]

@@ -66,8 +66,7 @@ pub use permit::{LeaseCheck, Permit};
 pub use reachability::{ReachRequest, Unreachable, UnreachableReason, reach};
 pub use secret_origin::{FetchedSecret, fetch_from_target};
 pub use services::{
-    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, NoSecrets,
-    RotationTurn, SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
+    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, FetchAttempt, NoSecrets, RotationTurn, SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
 };
 pub use symlinks::resolve_symlinks;
 pub use value::{Mismatch, SchemaError};

@@ -60,6 +60,8 @@ pub enum UnreachableReason {
     Timeout,
     /// A file, directory or program is not there, or is not what the target pins.
     Local,
+    /// It was not tried: its secret comes from a program that may change something.
+    Withheld,
     /// Another reason.
     Other,
 }
@@ -75,6 +77,7 @@ impl UnreachableReason {
         Self::Proxy,
         Self::Timeout,
         Self::Local,
+        Self::Withheld,
         Self::Other,
     ];
 
@@ -89,12 +92,16 @@ impl UnreachableReason {
             Self::Proxy => "proxy",
             Self::Timeout => "timeout",
             Self::Local => "local",
+            Self::Withheld => "withheld",
             Self::Other => "other",
         }
     }
 
     /// The reason of a fault.
     fn of(fault: &Fault) -> Self {
+        if fault.code == runbook_contract::SECRET_WITHHELD {
+            return Self::Withheld;
+        }
         let (capability, code) = fault.code.split_once('.').unwrap_or(("", &fault.code));
         match (capability, code) {
             ("proxy", _) => Self::Proxy,

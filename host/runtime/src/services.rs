@@ -117,7 +117,11 @@ pub enum RotationTurn {
 
 fn not_writable(name: &str) -> SecretFetchError {
     let reason = "its source cannot be written; only a secret of an age store is rotated by a run";
-    SecretFetchError { name: name.to_owned(), reason: reason.to_owned() }
+    SecretFetchError {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+        attempt: FetchAttempt::Failed,
+    }
 }
 
 /// The facts about a secret, without its value.
@@ -140,6 +144,17 @@ pub struct SecretFetchError {
     pub name: String,
     /// The reason, as the store reports it.
     pub reason: String,
+    /// Whether it was tried.
+    pub attempt: FetchAttempt,
+}
+
+/// Whether a secret that cannot be had was tried to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchAttempt {
+    /// It was tried, or there is nothing to try.
+    Failed,
+    /// It was not tried, because its source may change something and nothing may be changed now.
+    Withheld,
 }
 
 /// A source without any secret.
@@ -148,7 +163,11 @@ pub struct NoSecrets;
 
 impl NoSecrets {
     fn fetch_error(name: &str) -> SecretFetchError {
-        SecretFetchError { name: name.to_owned(), reason: "there is no store".to_owned() }
+        SecretFetchError {
+            name: name.to_owned(),
+            reason: "there is no store".to_owned(),
+            attempt: FetchAttempt::Failed,
+        }
     }
 }
 

@@ -27,6 +27,7 @@ impl SecretSource for FixedSecrets {
         let missing = || SecretFetchError {
             name: name.to_owned(),
             reason: "it is not in the store".to_owned(),
+            attempt: crate::FetchAttempt::Failed,
         };
         Box::pin(async move { found.ok_or_else(missing) })
     }

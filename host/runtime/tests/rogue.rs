@@ -221,7 +221,8 @@ impl SecretSource for Store {
         name: &'a str,
     ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>> {
         let reason = "this store knows values only".to_owned();
-        Box::pin(async move { Err(SecretFetchError { name: name.to_owned(), reason }) })
+        let attempt = runbook_runtime::FetchAttempt::Failed;
+        Box::pin(async move { Err(SecretFetchError { name: name.to_owned(), reason, attempt }) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads and writes the files of a store, at the paths that the caller gives.
 
 use runbook_regular_file::Links;
-use rustix::fs::{Mode, OFlags};
+use std::fmt;
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -122,33 +122,6 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_folder(path)
 }
 
-/// Locks the store at `path` against changes by other processes, until the lock is dropped. Lock a
-/// store before reading it in order to change it; otherwise one of two changes at the same time is
-/// lost.
-///
-/// It is an advisory lock on the folder, so that it leaves no file behind.
-///
-/// # Errors
-/// [`FileError::Read`] if the folder of the store cannot be opened or locked.
-pub fn lock_store(path: &Path) -> Result<StoreLock, FileError> {
-    let read_error = |source: io::Error| FileError::Read { path: path.into(), source };
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    let folder = rustix::fs::open(
-        folder_of(&target),
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| read_error(errno.into()))?;
-    let folder = File::from(folder);
-    folder.lock().map_err(read_error)?;
-    Ok(StoreLock { _folder: folder })
-}
-
-/// The lock of a store, which [`lock_store`] takes. Dropping it releases the lock.
-pub struct StoreLock {
-    _folder: File,
-}
-
 /// The name of the list of recipients that belongs to a store: `prod.age` → `prod.age.recipients`.
 pub fn recipients_path(store: &Path) -> PathBuf {
     let mut name = store.as_os_str().to_owned();
@@ -156,7 +129,7 @@ pub fn recipients_path(store: &Path) -> PathBuf {
     name.into()
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
@@ -183,6 +156,22 @@ fn sync_folder(path: &Path) -> Result<(), FileError> {
     File::open(folder_of(&target))
         .and_then(|folder| folder.sync_all())
         .map_err(|source| FileError::Write { path: path.into(), source })
+}
+
+/// Who has the lock of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockHolder {
+    /// The id of the process; `None` if it has not written it yet.
+    pub process: Option<u32>,
+}
+
+impl fmt::Display for LockHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.process {
+            Some(process) => write!(f, "process {process}"),
+            None => f.write_str("another process"),
+        }
+    }
 }
 
 /// Why a file cannot be read or written.
@@ -219,6 +208,25 @@ pub enum FileError {
         path: PathBuf,
         /// The permission bits of the file, such as `0o644`.
         mode: u32,
+    },
+    /// The lock of a store cannot be made or taken.
+    #[error("the store cannot be locked by `{path}`; whoever changes a store must be able to write \
+             into its folder", path = path.display())]
+    Lock {
+        /// The file of the lock.
+        path: PathBuf,
+        /// The error that the system gave.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process changes the store.
+    #[error("`{path}` is being changed by {holder}; nothing was changed, try again when it has \
+             ended", path = path.display())]
+    Locked {
+        /// The store.
+        path: PathBuf,
+        /// Who has the lock.
+        holder: LockHolder,
     },
     /// The file has more than 24 MiB, or a credential more than 1 MiB.
     #[error("`{path}` is too big for a secret store, a key or a credential", path = path.display())]
@@ -282,27 +290,5 @@ mod tests {
         assert!(link.is_symlink());
         assert_eq!((mode(&path), read(&path).unwrap().unwrap()), (0o640, b"two".to_vec()));
         assert!(read(&folder.path().join("none.age")).unwrap().is_none());
-    }
-
-    #[test]
-    fn no_change_is_lost_if_several_processes_change_a_store_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("count");
-        write_public(&path, b"0").unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..25 {
-                        let _store_lock = lock_store(&path).unwrap();
-                        let count: u32 = String::from_utf8(read(&path).unwrap().unwrap())
-                            .unwrap()
-                            .parse()
-                            .unwrap();
-                        write_public(&path, (count + 1).to_string().as_bytes()).unwrap();
-                    }
-                });
-            }
-        });
-        assert_eq!(read(&path).unwrap().unwrap(), b"100");
     }
 }

@@ -41,10 +41,11 @@ mod secret;
 mod sops;
 mod source;
 mod store;
+mod store_lock;
 
 pub use identity::{Identities, IdentityError, NewIdentity, keygen};
 pub use prompt::{Prompt, Question};
-pub use recipient::{RecipientError, Recipients, WorkFactor};
+pub use recipient::{RecipientError, Recipients, WorkFactor, listed_keys};
 pub use rotation::{
     KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationError, RotationResult,
     RotationStart, TargetAge, ValueMaker,
@@ -56,6 +57,7 @@ pub use secret::Secret;
 pub use sops::{SopsError, SopsFile, SopsFormat};
 pub use source::{SecretReference, SourceError};
 pub use store::{Store, StoreError};
+pub use store_lock::{StoreLock, lock_store, try_lock_store};
 
 /// The type of a passphrase: wiped from memory when dropped, and never shown by `Debug`.
 pub use age::secrecy::{ExposeSecret, SecretString};

@@ -1,9 +1,19 @@
 //! The recipients of a store: the public keys of the `.recipients` file beside it, or a passphrase.
 
 use age::secrecy::SecretString;
+use std::collections::BTreeSet;
 
 /// The most recipients of a store. Each adds a line to the header and work to each write.
 const MAX_KEYS: usize = 1000;
+
+/// The public keys of a `.recipients` file, without comments. Whether they are keys at all is not
+/// looked at, so that no program of a key is needed.
+pub fn listed_keys(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().map(str::trim);
+    let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    // After a key of SSH stands a comment.
+    keys.map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
+}
 
 /// The recipients of a store.
 pub struct Recipients(Kind);
@@ -193,6 +203,13 @@ mod tests {
         let key = age::x25519::Identity::generate().to_public().to_string();
         let recipients = Recipients::parse(&format!("# ops\n\n{key}\n  {key}  \n"), "r").unwrap();
         assert_eq!(recipients.keys().collect::<Vec<_>>(), [key.as_str()]);
+    }
+
+    #[test]
+    fn the_listed_keys_are_those_of_the_lines_without_comments() {
+        let listed =
+            listed_keys("# ops\n\n age1b \nage1a\nssh-ed25519 AAAA  bob@host more\nage1a\n");
+        assert_eq!(listed.into_iter().collect::<Vec<_>>(), ["age1a", "age1b", "ssh-ed25519 AAAA"]);
     }
 
     #[test]

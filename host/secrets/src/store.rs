@@ -45,7 +45,8 @@ impl Store {
         identities: &Identities,
         prompt: &Prompt,
     ) -> Result<Self, StoreError> {
-        let OpenedFile { content: bytes, passphrase } = decrypt(file, origin, identities, prompt)?;
+        let OpenedFile { content: bytes, passphrase } =
+            decrypt(file, origin, identities, (prompt, Passphrases::Accepted))?;
         let text = text_of(bytes, origin)?;
         let entries = content::parse(&text).map_err(|error| content_error(error, origin))?;
         Ok(Self { entries, passphrase })
@@ -192,12 +193,22 @@ pub(crate) struct OpenedFile {
     passphrase: Option<SecretString>,
 }
 
+/// Whether a file may be encrypted with a passphrase. Each try of one takes memory and time that
+/// the file itself chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passphrases {
+    /// It may: a store, of which there is one.
+    Accepted,
+    /// It may not: a part of a file with many.
+    Refused,
+}
+
 /// Decrypts an age file, armored or binary, as [`Store::open`] says.
 pub(crate) fn decrypt(
     file: &[u8],
     origin: &str,
     identities: &Identities,
-    prompt: &Prompt,
+    (prompt, passphrases): (&Prompt, Passphrases),
 ) -> Result<OpenedFile, StoreError> {
     if !is_age_file(file) {
         return Err(StoreError::NotAge { origin: origin.to_owned() });
@@ -208,6 +219,12 @@ pub(crate) fn decrypt(
         .map_err(|error| decrypt_error(error, origin, identities, &[]))?;
     let mut missing_programs = Vec::new();
     let (identities_to_try, callbacks, passphrase) = if decryptor.is_scrypt() {
+        match passphrases {
+            Passphrases::Accepted => {}
+            Passphrases::Refused => {
+                return Err(StoreError::UnexpectedPassphrase { origin: origin.to_owned() });
+            }
+        }
         let question = Question::Store { store: origin.to_owned() };
         let passphrase =
             prompt.ask(&question).ok_or(StoreError::PassphraseNotGiven { question })?;
@@ -388,6 +405,15 @@ pub enum StoreError {
         origin: String,
         /// The work factor that the file asks for: scrypt with N = 2^factor.
         required: u8,
+    },
+    /// A part of a file is encrypted with a passphrase, which is not tried.
+    #[error(
+        "`{origin}` has a key that is encrypted with a passphrase, which is not tried; \
+             encrypt it to age keys"
+    )]
+    UnexpectedPassphrase {
+        /// The name of the file, as it was given.
+        origin: String,
     },
     /// The store holds more than 16 MiB of secrets.
     #[error("`{origin}` holds more than 16 MiB; keep big files elsewhere and their keys here")]

@@ -249,6 +249,7 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Commands, |verb| matches!(verb, Verb::DockerExec | Verb::DockerCreate)),
         (Dimension::Arguments, |_| true),
         (Dimension::Positions, |_| true),
+        (Dimension::Recipients, |verb| verb == Verb::SecretsRotate),
         (Dimension::Questions, |verb| verb == Verb::NetConnect),
         (Dimension::Names, |verb| verb == Verb::NetLookup),
         (Dimension::Keys, |_| true),

@@ -188,6 +188,13 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         values: || Values::exact([SYSTEM_RESOLVER]),
     },
     DefaultLimit {
+        capability: Capability::Secrets,
+        dimension: Dimension::Recipients,
+        verbs: &[Verb::SecretsRotate],
+        words: "none",
+        values: nothing,
+    },
+    DefaultLimit {
         capability: Capability::System,
         dimension: Dimension::Processes,
         verbs: &[Verb::SystemProcesses, Verb::SystemPorts],

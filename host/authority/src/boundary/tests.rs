@@ -960,6 +960,14 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"web *\"]",
         "[\"api *\"]",
     ),
+    (
+        "secrets",
+        "recipients",
+        "rotate",
+        "secret = \"token\"",
+        "[\"age1other\"]",
+        "[\"age1other\", \"age1te*\"]",
+    ),
     ("net", "hosts", "connect", "net = \"h\"\nports = [443]", "[\"other\"]", "[\"H\"]"),
     ("net", "ports", "connect", "net = \"h\"\nports = [443]", "[80]", "[443]"),
     ("net", "addresses", "connect", "net = \"h\"\nports = [443]", "[\"private\"]", "[\"public\"]"),
@@ -1171,6 +1179,15 @@ fn a_rule_for_engines_covers_those_of_this_host_or_those_that_it_names_and_never
         witness("docker", &["stop"], far, rule).as_deref(),
         Some("stop container a of the engine at tcp://10.0.0.5:2376 [boundary.toml:2: hosts = ]")
     );
+}
+
+#[test]
+fn a_rule_without_recipients_lets_no_store_be_encrypted_to_any() {
+    let rule = "[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\", \"rotate\"]\n";
+    let found = |verbs: &[&str]| witness("secrets", verbs, "secret = \"token\"", rule);
+    assert_eq!(found(&["use"]), None);
+    let beyond = found(&["rotate"]).expect("beyond the rule");
+    assert!(beyond.contains("encrypted to age1team [boundary.toml:2: recipients = ]"), "{beyond}");
 }
 
 #[test]

@@ -224,7 +224,11 @@ fn read_dimension(
     }
     if matches!(
         row.dimension,
-        Dimension::Environment | Dimension::Headers | Dimension::Tls | Dimension::Via
+        Dimension::Environment
+            | Dimension::Headers
+            | Dimension::Tls
+            | Dimension::Via
+            | Dimension::Recipients
     ) {
         // Values of grants are literal: a `*` is a `*`, and not a pattern.
         return reader.optional::<Vec<String>>(row.key).map(|written| Values::exact(written.value));

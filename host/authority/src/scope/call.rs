@@ -93,7 +93,11 @@ impl ConcreteCall {
                 text_of(Dimension::Hosts),
                 text_of(Dimension::Ports)
             ),
-            Capability::Secrets => format!("{verb} secret {}", text_of(Dimension::Secrets)),
+            Capability::Secrets => {
+                let recipient = text_of(Dimension::Recipients);
+                let whom = if recipient.is_empty() { "" } else { ", encrypted to " };
+                format!("{verb} secret {}{whom}{recipient}", text_of(Dimension::Secrets))
+            }
             Capability::Net => match verb.as_str() {
                 "lookup" => {
                     format!(

@@ -126,6 +126,7 @@ dimensions! {
     Control "control" Glob [System] ["any.service"] "Units of systemd that may be changed";
     Secrets "secrets" Glob [Http Sql Docker Process Secrets Net Redis] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
+    Recipients "recipients" Glob [Secrets] ["age1anyone"] "Public keys that a rotation may encrypt the store of the secret to";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
     MaxRows "max_rows" Count [Sql System] [] "Rows of a result";
     MaxBytes "max_bytes" Size [Sql Files Redis Net System] [] "Bytes of a result, a file, or what a server says";

@@ -48,7 +48,7 @@ impl AccessScope {
             TargetKind::Docker(docker) => docker_values(docker, &grant.verbs, view),
             TargetKind::Files(files) => files_values(files, view),
             TargetKind::Process(process) => process_values(process, grants, view),
-            TargetKind::Secret(secret) => secret_values(secret),
+            TargetKind::Secret(secret) => secret_values(secret, grant),
             TargetKind::Net(net) => net_values(net, &grant.verbs, view),
             TargetKind::Redis(redis) => redis_values(redis, view),
             TargetKind::System(system) => system_values(system, &grant.verbs, view),
@@ -558,10 +558,14 @@ fn redis_values(target: &RedisTarget, view: PathView) -> BTreeMap<Dimension, Val
     ])
 }
 
-fn secret_values(target: &SecretTarget) -> BTreeMap<Dimension, Values> {
+fn secret_values(target: &SecretTarget, grant: &Grant) -> BTreeMap<Dimension, Values> {
     let positions = target.positions.iter().map(|position| {
         let crate::targets::SecretPosition { slot, place, format } = position;
         format!("{slot} {place}: {format}")
     });
-    BTreeMap::from([(Dimension::Positions, Values::exact(positions))])
+    let mut values = BTreeMap::from([(Dimension::Positions, Values::exact(positions))]);
+    if grant.verbs.contains(&Verb::SecretsRotate) {
+        values.insert(Dimension::Recipients, Values::exact(grant.target.recipients()));
+    }
+    values
 }

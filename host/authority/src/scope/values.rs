@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+/// The words between the two paths of a client certificate.
+const KEY_OF_CERTIFICATE: &str = " with the key ";
+
 /// The value that a call uses in one dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallValue {
@@ -135,12 +138,12 @@ impl Values {
         }
     }
 
-    /// The same values with `root` removed from the beginning of each path, as if `root` were the
-    /// root of the file system.
-    pub(crate) fn relative_to(&self, root: &str) -> Self {
-        let relative_path = |path: &str| match path.strip_prefix(root) {
-            Some("") => "/".to_owned(),
-            Some(rest) if rest.starts_with('/') => rest.to_owned(),
+    /// The same values with folder `to` in the place of folder `from` at the beginning of each path;
+    /// an empty `to` is the root of the file system.
+    pub(crate) fn moved(&self, from: &str, to: &str) -> Self {
+        let moved_path = |path: &str| match path.strip_prefix(from) {
+            Some("") if to.is_empty() => "/".to_owned(),
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{to}{rest}"),
             Some(_) | None => path.to_owned(),
         };
         match self {
@@ -148,8 +151,17 @@ impl Values {
                 texts
                     .iter()
                     .map(|text| match text {
-                        Text::Exact(text) => Text::Exact(map_path(text, relative_path)),
-                        Text::Directory(path) => Text::Directory(relative_path(path)),
+                        // A client certificate is two paths.
+                        Text::Exact(text) => {
+                            Text::Exact(match text.split_once(KEY_OF_CERTIFICATE) {
+                                Some((certificate, key)) => {
+                                    [moved_path(certificate), moved_path(key)]
+                                        .join(KEY_OF_CERTIFICATE)
+                                }
+                                None => map_path(text, moved_path),
+                            })
+                        }
+                        Text::Directory(path) => Text::Directory(moved_path(path)),
                         Text::Glob(_)
                         | Text::Path { .. }
                         | Text::HarmlessVariable

@@ -1,11 +1,17 @@
 //! Paths of this host in targets: as written, and with symbolic links resolved.
 
 use super::pem_file::FileContent;
+use super::secret_origin::RecipientList;
 use crate::digest::Digest;
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// A function that returns the digest of a file's content; `None` if the file cannot be read.
 pub type FileDigestFn = dyn Fn(&Path) -> Option<Digest>;
+
+/// A function that returns the public keys that are listed beside the secret store at a path;
+/// `None` if there is no list.
+pub type RecipientsFn = dyn Fn(&Path) -> Option<BTreeSet<String>>;
 
 /// The absolute folder of a runbook. It resolves the paths that targets name: relative paths are
 /// below the folder, and symbolic links are followed.
@@ -16,6 +22,7 @@ pub struct Folder<'a> {
     path: &'a Path,
     follow: Option<&'a dyn Fn(&Path) -> PathBuf>,
     digest: Option<&'a FileDigestFn>,
+    recipients: Option<&'a RecipientsFn>,
 }
 
 impl std::fmt::Debug for Folder<'_> {
@@ -28,19 +35,35 @@ impl<'a> Folder<'a> {
     /// A folder whose symbolic links are resolved by `follow`. Its result has no link, as far as
     /// the path exists. `None` if `path` is not absolute.
     pub fn new(path: &'a Path, follow: &'a dyn Fn(&Path) -> PathBuf) -> Option<Self> {
-        path.is_absolute().then_some(Self { path, follow: Some(follow), digest: None })
+        path.is_absolute().then_some(Self {
+            path,
+            follow: Some(follow),
+            digest: None,
+            recipients: None,
+        })
     }
 
     /// A folder whose links are not resolved, for callers that only read the texts. `None` if
     /// `path` is not absolute.
     pub fn without_links(path: &'a Path) -> Option<Self> {
-        path.is_absolute().then_some(Self { path, follow: None, digest: None })
+        path.is_absolute().then_some(Self { path, follow: None, digest: None, recipients: None })
     }
 
     /// The same folder, with a function that returns the digests of its files.
     #[must_use]
     pub fn with_digests(self, digest: &'a FileDigestFn) -> Self {
         Self { digest: Some(digest), ..self }
+    }
+
+    /// The same folder, with a function that returns the recipients of its secret stores.
+    #[must_use]
+    pub fn with_recipients(self, recipients: &'a RecipientsFn) -> Self {
+        Self { recipients: Some(recipients), ..self }
+    }
+
+    /// The public keys that are listed now beside the secret store at a path.
+    pub(super) fn recipients_of(&self, store: &Path) -> RecipientList {
+        self.recipients.map_or(RecipientList::Unknown, |recipients| recipients(store).into())
     }
 
     /// The current content of a file, as its digest.

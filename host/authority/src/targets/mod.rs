@@ -44,7 +44,7 @@ pub use docker_endpoint::{DockerEndpoint, DockerServer};
 pub use files::{FileAccess, FilesTarget};
 pub use gateway::{Gateway, GatewayKind};
 pub use host_path::normalize_path;
-pub use host_path::{FileDigestFn, Folder, HostPath, PathView};
+pub use host_path::{FileDigestFn, Folder, HostPath, PathView, RecipientsFn};
 pub use http::HttpTarget;
 pub(crate) use http::{unusable_header, unusable_service};
 pub use injected::{HeaderEncoding, InjectedHeader};
@@ -58,7 +58,9 @@ pub use process::{EnvironmentValue, ProcessTarget};
 pub use proxy::{ProxyGateway, ProxyLogin, ProxyTransport};
 pub use redis::{RedisTarget, RedisTls};
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
-pub use secret_origin::{FileEntry, ProgramOutput, SecretOrigin, VaultValue, source_slot};
+pub use secret_origin::{
+    FileEntry, ProgramOutput, RecipientList, SecretOrigin, VaultValue, source_slot,
+};
 pub(crate) use secret_origin::{has_absolute_path, is_source_pattern, map_path, program_verb};
 pub use secret_source::{DeclaredSecret, check_sources, read_origins};
 pub(crate) use sent::{SecretForm, SentSecret};
@@ -237,6 +239,22 @@ impl Target {
     /// The source of the secret of this name: `age:/srv/checks/secrets/prod.age#orders-db`.
     pub fn source_of(&self, name: &str, view: PathView) -> Option<String> {
         self.secret_origins.get(name).map(|secret| secret.render(view))
+    }
+
+    /// Whom a run may encrypt the store of its secret to, if it is a `secret` target.
+    pub fn recipients(&self) -> Vec<&str> {
+        let origin = self.secret().and_then(|secret| self.secret_origins.get(&secret.secret));
+        match origin {
+            Some(SecretOrigin::Age(entry)) => entry.recipients.keys().collect(),
+            Some(
+                SecretOrigin::Sops(_)
+                | SecretOrigin::Credential(_)
+                | SecretOrigin::Variable(_)
+                | SecretOrigin::Program(_)
+                | SecretOrigin::Vault(_),
+            )
+            | None => Vec::new(),
+        }
     }
 
     /// A secret by its name, with its source.

@@ -5,6 +5,8 @@
 
 use super::{Folder, Gateway, HostPath, PathView, Target};
 use crate::capability::Verb;
+use crate::capability::VerbEffect;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +34,47 @@ pub struct FileEntry {
     pub file: HostPath,
     /// The name or the path of the entry in it.
     pub entry: String,
+    /// Of an age store, whom a run that writes it may encrypt it to.
+    pub recipients: RecipientList,
+}
+
+/// The public keys that were listed beside an age store when the runbook was read. They are what
+/// was reviewed: a run encrypts the store to no others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RecipientList {
+    /// The list was not read, because only the text of the runbook is checked.
+    #[default]
+    Unknown,
+    /// There is no list, as for a store that is encrypted with a passphrase.
+    Absent,
+    /// These keys, without comments.
+    Listed(BTreeSet<String>),
+}
+
+impl RecipientList {
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let keys = match self {
+            Self::Listed(keys) => Some(keys),
+            Self::Unknown | Self::Absent => None,
+        };
+        keys.into_iter().flatten().map(String::as_str)
+    }
+}
+
+impl From<Option<BTreeSet<String>>> for RecipientList {
+    fn from(keys: Option<BTreeSet<String>>) -> Self {
+        keys.map_or(Self::Absent, Self::Listed)
+    }
+}
+
+impl FileEntry {
+    /// The secret `name` of the age store at a path, with the recipients that are listed now.
+    pub(super) fn of_store(store: &str, name: &str, folder: Folder<'_>) -> Self {
+        let file = folder.locate(store);
+        let recipients = folder.recipients_of(file.real());
+        Self { file, entry: name.to_owned(), recipients }
+    }
 }
 
 /// What a program prints.
@@ -75,7 +118,7 @@ const OTHER_SCHEMES: [&str; 3] = ["systemd:", "env:", "vault:"];
 impl SecretOrigin {
     /// The secret `name` of the age store at a path. A relative path is below `folder`.
     pub fn age(store: &str, name: &str, folder: Folder<'_>) -> Self {
-        Self::Age(FileEntry { file: folder.locate(store), entry: name.to_owned() })
+        Self::Age(FileEntry::of_store(store, name, folder))
     }
 
     /// The origin as text, for comparisons: `age:/srv/checks/secrets/prod.age#orders-db`.
@@ -118,6 +161,18 @@ impl SecretOrigin {
             | Self::Sops(_)
             | Self::Credential(_)
             | Self::Variable(_) => None,
+        }
+    }
+
+    /// Whether reading it runs a program that may change something.
+    pub fn may_change(&self) -> bool {
+        match self {
+            Self::Program(output) => program_verb(&output.target).effect() == VerbEffect::Change,
+            Self::Age(_)
+            | Self::Sops(_)
+            | Self::Credential(_)
+            | Self::Variable(_)
+            | Self::Vault(_) => false,
         }
     }
 

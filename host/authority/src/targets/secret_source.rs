@@ -1,6 +1,8 @@
 //! Reads `source` of `[secrets.NAME]`, and the keys that belong to it.
 
-use super::secret_origin::{FileEntry, ProgramOutput, SecretOrigin, VaultValue, program_verb};
+use super::secret_origin::{
+    FileEntry, ProgramOutput, RecipientList, SecretOrigin, VaultValue, program_verb,
+};
 use super::template_check::{self, TextLanguage, template_in};
 use super::{Folder, Gateway, HttpBase, Target, TargetKind, Targets, is_local_host};
 use crate::capability::Verb;
@@ -162,13 +164,13 @@ pub fn read_origins(
         .filter_map(|secret| Some((*secret, parse_source(*secret, diagnostics)?)))
         .collect();
     let without_target = |(secret, text): &(DeclaredSecret<'_>, SourceText<'_>)| {
-        let entry = |path: &str, entry: &str| FileEntry {
-            file: folder.locate(path),
-            entry: entry.to_owned(),
-        };
         let origin = match text {
-            SourceText::Age { path, name } => SecretOrigin::Age(entry(path, name)),
-            SourceText::Sops { path, key } => SecretOrigin::Sops(entry(path, key)),
+            SourceText::Age { path, name } => SecretOrigin::age(path, name, folder),
+            SourceText::Sops { path, key } => SecretOrigin::Sops(FileEntry {
+                file: folder.locate(path),
+                entry: (*key).to_owned(),
+                recipients: RecipientList::default(),
+            }),
             SourceText::Credential(name) => SecretOrigin::Credential((*name).to_owned()),
             SourceText::Variable(name) => SecretOrigin::Variable((*name).to_owned()),
             SourceText::Program(_) | SourceText::Vault(_) => return None,

@@ -25,7 +25,7 @@ use crate::value_parsers::run_id;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
-use runbook_engine::model::{DeclaredRisk, UndoDeclaration};
+use runbook_engine::model::{DeclaredRisk, OutsidePolicy, UndoDeclaration};
 use runbook_engine::{
     ChangePolicy, DryRun, DryRunScope, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader,
     RunId, RunState, Runbook,
@@ -236,7 +236,15 @@ pub fn begin_run(
     execution::block_on(async {
         let run = start.run.unwrap_or_else(RunId::generate);
         let caller = PluginCaller::new(context, prepared, run, Purpose::Run)?;
-        secret_availability::check_new_run(&caller)?;
+        // Outside of its window the run is refused, so nothing is read for it.
+        let is_refused = plan.window.as_ref().is_some_and(|window| {
+            outside == OutsideWindow::AsWritten
+                && window.outside == OutsidePolicy::Refuse
+                && !window.is_open(jiff::Timestamp::now())
+        });
+        if !is_refused {
+            secret_availability::check_new_run(&caller)?;
+        }
         let journal = execution::open_journal(context).await?;
         let session = Session::open(
             context,

@@ -19,7 +19,7 @@ use crate::shared_arguments::{ListFormat, RunbookArgs};
 use crate::ui;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_authority::Target;
+use runbook_authority::{Grant, Verb};
 use runbook_engine::model::{OnBreach, OutsidePolicy, SecretEntry, Step};
 use runbook_engine::{
     Call, CallReturn, DryRun, DryRunResult, DryRunScope, DryStep, ErrorClass, Fault, Json,
@@ -368,9 +368,15 @@ fn order(step: &PlannedStep, previous: Option<&PlannedStep>, step_order: StepOrd
     }
 }
 
-/// The description of a target. For a program it includes its environment variables, because they
+/// The description of a target. For a secret that is rotated it includes whom its store is encrypted
+/// to. For a program it includes its environment variables, because they
 /// can change what it does.
-fn target_text(target: &Target) -> String {
+fn target_text(grant: &Grant) -> String {
+    let target = &grant.target;
+    let recipients = target.recipients();
+    if grant.verbs.contains(&Verb::SecretsRotate) && !recipients.is_empty() {
+        return format!("{}; encrypted to {}", target.describe(), recipients.join(", "));
+    }
     let variables = target.variables();
     let with = if variables.is_empty() {
         String::new()
@@ -390,7 +396,7 @@ fn authority(prepared: &PreparedRunbook) -> String {
                 id.to_string(),
                 grant.slot.clone(),
                 verbs.join(", "),
-                target_text(&grant.target),
+                target_text(grant),
                 grant.target.location(),
             ]);
         }

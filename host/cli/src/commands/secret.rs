@@ -8,7 +8,7 @@ use crate::shared_arguments::ListFormat;
 use crate::{secret_store, ui};
 use clap::Subcommand;
 use jiff::Timestamp;
-use runbook_secrets::{Recipients, Secret, SecretReference, files, keygen};
+use runbook_secrets::{Recipients, Secret, SecretReference, files, keygen, lock_store};
 use serde_json::json;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -130,7 +130,7 @@ fn set(
         std::fs::create_dir_all(folder)?;
     }
     let value = read_value(context, source.name())?;
-    let _store_lock = files::lock_store(path).map_err(Failure::usage)?;
+    let _store_lock = lock_store(path).map_err(Failure::usage)?;
     let existing = secret_store::open(context, path)?;
     let is_new = existing.is_none();
     let mut store = existing.unwrap_or_default();
@@ -199,21 +199,11 @@ fn get(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
 fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     let source = source(secret)?;
     let path = source.path();
-    let _store_lock = files::lock_store(path).map_err(Failure::usage)?;
-    let mut store = require_store(context, path)?;
-    let (Some(old), Some(changed)) = (store.get(source.name()), store.changed(source.name()))
-    else {
-        return Err(Failure::usage(format!(
-            "`{}` has no secret `{}`; nothing was changed",
-            path.display(),
-            source.name()
-        ))
-        .hint(format!(
-            "make it with `runbook secret set {}`",
-            runbook_text::file_argument(secret)
-        )));
-    };
+    // The lock is not held while somebody types.
     let value = read_value(context, source.name())?;
+    let _store_lock = lock_store(path).map_err(Failure::usage)?;
+    let mut store = require_store(context, path)?;
+    let (old, changed) = require_secret(&store, path, secret, source.name())?;
     if old.expose() == value.expose() {
         return Err(Failure::usage("the new value is the old one; nothing was changed"));
     }
@@ -230,8 +220,22 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
+/// The value of a secret, and when it was set.
+fn require_secret(
+    store: &runbook_secrets::Store,
+    path: &Path,
+    reference: &str,
+    name: &str,
+) -> Result<(Secret, Timestamp), Failure> {
+    store.get(name).zip(store.changed(name)).ok_or_else(|| {
+        let missing = format!("`{}` has no secret `{name}`; nothing was changed", path.display());
+        let reference = runbook_text::file_argument(reference);
+        Failure::usage(missing).hint(format!("make it with `runbook secret set {reference}`"))
+    })
+}
+
 fn rekey(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
-    let _store_lock = files::lock_store(path).map_err(Failure::usage)?;
+    let _store_lock = lock_store(path).map_err(Failure::usage)?;
     let store = require_store(context, path)?;
     let recipients = secret_store::recipients(context, path, &store)?;
     secret_store::write(context, path, &store, &recipients)?;
@@ -248,7 +252,7 @@ fn recipients(
     add: &[String],
     remove: &[String],
 ) -> Result<ExitStatus, Failure> {
-    let _store_lock = files::lock_store(path).map_err(Failure::usage)?;
+    let _store_lock = lock_store(path).map_err(Failure::usage)?;
     let store = require_store(context, path)?;
     let current = secret_store::recipients(context, path, &store)?;
     if current.keys().next().is_none() {

@@ -13,7 +13,7 @@ mod document;
 use crate::identity::Identities;
 use crate::prompt::{Prompt, Question};
 use crate::secret::Secret;
-use crate::store::{StoreError, decrypt};
+use crate::store::{Passphrases, StoreError, decrypt};
 use age::secrecy::SecretString;
 use cipher::{DataKey, EncryptedValue};
 use document::{Metadata, Node};
@@ -28,6 +28,9 @@ const MAC_ONLY_ENCRYPTED: [u8; 32] = [
     0x8a, 0x3f, 0xd2, 0xad, 0x54, 0xce, 0x66, 0x52, 0x7b, 0x10, 0x34, 0xf3, 0xd1, 0x47, 0xbe, 0x0b,
     0x0b, 0x97, 0x5b, 0x3b, 0xf4, 0x4f, 0x72, 0xc6, 0xfd, 0xad, 0xec, 0x81, 0x76, 0xf2, 0x7d, 0x69,
 ];
+
+/// The most age recipients of a file. For each one a key is tried, and perhaps a program started.
+const MAX_RECIPIENTS: usize = 256;
 
 /// How a file of `sops` is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,10 +156,20 @@ fn data_key(
     if metadata.age.is_empty() {
         return Err(SopsError::NoAgeRecipient { origin: origin.to_owned() });
     }
+    if metadata.age.len() > MAX_RECIPIENTS {
+        let reason = "it is encrypted to more than 256 age recipients";
+        return Err(SopsError::Syntax { origin: origin.to_owned(), reason });
+    }
     let prompt = asking_once(prompt);
     let mut first_error = None;
     for encrypted in &metadata.age {
-        match decrypt(encrypted.trim_start().as_bytes(), origin, identities, &prompt) {
+        let tried = decrypt(
+            encrypted.trim_start().as_bytes(),
+            origin,
+            identities,
+            (&prompt, Passphrases::Refused),
+        );
+        match tried {
             Ok(opened) => {
                 return DataKey::new(&opened.content)
                     .ok_or_else(|| SopsError::Changed { origin: origin.to_owned() });

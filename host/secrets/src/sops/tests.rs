@@ -204,6 +204,42 @@ fn a_file_that_cannot_be_read_says_why_and_quotes_nothing_of_it() {
     assert!(refused.contains("not encrypted to any of your keys"), "{refused}");
 }
 
+/// `sops` writes no such part, and each try of one would take the memory and time that it asks for.
+#[test]
+fn a_part_for_a_passphrase_is_refused_without_a_question_and_without_work() {
+    use crate::recipient::WorkFactor;
+    use age::armor::{ArmoredWriter, Format};
+    use std::io::Write as _;
+    let mut example = Example::new();
+    let factor = WorkFactor::try_new(1).unwrap();
+    let recipients = Recipients::passphrase("operator's own".to_owned().into(), factor);
+    let armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor).unwrap();
+    let mut writer = recipients.encryptor().unwrap().wrap_output(armor).unwrap();
+    writer.write_all(&example.key_bytes).unwrap();
+    let bytes = writer.finish().and_then(ArmoredWriter::finish).unwrap();
+    let enc = String::from_utf8(bytes).unwrap();
+    let value = example.value("s", "str", "a:");
+    let mac = example.mac(b"", &["s"]);
+    let file = |encrypted: &[&str]| {
+        let age: Vec<_> = encrypted.iter().map(|enc| serde_json::json!({ "enc": enc })).collect();
+        let sops = serde_json::json!({ "age": age, "lastmodified": MODIFIED, "mac": mac });
+        serde_json::json!({ "a": value, "sops": sops }).to_string()
+    };
+    let prompt = Prompt::new(|question| panic!("{question} was asked for"));
+    let open = |text: &str| {
+        SopsFile::open(text.as_bytes(), SopsFormat::Json, "prod", &example.identities, &prompt)
+    };
+    let refused = open(&file(&[&enc])).err().unwrap().to_string();
+    assert!(refused.contains("encrypted with a passphrase, which is not tried"), "{refused}");
+    // Another part is for a key of the operator.
+    let own = example.encrypted_key();
+    assert_eq!(exposed(&open(&file(&[&enc, &own])).unwrap(), "a"), "s");
+    let many: Vec<&str> = std::iter::repeat_n(own.as_str(), MAX_RECIPIENTS + 1).collect();
+    let refused = open(&file(&many)).err().unwrap().to_string();
+    assert!(refused.contains("more than 256 age recipients"), "{refused}");
+    assert!(open(&file(&many[1..])).is_ok());
+}
+
 /// The files of `tests/sops` were written by another implementation of the format, and read by a
 /// third: see the README there.
 #[test]

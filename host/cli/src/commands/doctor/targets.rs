@@ -32,6 +32,8 @@ enum Verdict {
     Gateway,
     /// No step is bound to it.
     Unbound,
+    /// It was not tried, because its secret is not read now.
+    Withheld(String),
 }
 
 /// One target with its verdict.
@@ -67,7 +69,8 @@ pub fn run(
 fn try_all(context: &Context, prepared: &PreparedRunbook) -> Result<Vec<TriedTarget>, Failure> {
     let run = RunId::generate();
     let audit = AuditWriter::open(context, prepared, run, Purpose::Preview)?;
-    let (_, services) = RunSecrets::with_services(context, prepared, &run, audit.sink());
+    let (_, services) =
+        RunSecrets::with_services(context, prepared, &run, Purpose::Preview, audit.sink());
     let requests = requests(prepared, run);
     execution::block_on(async {
         let started: Vec<_> = prepared
@@ -90,6 +93,9 @@ fn try_all(context: &Context, prepared: &PreparedRunbook) -> Result<Vec<TriedTar
                 None => Verdict::Unbound,
                 Some(answer) => match answer.await.map_err(Failure::engine)? {
                     Ok(detail) => Verdict::Answers(detail),
+                    Err(why) if why.reason == UnreachableReason::Withheld => {
+                        Verdict::Withheld(why.message)
+                    }
                     Err(why) => Verdict::Unreachable(why),
                 },
             };
@@ -158,6 +164,7 @@ fn text(tried: &[TriedTarget]) -> String {
                 Verdict::Gateway => {
                     ("-", "tried with each target that names it as `via`".to_owned())
                 }
+                Verdict::Withheld(why) => ("-", format!("not tried: {why}")),
                 Verdict::Unbound => ("-", "not tried: no step is bound to it".to_owned()),
             };
             let kind = target.kind.map_or_else(|| "-".to_owned(), |kind| kind.to_string());
@@ -180,6 +187,7 @@ fn help(reason: UnreachableReason) -> &'static str {
         UnreachableReason::Proxy => "look at the proxy, at its rules and at its login",
         UnreachableReason::Timeout => "look whether a firewall drops packets, or it is overloaded",
         UnreachableReason::Local => "look at the path in the target and at its permissions",
+        UnreachableReason::Withheld => "run it to see",
         UnreachableReason::Other => "see `runbook explain` for the keys of the target",
     }
 }
@@ -189,6 +197,9 @@ fn line(target: &TriedTarget) -> serde_json::Value {
         Verdict::Answers(detail) => ("ok", None, Some(detail.as_str())),
         Verdict::Unreachable(why) => ("fail", Some(why.reason.name()), Some(why.message.as_str())),
         Verdict::Gateway => ("gateway", None, None),
+        Verdict::Withheld(why) => {
+            ("not-tried", Some(UnreachableReason::Withheld.name()), Some(why.as_str()))
+        }
         Verdict::Unbound => ("unbound", None, None),
     };
     json!({

@@ -52,7 +52,11 @@ pub(super) fn run(
     new: &str,
     args: &ReviewArgs,
 ) -> Result<ExitStatus, Failure> {
+    let roots = copied_roots(old, new);
     let (mut old, mut new) = (side(context, (old, new), args)?, side(context, (new, old), args)?);
+    if let Some((old_root, new_root)) = roots {
+        new.snapshot = new.snapshot.moved(&new_root, &old_root);
+    }
     let mut changes = old
         .limits
         .iter()
@@ -69,6 +73,22 @@ pub(super) fn run(
         .iter()
         .any(|change| matches!(change.direction, Direction::Widened | Direction::Moved));
     Ok(if wider { ExitStatus::Failed } else { ExitStatus::Success })
+}
+
+/// The two folders of which one may be a copy of the other: `…/old` and `…/new` for `old/ops` and
+/// `new/ops`. `None` if a side is a revision, or both are in one folder.
+fn copied_roots(old: &str, new: &str) -> Option<(String, String)> {
+    if revision(old).is_some() || revision(new).is_some() {
+        return None;
+    }
+    let folder = |text: &str| {
+        let path = Path::new(text).canonicalize().ok()?;
+        if path.is_dir() { Some(path) } else { path.parent().map(Path::to_owned) }
+    };
+    let (mut old, mut new) = (folder(old)?, folder(new)?);
+    while old != new && old.file_name() == new.file_name() && old.pop() && new.pop() {}
+    let text = |path: &Path| path.to_string_lossy().trim_end_matches('/').to_owned();
+    (old != new).then(|| (text(&old), text(&new)))
 }
 
 fn render(format: ReviewFormat, changes: &[AccessChange]) -> Result<String, Failure> {

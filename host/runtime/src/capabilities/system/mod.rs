@@ -6,6 +6,7 @@
 
 mod container;
 #[cfg(feature = "system")]
+mod enablement;
 mod failure;
 mod file_systems;
 mod identity;

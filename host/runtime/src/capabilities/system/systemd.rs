@@ -15,14 +15,11 @@ use zbus::names::UniqueName;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
-const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+pub(super) const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// How many signals wait to be read: systemd sends one for each job of the machine.
 const MAX_SIGNALS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-
-/// The links that were made or removed: what was done, the link, what it points to.
-type Changes = Vec<(String, String, String)>;
 
 /// A job of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +39,6 @@ impl Job {
             Self::Reload => "ReloadUnit",
         }
     }
-}
-
-/// Whether a unit is started with the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Enablement {
-    Enable,
-    Disable,
 }
 
 /// The manager of the units of this machine.
@@ -150,52 +140,13 @@ impl Manager {
         Err(fault(BusError::Broken { bus: self.bus.clone(), reason }.in_doubt()))
     }
 
-    /// Enables or disables a unit, and lets systemd read its files again, as `systemctl` does.
-    /// Returns whether anything was changed.
-    pub(super) async fn set_enabled(
-        &self,
-        enablement: Enablement,
-        unit: &str,
-        commit: &Commit,
-    ) -> Result<bool, Fault> {
-        commit.mark_sent()?;
-        let units = [unit];
-        let reply = match enablement {
-            Enablement::Enable => {
-                self.call(
-                    MANAGER_PATH,
-                    MANAGER,
-                    "EnableUnitFiles",
-                    &(units.as_slice(), false, false),
-                )
-                .await
-            }
-            Enablement::Disable => {
-                self.call(MANAGER_PATH, MANAGER, "DisableUnitFiles", &(units.as_slice(), false))
-                    .await
-            }
-        };
-        let reply = reply.map_err(|error| change_fault(error, commit))?;
-        let in_doubt = |error: BusError| error.in_doubt().into_fault();
-        let (has_install_section, changes) = match enablement {
-            Enablement::Enable => self.body::<(bool, Changes)>(&reply).map_err(in_doubt)?,
-            Enablement::Disable => (true, self.body::<Changes>(&reply).map_err(in_doubt)?),
-        };
-        if !has_install_section && changes.is_empty() {
-            commit.mark_rolled_back();
-            return Err(BusError::NotEnablable { unit: unit.to_owned() }.into_fault());
-        }
-        self.call(MANAGER_PATH, MANAGER, "Reload", &()).await.map_err(in_doubt)?;
-        Ok(!changes.is_empty())
-    }
-
     async fn properties(&self, path: &str, interface: &str) -> Result<Properties, BusError> {
         let reply =
             self.call(path, "org.freedesktop.DBus.Properties", "GetAll", &interface).await?;
         self.body(&reply).map(Properties)
     }
 
-    async fn call<B: serde::Serialize + zbus::DynamicType>(
+    pub(super) async fn call<B: serde::Serialize + zbus::DynamicType>(
         &self,
         path: &str,
         interface: &str,
@@ -208,7 +159,7 @@ impl Manager {
             .map_err(|error| self.error(error))
     }
 
-    fn body<T: serde::de::DeserializeOwned + zbus::Type>(
+    pub(super) fn body<T: serde::de::DeserializeOwned + zbus::Type>(
         &self,
         message: &Message,
     ) -> Result<T, BusError> {
@@ -222,7 +173,7 @@ impl Manager {
 
 /// The fault for an error of the request that changes something. If systemd has refused the
 /// request, it has no effect; if there was no answer, nobody knows.
-fn change_fault(error: BusError, commit: &Commit) -> Fault {
+pub(super) fn change_fault(error: BusError, commit: &Commit) -> Fault {
     match error {
         BusError::Refused { .. } => {
             commit.mark_rolled_back();

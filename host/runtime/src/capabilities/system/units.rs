@@ -1,8 +1,9 @@
 //! Units of systemd: those that a slot's target lists, each effect on a unit that it names.
 
+use super::enablement::Enablement;
 use super::failure::BusError;
 use super::rows::rows;
-use super::systemd::{Enablement, Job, Manager};
+use super::systemd::{Job, Manager};
 use super::{Part, system_target};
 use crate::bindings::runbook::system::types::{Unit, UnitList, UnitRow};
 use crate::bindings::runbook::system::{control, units};
@@ -83,7 +84,7 @@ impl Host {
         let commit = self.begin_uncommitted(slot, verb, 1);
         let done = within_fault(part.within, async {
             let manager = part.manager().await.map_err(BusError::into_fault)?;
-            manager.set_enabled(enablement, unit, &commit).await
+            manager.set_enabled(enablement, unit, part.system(), &commit).await
         });
         done.await.map_err(|fault| self.scrubbed_fault(fault))
     }

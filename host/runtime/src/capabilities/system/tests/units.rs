@@ -134,6 +134,100 @@ async fn units_of_a_real_systemd_are_seen_and_changed_as_systemctl_says() {
     );
 }
 
+/// Every link by which systemd decides which units start with the machine.
+fn links(systemd: &Systemd) -> String {
+    let find = "find /etc/systemd/system /run/systemd/system -type l -printf '%p -> %l\\n' | sort";
+    systemd.run(&["sh", "-c", find]).0
+}
+
+/// Of a unit with `Also=`: what a request changes is in `control`, and the opposite request puts
+/// every link back; where one of the two does not hold, nothing is changed.
+#[tokio::test]
+async fn no_other_unit_is_enabled_or_disabled_and_every_change_can_be_put_back() {
+    let systemd = Systemd::start("also");
+    let unit = |install: &str| {
+        format!("[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n{install}")
+    };
+    systemd.add("rb-a.service", &unit("Also=rb-b.service\nAlias=rb-alias.service\n"));
+    systemd.add("rb-b.service", &unit("Also=rb-c.service\n"));
+    systemd.add("rb-c.service", &unit(""));
+    let all = "\"rb-a.service\", \"rb-b.service\", \"rb-c.service\", \"rb-alias.service\"";
+    let host = |control: &str| {
+        let text =
+            format!("{PARTS}\nbus = {:?}\nunits = [\"rb-*\"]\ntimeout = \"60s\"", systemd.bus());
+        part(VERBS, &format!("{text}\ncontrol = [{control}]\n"))
+    };
+    let before = links(&systemd);
+    let shell = |command: &str| {
+        let (said, done) = systemd.run(&["sh", "-c", command]);
+        assert!(done, "{command}: {said}");
+    };
+    for control in [
+        "\"rb-a.service\"",
+        "\"rb-a.service\", \"rb-b.service\", \"rb-c.service\"",
+        "\"rb-a.service\", \"rb-b.service\", \"rb-alias.service\"",
+    ] {
+        let mut host = host(control);
+        let mut call = HostCall::new(&mut host);
+        let fault = call.enable(slot(), named("rb-a.service")).await.unwrap_err();
+        assert_eq!(fault.code, "system.other-units", "{}", fault.message);
+        assert_eq!(links(&systemd), before, "{control}");
+        shell("systemctl enable -q rb-a.service");
+        let enabled = links(&systemd);
+        let fault = call.disable(slot(), named("rb-a.service")).await.unwrap_err();
+        assert_eq!(fault.code, "system.other-units", "{}", fault.message);
+        assert_eq!(links(&systemd), enabled, "{control}");
+        shell("systemctl disable -q rb-a.service");
+        drop(call);
+        assert!(host.verbs_that_acted().is_empty(), "a refusal has no effect");
+    }
+    let mut host = host(all);
+    let mut call = HostCall::new(&mut host);
+    assert!(call.enable(slot(), named("rb-a.service")).await.unwrap());
+    assert_eq!(systemd.run(&["systemctl", "is-enabled", "rb-c.service"]).0, "enabled");
+    assert!(!call.enable(slot(), named("rb-a.service")).await.unwrap(), "it is so already");
+    assert!(call.disable(slot(), named("rb-a.service")).await.unwrap());
+    assert_eq!(links(&systemd), before);
+    assert!(!call.disable(slot(), named("rb-a.service")).await.unwrap(), "it is so already");
+    // Where another unit has the state already, the opposite request would take it away.
+    for (prepare, is_enabling) in [
+        ("systemctl enable -q rb-c.service", true),
+        ("systemctl enable -q rb-a.service && systemctl disable -q rb-c.service", false),
+        ("systemctl enable -q --runtime rb-c.service", true),
+        ("systemctl disable -q rb-a.service; systemctl enable -q --runtime rb-b.service", true),
+    ] {
+        shell(prepare);
+        let prepared = links(&systemd);
+        let done = if is_enabling {
+            call.enable(slot(), named("rb-a.service")).await
+        } else {
+            call.disable(slot(), named("rb-a.service")).await
+        };
+        let fault = done.unwrap_err();
+        assert_eq!(fault.code, "system.other-units", "{prepare}: {}", fault.message);
+        assert_eq!(links(&systemd), prepared, "{prepare}");
+        shell("systemctl disable -q rb-a.service; systemctl disable -q --runtime rb-a.service");
+        assert_eq!(links(&systemd), before);
+    }
+}
+
+/// The file of a unit that is a link is removed by disabling, and enabling does not bring it back.
+#[tokio::test]
+async fn a_unit_whose_file_is_a_link_is_not_disabled() {
+    let systemd = Systemd::start("linked");
+    let write = "printf '[Service]\\nExecStart=/bin/true\\n[Install]\\nWantedBy=multi-user.target\\n' \
+                 > /opt/rb-a.service && systemctl link -q /opt/rb-a.service \
+                 && systemctl enable -q rb-a.service";
+    let (said, done) = systemd.run(&["sh", "-c", write]);
+    assert!(done, "{said}");
+    let before = links(&systemd);
+    let mut host = host(&systemd.bus(), "timeout = \"60s\"");
+    let mut call = HostCall::new(&mut host);
+    let fault = call.disable(slot(), named("rb-a.service")).await.unwrap_err();
+    assert!(fault.message.contains("is a link"), "{}", fault.message);
+    assert_eq!(links(&systemd), before);
+}
+
 #[tokio::test]
 async fn a_bus_that_is_cut_after_the_request_leaves_the_effect_in_doubt() {
     let systemd = Systemd::start("cut");
