@@ -6,9 +6,9 @@ use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, NetTarget, PathView, ProcessTarget,
-    RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode,
-    asks_systemd, changes_units,
+    DEFAULT_SOCKET, DockerTarget, FilesTarget, HttpTarget, NO_NETWORK, NetTarget, PathView,
+    ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target,
+    TargetKind, TlsMode, asks_systemd, changes_units,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -28,7 +28,8 @@ pub(super) fn verb_sentence(
         TargetKind::Net(net) => net_parts(net, verb),
         TargetKind::Redis(redis) => redis_parts(redis),
         TargetKind::System(system) => system_parts(system, verb),
-        TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
+        TargetKind::Files(files) => files_parts(files, scope, verb),
+        TargetKind::Secret(_) => Vec::new(),
     };
     extra_parts.extend(secret_parts(grant, grants));
     let extra_parts: String = extra_parts.iter().map(|part| format!("; {part}")).collect();
@@ -190,6 +191,17 @@ fn system_parts(target: &SystemTarget, verb: Verb) -> Vec<String> {
     }
 }
 
+fn files_parts(target: &FilesTarget, scope: &AccessScope, verb: Verb) -> Vec<String> {
+    let age = scope.get(Dimension::MinAge).filter(|_| !target.min_age.is_zero());
+    match age {
+        Some(age) if verb == Verb::FilesRemove => {
+            let age = age.words(Dimension::MinAge.row().shape).concat();
+            vec![format!("only those older than {age}")]
+        }
+        Some(_) | None => Vec::new(),
+    }
+}
+
 fn redis_parts(target: &RedisTarget) -> Vec<String> {
     let mut parts = Vec::new();
     parts.extend(address_part(&target.addresses));
@@ -235,12 +247,14 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Processes, |_| true),
         (Dimension::Units, |verb| verb == Verb::SystemUnits),
         (Dimension::Control, changes_units),
+        (Dimension::FilePatterns, |_| true),
     ];
     let is_unlimited = |dimension: Dimension, values: &Values| match values {
         Values::Texts(texts) if dimension == Dimension::Statements => {
             texts.len() == crate::pattern::StatementClass::names().len()
         }
         Values::Texts(texts) => texts.iter().any(is_everything),
+        Values::AtLeast(age) => *age == 0,
         Values::Addresses { .. } | Values::Arguments(_) | Values::AtMost(_) => false,
     };
     let parts: Vec<_> = SHOWN_DIMENSIONS
@@ -548,6 +562,20 @@ mod tests {
         (Capability::Files, "files", SentenceCoverage::Sentence("", "directory /base/x")),
         (Capability::Files, "access", VERBS),
         (Capability::Files, "max_bytes", LIMIT),
+        (Capability::Files, "max_total", LIMIT),
+        (
+            Capability::Files,
+            "patterns",
+            SentenceCoverage::Sentence("patterns = [\"*.log\"]", "only patterns *.log"),
+        ),
+        (
+            Capability::Files,
+            "min_age",
+            SentenceCoverage::Sentence(
+                "access = \"write\"\nmin_age = \"7d\"",
+                "only those older than 168h",
+            ),
+        ),
         (Capability::Files, "verbs", VERBS),
         (Capability::Process, "process", SentenceCoverage::Sentence("", "program /bin/x")),
         (
@@ -806,7 +834,9 @@ mod tests {
         } else if capability == Capability::Net && !target.contains("ports") {
             grants_with_verbs("net", &["lookup"], target)
         } else if capability == Capability::Files {
-            grants_with_verbs("files", &["read"], target)
+            let verbs: &[&str] =
+                if target.contains("write") { &["read", "remove"] } else { &["read"] };
+            grants_with_verbs("files", verbs, target)
         } else {
             grants(capability.name(), target)
         };
