@@ -88,17 +88,17 @@ fn read_patterns(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     let texts = reader.optional::<Vec<Spanned<String>>>("patterns")?;
     let mut patterns = Vec::new();
     for text in texts.value {
-        match crate::pattern::relative_file_path(&text.value) {
-            Ok("") => {
-                let message = "`` is the directory itself, and a pattern names what is in it";
-                reader.error("E0103", text.span, message, "never fits");
+        let why = match crate::pattern::relative_file_path(&text.value) {
+            Ok("") => "it names the directory itself".to_owned(),
+            Ok(_) => {
+                patterns.push(text.value);
+                continue;
             }
-            Ok(_) => patterns.push(text.value),
-            Err(error) => {
-                let message = format!("`{}`: {error}", text.value.escape_debug());
-                reader.error("E0103", text.span, message, "never fits");
-            }
-        }
+            Err(error) => error.to_string(),
+        };
+        let message = format!("the pattern `{}` never fits: {why}", text.value.escape_debug());
+        let help = "a pattern names paths below the directory, such as `*.log` or `old/*`";
+        reader.error_with_help("E0103", text.span, message, "fits no path", help);
     }
     Some(patterns)
 }

@@ -90,6 +90,25 @@ impl DecodedFile {
         self.cut
     }
 
+    /// Learns whether there are more bytes, and searches as many of them as a secret that begins
+    /// before the limit may have.
+    fn look_beyond_limit(&mut self) -> io::Result<()> {
+        if self.cut {
+            return Ok(());
+        }
+        let mut beyond = vec![0; self.secrets.scrubber.lookahead().max(1)];
+        let mut found = 0;
+        while found < beyond.len() {
+            match self.read_stream(&mut beyond[found..])? {
+                0 => break,
+                length => found += length,
+            }
+        }
+        self.cut = found > 0;
+        beyond.truncate(found);
+        self.secrets.refuse(&beyond)
+    }
+
     fn read_stream(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer).map_err(|error| match self.encoding {
             Encoding::Plain => error,
@@ -104,7 +123,7 @@ impl Read for DecodedFile {
             return Err(StopFlag::error());
         }
         if self.left == 0 {
-            self.cut = self.cut || self.read_stream(&mut [0])? > 0;
+            self.look_beyond_limit()?;
             return Ok(0);
         }
         let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));

@@ -3,275 +3,37 @@
 mod database;
 mod decode;
 pub(crate) mod directory;
+mod errors;
 mod listing;
 mod prune;
+mod reader;
 mod replace;
 mod search;
 mod secret;
 pub(crate) mod stream;
+mod writer;
 
-use crate::bindings::runbook::files::types::{
-    ExistingFile, ExpectedFile, FileEnd, FileInfo, FileKind, LineCount, LineSearch, ListOptions,
-    Listing, Pruned,
-};
-use crate::bindings::runbook::files::{reader, types, writer};
+use crate::bindings::runbook::files::types::{self, FileInfo, FileKind};
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
-use directory::{Directory, Entry, file_type};
+use directory::{Directory, file_type};
+use errors::{changed_meanwhile, classify, leaves_all_as_it_was, other_file_system};
 use runbook_authority::targets::FilesTarget;
 use runbook_authority::{Digest, GateRequest, Target, Verb};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
-use search::{LogFile, SearchLimits};
+use search::LogFile;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::sync::Arc;
-use stream::{FileWriter, IfExists, WrittenFile};
+use stream::{FileWriter, WrittenFile};
 
 /// How many entries of one directory `list` returns at most.
 const MAX_ENTRIES: usize = 10_000;
 
-/// How many lines `tail` returns at most.
-const MAX_LINES: usize = 10_000;
-
 impl types::Host for HostCall<'_> {}
-
-impl reader::Host for HostCall<'_> {
-    async fn read(&mut self, slot: String, path: String) -> Result<Vec<u8>, Fault> {
-        let name = slot;
-        let slot = self.files(&name, Verb::FilesRead, &path)?;
-        let (left, scrubber) = (self.left_to_read(&slot), self.scrubber());
-        let read = slot.run(path, move |slot, path| {
-            let cap = slot.files().max_bytes.0.min(left);
-            let mut content = Vec::new();
-            slot.open()?.file(path)?.take(cap + 1).read_to_end(&mut content)?;
-            if content.len() as u64 > cap {
-                return Err(slot.too_large(cap));
-            }
-            secret::refuse(&content, &scrubber)?;
-            Ok(content)
-        });
-        let content = read.await?;
-        self.count_read(&name, content.len() as u64);
-        Ok(content)
-    }
-
-    async fn read_decoded(&mut self, slot: String, path: String) -> Result<Vec<u8>, Fault> {
-        let name = slot;
-        let slot = self.files(&name, Verb::FilesRead, &path)?;
-        let (left, scrubber) = (self.left_to_read(&slot), self.scrubber());
-        let read = slot.run_long(path, move |slot, path, stop| {
-            let cap = slot.files().max_bytes.0.min(left);
-            let (file, encoding) = (slot.open()?.file(path)?, decode::Encoding::of(path));
-            let mut stream = decode::DecodedFile::new(file, encoding, cap, &scrubber, stop)?;
-            let mut content = Vec::new();
-            stream.read_to_end(&mut content)?;
-            if stream.is_cut() { Err(slot.too_large(cap)) } else { Ok(content) }
-        });
-        let content = read.await?;
-        self.count_read(&name, content.len() as u64);
-        Ok(content)
-    }
-
-    async fn entries(
-        &mut self,
-        slot: String,
-        path: String,
-        options: ListOptions,
-    ) -> Result<Listing, Fault> {
-        let slot = self.folder(&slot, &path)?;
-        let scrubber = self.scrubber();
-        slot.run_long(path, move |slot, path, stop| {
-            let most = usize::try_from(options.max_entries)
-                .map_or(MAX_ENTRIES, |most| most.min(MAX_ENTRIES));
-            let (directory, target) = (slot.open()?, slot.files());
-            let allows = |path: &str| target.allows_path(path);
-            let found = listing::read(&directory, path, &options, most, allows, stop)?;
-            found
-                .entries
-                .iter()
-                .try_for_each(|entry| secret::refuse(entry.path.as_bytes(), &scrubber))?;
-            let min_age_ms = u64::try_from(target.min_age.as_millis()).unwrap_or(u64::MAX);
-            let listing::Found { entries, total, total_bytes, unnamed } = found;
-            Ok(Listing { entries, total, total_bytes, unnamed, min_age_ms })
-        })
-        .await
-    }
-
-    async fn tail(
-        &mut self,
-        slot: String,
-        path: String,
-        max_lines: u32,
-        rotated: bool,
-    ) -> Result<FileEnd, Fault> {
-        let name = slot;
-        let slot = self.files(&name, Verb::FilesRead, &path)?;
-        let earlier = self.rotated(&name, &path, rotated).await?;
-        let (left, scrubber) = (self.left_to_read(&slot), self.scrubber());
-        let max_lines = usize::try_from(max_lines).map_or(MAX_LINES, |most| most.min(MAX_LINES));
-        let read = slot.run_long(path, move |slot, path, stop| {
-            let kept = slot.files().max_bytes.0;
-            let limits = SearchLimits { total: left, kept, scrubber: &scrubber, stop };
-            search::tail(slot.log_files(path, &earlier)?, max_lines, &limits)
-        });
-        let (end, bytes) = read.await?;
-        self.count_read(&name, bytes);
-        Ok(end)
-    }
-
-    async fn count(
-        &mut self,
-        slot: String,
-        path: String,
-        line_search: LineSearch,
-    ) -> Result<LineCount, Fault> {
-        let name = slot;
-        let slot = self.files(&name, Verb::FilesRead, &path)?;
-        let earlier = self.rotated(&name, &path, line_search.rotated).await?;
-        let (left, scrubber) = (self.left_to_read(&slot), self.scrubber());
-        let read = slot.run_long(path, move |slot, path, stop| {
-            let kept = slot.files().max_bytes.0;
-            let limits = SearchLimits { total: left, kept, scrubber: &scrubber, stop };
-            search::count(slot.log_files(path, &earlier)?, &line_search, &limits)
-        });
-        let count = read.await?;
-        self.count_read(&name, count.bytes);
-        Ok(count)
-    }
-
-    async fn list(&mut self, slot: String, path: String) -> Result<Vec<FileInfo>, Fault> {
-        let slot = self.folder(&slot, &path)?;
-        let scrubber = self.scrubber();
-        slot.run(path, move |slot, path| {
-            let entries = slot.open()?.list(path, MAX_ENTRIES)?;
-            entries
-                .iter()
-                .try_for_each(|entry| secret::refuse(entry.name.as_bytes(), &scrubber))?;
-            let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-            Ok(entries
-                .into_iter()
-                .map(|Entry { name, stat }| file_info(format!("{prefix}{name}"), &stat))
-                .filter(|entry| slot.files().allows_path(&entry.path))
-                .collect())
-        })
-        .await
-    }
-
-    async fn stat(&mut self, slot: String, path: String) -> Result<FileInfo, Fault> {
-        let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        slot.run(path, |slot, path| Ok(file_info(path.to_owned(), &slot.open()?.stat(path)?))).await
-    }
-
-    async fn digest(&mut self, slot: String, path: String) -> Result<String, Fault> {
-        let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        let work = move |stop: &blocking::StopFlag| {
-            let mut file = slot
-                .open()
-                .and_then(|directory| directory.file(&path))
-                .map_err(|error| slot.fault(&path, &error))?;
-            digest(&mut file, stop)
-                .map(|digest| digest.to_string())
-                .map_err(|error| slot.fault(&path, &error))
-        };
-        blocking::run(work).await
-    }
-}
-
-impl writer::Host for HostCall<'_> {
-    async fn write(&mut self, slot: String, path: String, content: Vec<u8>) -> Result<(), Fault> {
-        let slot = self.files(&slot, Verb::FilesWrite, &path)?;
-        self.count_written(content.len())?;
-        self.count_transferred(content.len());
-        slot.run(path, move |slot, path| {
-            let mut file = slot.open()?.create_plain(path, IfExists::Replace)?;
-            file.write_all(&content)?;
-            slot.complete(file).map(|_| ())
-        })
-        .await
-    }
-
-    async fn remove(&mut self, slot: String, path: String) -> Result<(), Fault> {
-        let name = slot;
-        let slot = self.files(&name, Verb::FilesRemove, &path)?;
-        let paths = vec![path.clone()];
-        let found = slot.clone().run_long(path.clone(), prune::stats_of(paths)).await?;
-        self.judge_ages(&name, &found)?;
-        slot.run(path, move |slot, path| match found.into_iter().next() {
-            Some((_, Ok(stat))) => slot.remove_file(path, &stat),
-            Some((_, Err(error))) => Err(error),
-            None => Err(Errno::NOENT.into()),
-        })
-        .await
-    }
-
-    async fn replace(
-        &mut self,
-        slot: String,
-        path: String,
-        content: Vec<u8>,
-        expected: ExpectedFile,
-        backup: Option<String>,
-    ) -> Result<String, Fault> {
-        let name = slot;
-        let paths = std::iter::once(path.as_str()).chain(backup.as_deref());
-        let slot = self.files_at(&name, Verb::FilesWrite, paths)?;
-        self.count_written(content.len())?;
-        self.count_transferred(content.len());
-        let work = move |slot: &FilesSlot, path: &str, stop: &blocking::StopFlag| {
-            replace::replace(slot, path, &content, &expected, backup.as_deref(), stop)
-        };
-        slot.run_long(path, work).await.map(|digest| digest.to_string())
-    }
-
-    async fn rename(
-        &mut self,
-        slot: String,
-        from: String,
-        to: String,
-        existing: ExistingFile,
-    ) -> Result<(), Fault> {
-        let (name, verb) = (slot, Verb::FilesRename);
-        self.enter(&GateRequest::FileRename { slot: &name, verb, from: &from, to: &to })?;
-        let slot = self.begin(&name, verb, 1)?;
-        let if_exists = match existing {
-            ExistingFile::Refuse => IfExists::Refuse,
-            ExistingFile::Replace => {
-                let verb = Verb::FilesWrite;
-                self.enter(&GateRequest::Files { slot: &name, verb, path: &to })?;
-                IfExists::Replace
-            }
-        };
-        let replacing = (if_exists == IfExists::Replace)
-            .then(|| self.begin_uncommitted(&name, Verb::FilesWrite, 1));
-        slot.run(from, move |slot, from| {
-            if let Some(commit) = &replacing {
-                commit.mark_sent().map_err(|_| blocking::StopFlag::error())?;
-            }
-            slot.change(|directory| directory.rename(from, &to, if_exists)).inspect_err(|error| {
-                if let Some(commit) = replacing.as_ref().filter(|_| leaves_all_as_it_was(error)) {
-                    commit.mark_rolled_back();
-                }
-            })
-        })
-        .await
-    }
-
-    async fn prune(&mut self, slot: String, files: Vec<FileInfo>) -> Result<Pruned, Fault> {
-        let (name, verb) = (slot, Verb::FilesRemove);
-        if files.is_empty() {
-            return Ok(Pruned { removed: Vec::new(), kept: Vec::new() });
-        }
-        let slot = self.files_at(&name, verb, files.iter().map(|file| file.path.as_str()))?;
-        let paths = files.iter().map(|file| file.path.clone()).collect();
-        let found = slot.clone().run_long(String::new(), prune::stats_of(paths)).await?;
-        self.judge_ages(&name, &found)?;
-        slot.run_long(String::new(), move |slot, _, stop| prune::prune(slot, files, found, stop))
-            .await
-    }
-}
 
 /// A slot that is bound to a directory, after the gate has allowed a path in it.
 #[derive(Clone)]
@@ -333,15 +95,7 @@ impl Host {
     }
 
     /// The rotated files of a log, the newest first. The gate is asked for each.
-    async fn rotated(
-        &mut self,
-        slot: &str,
-        path: &str,
-        is_wanted: bool,
-    ) -> Result<Vec<String>, Fault> {
-        if !is_wanted {
-            return Ok(Vec::new());
-        }
+    async fn rotated(&mut self, slot: &str, path: &str) -> Result<Vec<String>, Fault> {
         let directory = self.begin(slot, Verb::FilesRead, 0)?;
         let paths = directory.run(path.to_owned(), FilesSlot::rotated).await?;
         for path in &paths {
@@ -529,106 +283,6 @@ impl FilesSlot {
     }
 }
 
-/// Both names are not in one file system.
-#[derive(Debug, thiserror::Error)]
-#[error("the other name is on another file system, where only a copy could be made")]
-struct OtherFileSystemError;
-
-fn other_file_system() -> io::Error {
-    io::Error::other(OtherFileSystemError)
-}
-
-fn changed_meanwhile() -> io::Error {
-    io::Error::other(replace::ChangedError::Meanwhile)
-}
-
-fn is_other_file_system(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    error.is::<OtherFileSystemError>()
-}
-
-/// Whether everything is as before after this error of a change: it was refused. After a disk error
-/// this is unknown.
-fn leaves_all_as_it_was(error: &io::Error) -> bool {
-    classify(error).0 != FaultClass::Unknown
-}
-
-/// The error number of the system, even if the error was wrapped with a path of the host.
-fn errno_of(error: &io::Error) -> Option<Errno> {
-    if let Some(errno) = Errno::from_io_error(error) {
-        return Some(errno);
-    }
-    let mut cause = error.get_ref().and_then(|inner| inner.source());
-    while let Some(error) = cause {
-        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error) {
-            return Some(errno);
-        }
-        cause = error.source();
-    }
-    // The source may be lost too; then the kind is used.
-    match error.kind() {
-        io::ErrorKind::NotFound => Some(Errno::NOENT),
-        io::ErrorKind::PermissionDenied => Some(Errno::ACCESS),
-        io::ErrorKind::StorageFull => Some(Errno::NOSPC),
-        _ => None,
-    }
-}
-
-fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
-    match errno_of(error) {
-        Some(Errno::NOENT) => {
-            (FaultClass::NotFound, "files.not-found", "there is no such file".to_owned())
-        }
-        Some(Errno::EXIST) => {
-            (FaultClass::Conflict, "files.exists", "it is there already".to_owned())
-        }
-        Some(Errno::LOOP | Errno::XDEV) => {
-            (FaultClass::Denied, "files.symlink", "a symbolic link is not followed".to_owned())
-        }
-        Some(Errno::ISDIR) => {
-            (FaultClass::Invalid, "files.directory", "it is a directory".to_owned())
-        }
-        Some(Errno::NOTDIR) => {
-            (FaultClass::Invalid, "files.not-directory", "it is not a directory".to_owned())
-        }
-        Some(Errno::NODEV) => {
-            (FaultClass::Invalid, "files.special", "it is not an ordinary file".to_owned())
-        }
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => (
-            FaultClass::Conflict,
-            "files.permission",
-            "the operating system does not permit it".to_owned(),
-        ),
-        Some(Errno::NOSPC | Errno::DQUOT) => {
-            (FaultClass::Conflict, "files.no-space", "the disk is full".to_owned())
-        }
-        Some(Errno::NOSYS) => (
-            FaultClass::Conflict,
-            "files.kernel",
-            "this needs `openat2` (Linux 5.6 or newer)".to_owned(),
-        ),
-        Some(errno) => (FaultClass::Unknown, "files.io", io::Error::from(errno).to_string()),
-        None if error.get_ref().is_some_and(is_secret_error) => {
-            (FaultClass::Denied, "files.secret", error.to_string())
-        }
-        None if error.get_ref().is_some_and(database::is_database_file_error) => {
-            (FaultClass::Denied, "files.database", error.to_string())
-        }
-        None if error.get_ref().is_some_and(replace::is_changed_error) => {
-            (FaultClass::Conflict, "files.changed", error.to_string())
-        }
-        None if error.get_ref().is_some_and(is_other_file_system) => {
-            (FaultClass::Conflict, "files.other-file-system", error.to_string())
-        }
-        None if error.get_ref().is_some_and(search::is_rotation_error) => {
-            (FaultClass::Transient, "files.rotated", error.to_string())
-        }
-        None if error.kind() == io::ErrorKind::FileTooLarge => {
-            (FaultClass::Limit, "files.too-large", error.to_string())
-        }
-        None => (FaultClass::Invalid, "files.content", error.to_string()),
-    }
-}
-
 /// The digest of the content of a stream.
 fn digest(stream: &mut impl Read, stop: &blocking::StopFlag) -> io::Result<Digest> {
     let mut hash = Sha256::new();
@@ -657,12 +311,5 @@ fn file_info(path: String, stat: &Stat) -> FileInfo {
     }
 }
 
-/// True for the error that the content has a secret.
-fn is_secret_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    error.is::<secret::SecretContentError>()
-}
-
-#[cfg(test)]
-mod change_tests;
 #[cfg(test)]
 pub(super) mod tests;

@@ -243,6 +243,32 @@ async fn no_search_tells_a_plugin_whether_a_line_shows_a_secret() {
     }
 }
 
+#[tokio::test]
+async fn a_limit_in_the_middle_of_a_secret_shows_nothing_of_it() {
+    let targets = |total: usize| {
+        format!(
+            "[targets.dir]\nfiles = \".\"\nmax_total = \"{total}B\"\n\
+             [targets.key]\nsecret = \"token\"\n"
+        )
+    };
+    let slots: &[Slot] = &[("dir", &["files.read"], "dir"), ("key", &["secrets.reveal"], "key")];
+    let folder = tempfile::tempdir().unwrap();
+    let log = "fine\npassword=s3cr3t-t0ken\nlast\n";
+    write(folder.path(), "a.log.gz", &gzip(log.as_bytes()), 0);
+    write(folder.path(), "a.log", log.as_bytes(), 0);
+    for total in 1..=log.len() {
+        for (path, pattern) in [("a.log.gz", "."), ("a.log", ".")] {
+            let mut host = host(slots, &targets(total), folder.path());
+            host.secret("token").await.unwrap();
+            let mut host = HostCall::new(&mut host);
+            let search = search(pattern, false);
+            let count = reader::Host::count(&mut host, dir(), path.to_owned(), search).await;
+            let shown = count.ok().and_then(|count| count.last_match).unwrap_or_default();
+            assert!(!shown.contains("s3") && !shown.contains("ken"), "{total}: {shown}");
+        }
+    }
+}
+
 #[test]
 fn rotated_files_are_known_by_a_number_or_a_date() {
     for name in ["a.log.1", "a.log.12.gz", "a.log-20261122", "a.log-2026-11-22.zst", "a.log.1.zst"]

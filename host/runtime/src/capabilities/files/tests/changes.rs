@@ -346,7 +346,7 @@ async fn of_a_hundred_thousand_files_the_first_are_listed_and_all_are_counted() 
     assert_eq!(listing.entries[0].path, "oldest");
     assert_eq!((listing.total_bytes, listing.unnamed), (6, 0));
     let most = listed(&mut host, Some("9*"), Order::Name, u32::MAX).await;
-    assert_eq!((most.entries.len() as u64, most.total), (super::MAX_ENTRIES as u64, 11_111));
+    assert_eq!((most.entries.len() as u64, most.total), (super::super::MAX_ENTRIES as u64, 11_111));
     let fault = HostCall::new(&mut host).list(dir(), String::new()).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Limit);
 }
