@@ -203,7 +203,7 @@ fn a_retention_keeps_the_newest_and_what_the_target_protects_and_names_what_it_r
 
 /// Runs the program where `data` is on a file system of its own, of 256 KiB.
 fn on_a_small_disk(env: &TestEnv, prepare: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = env.command(arguments);
+    let command = env.command(arguments);
     let program = command.get_program().to_owned();
     let mut wrapped = std::process::Command::new("unshare");
     let script = format!(
@@ -218,8 +218,10 @@ fn on_a_small_disk(env: &TestEnv, prepare: &str, arguments: &[&str]) -> (Option<
             None => wrapped.env_remove(name),
         };
     }
-    drop(command.stdin(std::process::Stdio::null()));
-    let output = wrapped.output().expect("`unshare` is part of every Debian");
+    let output = wrapped
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("`unshare` is part of every Debian");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     (output.status.code(), text.into_owned())
 }

@@ -196,7 +196,7 @@ fn channels() -> Vec<Channel> {
 type DeniedCall = fn(&mut crate::host::Host, &str);
 
 /// Kinds of calls: the name, how many bytes of the text the audit log keeps, and the call.
-const DENIED_CALLS: [(&str, usize, DeniedCall); 13] = [
+const DENIED_CALLS: [(&str, usize, DeniedCall); 16] = [
     ("audit: slot", 4 << 10, |host, text| {
         deny(host, &GateRequest::Docker { slot: text, verb: Verb::DockerList });
     }),

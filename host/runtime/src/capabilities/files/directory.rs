@@ -90,9 +90,10 @@ impl Directory {
         FileWriter::begin(parent, name, mode, if_exists, compression)
     }
 
-    /// The metadata of the entry at `path`, also of a link.
-    pub(super) fn entry_stat(&self, path: &str) -> io::Result<Stat> {
+    /// The metadata of an entry that is to be removed, also of a link.
+    pub(super) fn removable_stat(&self, path: &str) -> io::Result<Stat> {
         let (parent, name) = self.parent(path)?;
+        refuse_removal(parent.as_fd(), name)?;
         Ok(rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 

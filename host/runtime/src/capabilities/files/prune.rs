@@ -20,7 +20,7 @@ pub(super) fn stats_of(
                 if stop.is_set() {
                     return Err(StopFlag::error());
                 }
-                let stat = directory.entry_stat(&path);
+                let stat = directory.removable_stat(&path);
                 Ok((path, stat))
             })
             .collect()

@@ -2,7 +2,7 @@
 
 use super::directory::Entry;
 use super::search::SearchLimits;
-use super::{FilesSlot, MAX_ENTRIES, blocking, decode, digest, file_info, listing, search, secret};
+use super::{MAX_ENTRIES, blocking, decode, digest, file_info, listing, search, secret};
 use crate::bindings::runbook::files::reader;
 use crate::bindings::runbook::files::types::{
     FileEnd, FileInfo, LineCount, LineSearch, ListOptions, Listing,

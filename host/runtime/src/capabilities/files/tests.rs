@@ -304,5 +304,5 @@ async fn a_name_of_a_file_that_shows_a_secret_is_not_listed() {
 
 /// Removes what is at a path now.
 fn remove(directory: &Directory, path: &str) -> std::io::Result<()> {
-    directory.remove_same(path, &directory.entry_stat(path)?)
+    directory.remove_same(path, &directory.removable_stat(path)?)
 }
