@@ -25,6 +25,7 @@ mod environments;
 mod error_pages;
 mod events;
 mod explain;
+mod files;
 mod files_read;
 mod fmt;
 mod given_files;

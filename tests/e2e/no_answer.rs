@@ -45,6 +45,10 @@ const PROBES: &[(&str, &str, &str, &str)] = &[
 /// Probes that read files of this machine and contact no server.
 const FILE_PROBES: &[&str] = &[
     "sqlite:integrity-check",
+    "files:exists",
+    "files:age",
+    "files:size",
+    "files:count",
     "system:cpu",
     "system:load",
     "system:memory",

@@ -347,3 +347,37 @@ fn the_examples_of_proxy_targets_reach_servers_through_a_real_proxy() {
     let asked = [plain.requests(), asking.requests()].concat();
     assert!(asked.iter().all(|line| line.starts_with("CONNECT 127.0.0.1:")), "{asked:?}");
 }
+
+#[test]
+fn the_examples_of_files_look_replace_and_remove_as_the_page_says() {
+    use std::time::{Duration, SystemTime};
+    let examples = examples("files.md");
+    assert_eq!(examples.len(), 3);
+    let env = home();
+    let write = |path: &str, content: &str, days: u64| {
+        let path = env.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
+        std::fs::write(&path, content).expect("a file");
+        let time = SystemTime::now() - Duration::from_secs(days * 86_400 + 60);
+        let file = std::fs::File::options().write(true).open(path).expect("the file");
+        file.set_modified(time).expect("its time");
+    };
+    for days in [0, 1, 5, 40, 41] {
+        write(&format!("dumps/orders-{days}.sql.zst"), "a small dump", days);
+    }
+    write("logs/orders.log", "2020-01-01T00:00:00Z ERROR long ago\n", 0);
+    write("config/limits.toml", "connections = 100\n", 0);
+    env.file("look.toml", &examples[0]);
+    env.run(&["check", "look.toml"]).status(0);
+    env.file("change.toml", &examples[1]);
+    let plan = env.run(&["plan", "change.toml"]).status(0).stdout;
+    assert!(plan.contains("+connections = 200"), "{plan}");
+    env.run(&["exec", "change.toml", "--yes"]).status(0);
+    env.run(&["undo", &env.newest_run(), "--yes"]).status(0);
+    let text = std::fs::read_to_string(env.path().join("config/limits.toml")).expect("the file");
+    assert_eq!(text, "connections = 100\n");
+    env.file("remove.toml", &examples[2]);
+    env.run(&["exec", "remove.toml", "--yes"]).status(0);
+    let is_there = |days: u64| env.path().join(format!("dumps/orders-{days}.sql.zst")).exists();
+    assert_eq!([0, 1, 5, 40, 41].map(is_there), [true, true, true, false, false]);
+}

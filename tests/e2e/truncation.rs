@@ -21,6 +21,7 @@ const CASES: &[(&str, fn())] = &[
     ("system:disks", system_disks),
     ("system:processes", system_processes),
     ("system:port", system_port),
+    ("files:prune", files_prune),
 ];
 
 /// Operations that need no test here, and why: their list is never truncated, or they are tested
@@ -396,6 +397,27 @@ fn named_sleep(env: &TestEnv) -> std::path::PathBuf {
         std::fs::copy("/bin/sleep", &program).expect("it can be copied");
     }
     program
+}
+
+fn files_prune() {
+    let env = home();
+    std::fs::create_dir(env.path().join("old")).expect("a new folder");
+    for name in ["1", "2", "3", "4"] {
+        env.file(&format!("old/{name}"), "x");
+    }
+    let of = |max: u32| {
+        let with = format!("{{ name = \"*\", keep = 1, older_than = \"0s\", max = {max} }}");
+        let target = "files = \"old\"\naccess = \"write\"";
+        let more = "irreversible = \"they are old\"";
+        found(&step(&env, target, "files:prune", "directory", &with, more), "removed")
+    };
+    // The files must be older than nothing.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let (removed, truncated, summary) = of(2);
+    assert_eq!((removed, truncated), (2, true), "{summary}");
+    assert!(summary.contains("and more fit"), "{summary}");
+    let (removed, truncated, summary) = of(2);
+    assert_eq!((removed, truncated), (1, false), "{summary}");
 }
 
 fn system_port() {

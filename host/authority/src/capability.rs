@@ -152,6 +152,7 @@ verbs! {
     RedisWrite Redis "write" Change High "sends commands that change {}";
     FilesRead Files "read" Read Medium "reads the files of {}";
     FilesWrite Files "write" Change High "writes files in {}";
+    FilesRename Files "rename" Change High "renames files in {}";
     FilesRemove Files "remove" Change High "removes files from {}";
     ProcessRun Process "run" Change Critical "runs {}";
     ProcessInspect Process "inspect" Read Medium "runs {} where it can read and change nothing";
@@ -334,8 +335,12 @@ functions! {
     "runbook:redis/writer@1.0.0" Linked { "write" Some(Verb::RedisWrite); }
     "runbook:files/reader@1.0.0" Linked {
         "read" Some(Verb::FilesRead); "list" Some(Verb::FilesRead); "stat" Some(Verb::FilesRead); "digest" Some(Verb::FilesRead);
+        "entries" Some(Verb::FilesRead); "read-decoded" Some(Verb::FilesRead); "tail" Some(Verb::FilesRead); "count" Some(Verb::FilesRead);
     }
-    "runbook:files/writer@1.0.0" Linked { "write" Some(Verb::FilesWrite); "remove" Some(Verb::FilesRemove); }
+    "runbook:files/writer@1.0.0" Linked {
+        "write" Some(Verb::FilesWrite); "remove" Some(Verb::FilesRemove); "replace" Some(Verb::FilesWrite);
+        "rename" Some(Verb::FilesRename); "prune" Some(Verb::FilesRemove);
+    }
     "runbook:process/runner@1.0.0" Linked { "run" Some(Verb::ProcessRun); }
     "runbook:process/inspector@1.0.0" Linked { "run" Some(Verb::ProcessInspect); }
     "runbook:system/reader@1.0.0" Linked {
@@ -373,7 +378,7 @@ pub const INDIRECT_USES: &[(Verb, &[Verb])] = &[
     (Verb::SqlQuery, &[Verb::SecretsRotate]),
     (Verb::SqlExecute, &[Verb::SecretsRotate]),
     (Verb::FilesRead, &[Verb::ProcessRun, Verb::SqlRestore]),
-    (Verb::FilesWrite, &[Verb::ProcessRun, Verb::SqlBackup]),
+    (Verb::FilesWrite, &[Verb::ProcessRun, Verb::SqlBackup, Verb::FilesRename]),
 ];
 
 /// The functions that need a verb, directly or by [`INDIRECT_USES`].

@@ -7,6 +7,7 @@
 mod approved;
 mod canonical;
 mod denial;
+mod files;
 mod http;
 mod net;
 mod network;
@@ -26,8 +27,8 @@ pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, SystemObj
 
 use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
-use crate::pattern::relative_file_path;
 use crate::targets::TargetKind;
+use files::{judge_folder, judge_path, judge_removal};
 use http::{
     Hop, judge_health, judge_http_request, judge_network, judge_position, judge_redirect,
     judge_socket, judge_token,
@@ -181,10 +182,20 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
             Ok(())
         }
         GateRequest::Files { path, .. } => {
+            let TargetKind::Files(target) = kind else { return other_kind() };
+            judge_path(target, path)
+        }
+        GateRequest::FileList { path, .. } => {
             let TargetKind::Files(_) = kind else { return other_kind() };
-            relative_file_path(path)
-                .map(drop)
-                .map_err(|error| (Rule::File, format!("`{}`: {error}", path.escape_debug())))
+            judge_folder(path)
+        }
+        GateRequest::FileRename { from, to, .. } => {
+            let TargetKind::Files(target) = kind else { return other_kind() };
+            judge_path(target, from).and_then(|()| judge_path(target, to))
+        }
+        GateRequest::FileRemoval { path, age, .. } => {
+            let TargetKind::Files(target) = kind else { return other_kind() };
+            judge_removal(target, path, *age)
         }
         GateRequest::Process { verb, arguments, .. } => {
             let TargetKind::Process(target) = kind else { return other_kind() };

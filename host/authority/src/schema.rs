@@ -200,7 +200,9 @@ fn values_schema(capability: Capability, row: &DimensionRow) -> Json {
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Count => json!({ "type": "integer", "minimum": 0 }),
         Shape::Size => json!({ "type": "string", "pattern": "^[0-9.]+ *(B|[kKMGT]i?B)$" }),
-        Shape::Duration => json!({ "type": "string", "pattern": "^([0-9.]+ *(ms|s|m|h|d|w) *)+$" }),
+        Shape::Duration | Shape::Age => {
+            json!({ "type": "string", "pattern": "^([0-9.]+ *(ms|s|m|h|d|w) *)+$" })
+        }
     }
 }
 

@@ -596,6 +596,7 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::Create { .. }
         | GateRequest::Image { .. }
         | GateRequest::Resolver { .. }
+        | GateRequest::FileRemoval { .. }
         | GateRequest::RedisFacts { .. } => true,
         GateRequest::Exec { .. }
         | GateRequest::Http { .. }
@@ -604,6 +605,8 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::Docker { .. }
         | GateRequest::Secret { .. }
         | GateRequest::Files { .. }
+        | GateRequest::FileList { .. }
+        | GateRequest::FileRename { .. }
         | GateRequest::Process { .. }
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }

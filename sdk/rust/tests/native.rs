@@ -74,8 +74,28 @@ const CALLS: &[(&str, fn())] = &[
     ("files/reader.list", || drop(directory().list(""))),
     ("files/reader.stat", || drop(directory().stat("a"))),
     ("files/reader.digest", || drop(directory().digest("a"))),
+    ("files/reader.entries", || {
+        let (pattern, order) = (None, files::Order::Name);
+        let (files_only, max_entries) = (true, 1);
+        let options = files::ListOptions { pattern, order, files_only, max_entries };
+        drop(directory().entries("", &options));
+    }),
+    ("files/reader.read-decoded", || drop(directory().read_decoded("a"))),
+    ("files/reader.tail", || drop(directory().tail("a", 1, files::Rotation::Excluded))),
+    ("files/reader.count", || {
+        let (pattern, rotated, since_ms, zone_minutes) = (String::new(), false, None, 0);
+        let search = files::LineSearch { pattern, rotated, since_ms, zone_minutes };
+        drop(directory().count("a", &search));
+    }),
     ("files/writer.write", || drop(directory().write("a", b""))),
     ("files/writer.remove", || drop(directory().remove("a"))),
+    ("files/writer.replace", || {
+        drop(directory().replace("a", b"", &files::ExpectedFile::Anything, None));
+    }),
+    ("files/writer.rename", || {
+        drop(directory().rename("a", "b", files::ExistingFile::Refuse));
+    }),
+    ("files/writer.prune", || drop(directory().prune(&[]))),
     ("process/inspector.run", || drop(process::Program::slot(slot!("program")).inspect())),
     ("process/runner.run", || drop(process::Program::slot(slot!("program")).run())),
     ("http/health.check", || drop(http::Endpoint::slot(slot!("service")).health(""))),

@@ -357,6 +357,7 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         | Verb::SqlTransaction
         | Verb::SqlRestore
         | Verb::FilesWrite
+        | Verb::FilesRename
         | Verb::FilesRemove
         | Verb::DockerStart
         | Verb::DockerStop
@@ -445,6 +446,7 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         Verb::ProcessRun | Verb::DockerExec | Verb::DockerCreate => SinkKind::Program,
         Verb::SqlBackup
         | Verb::FilesRead
+        | Verb::FilesRename
         | Verb::FilesRemove
         // A read-only program stores nothing.
         | Verb::ProcessInspect

@@ -6,7 +6,7 @@ use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DockerTarget, Gateway, HttpTarget, NO_NETWORK, NameResolution, NetTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
+    DockerTarget, FilesTarget, Gateway, HttpTarget, NO_NETWORK, NameResolution, NetTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -26,7 +26,8 @@ pub(super) fn verb_sentence(
         TargetKind::Net(net) => net_parts(net, verb),
         TargetKind::Redis(redis) => redis_parts(redis),
         TargetKind::System(system) => system_parts(system, verb),
-        TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
+        TargetKind::Files(files) => files_parts(files, scope, verb),
+        TargetKind::Secret(_) => Vec::new(),
     };
     if let Some(gateway) = grants.gateway_of(grant) {
         extra_parts.push(gateway_part(&grant.target, gateway));
@@ -211,6 +212,17 @@ fn system_parts(target: &SystemTarget, verb: Verb) -> Vec<String> {
     }
 }
 
+fn files_parts(target: &FilesTarget, scope: &AccessScope, verb: Verb) -> Vec<String> {
+    let age = scope.get(Dimension::MinAge).filter(|_| !target.min_age.is_zero());
+    match age {
+        Some(age) if verb == Verb::FilesRemove => {
+            let age = age.words(Dimension::MinAge.row().shape).concat();
+            vec![format!("only those older than {age}")]
+        }
+        Some(_) | None => Vec::new(),
+    }
+}
+
 fn redis_parts(target: &RedisTarget) -> Vec<String> {
     let mut parts = Vec::new();
     parts.extend(address_part(&target.addresses));
@@ -257,12 +269,14 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Processes, |_| true),
         (Dimension::Units, |verb| verb == Verb::SystemUnits),
         (Dimension::Control, changes_units),
+        (Dimension::FilePatterns, |_| true),
     ];
     let is_unlimited = |dimension: Dimension, values: &Values| match values {
         Values::Texts(texts) if dimension == Dimension::Statements => {
             texts.len() == crate::pattern::StatementClass::names().len()
         }
         Values::Texts(texts) => texts.iter().any(is_everything),
+        Values::AtLeast(age) => *age == 0,
         Values::Addresses { .. } | Values::Arguments(_) | Values::AtMost(_) => false,
     };
     let parts: Vec<_> = SHOWN_DIMENSIONS
@@ -651,6 +665,20 @@ mod tests {
         (Capability::Files, "files", SentenceCoverage::Sentence("", "directory /base/x")),
         (Capability::Files, "access", VERBS),
         (Capability::Files, "max_bytes", LIMIT),
+        (Capability::Files, "max_total", LIMIT),
+        (
+            Capability::Files,
+            "patterns",
+            SentenceCoverage::Sentence("patterns = [\"*.log\"]", "only patterns *.log"),
+        ),
+        (
+            Capability::Files,
+            "min_age",
+            SentenceCoverage::Sentence(
+                "access = \"write\"\nmin_age = \"7d\"",
+                "only those older than 168h",
+            ),
+        ),
         (Capability::Files, "verbs", VERBS),
         (Capability::Process, "process", SentenceCoverage::Sentence("", "program /bin/x")),
         (
@@ -943,7 +971,9 @@ mod tests {
         } else if capability == Capability::Net && !target.contains("ports") {
             grants_with_verbs("net", &["lookup"], target)
         } else if capability == Capability::Files {
-            grants_with_verbs("files", &["read"], target)
+            let verbs: &[&str] =
+                if target.contains("write") { &["read", "remove"] } else { &["read"] };
+            grants_with_verbs("files", verbs, target)
         } else {
             grants(capability.name(), target)
         };

@@ -104,6 +104,9 @@ pub(crate) fn read_values(
         Shape::Duration => reader.optional::<Duration>(row.key).map(|duration| {
             Values::AtMost(u64::try_from(duration.value.as_millis()).unwrap_or(u64::MAX))
         }),
+        Shape::Age => reader.optional::<Duration>(row.key).map(|duration| {
+            Values::AtLeast(u64::try_from(duration.value.as_millis()).unwrap_or(u64::MAX))
+        }),
         Shape::Flag => reader.optional::<bool>(row.key).map(|flag| Values::flag(flag.value.into())),
         Shape::Arguments => read_arguments(reader, row.key),
         Shape::Address => read_addresses(reader, row.key),
@@ -171,7 +174,8 @@ fn read_text(
         | Shape::Flag
         | Shape::Count
         | Shape::Size
-        | Shape::Duration => glob_text(reader, row.dimension, text),
+        | Shape::Duration
+        | Shape::Age => glob_text(reader, row.dimension, text),
     }
 }
 

@@ -90,6 +90,9 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Image { .. }
         | GateRequest::Secret { .. }
         | GateRequest::Files { .. }
+        | GateRequest::FileList { .. }
+        | GateRequest::FileRename { .. }
+        | GateRequest::FileRemoval { .. }
         | GateRequest::Process { .. }
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
@@ -347,6 +350,9 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         GateRequest::Process { arguments, .. } => Some(shown_arguments(arguments)),
         GateRequest::Exec { command, .. } => Some(shown_arguments(command)),
         GateRequest::Create { creation, .. } => Some(shown_creation(creation)),
+        GateRequest::FileRename { from, to, .. } => {
+            Some(shown_arguments(&[(*from).to_owned(), (*to).to_owned()]))
+        }
         GateRequest::Redis { command, .. } | GateRequest::RedisFacts { command, .. } => {
             Some(shown_arguments(&shown_command(command)))
         }
@@ -363,6 +369,8 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         | GateRequest::Image { .. }
         | GateRequest::Secret { .. }
         | GateRequest::Files { .. }
+        | GateRequest::FileList { .. }
+        | GateRequest::FileRemoval { .. }
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
@@ -381,7 +389,11 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         GateRequest::Container { container, .. } => Object::Named(container.name),
         GateRequest::Create { creation, .. } => Object::Named(creation.container.name),
         GateRequest::Image { image, .. } => Object::Named(image),
-        GateRequest::Http { path, .. } | GateRequest::Files { path, .. } => Object::Named(path),
+        GateRequest::Http { path, .. }
+        | GateRequest::Files { path, .. }
+        | GateRequest::FileList { path, .. }
+        | GateRequest::FileRemoval { path, .. }
+        | GateRequest::FileRename { from: path, .. } => Object::Named(path),
         GateRequest::System {
             object:
                 SystemObject::Mount(name) | SystemObject::Process(name) | SystemObject::Unit(name),

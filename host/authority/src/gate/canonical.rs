@@ -107,6 +107,14 @@ impl GateRequest<'_> {
             }
             Self::Image { image, .. } => format!("image {}", shorten(image)),
             Self::Files { path, .. } => format!("file {}", shorten(path)),
+            Self::FileList { path: "", .. } => "folder".to_owned(),
+            Self::FileList { path, .. } => format!("folder {}", shorten(path)),
+            Self::FileRename { from, to, .. } => {
+                format!("file {} to {}", shorten(from), shorten(to))
+            }
+            Self::FileRemoval { path, age, .. } => {
+                format!("file {} of {} s", shorten(path), age.as_secs())
+            }
             Self::Exec { command: arguments, .. } | Self::Process { arguments, .. } => {
                 format!("arguments {}", as_json(arguments, scrub))
             }

@@ -52,6 +52,10 @@ pub enum Rule {
     Environment,
     /// The path below a directory is not allowed.
     File,
+    /// The path below a directory fits no pattern of the target.
+    FilePattern,
+    /// The file is younger than the target lets be removed.
+    FileAge,
     /// The call would put a secret where the target does not allow it.
     Position,
     /// The target does not list the host.
@@ -102,6 +106,8 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Argument, "argument"),
     (Rule::Environment, "environment"),
     (Rule::File, "file"),
+    (Rule::FilePattern, "pattern"),
+    (Rule::FileAge, "age"),
     (Rule::Position, "position"),
     (Rule::Host, "host"),
     (Rule::Port, "port"),
@@ -144,6 +150,8 @@ impl Rule {
             Self::Argument => Some("arguments"),
             Self::Environment => Some("environment"),
             Self::File => Some("files"),
+            Self::FilePattern => Some("patterns"),
+            Self::FileAge => Some("min_age"),
             Self::Position => Some("positions"),
             Self::Host => Some("net"),
             Self::Port => Some("ports"),
@@ -200,6 +208,8 @@ impl std::fmt::Display for Denial {
             | Rule::Argument
             | Rule::Environment
             | Rule::File
+            | Rule::FilePattern
+            | Rule::FileAge
             | Rule::Position
             | Rule::Host
             | Rule::Port

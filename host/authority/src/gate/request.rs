@@ -6,6 +6,7 @@ use crate::pattern::ServerFacts;
 use crate::targets::{ContainerFacts, SecretPlace};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 use url::Url;
 
 /// The value of an HTTP request header, as a plugin gives it.
@@ -217,6 +218,37 @@ pub enum GateRequest<'a> {
         /// Path below the slot's directory.
         path: &'a str,
     },
+    /// A folder below the directory of a slot whose entries are listed.
+    FileList {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// Path below the slot's directory; empty for the directory itself.
+        path: &'a str,
+    },
+    /// A file that gets another name.
+    FileRename {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// Its path below the slot's directory.
+        from: &'a str,
+        /// Its path afterwards.
+        to: &'a str,
+    },
+    /// A file that is to be removed, after its age was read.
+    FileRemoval {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// Path below the slot's directory.
+        path: &'a str,
+        /// The time since its last change; zero if that is in the future.
+        age: Duration,
+    },
     /// A program to start on this host.
     Process {
         /// The slot that the call names.
@@ -310,6 +342,9 @@ impl<'a> GateRequest<'a> {
             | Self::Exec { slot, .. }
             | Self::Secret { slot, .. }
             | Self::Files { slot, .. }
+            | Self::FileList { slot, .. }
+            | Self::FileRename { slot, .. }
+            | Self::FileRemoval { slot, .. }
             | Self::Process { slot, .. }
             | Self::Endpoint { slot, .. }
             | Self::Lookup { slot, .. }
@@ -338,6 +373,9 @@ impl<'a> GateRequest<'a> {
             | Self::Image { verb, .. }
             | Self::Secret { verb, .. }
             | Self::Files { verb, .. }
+            | Self::FileList { verb, .. }
+            | Self::FileRename { verb, .. }
+            | Self::FileRemoval { verb, .. }
             | Self::Exec { verb, .. }
             | Self::Process { verb, .. }
             | Self::Endpoint { verb, .. }
@@ -380,6 +418,9 @@ impl<'a> GateRequest<'a> {
             | Self::Exec { .. }
             | Self::Secret { .. }
             | Self::Files { .. }
+            | Self::FileList { .. }
+            | Self::FileRename { .. }
+            | Self::FileRemoval { .. }
             | Self::Process { .. }
             | Self::Endpoint { .. }
             | Self::Lookup { .. }

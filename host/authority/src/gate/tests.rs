@@ -186,6 +186,9 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         GateRequest::Exec { slot, verb, command },
         GateRequest::Secret { slot, verb },
         GateRequest::Files { slot, verb, path: "a" },
+        GateRequest::FileList { slot, verb, path: "" },
+        GateRequest::FileRename { slot, verb, from: "a", to: "b" },
+        GateRequest::FileRemoval { slot, verb, path: "a", age: std::time::Duration::ZERO },
         GateRequest::Process { slot, verb, arguments: command },
         GateRequest::Endpoint { slot, verb, host: None, port: None, says: &[] },
         GateRequest::Lookup { slot, verb, name: None, kind: "A" },
@@ -213,6 +216,9 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Exec { .. }
             | GateRequest::Secret { .. }
             | GateRequest::Files { .. }
+            | GateRequest::FileList { .. }
+            | GateRequest::FileRename { .. }
+            | GateRequest::FileRemoval { .. }
             | GateRequest::Process { .. }
             | GateRequest::Endpoint { .. }
             | GateRequest::Lookup { .. }
@@ -322,6 +328,9 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "docker (server): Exec",
         "secrets: Secret",
         "files: Files",
+        "files: FileList",
+        "files: FileRename",
+        "files: FileRemoval",
         "process: Process",
         "net: Connect",
         "net: Endpoint",

@@ -122,7 +122,7 @@ fn toml_value(dimension: Dimension, values: &Values, folder: &str) -> String {
     let shape = dimension.row().shape;
     match (shape, values) {
         (Shape::Flag | Shape::Count, _) => values.words(shape).concat(),
-        (_, Values::AtMost(_)) => quoted(&values.words(shape).concat()),
+        (_, Values::AtMost(_) | Values::AtLeast(_)) => quoted(&values.words(shape).concat()),
         (_, Values::Arguments(_)) => format!("[{}]", values.words(shape).join(", ")),
         (_, Values::Addresses { .. }) => toml_list(values.words(shape)),
         (_, Values::Texts(texts)) => {

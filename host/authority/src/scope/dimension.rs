@@ -25,6 +25,8 @@ pub enum Shape {
     Size,
     /// A time, as an upper limit.
     Duration,
+    /// A time, as a lower limit.
+    Age,
 }
 
 /// One row of [`DIMENSIONS`].
@@ -103,6 +105,8 @@ dimensions! {
     Memory "memory" Size [Docker Process] [] "Memory of a container that is created, or address space of each process of a program";
     Cpu "cpu" Duration [Process] [] "Processor time of each process of a program";
     Directories "directories" Directory [Files Process] ["/anywhere"] "Directories, with everything below them";
+    FilePatterns "patterns" Glob [Files] ["anything"] "Paths of files below a directory; `*` is any run of characters";
+    MinAge "min_age" Age [Files] [] "How old a file must be before it may be removed";
     Programs "programs" Glob [Process] ["/any/program"] "Programs on this host, by absolute path";
     Digests "sha256" Glob [Process] ["a file with any other content"] "Digests of programs";
     Interpreters "interpreter_sha256" Glob [Process] ["a file with any other content"] "Digests of the interpreters of programs that are scripts";
@@ -130,6 +134,7 @@ dimensions! {
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
     MaxRows "max_rows" Count [Sql System] [] "Rows of a result";
     MaxBytes "max_bytes" Size [Sql Files Redis Net System] [] "Bytes of a result, a file, or what a server says";
+    MaxTotal "max_total" Size [Files] [] "Bytes of files, after decompression, that one call goes through";
     MaxRecords "max_records" Count [Net] [] "Records of an answer";
     MaxOutput "max_output" Size [Process] [] "Bytes of a program's output";
     Timeout "timeout" Duration [Http Sql Process Redis Net System] [] "The time limit of one call";

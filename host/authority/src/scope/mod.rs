@@ -46,7 +46,7 @@ impl AccessScope {
             TargetKind::Http(http) => http_values(http, &grant.verbs, view),
             TargetKind::Sql(sql) => sql_values(sql, view),
             TargetKind::Docker(docker) => docker_values(docker, &grant.verbs, view),
-            TargetKind::Files(files) => files_values(files, view),
+            TargetKind::Files(files) => files_values(files, &grant.verbs, view),
             TargetKind::Process(process) => process_values(process, grants, view),
             TargetKind::Secret(secret) => secret_values(secret, grant),
             TargetKind::Net(net) => net_values(net, &grant.verbs, view),
@@ -400,12 +400,26 @@ fn docker_values(
     values
 }
 
-fn files_values(target: &FilesTarget, view: PathView) -> BTreeMap<Dimension, Values> {
+fn files_values(
+    target: &FilesTarget,
+    verbs: &[Verb],
+    view: PathView,
+) -> BTreeMap<Dimension, Values> {
     let root = Values::Texts(BTreeSet::from([Text::Directory(target.root.render(view))]));
-    BTreeMap::from([
+    let patterns = target.patterns.as_deref().map_or_else(Values::any, globs);
+    let mut values = BTreeMap::from([
         (Dimension::Directories, root),
+        (Dimension::FilePatterns, patterns),
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
-    ])
+    ]);
+    if verbs.contains(&Verb::FilesRead) {
+        values.insert(Dimension::MaxTotal, Values::AtMost(target.max_total.0));
+    }
+    if verbs.contains(&Verb::FilesRemove) {
+        let age = u64::try_from(target.min_age.as_millis()).unwrap_or(u64::MAX);
+        values.insert(Dimension::MinAge, Values::AtLeast(age));
+    }
+    values
 }
 
 fn process_values(

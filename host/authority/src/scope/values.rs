@@ -66,6 +66,8 @@ pub enum Values {
     Arguments(Vec<Vec<ArgumentPattern>>),
     /// Every number up to this: a count, bytes, or milliseconds.
     AtMost(u64),
+    /// Every number from this on: milliseconds.
+    AtLeast(u64),
 }
 
 /// Some values without others: the set difference of `base` and each of `excluded`.
@@ -124,7 +126,9 @@ impl Values {
         };
         match self {
             Self::Texts(texts) => Self::Texts(texts.iter().map(resolve_text).collect()),
-            Self::Addresses { .. } | Self::Arguments(_) | Self::AtMost(_) => self.clone(),
+            Self::Addresses { .. } | Self::Arguments(_) | Self::AtMost(_) | Self::AtLeast(_) => {
+                self.clone()
+            }
         }
     }
 
@@ -170,7 +174,9 @@ impl Values {
                     })
                     .collect(),
             ),
-            Self::Addresses { .. } | Self::Arguments(_) | Self::AtMost(_) => self.clone(),
+            Self::Addresses { .. } | Self::Arguments(_) | Self::AtMost(_) | Self::AtLeast(_) => {
+                self.clone()
+            }
         }
     }
 
@@ -186,12 +192,15 @@ impl Values {
                 .iter()
                 .any(|patterns| crate::pattern::first_mismatch(patterns, arguments).is_none()),
             (Self::AtMost(limit), CallValue::Number(number)) => number <= limit,
+            (Self::AtLeast(limit), CallValue::Number(number)) => number >= limit,
             (
                 Self::Texts(_) | Self::Addresses { .. },
                 CallValue::Arguments(_) | CallValue::Number(_),
             )
             | (Self::Arguments(_), CallValue::Text(_) | CallValue::Number(_))
-            | (Self::AtMost(_), CallValue::Text(_) | CallValue::Arguments(_)) => false,
+            | (Self::AtMost(_) | Self::AtLeast(_), CallValue::Text(_) | CallValue::Arguments(_)) => {
+                false
+            }
         }
     }
 
@@ -201,7 +210,7 @@ impl Values {
             Self::Addresses { .. } => {
                 value.parse().is_ok_and(|address| self.contains_address(address))
             }
-            Self::Arguments(_) | Self::AtMost(_) => false,
+            Self::Arguments(_) | Self::AtMost(_) | Self::AtLeast(_) => false,
         }
     }
 
@@ -211,14 +220,14 @@ impl Values {
                 blocks.iter().any(|block| block.allows(address))
                     || classes.contains(&AddressClass::of(address))
             }
-            Self::Texts(_) | Self::Arguments(_) | Self::AtMost(_) => false,
+            Self::Texts(_) | Self::Arguments(_) | Self::AtMost(_) | Self::AtLeast(_) => false,
         }
     }
 
     fn blocks(&self) -> impl Iterator<Item = &AddressBlock> {
         match self {
             Self::Addresses { blocks, .. } => Some(blocks),
-            Self::Texts(_) | Self::Arguments(_) | Self::AtMost(_) => None,
+            Self::Texts(_) | Self::Arguments(_) | Self::AtMost(_) | Self::AtLeast(_) => None,
         }
         .into_iter()
         .flatten()
@@ -238,7 +247,7 @@ impl Values {
                 lists.iter().map(|patterns| patterns_in_toml(patterns)).collect()
             }
             Self::AtMost(u64::MAX) => vec!["unlimited".to_owned()],
-            Self::AtMost(number) => vec![format_number(shape, *number)],
+            Self::AtMost(number) | Self::AtLeast(number) => vec![format_number(shape, *number)],
         }
     }
 }
@@ -269,7 +278,9 @@ pub(super) fn format_number(shape: Shape, number: u64) -> String {
     };
     match shape {
         Shape::Size => with_unit(&[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")]),
-        Shape::Duration => with_unit(&[(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")]),
+        Shape::Duration | Shape::Age => {
+            with_unit(&[(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")])
+        }
         Shape::Count
         | Shape::Glob
         | Shape::Path
@@ -447,6 +458,13 @@ impl<'a> Remainder<'a> {
                     .excluded
                     .iter()
                     .any(|excluded| matches!(excluded, Values::AtMost(other) if other >= limit));
+                Ok((!is_covered).then_some(CallValue::Number(*limit)))
+            }
+            Values::AtLeast(limit) => {
+                let is_covered = self
+                    .excluded
+                    .iter()
+                    .any(|excluded| matches!(excluded, Values::AtLeast(other) if other <= limit));
                 Ok((!is_covered).then_some(CallValue::Number(*limit)))
             }
         }

@@ -131,6 +131,17 @@ fn redis(grants: &EffectiveGrants) -> GateDecision {
     decide(grants, Mode::Effects, &GateRequest::Redis { slot, verb, command: &command })
 }
 
+fn file(grants: &EffectiveGrants) -> GateDecision {
+    let file = GateRequest::Files { slot: "s", verb: Verb::FilesRead, path: "old/app.log" };
+    decide(grants, Mode::ReadOnly, &file)
+}
+
+fn removal(grants: &EffectiveGrants) -> GateDecision {
+    let age = std::time::Duration::from_hours(7 * 24);
+    let (slot, verb, path) = ("s", Verb::FilesRemove, "a");
+    decide(grants, Mode::Effects, &GateRequest::FileRemoval { slot, verb, path, age })
+}
+
 fn redirect(grants: &EffectiveGrants) -> GateDecision {
     let base = url::Url::parse("http://api.internal").expect("a URL");
     let to = url::Url::parse("http://api.internal/b").expect("a URL");
@@ -494,6 +505,29 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         Enforcement::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused"),
     ),
     (Capability::Files, "max_bytes", Enforcement::Test("each_files_verb_works")),
+    (
+        Capability::Files,
+        "max_total",
+        Enforcement::Test("all_searches_of_a_call_go_through_no_more_than_the_target_says"),
+    ),
+    (
+        Capability::Files,
+        "patterns",
+        Enforcement::Gate(
+            "access = \"write\"\npatterns = [\"*.txt\"]",
+            "access = \"write\"\npatterns = [\"*.log\"]",
+            file,
+        ),
+    ),
+    (
+        Capability::Files,
+        "min_age",
+        Enforcement::Gate(
+            "access = \"write\"\nmin_age = \"8d\"",
+            "access = \"write\"\nmin_age = \"7d\"",
+            removal,
+        ),
+    ),
     (
         Capability::Files,
         "verbs",

@@ -196,7 +196,7 @@ fn channels() -> Vec<Channel> {
 type DeniedCall = fn(&mut crate::host::Host, &str);
 
 /// Kinds of calls: the name, how many bytes of the text the audit log keeps, and the call.
-const DENIED_CALLS: [(&str, usize, DeniedCall); 13] = [
+const DENIED_CALLS: [(&str, usize, DeniedCall); 16] = [
     ("audit: slot", 4 << 10, |host, text| {
         deny(host, &GateRequest::Docker { slot: text, verb: Verb::DockerList });
     }),
@@ -224,6 +224,17 @@ const DENIED_CALLS: [(&str, usize, DeniedCall); 13] = [
     }),
     ("audit: file", 300, |host, text| {
         deny(host, &GateRequest::Files { slot: "s", verb: Verb::FilesRead, path: text });
+    }),
+    ("audit: folder", 300, |host, text| {
+        deny(host, &GateRequest::FileList { slot: "s", verb: Verb::FilesRead, path: text });
+    }),
+    ("audit: names of a file", 300, |host, text| {
+        let (slot, verb) = ("s", Verb::FilesRename);
+        deny(host, &GateRequest::FileRename { slot, verb, from: text, to: text });
+    }),
+    ("audit: file that is removed", 300, |host, text| {
+        let (slot, verb, age) = ("s", Verb::FilesRemove, std::time::Duration::ZERO);
+        deny(host, &GateRequest::FileRemoval { slot, verb, path: text, age });
     }),
     ("audit: arguments", 1498, |host, text| {
         let arguments = [text.to_owned()];
@@ -521,7 +532,15 @@ const CUT_PLACES: &[(&str, usize, CutReason)] = &[
         1,
         NoText("the first bytes of a file are compared and not shown"),
     ),
-    ("runtime/src/capabilities/files/mod.rs", 2, Tested(&["content of a file"])),
+    ("runtime/src/capabilities/files/decode.rs", 5, Tested(&["content of a searched file"])),
+    ("runtime/src/capabilities/files/mod.rs", 1, NoText("what is hashed")),
+    ("runtime/src/capabilities/files/reader.rs", 1, Tested(&["content of a file"])),
+    ("runtime/src/capabilities/files/search.rs", 6, Tested(&["content of a searched file"])),
+    (
+        "runtime/src/capabilities/files/search/line_time.rs",
+        1,
+        NoText("a time is read from it and nothing else"),
+    ),
     ("runtime/src/capabilities/files/secret.rs", 1, Tested(&["content of a compressed file"])),
     (
         "runtime/src/capabilities/files/stream.rs",

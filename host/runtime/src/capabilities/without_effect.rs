@@ -134,7 +134,7 @@ async fn an_engine_that_is_not_there_has_changed_nothing() {
     errors.push(
         lifecycle::Host::remove(&mut HostCall::new(&mut host), slot(), name(), false).await.err(),
     );
-    errors.push(HostCall::new(&mut host).prune(slot()).await.err());
+    errors.push(lifecycle::Host::prune(&mut HostCall::new(&mut host), slot()).await.err());
     errors.push(exec(&mut host, slot(), name()).await.err());
     assert!(errors.iter().all(Option::is_some), "{errors:?}");
     assert_eq!(host.verbs_that_acted(), Vec::<Verb>::new());

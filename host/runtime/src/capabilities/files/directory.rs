@@ -3,7 +3,7 @@
 
 use super::database::{refuse_new, refuse_removal};
 use super::stream::{Compression, FileWriter, IfExists};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read};
@@ -90,12 +90,94 @@ impl Directory {
         FileWriter::begin(parent, name, mode, if_exists, compression)
     }
 
-    /// Removes one file, but not a directory.
-    pub(crate) fn remove(&self, path: &str) -> io::Result<()> {
+    /// The metadata of an entry that is to be removed, also of a link.
+    pub(super) fn removable_stat(&self, path: &str) -> io::Result<Stat> {
         let (parent, name) = self.parent(path)?;
         refuse_removal(parent.as_fd(), name)?;
-        rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
-        rustix::fs::fsync(&parent)?;
+        Ok(rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Removes one file if it is still the one that was looked at. The removal is on the disk after
+    /// [`sync_folders`](Self::sync_folders).
+    pub(crate) fn remove_same(&self, path: &str, stat: &Stat) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        let now = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !is_same_file(&now, stat) {
+            return Err(super::changed_meanwhile());
+        }
+        refuse_removal(parent.as_fd(), name)?;
+        Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?)
+    }
+
+    /// Writes to the disk what changed in the folders of these paths.
+    pub(super) fn sync_folders<'p>(&self, paths: impl Iterator<Item = &'p str>) -> io::Result<()> {
+        let mut folders: Vec<&str> =
+            paths.map(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder)).collect();
+        folders.sort_unstable();
+        folders.dedup();
+        for folder in folders {
+            rustix::fs::fsync(&self.open_beneath(folder, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+        }
+        Ok(())
+    }
+
+    /// Gives an ordinary file another name. If both names are those of one file, only the new one
+    /// remains.
+    pub(super) fn rename(&self, from: &str, to: &str, if_exists: IfExists) -> io::Result<()> {
+        let ((from_parent, from_name), (to_parent, to_name)) =
+            (self.parent(from)?, self.parent(to)?);
+        refuse_removal(from_parent.as_fd(), from_name)?;
+        refuse_new(to_name)?;
+        let source = ordinary_file(&from_parent, from_name)?;
+        let flags = match if_exists {
+            IfExists::Refuse => RenameFlags::NOREPLACE,
+            IfExists::Replace => RenameFlags::empty(),
+        };
+        let replaced = match (if_exists, ordinary_file(&to_parent, to_name)) {
+            (IfExists::Replace, Ok(stat)) => Some(stat),
+            (IfExists::Replace, Err(error))
+                if Errno::from_io_error(&error) != Some(Errno::NOENT) =>
+            {
+                return Err(error);
+            }
+            (IfExists::Replace, Err(_)) | (IfExists::Refuse, _) => None,
+        };
+        match rustix::fs::renameat_with(&from_parent, from_name, &to_parent, to_name, flags) {
+            Ok(()) => {}
+            Err(Errno::XDEV) => return Err(super::other_file_system()),
+            Err(error) => return Err(error.into()),
+        }
+        let is_one_file = replaced.is_some_and(|stat| is_same_inode(&stat, &source));
+        if is_one_file && (from_name, from) != (to_name, to) {
+            // The kernel leaves both names in place.
+            rustix::fs::unlinkat(&from_parent, from_name, AtFlags::empty())?;
+        }
+        rustix::fs::fsync(&to_parent)?;
+        rustix::fs::fsync(&from_parent)?;
+        Ok(())
+    }
+
+    /// Calls `visit` with the name and the metadata of each entry of the directory at `path`,
+    /// without following a link.
+    pub(super) fn each_entry(
+        &self,
+        path: &str,
+        mut visit: impl FnMut(&[u8], &Stat) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let directory = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        for entry in rustix::fs::Dir::read_from(&directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => visit(name.to_bytes(), &stat)?,
+                // It was removed meanwhile.
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 
@@ -106,27 +188,17 @@ impl Directory {
 
     /// The entries of the directory at `path`, sorted by name, at most `cap` of them.
     pub(crate) fn list(&self, path: &str, cap: usize) -> io::Result<Vec<Entry>> {
-        let directory = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut entries = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let stat = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                Err(Errno::NOENT) => continue,
-                Err(error) => return Err(error.into()),
-            };
+        self.each_entry(path, |name, stat| {
             if entries.len() == cap {
                 return Err(io::Error::new(
                     io::ErrorKind::FileTooLarge,
                     format!("more than {cap} entries"),
                 ));
             }
-            entries.push(Entry { name: name.to_string_lossy().into_owned(), stat });
-        }
+            entries.push(Entry { name: String::from_utf8_lossy(name).into_owned(), stat: *stat });
+            Ok(())
+        })?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -150,7 +222,7 @@ impl Directory {
     }
 
     /// The directory that `path` is in, and its last segment.
-    fn parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p str)> {
+    pub(super) fn parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p str)> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         if name.is_empty() {
             return Err(Errno::ISDIR.into());
@@ -167,4 +239,26 @@ impl AsFd for Directory {
 
 pub(crate) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The metadata of an ordinary file; anything else is refused.
+fn ordinary_file(parent: &OwnedFd, name: &str) -> io::Result<Stat> {
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    match file_type(&stat) {
+        FileType::RegularFile => Ok(stat),
+        FileType::Directory => Err(Errno::ISDIR.into()),
+        FileType::Symlink => Err(Errno::LOOP.into()),
+        _ => Err(Errno::NODEV.into()),
+    }
+}
+
+fn is_same_inode(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// Whether both are one file that was not changed in between.
+pub(super) fn is_same_file(one: &Stat, other: &Stat) -> bool {
+    is_same_inode(one, other)
+        && one.st_size == other.st_size
+        && (one.st_mtime, one.st_mtime_nsec) == (other.st_mtime, other.st_mtime_nsec)
 }

@@ -1,107 +1,39 @@
 //! Files below the directory that a slot is bound to.
 
 mod database;
+mod decode;
 pub(crate) mod directory;
+mod errors;
+mod listing;
+mod prune;
+mod reader;
+mod replace;
+mod search;
 mod secret;
 pub(crate) mod stream;
+mod writer;
 
-use crate::bindings::runbook::files::types::{FileInfo, FileKind};
-use crate::bindings::runbook::files::{reader, types, writer};
+use crate::bindings::runbook::files::types::{self, FileInfo, FileKind};
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
-use directory::{Directory, Entry, file_type};
+use directory::{Directory, file_type};
+use errors::{changed_meanwhile, classify, leaves_all_as_it_was, other_file_system};
 use runbook_authority::targets::FilesTarget;
 use runbook_authority::{Digest, GateRequest, Target, Verb};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
+use search::LogFile;
 use sha2::{Digest as _, Sha256};
-use std::io::{self, Read, Write as _};
+use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::sync::Arc;
-use stream::{FileWriter, IfExists, WrittenFile};
+use stream::{FileWriter, WrittenFile};
 
 /// How many entries of one directory `list` returns at most.
 const MAX_ENTRIES: usize = 10_000;
 
 impl types::Host for HostCall<'_> {}
-
-impl reader::Host for HostCall<'_> {
-    async fn read(&mut self, slot: String, path: String) -> Result<Vec<u8>, Fault> {
-        let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        let scrubber = self.scrubber();
-        let read = slot.run(path, move |slot, path| {
-            let cap = slot.files().max_bytes.0;
-            let mut content = Vec::new();
-            slot.open()?.file(path)?.take(cap + 1).read_to_end(&mut content)?;
-            if content.len() as u64 > cap {
-                return Err(io::Error::new(
-                    io::ErrorKind::FileTooLarge,
-                    format!("it has more than {cap} bytes"),
-                ));
-            }
-            secret::refuse(&content, &scrubber)?;
-            Ok(content)
-        });
-        let content = read.await?;
-        self.count_transferred(content.len());
-        Ok(content)
-    }
-
-    async fn list(&mut self, slot: String, path: String) -> Result<Vec<FileInfo>, Fault> {
-        let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        let scrubber = self.scrubber();
-        slot.run(path, move |slot, path| {
-            let entries = slot.open()?.list(path, MAX_ENTRIES)?;
-            entries
-                .iter()
-                .try_for_each(|entry| secret::refuse(entry.name.as_bytes(), &scrubber))?;
-            let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-            Ok(entries
-                .into_iter()
-                .map(|Entry { name, stat }| file_info(format!("{prefix}{name}"), &stat))
-                .collect())
-        })
-        .await
-    }
-
-    async fn stat(&mut self, slot: String, path: String) -> Result<FileInfo, Fault> {
-        let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        slot.run(path, |slot, path| Ok(file_info(path.to_owned(), &slot.open()?.stat(path)?))).await
-    }
-
-    async fn digest(&mut self, slot: String, path: String) -> Result<String, Fault> {
-        let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        let work = move |stop: &blocking::StopFlag| {
-            let mut file = slot
-                .open()
-                .and_then(|directory| directory.file(&path))
-                .map_err(|error| slot.fault(&path, &error))?;
-            digest(&mut file, stop)
-                .map(|digest| digest.to_string())
-                .map_err(|error| slot.fault(&path, &error))
-        };
-        blocking::run(work).await
-    }
-}
-
-impl writer::Host for HostCall<'_> {
-    async fn write(&mut self, slot: String, path: String, content: Vec<u8>) -> Result<(), Fault> {
-        let slot = self.files(&slot, Verb::FilesWrite, &path)?;
-        self.count_written(content.len())?;
-        self.count_transferred(content.len());
-        slot.run(path, move |slot, path| {
-            let mut file = slot.open()?.create_plain(path, IfExists::Replace)?;
-            file.write_all(&content)?;
-            slot.complete(file).map(|_| ())
-        })
-        .await
-    }
-
-    async fn remove(&mut self, slot: String, path: String) -> Result<(), Fault> {
-        let slot = self.files(&slot, Verb::FilesRemove, &path)?;
-        slot.run(path, FilesSlot::remove_file).await
-    }
-}
 
 /// A slot that is bound to a directory, after the gate has allowed a path in it.
 #[derive(Clone)]
@@ -116,9 +48,86 @@ impl Host {
     /// The directory of `slot`, if `verb` may be used on `path` there.
     pub(crate) fn files(&mut self, slot: &str, verb: Verb, path: &str) -> Result<FilesSlot, Fault> {
         self.enter(&GateRequest::Files { slot, verb, path })?;
-        let commit = self.begin_uncommitted(slot, verb, 1);
+        self.begin(slot, verb, 1)
+    }
+
+    /// The directory of `slot`, if `verb` may be used on each of these paths there.
+    fn files_at<'p>(
+        &mut self,
+        slot: &str,
+        verb: Verb,
+        paths: impl Iterator<Item = &'p str>,
+    ) -> Result<FilesSlot, Fault> {
+        let mut allowed = 0;
+        for path in paths {
+            if let Err(fault) = self.enter(&GateRequest::Files { slot, verb, path }) {
+                // Nothing is done with the paths before it.
+                self.begin_uncommitted(slot, verb, allowed);
+                return Err(fault);
+            }
+            allowed += 1;
+        }
+        self.begin(slot, verb, allowed)
+    }
+
+    /// The directory of `slot`, if the entries of the folder `path` there may be listed.
+    fn folder(&mut self, slot: &str, path: &str) -> Result<FilesSlot, Fault> {
+        self.enter(&GateRequest::FileList { slot, verb: Verb::FilesRead, path })?;
+        self.begin(slot, Verb::FilesRead, 1)
+    }
+
+    /// The directory of `slot`, after the gate has allowed `count` calls of `verb`.
+    fn begin(&mut self, slot: &str, verb: Verb, count: usize) -> Result<FilesSlot, Fault> {
+        let commit = self.begin_uncommitted(slot, verb, count);
         Ok(FilesSlot { slot: slot.to_owned(), target: self.target(slot)?, commit })
     }
+
+    /// How many bytes of files the call of the plugin may still go through.
+    fn left_to_read(&mut self, slot: &FilesSlot) -> u64 {
+        let used = self.storage.value::<BytesRead>().0.get(&slot.slot).copied();
+        slot.files().max_total.0.saturating_sub(used.unwrap_or_default())
+    }
+
+    fn count_read(&mut self, slot: &str, bytes: u64) {
+        let used = self.storage.value::<BytesRead>().0.entry(slot.to_owned()).or_default();
+        *used = used.saturating_add(bytes);
+        self.count_transferred(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
+    /// The rotated files of a log, the newest first. The gate is asked for each.
+    async fn rotated(&mut self, slot: &str, path: &str) -> Result<Vec<String>, Fault> {
+        let directory = self.begin(slot, Verb::FilesRead, 0)?;
+        let paths = directory.run(path.to_owned(), FilesSlot::rotated).await?;
+        for path in &paths {
+            self.enter(&GateRequest::Files { slot, verb: Verb::FilesRead, path })?;
+        }
+        Ok(paths)
+    }
+
+    /// Asks the gate whether files of this age may be removed.
+    fn judge_ages(&mut self, slot: &str, found: &[FoundFile]) -> Result<(), Fault> {
+        let now = std::time::SystemTime::now();
+        for (path, stat) in found {
+            let Ok(stat) = stat else { continue };
+            let age = now.duration_since(modified(stat)).unwrap_or_default();
+            self.enter(&GateRequest::FileRemoval { slot, verb: Verb::FilesRemove, path, age })?;
+        }
+        Ok(())
+    }
+}
+
+/// A file, and what was found under its name.
+type FoundFile = (String, io::Result<Stat>);
+
+/// How many bytes of the files of each slot were gone through.
+#[derive(Default)]
+struct BytesRead(BTreeMap<String, u64>);
+
+/// The time at which a file was changed.
+fn modified(stat: &Stat) -> std::time::SystemTime {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
+    let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
+    std::time::SystemTime::UNIX_EPOCH + std::time::Duration::new(seconds, nanoseconds)
 }
 
 impl Host {
@@ -126,8 +135,8 @@ impl Host {
     pub(super) async fn reach_directory(&mut self, slot: &str) -> Result<String, Fault> {
         let target = self.target(slot)?;
         let commit = Commit::default();
-        let may_write =
-            self.has_verb(slot, Verb::FilesWrite) || self.has_verb(slot, Verb::FilesRemove);
+        let changing = [Verb::FilesWrite, Verb::FilesRename, Verb::FilesRemove];
+        let may_write = changing.iter().any(|verb| self.has_verb(slot, *verb));
         let slot = FilesSlot { slot: slot.to_owned(), target, commit };
         slot.run(String::new(), move |slot, _| {
             slot.open()?;
@@ -162,16 +171,78 @@ impl FilesSlot {
         writer.finish()
     }
 
-    /// Removes a file. This blocks.
-    fn remove_file(&self, path: &str) -> io::Result<()> {
+    /// Removes the file that was found at a path. This blocks.
+    fn remove_file(&self, path: &str, stat: &Stat) -> io::Result<()> {
+        self.change(|directory| {
+            directory.remove_same(path, stat)?;
+            directory.sync_folders(std::iter::once(path))
+        })
+    }
+
+    /// Makes one change that has no effect if it is refused. This blocks.
+    fn change(&self, change: impl FnOnce(&Directory) -> io::Result<()>) -> io::Result<()> {
         let directory = self.open()?;
         self.commit.mark_sent().map_err(|_| blocking::StopFlag::error())?;
-        directory.remove(path).inspect_err(|error| {
-            // A refused removal left the file in place; after a disk error this is unknown.
-            if classify(error).0 != FaultClass::Unknown {
+        change(&directory).inspect_err(|error| {
+            if leaves_all_as_it_was(error) {
                 self.commit.mark_rolled_back();
             }
         })
+    }
+
+    fn too_large(&self, cap: u64) -> io::Error {
+        let limit = if cap == self.files().max_bytes.0 {
+            format!("it has more than {cap} bytes")
+        } else {
+            format!("it has more than the {cap} bytes that are left of `max_total`")
+        };
+        io::Error::new(io::ErrorKind::FileTooLarge, limit)
+    }
+
+    /// The paths of the files that were rotated away from `path`, the newest first.
+    fn rotated(&self, path: &str) -> io::Result<Vec<String>> {
+        let (folder, base) = path.rsplit_once('/').unwrap_or(("", path));
+        let mut found = Vec::new();
+        self.open()?.each_entry(folder, |name, stat| {
+            let is_rotated =
+                std::str::from_utf8(name).is_ok_and(|name| search::is_rotated(base, name));
+            if is_rotated && file_type(stat) == FileType::RegularFile {
+                let name = String::from_utf8_lossy(name);
+                let path =
+                    if folder.is_empty() { name.into_owned() } else { format!("{folder}/{name}") };
+                found.push((std::cmp::Reverse(modified(stat)), path));
+            }
+            if found.len() > MAX_ENTRIES {
+                let message = format!("more than {MAX_ENTRIES} rotated files");
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+            }
+            Ok(())
+        })?;
+        found.sort();
+        Ok(found.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Opens a log and its rotated files, the newest first.
+    fn log_files(&self, path: &str, rotated: &[String]) -> io::Result<Vec<LogFile>> {
+        let directory = self.open()?;
+        let open = |path: &str| -> io::Result<LogFile> {
+            Ok(LogFile { path: path.to_owned(), file: directory.file(path)? })
+        };
+        let mut files = vec![open(path)?];
+        let mut known = vec![rustix::fs::fstat(&files[0].file)?.st_ino];
+        for path in rotated {
+            let opened = open(path).map_err(|error| match Errno::from_io_error(&error) {
+                Some(Errno::NOENT) => io::Error::other(search::RotationError),
+                Some(_) | None => error,
+            })?;
+            let inode = rustix::fs::fstat(&opened.file)?.st_ino;
+            if known.contains(&inode) {
+                return Err(io::Error::other(search::RotationError));
+            }
+            known.push(inode);
+            files.push(opened);
+        }
+        Ok(files)
     }
 
     /// The fault for an error with `path`, without the path of the directory on the host.
@@ -197,75 +268,18 @@ impl FilesSlot {
         path: String,
         work: impl FnOnce(&Self, &str) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        blocking::run(move |_| work(&self, &path).map_err(|error| self.fault(&path, &error))).await
+        self.run_long(path, move |slot, path, _| work(slot, path)).await
     }
-}
 
-/// The error number of the system, even if the error was wrapped with a path of the host.
-fn errno_of(error: &io::Error) -> Option<Errno> {
-    if let Some(errno) = Errno::from_io_error(error) {
-        return Some(errno);
-    }
-    let mut cause = error.get_ref().and_then(|inner| inner.source());
-    while let Some(error) = cause {
-        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error) {
-            return Some(errno);
-        }
-        cause = error.source();
-    }
-    // The source may be lost too; then the kind is used.
-    match error.kind() {
-        io::ErrorKind::NotFound => Some(Errno::NOENT),
-        io::ErrorKind::PermissionDenied => Some(Errno::ACCESS),
-        io::ErrorKind::StorageFull => Some(Errno::NOSPC),
-        _ => None,
-    }
-}
-
-fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
-    match errno_of(error) {
-        Some(Errno::NOENT) => {
-            (FaultClass::NotFound, "files.not-found", "there is no such file".to_owned())
-        }
-        Some(Errno::EXIST) => {
-            (FaultClass::Conflict, "files.exists", "it is there already".to_owned())
-        }
-        Some(Errno::LOOP | Errno::XDEV) => {
-            (FaultClass::Denied, "files.symlink", "a symbolic link is not followed".to_owned())
-        }
-        Some(Errno::ISDIR) => {
-            (FaultClass::Invalid, "files.directory", "it is a directory".to_owned())
-        }
-        Some(Errno::NOTDIR) => {
-            (FaultClass::Invalid, "files.not-directory", "it is not a directory".to_owned())
-        }
-        Some(Errno::NODEV) => {
-            (FaultClass::Invalid, "files.special", "it is not an ordinary file".to_owned())
-        }
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => (
-            FaultClass::Conflict,
-            "files.permission",
-            "the operating system does not permit it".to_owned(),
-        ),
-        Some(Errno::NOSPC | Errno::DQUOT) => {
-            (FaultClass::Conflict, "files.no-space", "the disk is full".to_owned())
-        }
-        Some(Errno::NOSYS) => (
-            FaultClass::Conflict,
-            "files.kernel",
-            "this needs `openat2` (Linux 5.6 or newer)".to_owned(),
-        ),
-        Some(errno) => (FaultClass::Unknown, "files.io", io::Error::from(errno).to_string()),
-        None if error.get_ref().is_some_and(is_secret_error) => {
-            (FaultClass::Denied, "files.secret", error.to_string())
-        }
-        None if error.get_ref().is_some_and(database::is_database_file_error) => {
-            (FaultClass::Denied, "files.database", error.to_string())
-        }
-        None if error.kind() == io::ErrorKind::FileTooLarge => {
-            (FaultClass::Limit, "files.too-large", error.to_string())
-        }
-        None => (FaultClass::Invalid, "files.content", error.to_string()),
+    async fn run_long<T: Send + 'static>(
+        self,
+        path: String,
+        work: impl FnOnce(&Self, &str, &blocking::StopFlag) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        blocking::run(move |stop| {
+            work(&self, &path, stop).map_err(|error| self.fault(&path, &error))
+        })
+        .await
     }
 }
 
@@ -295,11 +309,6 @@ fn file_info(path: String, stat: &Stat) -> FileInfo {
         size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
         modified_ms: u64::try_from(modified_ms).unwrap_or_default(),
     }
-}
-
-/// True for the error that the content has a secret.
-fn is_secret_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    error.is::<secret::SecretContentError>()
 }
 
 #[cfg(test)]

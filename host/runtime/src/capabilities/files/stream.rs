@@ -2,7 +2,7 @@
 //! it is complete.
 
 use runbook_authority::Digest;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -100,6 +100,29 @@ impl FileWriter {
             name: name.to_owned(),
             if_exists,
         })
+    }
+
+    /// Gives the file the owner and group of another one, if they differ.
+    pub(super) fn set_owner(&self, like: &rustix::fs::Stat) -> io::Result<()> {
+        let file = match self.sink.as_ref().expect("`finish` consumes the writer") {
+            Sink::Plain(plain) => &plain.get_ref().file,
+            Sink::Zstd(encoder) => &encoder.get_ref().get_ref().file,
+        };
+        let now = rustix::fs::fstat(file)?;
+        if (now.st_uid, now.st_gid) == (like.st_uid, like.st_gid) {
+            return Ok(());
+        }
+        let (user, group) = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
+        Ok(rustix::fs::fchown(file, Some(user), Some(group))?)
+    }
+
+    /// Writes what was given so far to the disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        match self.sink.as_ref().expect("`finish` consumes the writer") {
+            Sink::Plain(plain) => plain.get_ref().file.sync_all(),
+            Sink::Zstd(encoder) => encoder.get_ref().get_ref().file.sync_all(),
+        }
     }
 
     /// Completes the file, syncs it to disk, and gives it its name.
