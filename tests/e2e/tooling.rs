@@ -31,6 +31,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "postgres::",
         "mariadb::",
         "redis::",
+        "s3::",
         "registry::",
         "docker::ensure_engine",
         "docker::App",
@@ -78,8 +79,9 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
             let is_docker = path.ends_with("capabilities/docker/tests.rs")
                 || path.ends_with("capabilities/system/tests/units.rs");
             let is_redis = path.to_string_lossy().contains("/capabilities/redis/tests");
+            let is_objects = path.to_string_lossy().contains("/capabilities/objects/tests");
             assert!(
-                is_docker || is_redis || filter.contains(&format!("binary({stem})")),
+                is_docker || is_redis || is_objects || filter.contains(&format!("binary({stem})")),
                 "{} starts a server",
                 path.display()
             );

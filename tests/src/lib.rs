@@ -14,6 +14,7 @@ pub mod postgres;
 pub mod redis;
 pub mod registry;
 pub mod running;
+pub mod s3;
 pub mod server;
 pub mod statements;
 pub mod systemd;

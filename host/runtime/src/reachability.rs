@@ -94,6 +94,7 @@ impl UnreachableReason {
             ("secrets", _) | (_, "login" | "privilege" | "superuser" | "password") => {
                 Self::Credentials
             }
+            ("objects", "keys" | "access-denied") => Self::Credentials,
             ("files" | "process", _) | (_, "no-database" | "no-such-database" | "socket") => {
                 Self::Local
             }
@@ -197,12 +198,17 @@ mod tests {
     /// No packet is sent: nothing here could answer at these addresses.
     #[tokio::test]
     async fn an_address_that_a_target_does_not_allow_is_not_tried_and_named() {
-        let cases: [(&str, &'static [&'static str]); 5] = [
+        let cases: [(&str, &'static [&'static str]); 6] = [
             ("http = \"http://NAME\"", &["http.get"]),
             ("http = \"http://NAME\"", &["http.post"]),
             ("sql = \"postgres://u@NAME/d?sslmode=disable\"", &["sql.query"]),
             ("net = \"NAME\"\nports = [25]", &["net.connect"]),
             ("redis = \"NAME\"", &["redis.read"]),
+            (
+                "objects = \"s3://bucket\"\nendpoint = \"http://NAME\"\nauth = { aws-sigv4 = { \
+                 access_key = \"A\", secret_key = \"secret:token\", region = \"r\" } }",
+                &["objects.get"],
+            ),
         ];
         for (keys, verbs) in cases {
             for (name, address) in

@@ -85,6 +85,13 @@ impl ConcreteCall {
                 text_of(Dimension::Hosts),
                 text_of(Dimension::Ports)
             ),
+            Capability::Objects => format!(
+                "{verb} s3://{}/{} at {}:{}",
+                text_of(Dimension::Buckets),
+                text_of(Dimension::Keys),
+                text_of(Dimension::Hosts),
+                text_of(Dimension::Ports)
+            ),
             Capability::Secrets => format!("{verb} secret {}", text_of(Dimension::Secrets)),
             Capability::Net => match verb.as_str() {
                 "lookup" => {

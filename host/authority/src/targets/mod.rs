@@ -16,6 +16,7 @@ mod http;
 mod injected;
 mod net;
 mod network;
+mod objects;
 mod pem_file;
 mod process;
 mod redirect_origins;
@@ -46,6 +47,7 @@ pub(crate) use net::SYSTEM_RESOLVER;
 pub use net::{NetTarget, NotListed, dns_name};
 pub use network::{AddressVisibility, ServerName, addresses_for};
 pub(crate) use network::{reachable_addresses, read_address_policy};
+pub use objects::ObjectsTarget;
 pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
@@ -109,6 +111,8 @@ pub enum TargetKind {
     Net(NetTarget),
     /// One database of a server of Redis.
     Redis(RedisTarget),
+    /// The objects below one prefix of a bucket.
+    Objects(Box<ObjectsTarget>),
     /// This machine, by parts.
     System(SystemTarget),
 }
@@ -125,6 +129,7 @@ impl Target {
             TargetKind::Secret(_) => Capability::Secrets,
             TargetKind::Net(_) => Capability::Net,
             TargetKind::Redis(_) => Capability::Redis,
+            TargetKind::Objects(_) => Capability::Objects,
             TargetKind::System(_) => Capability::System,
         }
     }
@@ -142,6 +147,7 @@ impl Target {
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
             TargetKind::Net(net) => net.describe(),
             TargetKind::Redis(redis) => redis.describe(),
+            TargetKind::Objects(objects) => objects.describe(),
             TargetKind::System(_) => "this machine".to_owned(),
         }
     }
@@ -154,6 +160,8 @@ impl Target {
             TargetKind::Process(process) => process.timeout,
             TargetKind::Net(net) => Some(net.timeout),
             TargetKind::Redis(redis) => Some(redis.timeout),
+            // Of a call that copies, it limits each request and each pause, not the whole.
+            TargetKind::Objects(objects) => Some(objects.timeout),
             TargetKind::System(system) => Some(system.timeout),
             TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
         }
@@ -167,6 +175,7 @@ impl Target {
             TargetKind::Sql(sql) => sql.server().map(|_| &sql.addresses),
             TargetKind::Net(net) => Some(&net.addresses),
             TargetKind::Redis(redis) => Some(&redis.addresses),
+            TargetKind::Objects(objects) => Some(&objects.addresses),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -191,6 +200,7 @@ impl Target {
             TargetKind::Process(process) => process.secrets(),
             TargetKind::Secret(secret) => vec![&secret.secret],
             TargetKind::Net(net) => net.tls_keys.secrets(),
+            TargetKind::Objects(objects) => objects.secrets(),
             TargetKind::Redis(redis) => {
                 redis.password.as_deref().into_iter().chain(redis.tls_keys.secrets()).collect()
             }
@@ -205,6 +215,7 @@ impl Target {
             TargetKind::Sql(sql) => Some(&sql.tls_keys),
             TargetKind::Net(net) => Some(&net.tls_keys),
             TargetKind::Redis(redis) => Some(&redis.tls_keys),
+            TargetKind::Objects(objects) => Some(&objects.tls_keys),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -363,7 +374,7 @@ impl Targets {
 }
 
 fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Target> {
-    const KEY_OF_KIND: [(&str, Capability); 9] = [
+    const KEY_OF_KIND: [(&str, Capability); 10] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
         ("docker", Capability::Docker),
@@ -373,13 +384,14 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("net", Capability::Net),
         ("system", Capability::System),
         ("redis", Capability::Redis),
+        ("objects", Capability::Objects),
     ];
     let kind_keys: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
     let [(_, capability)] = kind_keys.as_slice() else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret, net, \
-             system, redis",
+             system, redis, objects",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -397,6 +409,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Net => net::read(reader, folder).map(TargetKind::Net),
         Capability::Redis => redis::read(reader, folder).map(TargetKind::Redis),
+        Capability::Objects => objects::read(reader, folder).map(Box::new).map(TargetKind::Objects),
         Capability::System => system::read(reader, folder).map(TargetKind::System),
         Capability::Secrets | Capability::State => secret::read(reader).map(TargetKind::Secret),
     };
@@ -431,6 +444,7 @@ const KEYS: &[&str] = &[
     "net",
     "system",
     "redis",
+    "objects",
     "verbs",
     "password",
     "access",
@@ -479,7 +493,8 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Spanned<Vec<Verb>>> {
         | TargetKind::Sql(_)
         | TargetKind::Docker(_)
         | TargetKind::Secret(_)
-        | TargetKind::Redis(_) => None,
+        | TargetKind::Redis(_)
+        | TargetKind::Objects(_) => None,
     }
 }
 

@@ -31,7 +31,7 @@ fn authorization(
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let (url, body) = (Url::parse(url).unwrap(), Secret::from(body));
     let mut headers = HeaderMap::new();
-    sign_request(aws, &keys, now.into(), (&method, &url, &body), &mut headers).unwrap();
+    sign_request(aws, &keys, now.into(), (&method, &url, body.expose()), &mut headers).unwrap();
     headers[AUTHORIZATION].to_str().unwrap().to_owned()
 }
 
