@@ -32,6 +32,7 @@ pub(in crate::capabilities) enum Failure {
 
 impl Failure {
     /// Whether the same request may succeed a moment later.
+    #[cfg(feature = "objects")]
     pub(in crate::capabilities) fn is_transient(&self) -> bool {
         match self {
             Self::Unsent(_) | Self::Unanswered(_) => true,

@@ -13,6 +13,7 @@ mod grpc;
 mod reachability;
 mod redirect;
 mod request_secrets;
+#[cfg(feature = "objects")]
 mod signed_request;
 mod timed_stream;
 mod token;
@@ -24,6 +25,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
 use crate::net::allowed_addresses::{ConnectError, Server};
 use crate::net::tls;
+#[cfg(feature = "objects")]
 pub(in crate::capabilities) use auth::S3_PATH;
 use body::{Body, BodyEnd, BodyForm, BodyReader};
 use connection::{ConnectTiming, Connection, ConnectionKey, ConnectionPool, Peer, Protocols};
@@ -39,6 +41,7 @@ use runbook_authority::gate::{ConnectionState, HeaderValue as GateValue};
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, TlsKeys, parse_base};
 use runbook_authority::{GateRequest, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
+#[cfg(feature = "objects")]
 pub(in crate::capabilities) use signed_request::{SignedRequest, SignedResponse};
 use std::time::Duration;
 pub use token::TokenCache;
