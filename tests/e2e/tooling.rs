@@ -45,6 +45,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "MariaDb::start",
         "MariaDbJudge::start",
         "Redis::start",
+        "S3::start",
         "Registry::start",
         "App::start",
         "Systemd::start",
