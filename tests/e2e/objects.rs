@@ -51,16 +51,16 @@ fn the_probes_of_objects_compare_what_is_there() {
     // Beside the prefix.
     std::fs::write(server.object("other"), "x").expect("writable");
     for (uses, with, more, status, words) in [
-        ("object", "{ key = \"a\", max_age = \"1h\", min_size = \"5B\" }", "", 0, "5 B"),
-        ("object", "{ key = \"a\", min_size = \"6B\" }", "", 2, "it is smaller than 6 B"),
-        ("object", "{ key = \"a\", max_size = \"4B\" }", "", 2, "it is larger than 4 B"),
+        ("object", "{ key = \"a\", max_age = \"1h\", min_bytes = 5 }", "", 0, "5 B"),
+        ("object", "{ key = \"a\", min_bytes = 6 }", "", 2, "it is smaller than 6 B"),
+        ("object", "{ key = \"a\", max_bytes = 4 }", "", 2, "it is larger than 4 B"),
         ("object", "{ key = \"gone\" }", "", 2, "there is no `gone`"),
         ("object", "{ key = \"gone\", exists = false }", "", 0, "there is no `gone`"),
         ("object", "{ key = \"a\", exists = false }", "", 2, "it exists"),
         ("object", "{ key = \"../other\" }", "", 3, "`..` segment"),
         ("objects", "{ min_count = 3, max_count = 3, max_age = \"1h\" }", "", 0, "3 objects"),
-        ("objects", "{ prefix = \"daily/\", max_total = \"30B\" }", "", 0, "2 objects"),
-        ("objects", "{ prefix = \"daily/\", max_total = \"29B\" }", "", 2, "more than 29 B"),
+        ("objects", "{ prefix = \"daily/\", max_total_bytes = 30 }", "", 0, "2 objects"),
+        ("objects", "{ prefix = \"daily/\", max_total_bytes = 29 }", "", 2, "more than 29 B"),
         ("objects", "{ prefix = \"none\", max_age = \"1h\" }", "", 2, "none is newer"),
         ("objects", "{ min_count = 4 }", "", 2, "fewer than 4"),
         ("objects", "{ min_count = 2 }", "max_rows = 2", 0, "more that were not listed"),

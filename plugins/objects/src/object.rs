@@ -13,10 +13,10 @@ pub(crate) struct Input {
     exists: Option<bool>,
     /// Older is a failure.
     max_age: Option<Span>,
-    /// Smaller is a failure.
-    min_size: Option<Size>,
-    /// Larger is a failure.
-    max_size: Option<Size>,
+    /// Smaller is a failure, in bytes.
+    min_bytes: Option<u64>,
+    /// Larger is a failure, in bytes.
+    max_bytes: Option<u64>,
 }
 
 /// What it is.
@@ -52,15 +52,15 @@ pub(crate) fn object(_job: &Job, input: Input) -> Result<Report<Output>> {
     {
         wrong.push(format!("it is older than {} s", max.as_secs()));
     }
-    if let Some(min) = input.min_size
-        && size.0 < min.0
+    if let Some(min) = input.min_bytes
+        && size.0 < min
     {
-        wrong.push(format!("it is smaller than {min}"));
+        wrong.push(format!("it is smaller than {}", Size(min)));
     }
-    if let Some(max) = input.max_size
-        && size.0 > max.0
+    if let Some(max) = input.max_bytes
+        && size.0 > max
     {
-        wrong.push(format!("it is larger than {max}"));
+        wrong.push(format!("it is larger than {}", Size(max)));
     }
     let mut summary = format!("`{key}` has {size} and is {age:.0} s old");
     if !wrong.is_empty() {

@@ -18,7 +18,7 @@ pub(crate) struct Input {
     /// If the newest is older, that is a failure; so is no object at all.
     max_age: Option<Span>,
     /// If they have more together, that is a failure.
-    max_total: Option<Size>,
+    max_total_bytes: Option<u64>,
 }
 
 /// What they are.
@@ -58,10 +58,10 @@ pub(crate) fn objects(_job: &Job, input: Input) -> Result<Report<Output>> {
     {
         wrong.push(format!("none is newer than {} s", max.as_secs()));
     }
-    if let Some(max) = input.max_total
-        && total > max.0
+    if let Some(max) = input.max_total_bytes
+        && total > max
     {
-        wrong.push(format!("more than {max} together"));
+        wrong.push(format!("more than {} together", Size(max)));
     }
     let more = if listing.cut { ", and more that were not listed" } else { "" };
     let mut summary = format!("{}{more}, {}", pluralize(count, "object"), Size(total));
@@ -71,7 +71,9 @@ pub(crate) fn objects(_job: &Job, input: Input) -> Result<Report<Output>> {
     // What was not listed could change each answer but two: there are enough, or too many.
     let is_known = !listing.cut
         || !wrong.is_empty()
-        || (input.max_count.is_none() && input.max_age.is_none() && input.max_total.is_none());
+        || (input.max_count.is_none()
+            && input.max_age.is_none()
+            && input.max_total_bytes.is_none());
     let outcome = match (wrong.is_empty(), is_known) {
         (_, false) => Outcome::Unknown,
         (true, true) => Outcome::Pass,
@@ -93,5 +95,5 @@ pub(crate) fn objects(_job: &Job, input: Input) -> Result<Report<Output>> {
 /// Whether what was listed is too much already.
 fn is_too_much(input: &Input, count: u64, total: u64) -> bool {
     input.max_count.is_some_and(|max| count > max)
-        || input.max_total.is_some_and(|max| total > max.0)
+        || input.max_total_bytes.is_some_and(|max| total > max)
 }
