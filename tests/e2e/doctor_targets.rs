@@ -31,7 +31,8 @@ fn tried(env: &TestEnv, status: i32) -> BTreeMap<String, (String, String, String
 fn suite(targets: &[(&str, String, &str, &str, &str)]) -> String {
     let mut text = "format = 1\n[runbook]\nname = \"all\"\n[secrets.word]\n\
                     source = \"age:s.age#word\"\n[secrets.wrong]\nsource = \"age:s.age#wrong\"\n\
-                    [secrets.missing]\nsource = \"age:s.age#nothing\"\n"
+                    [secrets.missing]\nsource = \"age:s.age#nothing\"\n\
+                    [secrets.s3]\nsource = \"age:s.age#s3\"\n"
         .to_owned();
     for (name, lines, uses, slot, with) in targets {
         text.push_str(&format!(
@@ -47,6 +48,7 @@ fn with_secrets() -> TestEnv {
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#word"], PASSWORD).status(0);
     env.run_with_input(&["secret", "set", "s.age#wrong"], "not-the-password").status(0);
+    env.run_with_input(&["secret", "set", "s.age#s3"], runbook_tests::s3::SECRET_KEY).status(0);
     env
 }
 
@@ -55,6 +57,14 @@ fn postgres_target(postgres: &Postgres, secret: &str) -> String {
         "sql = \"postgres://orders_admin@127.0.0.1:{}/orders?sslmode=disable\"\n\
          password = \"secret:{secret}\"",
         postgres.port
+    )
+}
+
+fn objects_target(port: u16, secret: &str) -> String {
+    let (bucket, key) = (runbook_tests::s3::BUCKET, runbook_tests::s3::ACCESS_KEY);
+    format!(
+        "objects = \"s3://{bucket}/\"\nendpoint = \"http://127.0.0.1:{port}\"\nauth = {{ aws-sigv4 = \
+         {{ access_key = \"{key}\", secret_key = \"secret:{secret}\", region = \"r\" }} }}"
     )
 }
 
@@ -70,6 +80,7 @@ fn each_target_that_answers_is_ok_and_is_left_as_it_was() {
     env.script("tool.sh", "echo ran > ran.txt");
     let mail = crate::net::mail();
     let cache = runbook_tests::redis::Redis::start();
+    let store = runbook_tests::s3::S3::start();
     let select = "statement = \"select 1\"";
     env.file(
         "suite.toml",
@@ -91,6 +102,7 @@ fn each_target_that_answers_is_ok_and_is_left_as_it_was() {
                 "db",
                 "",
             ),
+            ("store", objects_target(store.port, "s3"), "objects:object", "store", "key = \"a\""),
             ("tool", program(&env, "tool.sh"), "command:check", "program", ""),
         ]),
     );
@@ -116,6 +128,7 @@ fn what_is_wrong_with_a_target_is_said_with_its_kind_and_no_other_target_is_held
     let silent = silent.local_addr().expect("bound").port();
     let closed = free_port();
     let cache = runbook_tests::redis::Redis::start();
+    let store = runbook_tests::s3::S3::start();
     let select = "statement = \"select 1\"";
     let get = "path = \"/health\"";
     let http = |base: String| format!("http = \"{base}\"");
@@ -203,6 +216,14 @@ fn what_is_wrong_with_a_target_is_said_with_its_kind_and_no_other_target_is_held
             "redis:ping",
             "db",
             "",
+            "credentials",
+        ),
+        (
+            "wrong-keys",
+            objects_target(store.port, "wrong"),
+            "objects:object",
+            "store",
+            "key = \"a\"",
             "credentials",
         ),
         (

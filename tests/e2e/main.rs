@@ -45,6 +45,7 @@ mod needed_if;
 mod nested;
 mod net;
 mod no_answer;
+mod objects;
 mod output_files;
 mod parameters;
 mod plan_file;

@@ -32,6 +32,8 @@ const PROBES: &[(&str, &str, &str, &str)] = &[
     ("redis:ping", "redis", "db", "{}"),
     ("redis:server", "redis", "db", "{}"),
     ("redis:key", "redis", "db", "{ key = \"a\" }"),
+    ("objects:object", "objects", "store", "{ key = \"a\" }"),
+    ("objects:objects", "objects", "store", "{}"),
     ("net:tcp", "net", "server", "{ banner = \"220\" }"),
     ("net:certificate", "net", "server", "{}"),
     ("net:dns", "names", "names", "{ type = \"A\" }"),
@@ -86,6 +88,12 @@ fn servers(folder: &std::path::Path, silent: u16, asleep: std::net::SocketAddr) 
         server("http", &|at| format!("http = \"http://{at}\"")),
         server("postgres", &|at| format!("sql = \"postgres://me@{at}/shop?sslmode=disable\"")),
         server("mysql", &|at| format!("sql = \"mysql://me@{at}/shop?sslmode=disable\"")),
+        server("objects", &|at| {
+            format!(
+                "objects = \"s3://bucket/\"\nendpoint = \"http://{at}\"\nauth = {{ aws-sigv4 = {{ \
+                 access_key = \"A\", secret_key = \"secret:key\", region = \"r\" }} }}"
+            )
+        }),
         Server {
             kind: "docker",
             away: vec![(
@@ -161,7 +169,11 @@ fn every_probe_without_an_answer_is_unknown() {
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let asleep = udp.local_addr().expect("bound");
     let servers = servers(env.path(), tcp.local_addr().expect("bound").port(), asleep);
-    let mut text = "format = 1\n[runbook]\nname = \"away\"\n".to_owned();
+    env.run(&["secret", "keygen"]).status(0);
+    env.run_with_input(&["secret", "set", "s.age#key"], "a-key-of-a-store").status(0);
+    let mut text = "format = 1\n[runbook]\nname = \"away\"\n[secrets.key]\n\
+                    source = \"age:s.age#key\"\n"
+        .to_owned();
     let mut expected = Vec::new();
     for server in &servers {
         let mut cases: Vec<_> =

@@ -31,6 +31,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "postgres::",
         "mariadb::",
         "redis::",
+        "s3::",
         "registry::",
         "docker::ensure_engine",
         "docker::App",
@@ -47,6 +48,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "MariaDb::start",
         "MariaDbJudge::start",
         "Redis::start",
+        "S3::start",
         "Registry::start",
         "App::start",
         "Systemd::start",
@@ -84,6 +86,7 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
             let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let unit_tests = [
                 "capabilities/docker/tests",
+                "capabilities/objects/tests",
                 "capabilities/redis/tests",
                 "capabilities/system/tests/units",
                 "net/proxy/tests",
@@ -92,7 +95,7 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
             let is_unit_test =
                 unit_tests.iter().any(|folder| path.to_string_lossy().contains(folder));
             assert!(
-                is_unit_test || filter.contains(&format!("binary({stem})")),
+                is_unit_test || is_objects || filter.contains(&format!("binary({stem})")),
                 "{} starts a server",
                 path.display()
             );

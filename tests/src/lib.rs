@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod redis;
 pub mod registry;
 pub mod running;
+pub mod s3;
 pub mod server;
 pub mod ssh;
 pub mod statements;

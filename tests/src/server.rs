@@ -87,6 +87,7 @@ mod tests {
     use crate::postgres::Postgres;
     use crate::redis::Redis;
     use crate::registry::Registry;
+    use crate::s3::S3;
     use crate::wait_for;
     use std::io::{BufRead as _, BufReader};
     use std::process::Stdio;
@@ -122,6 +123,10 @@ mod tests {
                 let server = Podman::start();
                 report_and_wait(server.id(), server.folder());
             }
+            "s3" => {
+                let server = S3::start();
+                report_and_wait(server.id(), server.folder());
+            }
             "registry" => {
                 let server = Registry::start();
                 report_and_wait(server.id(), server.folder());
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn no_server_outlives_a_test_that_is_killed_by_any_signal() {
-        for name in ["postgres", "mariadb", "redis", "registry", "dockerd", "podman"] {
+        for name in ["dockerd", "mariadb", "podman", "postgres", "redis", "registry", "s3"]
             for signal in ["TERM", "KILL", "INT", "HUP"] {
                 // Whoever started this test may ignore signals (`nohup`, a background job); its
                 // child must not.

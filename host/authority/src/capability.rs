@@ -21,6 +21,8 @@ pub enum Capability {
     Net,
     /// One database of a server of Redis.
     Redis,
+    /// The objects below one prefix of a bucket.
+    Objects,
     /// One directory with all that is below it.
     Files,
     /// One program on this host.
@@ -150,6 +152,11 @@ verbs! {
     NetLookup Net "lookup" Read Low "looks up {}";
     RedisRead Redis "read" Read Medium "reads {} with commands that cannot write";
     RedisWrite Redis "write" Change High "sends commands that change {}";
+    ObjectsHead Objects "head" Read Low "sees the size and the time of {}";
+    ObjectsList Objects "list" Read Low "lists {}";
+    ObjectsGet Objects "get" Read Medium "reads {}";
+    ObjectsPut Objects "put" Change High "writes {}";
+    ObjectsDelete Objects "delete" Change High "deletes {}";
     FilesRead Files "read" Read Medium "reads the files of {}";
     FilesWrite Files "write" Change High "writes files in {}";
     FilesRename Files "rename" Change High "renames files in {}";
@@ -230,6 +237,7 @@ const CAPABILITIES: &[(Capability, &str)] = &[
     (Capability::Secrets, "secrets"),
     (Capability::Net, "net"),
     (Capability::Redis, "redis"),
+    (Capability::Objects, "objects"),
     (Capability::Files, "files"),
     (Capability::Process, "process"),
     (Capability::System, "system"),
@@ -333,6 +341,12 @@ functions! {
     "runbook:net/dns@1.0.0" Linked { "lookup" Some(Verb::NetLookup); }
     "runbook:redis/reader@1.0.0" Linked { "read" Some(Verb::RedisRead); }
     "runbook:redis/writer@1.0.0" Linked { "write" Some(Verb::RedisWrite); }
+    "runbook:objects/reader@1.0.0" Linked {
+        "head" Some(Verb::ObjectsHead); "list" Some(Verb::ObjectsList); "get" Some(Verb::ObjectsGet); "download" Some(Verb::ObjectsGet);
+    }
+    "runbook:objects/writer@1.0.0" Linked {
+        "put" Some(Verb::ObjectsPut); "upload" Some(Verb::ObjectsPut); "delete" Some(Verb::ObjectsDelete);
+    }
     "runbook:files/reader@1.0.0" Linked {
         "read" Some(Verb::FilesRead); "list" Some(Verb::FilesRead); "stat" Some(Verb::FilesRead); "digest" Some(Verb::FilesRead);
         "entries" Some(Verb::FilesRead); "read-decoded" Some(Verb::FilesRead); "tail" Some(Verb::FilesRead); "count" Some(Verb::FilesRead);
@@ -377,8 +391,8 @@ pub const INDIRECT_USES: &[(Verb, &[Verb])] = &[
     ),
     (Verb::SqlQuery, &[Verb::SecretsRotate]),
     (Verb::SqlExecute, &[Verb::SecretsRotate]),
-    (Verb::FilesRead, &[Verb::ProcessRun, Verb::SqlRestore]),
-    (Verb::FilesWrite, &[Verb::ProcessRun, Verb::SqlBackup, Verb::FilesRename]),
+    (Verb::FilesRead, &[Verb::ProcessRun, Verb::SqlRestore, Verb::ObjectsPut]),
+    (Verb::FilesWrite, &[Verb::ProcessRun, Verb::SqlBackup, Verb::FilesRename, Verb::ObjectsGet]),
 ];
 
 /// The functions that need a verb, directly or by [`INDIRECT_USES`].

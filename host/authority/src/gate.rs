@@ -11,6 +11,7 @@ mod files;
 mod http;
 mod net;
 mod network;
+mod objects;
 mod programs;
 mod redis;
 mod request;
@@ -23,7 +24,7 @@ pub use approved::{
 pub use canonical::Scrub;
 pub use denial::{Denial, GateDecision, Rule};
 pub use http::crosses_origins;
-pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, SystemObject};
+pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, ObjectName, SystemObject};
 
 use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
@@ -35,6 +36,7 @@ use http::{
 };
 use net::{judge_conversation, judge_lookup, judge_resolver};
 use network::{judge_address, judge_direct, judge_forward, judge_gateway};
+use objects::judge_object;
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
 use redis::{judge_by_server, judge_command as judge_redis_command};
 pub use runbook_contract::Mode;
@@ -222,6 +224,10 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
         GateRequest::RedisFacts { verb, command, facts, .. } => {
             let TargetKind::Redis(target) = kind else { return other_kind() };
             judge_by_server(target, *verb, command, *facts)
+        }
+        GateRequest::Object { name, .. } => {
+            let TargetKind::Objects(target) = kind else { return other_kind() };
+            judge_object(target, *name)
         }
         GateRequest::System { verb, object, .. } => {
             let TargetKind::System(target) = kind else { return other_kind() };

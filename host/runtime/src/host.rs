@@ -611,7 +611,8 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
         | GateRequest::System { .. }
-        | GateRequest::Redis { .. } => false,
+        | GateRequest::Redis { .. }
+        | GateRequest::Object { .. } => false,
     }
 }
 

@@ -108,6 +108,7 @@ impl UnreachableReason {
             ("secrets", _) | (_, "login" | "privilege" | "superuser" | "password") => {
                 Self::Credentials
             }
+            ("objects", "keys" | "access-denied") => Self::Credentials,
             ("files" | "process", _) | (_, "no-database" | "no-such-database" | "socket") => {
                 Self::Local
             }
@@ -220,6 +221,11 @@ mod tests {
             ("net = \"NAME\"\nports = [25]", &["net.connect"]),
             ("redis = \"NAME\"", &["redis.read"]),
             ("docker = { name = \"a\" }\nengine = \"tcp://NAME\"", &["docker.list"]),
+            (
+                "objects = \"s3://bucket\"\nendpoint = \"http://NAME\"\nauth = { aws-sigv4 = { \
+                 access_key = \"A\", secret_key = \"secret:token\", region = \"r\" } }",
+                &["objects.get"],
+            ),
         ];
         for (keys, verbs) in cases {
             for (name, address) in

@@ -49,6 +49,7 @@ pub mod http;
 pub mod log;
 mod native;
 pub mod net;
+pub mod objects;
 pub mod operation;
 pub mod process;
 pub mod redis;
@@ -74,8 +75,8 @@ pub mod prelude {
     };
     pub use crate::size::Size;
     pub use crate::{
-        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, net, params,
-        process, redis, secrets, slot, sql, system, warn,
+        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, net, objects,
+        params, process, redis, secrets, slot, sql, system, warn,
     };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};

@@ -115,6 +115,15 @@ const CALLS: &[(&str, fn())] = &[
     ("system/reader.ports", || drop(machine().ports(None))),
     ("redis/reader.read", || drop(redis::Database::slot(slot!("db")).read(["ping"]))),
     ("redis/writer.write", || drop(redis::Database::slot(slot!("db")).write(["del", "a"]))),
+    ("objects/reader.head", || drop(bucket().head("a"))),
+    ("objects/reader.list", || drop(bucket().list(""))),
+    ("objects/reader.get", || drop(bucket().get("a"))),
+    ("objects/reader.download", || drop(bucket().download("a", slot!("dir"), "a"))),
+    ("objects/writer.put", || drop(bucket().put("a", b"", &objects::Condition::Absent))),
+    ("objects/writer.upload", || {
+        drop(bucket().upload("a", slot!("dir"), "a", &objects::Condition::Absent));
+    }),
+    ("objects/writer.delete", || drop(bucket().delete("a", "b"))),
     ("system/units.inspect", || drop(units().unit("a.service"))),
     ("system/units.list", || drop(units().list())),
     ("system/control.start", || drop(units().start("a.service"))),
@@ -136,13 +145,17 @@ const CALLS: &[(&str, fn())] = &[
     }),
 ];
 
+fn bucket() -> objects::Bucket {
+    objects::Bucket::slot(slot!("store"))
+}
+
 /// The functions of the packages of the contract that are linked, as their WIT files write them.
 fn contract() -> BTreeSet<String> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut found = BTreeSet::new();
-    for package in
-        ["http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis"]
-    {
+    for package in [
+        "http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis", "objects",
+    ] {
         let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit")))
             .expect("the package has a file");
         let mut interface = "";

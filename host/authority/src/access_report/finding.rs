@@ -394,6 +394,7 @@ fn runbook_findings(runbook: &RunbookEntry) -> Vec<Finding> {
     for flow in &runbook.flows {
         let is_worth_protecting = match flow.source.kind {
             SourceKind::Rows
+            | SourceKind::Objects
             | SourceKind::Files
             | SourceKind::Containers
             | SourceKind::MachineTexts

@@ -25,6 +25,8 @@ pub enum SourceKind {
     InjectedSecret,
     /// Rows of a database.
     Rows,
+    /// Objects of a store.
+    Objects,
     /// The content of files that a step may read.
     Files,
     /// Logs, output and descriptions of containers.
@@ -99,6 +101,7 @@ const SOURCES: &[(SourceKind, &str)] = &[
     (SourceKind::RevealedSecret, "the plain text of"),
     (SourceKind::InjectedSecret, "the value of"),
     (SourceKind::Rows, "rows of"),
+    (SourceKind::Objects, "the"),
     (SourceKind::Files, "files of"),
     (SourceKind::Containers, "data of"),
     (SourceKind::Program, "output of"),
@@ -267,6 +270,7 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
         )
         | (
             SourceKind::Rows
+            | SourceKind::Objects
             | SourceKind::Files
             | SourceKind::Containers
             | SourceKind::MachineTexts,
@@ -274,6 +278,7 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
         ) => Risk::High,
         (
             SourceKind::Rows
+            | SourceKind::Objects
             | SourceKind::Files
             | SourceKind::Containers
             | SourceKind::MachineTexts,
@@ -282,6 +287,7 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
         | (SourceKind::Program | SourceKind::Machine, SinkKind::Network) => Risk::Medium,
         (
             SourceKind::Rows
+            | SourceKind::Objects
             | SourceKind::Files
             | SourceKind::Containers
             | SourceKind::MachineTexts,
@@ -346,6 +352,7 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         // A command that changes a key may return its value, as `getdel` does.
         Verb::SqlQuery | Verb::SqlBackup | Verb::RedisRead | Verb::RedisWrite => SourceKind::Rows,
         Verb::FilesRead => SourceKind::Files,
+        Verb::ObjectsHead | Verb::ObjectsList | Verb::ObjectsGet => SourceKind::Objects,
         Verb::DockerList
         | Verb::DockerInspect
         | Verb::DockerLogs
@@ -356,6 +363,8 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         Verb::SqlExecute
         | Verb::SqlTransaction
         | Verb::SqlRestore
+        | Verb::ObjectsPut
+        | Verb::ObjectsDelete
         | Verb::FilesWrite
         | Verb::FilesRename
         | Verb::FilesRemove
@@ -420,7 +429,13 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         | Verb::HttpPost
         | Verb::HttpPut
         | Verb::HttpPatch
-        | Verb::HttpDelete => SinkKind::Network,
+        | Verb::HttpDelete
+        // A key that is only asked for reaches the server, and its log.
+        | Verb::ObjectsHead
+        | Verb::ObjectsList
+        | Verb::ObjectsGet
+        | Verb::ObjectsPut
+        | Verb::ObjectsDelete => SinkKind::Network,
         // The name of a service that the plugin chooses reaches the server.
         Verb::HttpHealth if grant.target.http().is_some_and(|http| http.services.is_none()) => {
             SinkKind::Network
@@ -516,7 +531,7 @@ fn injected_secret_flows(
     step: &FlowStep<'_>,
 ) -> Vec<(FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>)> {
     let kind = match &grant.target.kind {
-        TargetKind::Http(_) => SinkKind::Network,
+        TargetKind::Http(_) | TargetKind::Objects(_) => SinkKind::Network,
         TargetKind::Sql(_) | TargetKind::Redis(_) => SinkKind::Database,
         TargetKind::Process(_) => SinkKind::Program,
         TargetKind::Docker(_)

@@ -169,7 +169,10 @@ pub(super) fn open_grants(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
             .exact_commands()
             .map(|command| OpenGrant::ServerCommand { command: command.to_owned() })
             .collect(),
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Secret(_) => Vec::new(),
+        TargetKind::Http(_)
+        | TargetKind::Sql(_)
+        | TargetKind::Objects(_)
+        | TargetKind::Secret(_) => Vec::new(),
     }
 }
 

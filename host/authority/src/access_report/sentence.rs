@@ -6,7 +6,7 @@ use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DockerTarget, FilesTarget, Gateway, HttpTarget, NO_NETWORK, NameResolution, NetTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
+    DockerTarget, FilesTarget, Gateway, HttpTarget, NO_NETWORK, NameResolution, NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -25,6 +25,7 @@ pub(super) fn verb_sentence(
         }
         TargetKind::Net(net) => net_parts(net, verb),
         TargetKind::Redis(redis) => redis_parts(redis),
+        TargetKind::Objects(objects) => objects_parts(objects, verb),
         TargetKind::System(system) => system_parts(system, verb),
         TargetKind::Files(files) => files_parts(files, scope, verb),
         TargetKind::Secret(_) => Vec::new(),
@@ -244,6 +245,16 @@ fn redis_parts(target: &RedisTarget) -> Vec<String> {
     parts
 }
 
+fn objects_parts(target: &ObjectsTarget, verb: Verb) -> Vec<String> {
+    let mut parts = vec![format!("with headers {}", target.header_line(PathView::OnThisHost))];
+    parts.extend(address_part(&target.addresses));
+    parts.extend(target.tls_keys.sentences(PathView::OnThisHost));
+    if let (Verb::ObjectsPut, Some(class)) = (verb, &target.storage_class) {
+        parts.push(format!("in storage class {class}"));
+    }
+    parts
+}
+
 /// Whether the values of a dimension matter for a verb.
 type IsRelevant = fn(Verb) -> bool;
 
@@ -321,6 +332,7 @@ fn variables_part(scope: &AccessScope, verb: Verb) -> String {
         | Capability::Http
         | Capability::Net
         | Capability::Redis
+        | Capability::Objects
         | Capability::Secrets
         | Capability::Sql
         | Capability::State
@@ -906,6 +918,59 @@ mod tests {
         (Capability::Redis, "max_bytes", LIMIT),
         (Capability::Redis, "timeout", LIMIT),
         (Capability::Redis, "verbs", VERBS),
+        (
+            Capability::Objects,
+            "objects",
+            SentenceCoverage::Sentence("", "objects of s3://bucket/a/"),
+        ),
+        (Capability::Objects, "endpoint", SentenceCoverage::Sentence("", "at https://h")),
+        (
+            Capability::Objects,
+            "auth",
+            SentenceCoverage::Sentence("", "with access key A, secret key secret:token"),
+        ),
+        (
+            Capability::Objects,
+            "addresses",
+            SentenceCoverage::Sentence(
+                "addresses = [\"private\"]",
+                "at addresses that are private",
+            ),
+        ),
+        (
+            Capability::Objects,
+            "ca",
+            SentenceCoverage::Sentence(
+                "ca = \"ca.pem\"",
+                "trusting only the authorities of /base/ca.pem",
+            ),
+        ),
+        (
+            Capability::Objects,
+            "client_cert",
+            SentenceCoverage::Sentence(
+                "client_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "showing the certificate /base/a.pem",
+            ),
+        ),
+        (
+            Capability::Objects,
+            "client_key",
+            SentenceCoverage::Sentence(
+                "client_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "with the key /base/a.key",
+            ),
+        ),
+        (Capability::Objects, "max_bytes", LIMIT),
+        (Capability::Objects, "max_copy", LIMIT),
+        (Capability::Objects, "max_rows", LIMIT),
+        (
+            Capability::Objects,
+            "storage_class",
+            SentenceCoverage::Sentence("storage_class = \"GLACIER\"", "in storage class GLACIER"),
+        ),
+        (Capability::Objects, "timeout", LIMIT),
+        (Capability::Objects, "verbs", VERBS),
         (
             Capability::System,
             "system",

@@ -160,6 +160,13 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         values: default_addresses,
     },
     DefaultLimit {
+        capability: Capability::Objects,
+        dimension: Dimension::Addresses,
+        verbs: &[],
+        words: "every class but metadata and reserved",
+        values: default_addresses,
+    },
+    DefaultLimit {
         capability: Capability::Redis,
         dimension: Dimension::RedisCommands,
         verbs: &[],

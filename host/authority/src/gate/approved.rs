@@ -1,7 +1,7 @@
 //! Decides about the changes of a step that needed approval: a change is allowed only if it was
 //! shown to the approvers. The gate has decided by the grant before.
 
-use super::{Creation, Denial, GateDecision, GateRequest, Rule, SystemObject};
+use super::{Creation, Denial, GateDecision, GateRequest, ObjectName, Rule, SystemObject};
 use crate::capability::{Verb, VerbEffect};
 use crate::pattern::shown_command;
 use std::collections::BTreeSet;
@@ -99,7 +99,8 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Resolver { .. }
         | GateRequest::System { .. }
         | GateRequest::Redis { .. }
-        | GateRequest::RedisFacts { .. } => CallPart::Whole,
+        | GateRequest::RedisFacts { .. }
+        | GateRequest::Object { .. } => CallPart::Whole,
     }
 }
 
@@ -374,6 +375,7 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
+        | GateRequest::Object { .. }
         | GateRequest::System { .. } => None,
     }
 }
@@ -389,6 +391,9 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         GateRequest::Container { container, .. } => Object::Named(container.name),
         GateRequest::Create { creation, .. } => Object::Named(creation.container.name),
         GateRequest::Image { image, .. } => Object::Named(image),
+        GateRequest::Object { name: ObjectName::Key(name) | ObjectName::Prefix(name), .. } => {
+            Object::Named(name)
+        }
         GateRequest::Http { path, .. }
         | GateRequest::Files { path, .. }
         | GateRequest::FileList { path, .. }

@@ -1,7 +1,7 @@
 //! The text of a request in the audit log: one line, without secrets, bodies, rows and query
 //! strings.
 
-use super::{ConnectionState, GateRequest, HeaderValue, SystemObject};
+use super::{ConnectionState, GateRequest, HeaderValue, ObjectName, SystemObject};
 use crate::digest::Digest;
 use crate::pattern::{Dialect, KeyUse, RedisCommand, classify};
 use std::borrow::Cow;
@@ -138,6 +138,10 @@ impl GateRequest<'_> {
             Self::Redis { command, .. } => redis_command(command, scrub),
             Self::RedisFacts { command, .. } => {
                 format!("checked by the server: {}", redis_command(command, scrub))
+            }
+            Self::Object { name: ObjectName::Key(key), .. } => format!("object {}", shorten(key)),
+            Self::Object { name: ObjectName::Prefix(prefix), .. } => {
+                format!("objects {}*", shorten(prefix))
             }
             Self::System { object: SystemObject::Part, .. } => String::new(),
             Self::System { object: SystemObject::Mount(mount), .. } => {

@@ -80,6 +80,8 @@ pub enum Rule {
     Unit,
     /// The target does not let the unit be changed.
     Control,
+    /// A key of an object, or the beginning of keys, is not canonical.
+    Object,
     /// The call is not among the effects that were approved.
     Approval,
     /// A lock of the run is not held any more.
@@ -118,6 +120,7 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::ProcessName, "process"),
     (Rule::Command, "command"),
     (Rule::Key, "key"),
+    (Rule::Object, "object"),
     (Rule::Unit, "unit"),
     (Rule::Control, "control"),
     (Rule::Approval, "approval"),
@@ -160,6 +163,7 @@ impl Rule {
             Self::Resolver => Some("resolver"),
             Self::Command => Some("commands"),
             Self::Key => Some("keys"),
+            Self::Object => Some("objects"),
             Self::Mount => Some("mounts"),
             Self::ProcessName => Some("processes"),
             Self::Unit => Some("units"),
@@ -220,6 +224,7 @@ impl std::fmt::Display for Denial {
             | Rule::ProcessName
             | Rule::Command
             | Rule::Key
+            | Rule::Object
             | Rule::Unit
             | Rule::Control => "is not granted",
         };

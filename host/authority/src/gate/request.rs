@@ -53,6 +53,15 @@ pub enum SystemObject<'a> {
     Unit(&'a str),
 }
 
+/// What a call on an `objects` target is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectName<'a> {
+    /// The object with this key.
+    Key(&'a str),
+    /// Every object whose key begins so.
+    Prefix(&'a str),
+}
+
 /// One request of a host function to the gate.
 #[derive(Debug, Clone, Copy)]
 pub enum GateRequest<'a> {
@@ -311,6 +320,15 @@ pub enum GateRequest<'a> {
         /// What the server says; `None` if it does not know the command.
         facts: Option<&'a ServerFacts>,
     },
+    /// Objects of a store, before anything is connected to.
+    Object {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// Which of them, below the prefix of the target.
+        name: ObjectName<'a>,
+    },
     /// A part of this machine. The verb is the part.
     System {
         /// The slot that the call names.
@@ -351,7 +369,8 @@ impl<'a> GateRequest<'a> {
             | Self::Resolver { slot, .. }
             | Self::System { slot, .. }
             | Self::Redis { slot, .. }
-            | Self::RedisFacts { slot, .. } => slot,
+            | Self::RedisFacts { slot, .. }
+            | Self::Object { slot, .. } => slot,
         }
     }
 
@@ -383,7 +402,8 @@ impl<'a> GateRequest<'a> {
             | Self::Resolver { verb, .. }
             | Self::System { verb, .. }
             | Self::Redis { verb, .. }
-            | Self::RedisFacts { verb, .. } => *verb,
+            | Self::RedisFacts { verb, .. }
+            | Self::Object { verb, .. } => *verb,
         }
     }
 }
@@ -427,7 +447,8 @@ impl<'a> GateRequest<'a> {
             | Self::Resolver { .. }
             | Self::System { .. }
             | Self::Redis { .. }
-            | Self::RedisFacts { .. } => Vec::new(),
+            | Self::RedisFacts { .. }
+            | Self::Object { .. } => Vec::new(),
         }
     }
 }

@@ -139,6 +139,11 @@ fn ping() -> &'static [Vec<u8>] {
     &PING
 }
 
+/// An `objects` target on this machine.
+const OBJECTS: &str = "objects = \"s3://bucket/a/\"\nendpoint = \"http://127.0.0.1\"\n\
+                       auth = { aws-sigv4 = { access_key = \"AKID\", secret_key = \
+                       \"secret:token\", region = \"r\" } }";
+
 /// Every kind of request, with one verb.
 fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<GateRequest<'a>> {
     let slot = "s";
@@ -196,6 +201,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         GateRequest::System { slot, verb, object: SystemObject::Part },
         GateRequest::Redis { slot, verb, command: ping() },
         GateRequest::RedisFacts { slot, verb, command: ping(), facts: Some(&NO_FACTS) },
+        GateRequest::Object { slot, verb, name: ObjectName::Key("a") },
     ];
     // A new kind of request does not compile here, as a reminder to add it to the list above.
     for request in &all {
@@ -225,7 +231,8 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Resolver { .. }
             | GateRequest::System { .. }
             | GateRequest::Redis { .. }
-            | GateRequest::RedisFacts { .. } => {}
+            | GateRequest::RedisFacts { .. }
+            | GateRequest::Object { .. } => {}
         }
     }
     all
@@ -258,6 +265,7 @@ fn every_target() -> [(&'static str, EffectiveGrants); 11] {
         ("net", "net = \"127.0.0.1\"\nports = [1]\nnames = [\"a.example\"]"),
         ("system", "system = [\"cpu\"]"),
         ("redis", "redis = \"127.0.0.1\""),
+        ("objects", OBJECTS),
     ]
     .map(|(kind, toml)| {
         let capability = kind.split(' ').next().unwrap_or_default();
@@ -340,6 +348,8 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "redis: Connect",
         "redis: Redis",
         "redis: RedisFacts",
+        "objects: Connect",
+        "objects: Object",
     ];
     assert_eq!(allowed, expected);
 }
@@ -540,6 +550,8 @@ proptest::proptest! {
         proptest::prop_assert_eq!(&decisions("docker", Verb::DockerList, &target), &http);
         let target = format!("redis = \"{server}\"");
         proptest::prop_assert_eq!(&decisions("redis", Verb::RedisRead, &target), &http);
+        let target = OBJECTS.replace("127.0.0.1", server);
+        proptest::prop_assert_eq!(&decisions("objects", Verb::ObjectsGet, &target), &http);
     }
 }
 
@@ -720,6 +732,34 @@ fn a_target_with_a_socket_is_reached_through_that_socket_alone() {
     );
     assert_eq!(rule(&with_tokens, &connect("127.0.0.1")), None);
     assert_eq!(rule(&with_tokens, &connect("localhost")), Some("socket"));
+}
+
+#[test]
+fn an_object_is_named_by_a_canonical_key_below_the_prefix_of_its_target() {
+    let grants = grants("objects", OBJECTS);
+    let judged = |name| {
+        let request = GateRequest::Object { slot: "s", verb: Verb::ObjectsGet, name };
+        rule(&grants, &request)
+    };
+    let long = "k".repeat(1023);
+    for (text, key, prefix) in [
+        ("b", None, None),
+        ("b/c", None, None),
+        ("b/", Some("object"), None),
+        ("", Some("object"), None),
+        ("/b", Some("object"), Some("object")),
+        ("/", Some("object"), Some("object")),
+        ("../b", Some("object"), Some("object")),
+        ("b/../../c", Some("object"), Some("object")),
+        ("b//", Some("object"), Some("object")),
+        ("b\nc", Some("object"), Some("object")),
+        // With the prefix `a/` of the target, 1025 bytes and 1024.
+        (&long, Some("object"), Some("object")),
+        (&long[1..], None, None),
+    ] {
+        assert_eq!(judged(ObjectName::Key(text)), key, "{text:?}");
+        assert_eq!(judged(ObjectName::Prefix(text)), prefix, "{text:?}");
+    }
 }
 
 #[test]

@@ -142,6 +142,11 @@ const TARGETS: &[(Capability, &str)] = &[
     (Capability::Net, "net = \"h\"\nports = [1]"),
     (Capability::Redis, "redis = \"h\""),
     (
+        Capability::Objects,
+        "objects = \"s3://bucket\"\nendpoint = \"https://h\"\nauth = { aws-sigv4 = { access_key = \
+         \"A\", secret_key = \"secret:token\", region = \"r\" } }",
+    ),
+    (
         Capability::System,
         "system = [\"cpu\", \"memory\", \"disks\", \"uptime\", \"identity\", \"processes\", \
          \"users\", \"ports\", \"units\", \"unit-start\", \"unit-stop\", \"unit-restart\", \

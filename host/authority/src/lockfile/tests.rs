@@ -96,6 +96,13 @@ fn a_lockfile_is_read_back_without_any_difference() {
         ),
         ("redis", "redis = \"h\"\ntls = \"off\""),
         (
+            "objects",
+            "objects = \"s3://bucket/a b/\"\nendpoint = \"https://[fd00::1]:9000\"\n\
+             addresses = [\"private\"]\nca = \"ca.pem\"\nstorage_class = \"GLACIER\"\n\
+             auth = { aws-sigv4 = { access_key = \"secret:x\", secret_key = \"secret:x\", \
+             session_token = \"secret:x\", region = \"r\" } }",
+        ),
+        (
             "net",
             "net = [\"mail.internal\", \"10.0.0.7\", \"[fd00::1]\"]\nports = [25, 587]\n\
              addresses = [\"private\"]\nca = \"ca.pem\"\nquestions = [\"EHLO *\", \"*\"]\n\

@@ -93,6 +93,13 @@ impl ConcreteCall {
                 text_of(Dimension::Hosts),
                 text_of(Dimension::Ports)
             ),
+            Capability::Objects => format!(
+                "{verb} s3://{}/{} at {}:{}",
+                text_of(Dimension::Buckets),
+                text_of(Dimension::Keys),
+                text_of(Dimension::Hosts),
+                text_of(Dimension::Ports)
+            ),
             Capability::Secrets => {
                 let recipient = text_of(Dimension::Recipients);
                 let whom = if recipient.is_empty() { "" } else { ", encrypted to " };

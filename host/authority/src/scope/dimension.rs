@@ -70,24 +70,24 @@ macro_rules! dimensions {
 dimensions! {
     Plugins "plugins" Glob [] ["any-plugin"] "The plugin, by name";
     Verbs "verbs" Glob [] [] "Verbs that are allowed";
-    Schemes "schemes" Glob [Http] ["http"] "http or https";
+    Schemes "schemes" Glob [Http Objects] ["http"] "http or https";
     Engines "engines" Glob [Sql] ["postgres"] "The kind of database";
-    Hosts "hosts" Glob [Http Sql Docker Net Redis] ["elsewhere.example"] "Host names and addresses";
-    Ports "ports" Glob [Http Sql Docker Net Redis] ["8080"] "TCP ports";
+    Hosts "hosts" Glob [Http Sql Docker Net Redis Objects] ["elsewhere.example"] "Host names and addresses";
+    Ports "ports" Glob [Http Sql Docker Net Redis Objects] ["8080"] "TCP ports";
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
-    Addresses "addresses" Address [Http Sql Docker Net Redis] [] "Addresses that a host name may resolve to";
+    Addresses "addresses" Address [Http Sql Docker Net Redis Objects] [] "Addresses that a host name may resolve to";
     Via "via" Glob [Http Sql Net Redis] ["ssh anybody@elsewhere.example:22 with host key SHA256:any"] "What connections go through: `direct`, `ssh USER@HOST:PORT with host key FINGERPRINT`, or `proxy URL`";
     Services "services" Glob [Http] ["any.Service"] "Services whose health is asked for by gRPC";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
-    Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: \
+    Headers "headers" Glob [Http Objects] ["x-anything: value"] "Request headers that the host sets: \
                                                          `name` with any value, or `name: value`";
     Redirects "redirects" Count [Http] [] "How many redirects are followed";
     RedirectOrigins "redirect_origins" Glob [Http] ["https://elsewhere.example"] "Origins beside that of the target to which a read may be redirected";
     Cookies "cookies" Flag [Http] [] "Whether the cookies of a server are sent back to it";
-    Tls "tls" Glob [Http Sql Docker Net Redis] ["disable"] "How a connection verifies the server: `verify-full`, \
+    Tls "tls" Glob ["disable", "tls"]
                                            `ca FILE DIGEST`, or, unverified, `require`, `prefer`, \
                                            `disable`";
-    ClientCertificates "client_cert" Glob [Http Sql Docker Redis] ["any.pem with the key any.key"] "The certificate that the host shows a server: `FILE DIGEST with the key FILE`";
+    ClientCertificates "client_cert" Glob ["The certificate that the host shows a server: `FILE DIGEST with the key FILE`", "any.pem with the key any.key", "client_cert"]
     Databases "databases" Glob [Sql Redis] ["any_database"] "Databases on a server; of Redis, their numbers";
     Users "users" Glob [Sql Redis] ["any_user"] "Users of a database server";
     Files "files" Directory [Sql] ["/any.db"] "SQLite files";
@@ -125,19 +125,22 @@ dimensions! {
     Processes "processes" Glob [System] ["any-process"] "Processes that are seen, by name";
     ProcessArguments "process_arguments" Flag [System] [] "Whether the arguments of processes are seen";
     RedisCommands "redis_commands" Glob [Redis] ["get" "set"] "Commands of Redis; a pattern with `*` leaves out those that must be named";
-    Keys "keys" Glob [Redis] ["anything"] "Keys that commands may use";
+    Keys "keys" Glob [Redis Objects] ["anything"] "Keys that commands may use; of objects, their whole keys";
     Units "units" Glob [System] ["any.service"] "Units of systemd that are seen";
     Control "control" Glob [System] ["any.service"] "Units of systemd that may be changed";
-    Secrets "secrets" Glob [Http Sql Docker Process Secrets Net Redis] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
+    Buckets "buckets" Glob [Objects] ["any-bucket"] "Buckets of a store";
+    StorageClasses "storage_classes" Glob [Objects] ["ANY_CLASS"] "Storage classes of what is put; `default` is that of the bucket";
+    Secrets "secrets" Glob [Http Sql Docker Process Secrets Net Redis Objects] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     Recipients "recipients" Glob [Secrets] ["age1anyone"] "Public keys that a rotation may encrypt the store of the secret to";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
-    MaxRows "max_rows" Count [Sql System] [] "Rows of a result";
-    MaxBytes "max_bytes" Size [Sql Files Redis Net System] [] "Bytes of a result, a file, or what a server says";
+    MaxRows "max_rows" Count [Sql System Objects] [] "Rows of a result; of objects, how many a list has";
+    MaxBytes "max_bytes" Size [Sql Files Redis Net System Objects] [] "Bytes of a result, a file, or what a server says";
     MaxTotal "max_total" Size [Files] [] "Bytes of files, after decompression, that one call goes through";
+    MaxCopy "max_copy" Size [Objects] [] "Bytes of an object that is copied from or to a file";
     MaxRecords "max_records" Count [Net] [] "Records of an answer";
     MaxOutput "max_output" Size [Process] [] "Bytes of a program's output";
-    Timeout "timeout" Duration [Http Sql Process Redis Net System] [] "The time limit of one call";
+    Timeout "timeout" Duration [Http Sql Process Redis Net System Objects] [] "The time limit of one call";
 }
 
 /// Returns the fixed set of values of a dimension in grants of a capability.

@@ -19,7 +19,7 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase, HttpTarget, InjectedHeader, NameResolution, NetTarget, PathView, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units, reachable_addresses,
+    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase, HttpTarget, InjectedHeader, NameResolution, NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units, reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,7 @@ impl AccessScope {
             TargetKind::Secret(secret) => secret_values(secret, grant),
             TargetKind::Net(net) => net_values(net, &grant.verbs, view),
             TargetKind::Redis(redis) => redis_values(redis, view),
+            TargetKind::Objects(objects) => objects_values(objects, &grant.verbs, view),
             TargetKind::System(system) => system_values(system, &grant.verbs, view),
         };
         let mut secrets = grant.target.secret_sources(view);
@@ -570,6 +571,44 @@ fn redis_values(target: &RedisTarget, view: PathView) -> BTreeMap<Dimension, Val
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
         (Dimension::Timeout, duration_limit(target.timeout)),
     ])
+}
+
+fn objects_values(
+    target: &ObjectsTarget,
+    verbs: &[Verb],
+    view: PathView,
+) -> BTreeMap<Dimension, Values> {
+    let endpoint = &target.endpoint;
+    let tls = match (endpoint.scheme(), &target.tls_keys.ca) {
+        ("https", Some(ca)) => format!("ca {}", ca.render(view)),
+        ("https", None) => TlsMode::VerifyFull.name().to_owned(),
+        _ => TlsMode::Disable.name().to_owned(),
+    };
+    let port = endpoint.port_or_known_default().map(|port| port.to_string());
+    let keys = if target.prefix.is_empty() {
+        Values::any()
+    } else {
+        globs(&[format!("{}*", target.prefix)])
+    };
+    let mut values = BTreeMap::from([
+        (Dimension::Schemes, Values::exact([endpoint.scheme()])),
+        (Dimension::Hosts, Values::exact(endpoint.host_str())),
+        (Dimension::Ports, Values::exact(port)),
+        (Dimension::Addresses, address_values(&target.addresses, endpoint.host_str())),
+        (Dimension::Tls, Values::exact([tls])),
+        (Dimension::Headers, Values::exact([target.header_line(view)])),
+        (Dimension::Buckets, Values::exact([&target.bucket])),
+        (Dimension::Keys, keys),
+        (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
+        (Dimension::MaxCopy, Values::AtMost(target.max_copy.0)),
+        (Dimension::MaxRows, Values::AtMost(target.max_rows.into())),
+        (Dimension::Timeout, duration_limit(target.timeout)),
+    ]);
+    if verbs.contains(&Verb::ObjectsPut) {
+        let class = target.storage_class.as_deref().unwrap_or("default");
+        values.insert(Dimension::StorageClasses, Values::exact([class]));
+    }
+    values
 }
 
 fn secret_values(target: &SecretTarget, grant: &Grant) -> BTreeMap<Dimension, Values> {

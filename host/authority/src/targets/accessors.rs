@@ -1,9 +1,7 @@
 //! Accessors of targets for other modules. Only this folder matches on the kinds of targets.
 
 use super::{
-    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PemFile,
-    ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget,
-    Target, TargetKind, TlsKeys, TlsMode,
+    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, ObjectsTarget, PemFile, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsKeys, TlsMode,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -63,6 +61,11 @@ impl Target {
         if let TargetKind::Redis(redis) = &self.kind { Some(redis) } else { None }
     }
 
+    /// Where its objects are and what it allows there, if it is an `objects` target.
+    pub fn objects(&self) -> Option<&ObjectsTarget> {
+        if let TargetKind::Objects(objects) = &self.kind { Some(objects) } else { None }
+    }
+
     /// The SQL dialect of its database.
     pub fn dialect(&self) -> Option<Dialect> {
         self.sql().map(SqlTarget::dialect)
@@ -101,7 +104,8 @@ impl Target {
             | TargetKind::Secret(_)
             | TargetKind::Net(_)
             | TargetKind::System(_)
-            | TargetKind::Redis(_) => return None,
+            | TargetKind::Redis(_)
+            | TargetKind::Objects(_) => return None,
         };
         Some(RequiredPath { what, path })
     }
@@ -173,6 +177,7 @@ impl Target {
                 (redis.tls == RedisTls::Off).then_some("tls off")
             }
             TargetKind::Redis(redis) => redis.is_exposed().then_some("tls off"),
+            TargetKind::Objects(objects) => super::sent::unencrypted_transport(&objects.endpoint),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)

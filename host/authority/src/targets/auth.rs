@@ -144,10 +144,7 @@ impl HttpAuth {
     pub(super) fn secrets(&self) -> Vec<&str> {
         match self {
             Self::Header(header) => header.secret.as_deref().into_iter().collect(),
-            Self::AwsSigV4(aws) => {
-                let key = aws.access_key.secret().into_iter();
-                key.chain([aws.secret_key.as_str()]).chain(aws.session_token.as_deref()).collect()
-            }
+            Self::AwsSigV4(aws) => aws.secrets(),
             Self::OAuth2(client) => {
                 let id = client.client_id.secret().into_iter();
                 let own_secrets = id.chain([client.client_secret.as_str()]);
@@ -157,6 +154,19 @@ impl HttpAuth {
                 role.role_id.secret().into_iter().chain([role.secret_id.as_str()]).collect()
             }
         }
+    }
+}
+
+impl AwsSigV4 {
+    /// The names of its secrets.
+    pub(super) fn secrets(&self) -> Vec<&str> {
+        let key = self.access_key.secret().into_iter();
+        key.chain([self.secret_key.as_str()]).chain(self.session_token.as_deref()).collect()
+    }
+
+    /// The names of those that are sent, and not only used to sign.
+    pub(super) fn sent_secrets(&self) -> impl Iterator<Item = &str> {
+        self.access_key.secret().into_iter().chain(self.session_token.as_deref())
     }
 }
 
@@ -241,6 +251,39 @@ fn read_aws(reader: &mut Reader<'_>) -> Option<AwsSigV4> {
             region: region?,
             service: service?,
         })
+    })?
+}
+
+/// Reads `auth = { aws-sigv4 = { … } }` of a target whose service is S3.
+pub(super) fn read_s3(reader: &mut Reader<'_>) -> Option<AwsSigV4> {
+    let Some(node) = reader.table().get("auth") else {
+        let span = reader.table().span.clone();
+        let message = "an `objects` target needs `auth`: nothing of the environment is used";
+        let help = "such as `auth = { aws-sigv4 = { access_key = \"AKIA…\", \
+                    secret_key = \"secret:s3\", region = \"eu-central-1\" } }`";
+        reader.error_with_help("E0202", span, message, "has none", help);
+        return None;
+    };
+    let span = node.span.clone();
+    reader.section("auth", "`auth`", |reader| {
+        let keys = reader.section("aws-sigv4", "`aws-sigv4`", |reader| {
+            let access_key = read_name(reader, "access_key");
+            let secret_key = read_secret(reader, "secret_key", Presence::Required);
+            let session_token = read_secret(reader, "session_token", Presence::Optional);
+            let region = read_word(reader, "region", "eu-central-1");
+            Some(AwsSigV4 {
+                access_key: access_key?,
+                secret_key: secret_key?,
+                session_token,
+                region: region?,
+                service: "s3".to_owned(),
+            })
+        });
+        if keys.is_none() {
+            let message = "`auth` of objects must be `aws-sigv4`";
+            reader.error("E0108", span, message, "which keys sign?");
+        }
+        keys?
     })?
 }
 

@@ -36,6 +36,12 @@ pub(crate) const MINIMAL_TARGETS: &[(Capability, &str, &str)] = &[
     (Capability::Net, "net", "net = \"h\""),
     (Capability::System, "system", "system = [\"disks\", \"ports\"]"),
     (Capability::Redis, "redis", "redis = \"h\""),
+    (
+        Capability::Objects,
+        "objects",
+        "objects = \"s3://bucket/a/\"\nendpoint = \"https://h\"\nauth = { aws-sigv4 = { \
+         access_key = \"A\", secret_key = \"secret:token\", region = \"r\" } }",
+    ),
 ];
 
 /// The decision about an HTTP request. Each function below decides about a request of another kind.
@@ -869,6 +875,69 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         "verbs",
         Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),
+    (
+        Capability::Objects,
+        "objects",
+        Enforcement::Test("a_place_is_a_bucket_and_a_prefix_that_ends_at_a_slash"),
+    ),
+    (
+        Capability::Objects,
+        "endpoint",
+        Enforcement::Test("a_request_goes_to_the_endpoint_of_the_target_and_nowhere_else"),
+    ),
+    (
+        Capability::Objects,
+        "auth",
+        Enforcement::Test("a_request_is_signed_with_the_keys_of_the_target_alone"),
+    ),
+    (
+        Capability::Objects,
+        "addresses",
+        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |grants| {
+            connect(grants, Verb::ObjectsGet)
+        }),
+    ),
+    (
+        Capability::Objects,
+        "ca",
+        Enforcement::Test("a_store_is_verified_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Objects,
+        "client_cert",
+        Enforcement::Test("a_store_that_asks_for_a_certificate_gets_that_of_the_target"),
+    ),
+    (
+        Capability::Objects,
+        "client_key",
+        Enforcement::Test("a_store_that_asks_for_a_certificate_gets_that_of_the_target"),
+    ),
+    (
+        Capability::Objects,
+        "max_bytes",
+        Enforcement::Test("an_object_larger_than_the_target_allows_is_a_fault_and_not_read"),
+    ),
+    (
+        Capability::Objects,
+        "max_copy",
+        Enforcement::Test("an_object_larger_than_the_target_allows_is_a_fault_and_not_read"),
+    ),
+    (Capability::Objects, "max_rows", Enforcement::Test("a_list_that_was_cut_says_so")),
+    (
+        Capability::Objects,
+        "storage_class",
+        Enforcement::Test("what_is_put_has_the_storage_class_of_the_target"),
+    ),
+    (
+        Capability::Objects,
+        "timeout",
+        Enforcement::Test("a_store_that_falls_silent_is_left_at_the_timeout"),
+    ),
+    (
+        Capability::Objects,
+        "verbs",
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
 ];
 
 /// The keys that the reader of a kind of target knows: it lists them for a key that it does not
@@ -966,7 +1035,13 @@ fn a_template_is_an_error_at_its_line_in_every_text_of_every_key_of_every_target
             .iter()
             .find(|(row_capability, ..)| row_capability == capability)
             .expect("listed");
-        let target_start = if key == kind { String::new() } else { format!("{minimal}\n") };
+        // The key itself is the last line.
+        let others = minimal.lines().filter(|line| !line.starts_with(&format!("{key} =")));
+        let target_start: String = if key == kind {
+            String::new()
+        } else {
+            others.map(|line| format!("{line}\n")).collect()
+        };
         for (position, template) in TEMPLATE_POSITIONS.iter().flat_map(|position| {
             [
                 "{{ params.host }}",

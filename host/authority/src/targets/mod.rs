@@ -18,6 +18,7 @@ mod http;
 mod injected;
 mod net;
 mod network;
+mod objects;
 mod pem_file;
 mod process;
 mod proxy;
@@ -52,6 +53,7 @@ pub(crate) use net::SYSTEM_RESOLVER;
 pub use net::{NetTarget, NotListed, dns_name};
 pub use network::{AddressVisibility, ServerName, addresses_for};
 pub(crate) use network::{reachable_addresses, read_address_policy};
+pub use objects::ObjectsTarget;
 pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
@@ -123,6 +125,8 @@ pub enum TargetKind {
     Net(NetTarget),
     /// One database of a server of Redis.
     Redis(RedisTarget),
+    /// The objects below one prefix of a bucket.
+    Objects(Box<ObjectsTarget>),
     /// This machine, by parts.
     System(SystemTarget),
 }
@@ -139,6 +143,7 @@ impl Target {
             TargetKind::Secret(_) => Capability::Secrets,
             TargetKind::Net(_) => Capability::Net,
             TargetKind::Redis(_) => Capability::Redis,
+            TargetKind::Objects(_) => Capability::Objects,
             TargetKind::System(_) => Capability::System,
         }
     }
@@ -156,6 +161,7 @@ impl Target {
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
             TargetKind::Net(net) => net.describe(),
             TargetKind::Redis(redis) => redis.describe(),
+            TargetKind::Objects(objects) => objects.describe(),
             TargetKind::System(_) => "this machine".to_owned(),
         }
     }
@@ -168,6 +174,8 @@ impl Target {
             TargetKind::Process(process) => process.timeout,
             TargetKind::Net(net) => Some(net.timeout),
             TargetKind::Redis(redis) => Some(redis.timeout),
+            // Of a call that copies, it limits each request and each pause, not the whole.
+            TargetKind::Objects(objects) => Some(objects.timeout),
             TargetKind::System(system) => Some(system.timeout),
             TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
         }
@@ -182,6 +190,7 @@ impl Target {
             TargetKind::Net(net) => Some(&net.addresses),
             TargetKind::Redis(redis) => Some(&redis.addresses),
             TargetKind::Docker(docker) => docker.addresses(),
+            TargetKind::Objects(objects) => Some(&objects.addresses),
             TargetKind::Files(_)
             | TargetKind::Process(_)
             | TargetKind::Secret(_)
@@ -208,6 +217,7 @@ impl Target {
             TargetKind::Process(process) => process.secrets(),
             TargetKind::Secret(secret) => vec![&secret.secret],
             TargetKind::Net(net) => net.tls_keys.secrets(),
+            TargetKind::Objects(objects) => objects.secrets(),
             TargetKind::Redis(redis) => {
                 redis.password.as_deref().into_iter().chain(redis.tls_keys.secrets()).collect()
             }
@@ -223,6 +233,7 @@ impl Target {
             TargetKind::Net(net) => Some(&net.tls_keys),
             TargetKind::Redis(redis) => Some(&redis.tls_keys),
             TargetKind::Docker(docker) => docker.tls_keys(),
+            TargetKind::Objects(objects) => Some(&objects.tls_keys),
             TargetKind::Files(_)
             | TargetKind::Process(_)
             | TargetKind::Secret(_)
@@ -486,7 +497,7 @@ enum Entry {
 }
 
 fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Entry> {
-    const KEY_OF_KIND: [(&str, Capability); 9] = [
+    const KEY_OF_KIND: [(&str, Capability); 10] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
         ("docker", Capability::Docker),
@@ -496,6 +507,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("net", Capability::Net),
         ("system", Capability::System),
         ("redis", Capability::Redis),
+        ("objects", Capability::Objects),
     ];
     let kind_keys: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
@@ -506,7 +518,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
     let (false, [(_, capability)]) = (is_gateway, kind_keys.as_slice()) else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret, net, \
-             system, redis, ssh, proxy",
+             system, redis, ssh, proxy, objects",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -524,6 +536,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Net => net::read(reader, folder).map(TargetKind::Net),
         Capability::Redis => redis::read(reader, folder).map(TargetKind::Redis),
+        Capability::Objects => objects::read(reader, folder).map(Box::new).map(TargetKind::Objects),
         Capability::System => system::read(reader, folder).map(TargetKind::System),
         Capability::Secrets | Capability::State => secret::read(reader).map(TargetKind::Secret),
     };
@@ -573,6 +586,7 @@ const KEYS: &[&str] = &[
     "net",
     "system",
     "redis",
+    "objects",
     "verbs",
     "password",
     "access",
@@ -627,7 +641,8 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Spanned<Vec<Verb>>> {
         | TargetKind::Sql(_)
         | TargetKind::Docker(_)
         | TargetKind::Secret(_)
-        | TargetKind::Redis(_) => None,
+        | TargetKind::Redis(_)
+        | TargetKind::Objects(_) => None,
     }
 }
 

@@ -51,6 +51,11 @@ impl Target {
         match &self.kind {
             TargetKind::Http(http) => self.sent_by_http(http),
             TargetKind::Sql(sql) => self.sent_values(sql.password.as_deref()),
+            TargetKind::Objects(objects) => {
+                let mut sent = self.sent_values(objects.keys.sent_secrets());
+                sent.push(self.sent(&objects.keys.secret_key, SecretForm::Signature));
+                sent
+            }
             TargetKind::Redis(redis) => self.sent_values(redis.password.as_deref()),
             TargetKind::Process(process) => self.sent_values(process.secrets()),
             TargetKind::Secret(secret) => self.sent_values([secret.secret.as_str()]),
@@ -81,8 +86,7 @@ impl Target {
             None => {}
             Some(HttpAuth::Header(header)) => sent.extend(self.sent_values(secret_of(header))),
             Some(HttpAuth::AwsSigV4(aws)) => {
-                let session = aws.session_token.as_deref();
-                sent.extend(self.sent_values(aws.access_key.secret().into_iter().chain(session)));
+                sent.extend(self.sent_values(aws.sent_secrets()));
                 sent.push(self.sent(&aws.secret_key, SecretForm::Signature));
             }
             Some(HttpAuth::OAuth2(client)) => {

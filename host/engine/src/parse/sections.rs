@@ -61,8 +61,9 @@ fn max_parallel(reader: &mut Reader<'_>) -> Option<usize> {
 }
 
 fn max_effects(reader: &mut Reader<'_>) -> std::collections::BTreeMap<String, u32> {
-    const CAPABILITIES: &[&str] =
-        &["http", "sql", "docker", "secrets", "files", "process", "net", "system", "redis"];
+    const CAPABILITIES: &[&str] = &[
+        "http", "sql", "docker", "secrets", "files", "process", "net", "system", "redis", "objects",
+    ];
     let Some(table) = reader.optional::<Table>("max_effects") else {
         return std::collections::BTreeMap::new();
     };

@@ -8,6 +8,8 @@ pub(crate) mod files;
 mod http;
 pub(crate) mod log;
 mod net;
+#[cfg(feature = "objects")]
+mod objects;
 mod process;
 mod reachability;
 #[cfg(feature = "redis")]

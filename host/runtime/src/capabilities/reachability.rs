@@ -29,6 +29,10 @@ impl Host {
             Capability::Redis => call.reach_redis(slot, verb).await,
             #[cfg(not(feature = "redis"))]
             Capability::Redis => Err(not_built_in("redis")),
+            #[cfg(feature = "objects")]
+            Capability::Objects => call.reach_objects(slot, verb).await,
+            #[cfg(not(feature = "objects"))]
+            Capability::Objects => Err(not_built_in("objects")),
             Capability::Secrets => call.reach_secret(slot).await,
             #[cfg(feature = "system")]
             Capability::System if asks_systemd(verb) => call.reach_systemd(slot, verb).await,

@@ -16,7 +16,7 @@ use crate::testing::host_with_audit;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
-use runbook_authority::gate::{Creation, Denial, HeaderValue, Rule};
+use runbook_authority::gate::{Creation, Denial, HeaderValue, ObjectName, Rule};
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{ContainerFacts, SecretPlace};
 use runbook_authority::{GateRequest, Verb};
@@ -196,7 +196,7 @@ fn channels() -> Vec<Channel> {
 type DeniedCall = fn(&mut crate::host::Host, &str);
 
 /// Kinds of calls: the name, how many bytes of the text the audit log keeps, and the call.
-const DENIED_CALLS: [(&str, usize, DeniedCall); 16] = [
+const DENIED_CALLS: [(&str, usize, DeniedCall); 17] = [
     ("audit: slot", 4 << 10, |host, text| {
         deny(host, &GateRequest::Docker { slot: text, verb: Verb::DockerList });
     }),
@@ -251,6 +251,10 @@ const DENIED_CALLS: [(&str, usize, DeniedCall); 16] = [
     ("audit: name that is looked up", 300, |host, text| {
         let (slot, verb) = ("s", Verb::NetLookup);
         deny(host, &GateRequest::Lookup { slot, verb, name: Some(text), kind: "A" });
+    }),
+    ("audit: object", 300, |host, text| {
+        let (slot, verb) = ("s", Verb::ObjectsGet);
+        deny(host, &GateRequest::Object { slot, verb, name: ObjectName::Key(text) });
     }),
     ("audit: command of redis", 300, |host, text| {
         let command = [b"get".to_vec(), text.as_bytes().to_vec()];
@@ -669,6 +673,11 @@ const CUT_PLACES: &[(&str, usize, CutReason)] = &[
     ),
     ("runtime/src/inert_wasi.rs", 1, Tested(&["printed text", "printed line"])),
     ("runtime/src/compiler.rs", 3, NoText("compiled code, and what the compiler says of itself")),
+    (
+        "runtime/src/capabilities/objects/upload.rs",
+        2,
+        NoText("bytes of a file on their way to a store"),
+    ),
     ("runtime/src/capabilities/rotation.rs", 1, NoText("the quoted name of a role")),
     ("runtime/src/net/dns.rs", 1, NoText("names that are compared, and not shown")),
     ("runtime/src/net/handshake.rs", 2, NoText("the name of an error of TLS")),

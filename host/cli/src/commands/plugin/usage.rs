@@ -132,6 +132,11 @@ fn target(capability: Capability, verbs: &[Verb]) -> String {
         }
         Capability::Net => "net = \"server.example\"\nports = [443]",
         Capability::Redis => "redis = \"cache.example:6379\"\ndatabase = 0",
+        Capability::Objects => {
+            "objects = \"s3://backups/orders/\"\nendpoint = \"https://s3.eu-central-1.amazonaws.com\"\n\
+             auth = { aws-sigv4 = { access_key = \"secret:s3-id\", secret_key = \"secret:s3-key\", \
+             region = \"eu-central-1\" } }"
+        }
         Capability::System => return system_target(verbs),
         Capability::State => "# this version of the host has no such target yet",
     };

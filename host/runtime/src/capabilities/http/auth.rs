@@ -12,14 +12,16 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use runbook_authority::Target;
 use runbook_authority::targets::{AwsSigV4, ClientName, HttpAuth, HttpTarget};
 use runbook_secrets::Secret;
+use std::borrow::Cow;
 use std::time::SystemTime;
 use url::{Position, Url};
 
 /// Secrets of an AWS signature, for one request.
-struct AwsKeys {
+pub(super) struct AwsKeys {
     access_key: Secret,
     secret_key: Secret,
     session_token: Option<Secret>,
@@ -43,7 +45,8 @@ impl Host {
             }
             Some(HttpAuth::AwsSigV4(aws)) => {
                 let keys = self.aws_keys(aws).await?;
-                sign_request(aws, &keys, SystemTime::now(), (&request.method, url, body), headers)
+                let signed = (&request.method, url, body.expose());
+                sign_request(aws, &keys, SystemTime::now(), signed, headers)
             }
             Some(HttpAuth::OAuth2(client)) => {
                 let token = self.token((http, target), client, request).await?;
@@ -64,7 +67,7 @@ impl Host {
         }
     }
 
-    async fn aws_keys(&self, aws: &AwsSigV4) -> Result<AwsKeys, Fault> {
+    pub(super) async fn aws_keys(&self, aws: &AwsSigV4) -> Result<AwsKeys, Fault> {
         let session_token = match &aws.session_token {
             Some(name) => Some(self.secret(name).await?),
             None => None,
@@ -85,11 +88,11 @@ fn insert_bearer(headers: &mut HeaderMap, token: &Secret) -> Result<(), Fault> {
 
 /// Signs the method, the address and the body of a request, its `Content-Type`, and its headers
 /// that begin with `x-amz-`.
-fn sign_request(
+pub(super) fn sign_request(
     aws: &AwsSigV4,
     keys: &AwsKeys,
     now: SystemTime,
-    (method, url, body): (&Method, &Url, &Secret),
+    (method, url, body): (&Method, &Url, &[u8]),
     headers: &mut HeaderMap,
 ) -> Result<(), Fault> {
     let text = |secret: &Secret| {
@@ -121,7 +124,7 @@ fn sign_request(
         .collect::<Result<_, _>>()
         .map_err(|_| signing_fault("a header to sign is not ASCII"))?;
     let address = &url[..Position::AfterQuery];
-    let bytes = SignableBody::Bytes(body.expose());
+    let bytes = SignableBody::Bytes(body);
     let request = SignableRequest::new(method.as_str(), address, signed_headers.into_iter(), bytes)
         .map_err(|error| signing_fault(&error.to_string()))?;
     let output = sign(request, &params.into())
@@ -132,6 +135,31 @@ fn sign_request(
         headers.insert(header_name(name)?, header_value(name, value.as_bytes())?);
     }
     Ok(())
+}
+
+/// What is encoded in a path of S3: all but the characters that its signature has as they are, and
+/// `/`.
+pub(in crate::capabilities) const S3_PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+/// The address of a request in the form that is signed. A server of S3 signs each path in one
+/// form, whatever was sent, so a `+` or `=` is sent in that form too.
+pub(super) fn signed_form<'a>(http: &HttpTarget, url: &'a Url) -> Cow<'a, Url> {
+    match &http.auth {
+        Some(HttpAuth::AwsSigV4(aws)) if aws.service.starts_with("s3") => {
+            let path: Vec<u8> = percent_decode_str(url.path()).collect();
+            let mut signed = url.clone();
+            signed.set_path(&percent_encode(&path, S3_PATH).to_string());
+            Cow::Owned(signed)
+        }
+        Some(
+            HttpAuth::AwsSigV4(_)
+            | HttpAuth::Header(_)
+            | HttpAuth::OAuth2(_)
+            | HttpAuth::VaultAppRole(_),
+        )
+        | None => Cow::Borrowed(url),
+    }
 }
 
 /// For S3, the path is signed as it is and a header has the digest of the body. For other services,

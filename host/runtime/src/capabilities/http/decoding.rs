@@ -81,7 +81,7 @@ pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
 
 /// The problem of an encoded body, as a clause about the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DecodeError(pub(super) String);
+pub(in crate::capabilities) struct DecodeError(pub(super) String);
 
 impl DecodeError {
     fn of(coding: Coding, what: &str) -> Self {

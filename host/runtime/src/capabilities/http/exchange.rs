@@ -100,25 +100,37 @@ impl Exchange<'_> {
     }
 
     fn request(&self, version: Version) -> Result<Request<RequestBody>, Failure> {
-        let mut request = Request::new(Full::new(Bytes::copy_from_slice(self.body)));
-        self.method.clone_into(request.method_mut());
-        *request.headers_mut() = self.headers.clone();
-        let target = match version {
-            Version::Http1 => {
-                let authority = &self.url[Position::BeforeHost..Position::AfterPort];
-                let host = HeaderValue::from_str(authority)
-                    .expect("a URL's host and port are visible ASCII");
-                request.headers_mut().insert(HOST, host);
-                &self.url[Position::BeforePath..Position::AfterQuery]
-            }
-            // In HTTP/2 the authority is a part of the request target.
-            Version::Http2 => &self.url[..Position::AfterQuery],
-        };
-        // The gate limits paths, but a base address may come from a secret.
-        *request.uri_mut() = target.parse().map_err(Failure::Address)?;
-        if matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) {
-            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
-        }
-        Ok(request)
+        let body = Bytes::copy_from_slice(self.body);
+        request((self.method, self.url), self.headers.clone(), body, version)
     }
+}
+
+/// A request in the form of an HTTP version.
+pub(super) fn request(
+    (method, url): (&Method, &Url),
+    headers: HeaderMap,
+    body: Bytes,
+    version: Version,
+) -> Result<Request<RequestBody>, Failure> {
+    let length = body.len();
+    let mut request = Request::new(Full::new(body));
+    method.clone_into(request.method_mut());
+    *request.headers_mut() = headers;
+    let target = match version {
+        Version::Http1 => {
+            let authority = &url[Position::BeforeHost..Position::AfterPort];
+            let host =
+                HeaderValue::from_str(authority).expect("a URL's host and port are visible ASCII");
+            request.headers_mut().insert(HOST, host);
+            &url[Position::BeforePath..Position::AfterQuery]
+        }
+        // In HTTP/2 the authority is a part of the request target.
+        Version::Http2 => &url[..Position::AfterQuery],
+    };
+    // The gate limits paths, but a base address may come from a secret.
+    *request.uri_mut() = target.parse().map_err(Failure::Address)?;
+    if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(request)
 }

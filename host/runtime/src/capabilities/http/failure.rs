@@ -11,7 +11,7 @@ use runbook_authority::VerbEffect;
 use std::time::Duration;
 
 /// Why there is no response.
-pub(super) enum Failure {
+pub(in crate::capabilities) enum Failure {
     ConnectError(ConnectError),
     Socket(SocketError),
     Tls(TlsFailure),
@@ -31,6 +31,32 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the same request may succeed a moment later.
+    #[cfg(feature = "objects")]
+    pub(in crate::capabilities) fn is_transient(&self) -> bool {
+        match self {
+            Self::Unsent(_) | Self::Unanswered(_) => true,
+            Self::Broken(error) => !error.is_parse(),
+            Self::ConnectError(error) => match error {
+                ConnectError::Resolve(_) | ConnectError::Connect(_) | ConnectError::TimedOut(_) => {
+                    true
+                }
+                ConnectError::Refused(_) => false,
+            },
+            Self::Tls(TlsFailure::Interrupted(_)) => true,
+            Self::Tls(
+                TlsFailure::Certificate(_)
+                | TlsFailure::Protocol(_)
+                | TlsFailure::ClientRejected(_)
+                | TlsFailure::LocalSetup(_),
+            )
+            | Self::Socket(_)
+            | Self::ClientRejected(_)
+            | Self::Address(_)
+            | Self::Damaged(_) => false,
+        }
+    }
+
     /// Whether the connection was lost before any byte of a response was read.
     pub(super) fn is_without_answer(&self) -> bool {
         match self {
@@ -45,7 +71,7 @@ impl Failure {
         }
     }
 
-    pub(super) fn into_fault(self, target: &str, effect: VerbEffect) -> Fault {
+    pub(in crate::capabilities) fn into_fault(self, target: &str, effect: VerbEffect) -> Fault {
         let new = |class, code, what: String| Fault::new(class, code, format!("{target}: {what}"));
         match self {
             Self::ConnectError(ConnectError::Refused(fault)) => fault,

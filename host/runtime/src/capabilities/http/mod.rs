@@ -13,6 +13,8 @@ mod grpc;
 mod reachability;
 mod redirect;
 mod request_secrets;
+#[cfg(feature = "objects")]
+mod signed_request;
 mod timed_stream;
 mod token;
 mod vault;
@@ -23,11 +25,13 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
 use crate::net::allowed_addresses::{ConnectError, Server};
 use crate::net::tls;
+#[cfg(feature = "objects")]
+pub(in crate::capabilities) use auth::S3_PATH;
 use body::{Body, BodyEnd, BodyForm, BodyReader};
 use connection::{ConnectTiming, Connection, ConnectionKey, ConnectionPool, Protocols};
 use decoding::ACCEPTED_ENCODINGS;
 use exchange::{Exchange, ExchangeOutcome, ServerResponse};
-use failure::Failure;
+pub(in crate::capabilities) use failure::Failure;
 use hyper::Method;
 use hyper::header::{
     ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue as Value, RANGE, SET_COOKIE,
@@ -37,6 +41,8 @@ use runbook_authority::gate::HeaderValue as GateValue;
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, TlsKeys, parse_base};
 use runbook_authority::{GateRequest, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
+#[cfg(feature = "objects")]
+pub(in crate::capabilities) use signed_request::{SignedRequest, SignedResponse};
 use std::time::Duration;
 pub use token::TokenCache;
 use tokio::time::Instant;
@@ -300,16 +306,26 @@ impl Host {
     async fn open_connection(
         &mut self,
         http: &HttpTarget,
+        caller: (&str, Verb),
+        server: (&Url, &TlsKeys),
+        protocols: Protocols,
+    ) -> Result<Connection, Failure> {
+        self.open_within(caller, server, protocols, self.remaining(http.timeout)).await
+    }
+
+    async fn open_within(
+        &mut self,
         (slot, verb): (&str, Verb),
         (url, tls_keys): (&Url, &TlsKeys),
         protocols: Protocols,
+        timeout: Duration,
     ) -> Result<Connection, Failure> {
         let server = Server {
             slot,
             verb,
             host: url.host_str().unwrap_or_default(),
             port: url.port_or_known_default().expect("a base address is http or https"),
-            timeout: self.remaining(http.timeout),
+            timeout,
         };
         let route = self.route(&server).await.map_err(Failure::ConnectError)?;
         let tls = match url.scheme() {

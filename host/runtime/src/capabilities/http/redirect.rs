@@ -1,6 +1,7 @@
 //! Follows redirects. The gate decides about each hop. To another origin than that of the target goes
 //! nothing that says who asks: no header of the target, no secret, no cookie, no client certificate.
 
+use super::auth::signed_form;
 use super::cookies::CookieJars;
 use super::exchange::ServerResponse;
 use super::{Request, RequestHead, ask_for_encoding, header_name, header_value, own_headers};
@@ -85,6 +86,8 @@ impl Host {
         commit: &Commit,
     ) -> Result<ServerResponse, Fault> {
         let mut head = head.clone();
+        let signed_form = signed_form(http, url);
+        let url = &*signed_form;
         self.authenticate((http, target), request, (url, body), &mut head.headers).await?;
         if http.cookies
             && let Some(cookies) = self.cookie_jars().header(&request.slot, url)

@@ -22,9 +22,11 @@ enum Kind {
     Mysql,
     Net,
     Redis,
+    Objects,
 }
 
-const KINDS: &[Kind] = &[Kind::Http, Kind::Postgres, Kind::Mysql, Kind::Net, Kind::Redis];
+const KINDS: &[Kind] =
+    &[Kind::Http, Kind::Postgres, Kind::Mysql, Kind::Net, Kind::Redis, Kind::Objects];
 
 impl Kind {
     fn target(self, host: &str, port: u16, more: &str) -> String {
@@ -36,6 +38,10 @@ impl Kind {
             Self::Mysql => format!("sql = \"mysql://me@{host}:{port}/shop?sslmode=disable\""),
             Self::Net => format!("net = \"{host}\"\nports = [{port}]"),
             Self::Redis => format!("redis = \"{host}:{port}\"\ntls = \"off\""),
+            Self::Objects => format!(
+                "objects = \"s3://bucket\"\nendpoint = \"http://{host}:{port}\"\nauth = {{ aws-sigv4 = \
+                 {{ access_key = \"A\", secret_key = \"secret:token\", region = \"r\" }} }}"
+            ),
         };
         format!("[targets.t]\n{target_url}\n{more}\n")
     }
@@ -46,6 +52,7 @@ impl Kind {
             Self::Postgres | Self::Mysql => &[("s", &["sql.query"], "t")],
             Self::Net => &[("s", &["net.connect"], "t")],
             Self::Redis => &[("s", &["redis.read"], "t")],
+            Self::Objects => &[("s", &["objects.get"], "t")],
         }
     }
 }
@@ -60,6 +67,12 @@ async fn read(kind: Kind, target: &str, names: &[(&str, &[&str])]) -> (Fault, Ve
         Kind::Http => call.get(slot, "/".to_owned(), Vec::new()).await.map(drop),
         Kind::Postgres | Kind::Mysql => {
             call.query(slot, "select 1".to_owned(), Vec::new()).await.map(drop)
+        }
+        Kind::Objects => {
+            let key = "a".to_owned();
+            crate::bindings::runbook::objects::reader::Host::get(&mut call, slot, key)
+                .await
+                .map(drop)
         }
         Kind::Redis => crate::bindings::runbook::redis::reader::Host::read(
             &mut call,

@@ -31,7 +31,7 @@ fn authorization(
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let (url, body) = (Url::parse(url).unwrap(), Secret::from(body));
     let mut headers = HeaderMap::new();
-    sign_request(aws, &keys, now.into(), (&method, &url, &body), &mut headers).unwrap();
+    sign_request(aws, &keys, now.into(), (&method, &url, body.expose()), &mut headers).unwrap();
     headers[AUTHORIZATION].to_str().unwrap().to_owned()
 }
 
@@ -100,4 +100,40 @@ fn a_signature_is_the_one_that_aws_publishes_for_the_same_request() {
         let found = authorization(&bucket, BUCKET, None, at, ("GET", &url, ""));
         assert!(found.ends_with(&format!("Signature={signature}")), "{path}: {found}");
     }
+}
+
+/// The address that a request to this one is sent to and signed with.
+fn sent(service: &str, url: &str) -> String {
+    let aws = format!(
+        "[targets.t]\nhttp = \"https://h\"\nauth = {{ aws-sigv4 = {{ access_key = \"A\", secret_key = \
+         \"secret:token\", region = \"r\", service = \"{service}\" }} }}\n"
+    );
+    let slots: &[crate::testing::Slot] = &[("s", &["http.get"], "t")];
+    let grants = crate::testing::effective_grants(slots, &aws, std::path::Path::new("/"));
+    let target = std::sync::Arc::clone(&grants.get("s").unwrap().target);
+    signed_form(target.http().unwrap(), &Url::parse(url).unwrap()).to_string()
+}
+
+/// The rule of the manual of S3: each byte but letters, digits and `-_.~/` is encoded, with capital
+/// letters, whatever the request has.
+#[test]
+fn a_path_of_s3_is_sent_in_the_one_form_in_which_it_is_signed() {
+    for byte in 0x20..0x7f_u8 {
+        let c = char::from(byte);
+        let expected = if c.is_ascii_alphanumeric() || "-_.~/".contains(c) {
+            c.to_string()
+        } else {
+            format!("%{byte:02X}")
+        };
+        for written in [c.to_string(), format!("%{byte:02X}"), format!("%{byte:02x}")] {
+            // A URL that is written with one of these ends its path there, or has another one.
+            if matches!(written.as_str(), "?" | "#" | "\\" | "%" | "%2F" | "%2f") {
+                continue;
+            }
+            let expected = format!("https://h/a{expected}b?x=a+b");
+            assert_eq!(sent("s3", &format!("https://h/a{written}b?x=a+b")), expected, "{written}");
+        }
+    }
+    assert_eq!(sent("s3", "https://h/"), "https://h/");
+    assert_eq!(sent("execute-api", "https://h/a+b=c"), "https://h/a+b=c");
 }
