@@ -12,6 +12,7 @@ fn feature_of(plugin: &str) -> Option<&'static str> {
     match plugin {
         "sql" | "sqlite" => None,
         "docker" => Some("docker"),
+        "mail" => Some("mail"),
         "redis" => Some("redis"),
         "systemd" => Some("system"),
         _ => Some("plugins"),

@@ -31,6 +31,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "postgres::",
         "mariadb::",
         "redis::",
+        "mail::",
         "registry::",
         "docker::ensure_engine",
         "docker::App",
@@ -44,6 +45,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "MariaDb::start",
         "MariaDbJudge::start",
         "Redis::start",
+        "MailServer::start",
         "Registry::start",
         "App::start",
         "Systemd::start",
@@ -77,7 +79,9 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
             let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let is_docker = path.ends_with("capabilities/docker/tests.rs")
                 || path.ends_with("capabilities/system/tests/units.rs");
-            let is_redis = path.to_string_lossy().contains("/capabilities/redis/tests");
+            let path_text = path.to_string_lossy();
+            let is_redis = path_text.contains("/capabilities/redis/tests")
+                || path_text.contains("/capabilities/mail/tests");
             assert!(
                 is_docker || is_redis || filter.contains(&format!("binary({stem})")),
                 "{} starts a server",

@@ -9,6 +9,7 @@ pub mod docker;
 pub mod env;
 pub mod hostile_text;
 pub mod http;
+pub mod mail;
 pub mod mariadb;
 pub mod postgres;
 pub mod redis;

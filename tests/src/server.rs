@@ -81,6 +81,8 @@ impl Drop for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::CertificateAuthority;
+    use crate::mail::MailServer;
     use crate::mariadb::MariaDb;
     use crate::postgres::Postgres;
     use crate::redis::Redis;
@@ -112,6 +114,11 @@ mod tests {
                 let server = Redis::start();
                 report_and_wait(server.id(), server.folder());
             }
+            "mail" => {
+                let certificate = CertificateAuthority::new("Team").server("localhost");
+                let server = MailServer::start(&certificate, None);
+                report_and_wait(server.id(), server.folder());
+            }
             "registry" => {
                 let server = Registry::start();
                 report_and_wait(server.id(), server.folder());
@@ -122,7 +129,7 @@ mod tests {
 
     #[test]
     fn no_server_outlives_a_test_that_is_killed_by_any_signal() {
-        for name in ["postgres", "mariadb", "redis", "registry"] {
+        for name in ["postgres", "mariadb", "redis", "mail", "registry"] {
             for signal in ["TERM", "KILL", "INT", "HUP"] {
                 // Whoever started this test may ignore signals (`nohup`, a background job); its
                 // child must not.

@@ -21,6 +21,8 @@ pub enum Capability {
     Net,
     /// One database of a server of Redis.
     Redis,
+    /// One mail server, with the sender and the recipients of what is sent.
+    Mail,
     /// One directory with all that is below it.
     Files,
     /// One program on this host.
@@ -150,6 +152,7 @@ verbs! {
     NetLookup Net "lookup" Read Low "looks up {}";
     RedisRead Redis "read" Read Medium "reads {} with commands that cannot write";
     RedisWrite Redis "write" Change High "sends commands that change {}";
+    MailSend Mail "send" Change High "sends messages, which cannot be taken back, by {}";
     FilesRead Files "read" Read Medium "reads the files of {}";
     FilesWrite Files "write" Change High "writes files in {}";
     FilesRemove Files "remove" Change High "removes files from {}";
@@ -229,6 +232,7 @@ const CAPABILITIES: &[(Capability, &str)] = &[
     (Capability::Secrets, "secrets"),
     (Capability::Net, "net"),
     (Capability::Redis, "redis"),
+    (Capability::Mail, "mail"),
     (Capability::Files, "files"),
     (Capability::Process, "process"),
     (Capability::System, "system"),
@@ -330,6 +334,7 @@ functions! {
     "runbook:net/dns@1.0.0" Linked { "lookup" Some(Verb::NetLookup); }
     "runbook:redis/reader@1.0.0" Linked { "read" Some(Verb::RedisRead); }
     "runbook:redis/writer@1.0.0" Linked { "write" Some(Verb::RedisWrite); }
+    "runbook:mail/sender@1.0.0" Linked { "send" Some(Verb::MailSend); }
     "runbook:files/reader@1.0.0" Linked {
         "read" Some(Verb::FilesRead); "list" Some(Verb::FilesRead); "stat" Some(Verb::FilesRead); "digest" Some(Verb::FilesRead);
     }

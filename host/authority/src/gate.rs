@@ -8,6 +8,7 @@ mod approved;
 mod canonical;
 mod denial;
 mod http;
+mod mail;
 mod net;
 mod network;
 mod programs;
@@ -22,7 +23,7 @@ pub use approved::{
 pub use canonical::Scrub;
 pub use denial::{Denial, GateDecision, Rule};
 pub use http::crosses_origins;
-pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, SystemObject};
+pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, MailMessage, SystemObject};
 
 use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
@@ -32,6 +33,7 @@ use http::{
     Hop, judge_health, judge_http_request, judge_network, judge_position, judge_redirect,
     judge_socket, judge_token,
 };
+use mail::judge_message;
 use net::{judge_conversation, judge_lookup, judge_resolver};
 use network::judge_address;
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
@@ -201,6 +203,10 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
         GateRequest::RedisFacts { verb, command, facts, .. } => {
             let TargetKind::Redis(target) = kind else { return other_kind() };
             judge_by_server(target, *verb, command, *facts)
+        }
+        GateRequest::Mail { message, .. } => {
+            let TargetKind::Mail(target) = kind else { return other_kind() };
+            judge_message(target, message)
         }
         GateRequest::System { verb, object, .. } => {
             let TargetKind::System(target) = kind else { return other_kind() };

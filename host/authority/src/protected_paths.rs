@@ -192,7 +192,8 @@ fn granted_paths<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Vec<GrantedPath<
         | TargetKind::Secret(_)
         | TargetKind::Net(_)
         | TargetKind::System(_)
-        | TargetKind::Redis(_) => Vec::new(),
+        | TargetKind::Redis(_)
+        | TargetKind::Mail(_) => Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ wasmtime::component::bindgen!({
         "../../wit/secrets",
         "../../wit/net",
         "../../wit/redis",
+        "../../wit/mail",
         "../../wit/files",
         "../../wit/process",
         "../../wit/system",

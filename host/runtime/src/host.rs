@@ -605,6 +605,7 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
         | GateRequest::System { .. }
+        | GateRequest::Mail { .. }
         | GateRequest::Redis { .. } => false,
     }
 }

@@ -53,6 +53,7 @@ interfaces! {
     "runbook:net/dns@1.0.0" net::dns;
     ["redis"] "runbook:redis/reader@1.0.0" redis::reader;
     ["redis"] "runbook:redis/writer@1.0.0" redis::writer;
+    ["mail"] "runbook:mail/sender@1.0.0" mail::sender;
     "runbook:process/inspector@1.0.0" process::inspector;
     "runbook:process/runner@1.0.0" process::runner;
     "runbook:system/reader@1.0.0" system::reader;

@@ -18,6 +18,7 @@ wit_bindgen::generate!({
         "../../wit/secrets",
         "../../wit/net",
         "../../wit/redis",
+        "../../wit/mail",
         "../../wit/files",
         "../../wit/process",
         "../../wit/system",

@@ -95,6 +95,7 @@ const CALLS: &[(&str, fn())] = &[
     ("system/reader.ports", || drop(machine().ports(None))),
     ("redis/reader.read", || drop(redis::Database::slot(slot!("db")).read(["ping"]))),
     ("redis/writer.write", || drop(redis::Database::slot(slot!("db")).write(["del", "a"]))),
+    ("mail/sender.send", || drop(mail::Mailbox::slot(slot!("mailbox")).send("a", "b"))),
     ("system/units.inspect", || drop(units().unit("a.service"))),
     ("system/units.list", || drop(units().list())),
     ("system/control.start", || drop(units().start("a.service"))),
@@ -118,7 +119,7 @@ fn contract() -> BTreeSet<String> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut found = BTreeSet::new();
     for package in
-        ["http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis"]
+        ["http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis", "mail"]
     {
         let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit")))
             .expect("the package has a file");

@@ -349,6 +349,7 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         Verb::SqlExecute
         | Verb::SqlTransaction
         | Verb::SqlRestore
+        | Verb::MailSend
         | Verb::FilesWrite
         | Verb::FilesRemove
         | Verb::DockerStart
@@ -422,6 +423,7 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         | Verb::SqlRestore
         | Verb::RedisRead
         | Verb::RedisWrite => SinkKind::Database,
+        Verb::MailSend => SinkKind::Network,
         Verb::FilesWrite => SinkKind::Files,
         Verb::ProcessRun if grant.target.process().is_some_and(|process| grants.connects_anywhere(process)) => {
             SinkKind::Network
@@ -482,7 +484,7 @@ fn injected_secret_flows(
     step: &FlowStep<'_>,
 ) -> Vec<(FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>)> {
     let kind = match &grant.target.kind {
-        TargetKind::Http(_) => SinkKind::Network,
+        TargetKind::Http(_) | TargetKind::Mail(_) => SinkKind::Network,
         TargetKind::Sql(_) | TargetKind::Redis(_) => SinkKind::Database,
         TargetKind::Process(_) => SinkKind::Program,
         TargetKind::Docker(_)

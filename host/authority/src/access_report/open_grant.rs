@@ -40,6 +40,8 @@ pub(super) enum OpenGrant {
         /// Its name.
         command: String,
     },
+    /// Messages go to another machine without encryption.
+    UnencryptedMail,
     /// Names of any domain, or of a whole top-level domain, may be looked up.
     AnyName {
         /// The pattern that lets them through.
@@ -169,7 +171,10 @@ pub(super) fn open_grants(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
             .exact_commands()
             .map(|command| OpenGrant::ServerCommand { command: command.to_owned() })
             .collect(),
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Secret(_) => Vec::new(),
+        TargetKind::Mail(mail) if mail.is_exposed() => vec![OpenGrant::UnencryptedMail],
+        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Secret(_) | TargetKind::Mail(_) => {
+            Vec::new()
+        }
     }
 }
 

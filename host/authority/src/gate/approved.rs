@@ -93,6 +93,7 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
         | GateRequest::System { .. }
+        | GateRequest::Mail { .. }
         | GateRequest::Redis { .. }
         | GateRequest::RedisFacts { .. } => CallPart::Whole,
     }
@@ -348,6 +349,9 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         GateRequest::Redis { command, .. } | GateRequest::RedisFacts { command, .. } => {
             Some(shown_arguments(&shown_command(command)))
         }
+        GateRequest::Mail { message, .. } => {
+            Some(shown_arguments(&[message.subject.to_owned(), message.text.to_owned()]))
+        }
         GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
         | GateRequest::Socket { .. }
@@ -396,6 +400,7 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
         | GateRequest::System { object: SystemObject::Part, .. }
+        | GateRequest::Mail { .. }
         | GateRequest::Redis { .. }
         | GateRequest::RedisFacts { .. } => Object::Slot,
     }

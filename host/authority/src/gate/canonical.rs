@@ -1,7 +1,7 @@
 //! The text of a request in the audit log: one line, without secrets, bodies, rows and query
 //! strings.
 
-use super::{ConnectionState, GateRequest, HeaderValue, SystemObject};
+use super::{ConnectionState, GateRequest, HeaderValue, MailMessage, SystemObject};
 use crate::digest::Digest;
 use crate::pattern::{Dialect, KeyUse, RedisCommand, classify};
 use std::borrow::Cow;
@@ -118,6 +118,7 @@ impl GateRequest<'_> {
             Self::RedisFacts { command, .. } => {
                 format!("checked by the server: {}", redis_command(command, scrub))
             }
+            Self::Mail { message, .. } => message_in_one_line(message, scrub),
             Self::System { object: SystemObject::Part, .. } => String::new(),
             Self::System { object: SystemObject::Mount(mount), .. } => {
                 format!("mount {}", shorten(mount))
@@ -130,6 +131,14 @@ impl GateRequest<'_> {
             }
         }
     }
+}
+
+/// The subject of a message, and of its text the length and the digest.
+fn message_in_one_line(message: &MailMessage<'_>, scrub: Scrub<'_>) -> String {
+    let MailMessage { subject, text, number } = *message;
+    let (subject, bytes) = (shorten(&scrub(subject)), text.len());
+    let digest = Digest::of(text.as_bytes());
+    format!("message {number} subject {subject} text of {bytes} bytes {}", digest.short())
 }
 
 /// The name of a command and its keys. The other arguments may be values.

@@ -70,6 +70,11 @@ pub enum Rule {
     Command,
     /// A key that a command uses is not allowed, or cannot be told.
     Key,
+    /// The subject or the text of a message has characters that no message can have, or is too
+    /// long.
+    Message,
+    /// The call has sent as many messages as the target allows.
+    Messages,
     /// The target does not let the unit be seen.
     Unit,
     /// The target does not let the unit be changed.
@@ -109,6 +114,8 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::ProcessName, "process"),
     (Rule::Command, "command"),
     (Rule::Key, "key"),
+    (Rule::Message, "message"),
+    (Rule::Messages, "messages"),
     (Rule::Unit, "unit"),
     (Rule::Control, "control"),
     (Rule::Approval, "approval"),
@@ -148,11 +155,17 @@ impl Rule {
             Self::Resolver => Some("resolver"),
             Self::Command => Some("commands"),
             Self::Key => Some("keys"),
+            Self::Messages => Some("max_messages"),
             Self::Mount => Some("mounts"),
             Self::ProcessName => Some("processes"),
             Self::Unit => Some("units"),
             Self::Control => Some("control"),
-            Self::Unbound | Self::Input | Self::EffectsOff | Self::Approval | Self::Lease => None,
+            Self::Unbound
+            | Self::Input
+            | Self::EffectsOff
+            | Self::Message
+            | Self::Approval
+            | Self::Lease => None,
         }
     }
 }
@@ -177,7 +190,7 @@ pub struct Denial {
 impl std::fmt::Display for Denial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verdict = match self.rule {
-            Rule::EffectsOff | Rule::Approval | Rule::Lease => "is denied",
+            Rule::EffectsOff | Rule::Message | Rule::Approval | Rule::Lease => "is denied",
             Rule::Unbound
             | Rule::Verb
             | Rule::Input
@@ -205,6 +218,7 @@ impl std::fmt::Display for Denial {
             | Rule::ProcessName
             | Rule::Command
             | Rule::Key
+            | Rule::Messages
             | Rule::Unit
             | Rule::Control => "is not granted",
         };

@@ -1,3 +1,4 @@
+mod mail;
 mod redis;
 
 use super::*;
@@ -164,6 +165,11 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         GateRequest::Lookup { slot, verb, name: None, kind: "A" },
         GateRequest::Resolver { slot, verb, resolver: ([127, 0, 0, 1], 53).into() },
         GateRequest::System { slot, verb, object: SystemObject::Part },
+        GateRequest::Mail {
+            slot,
+            verb,
+            message: MailMessage { subject: "a", text: "b", number: 1 },
+        },
         GateRequest::Redis { slot, verb, command: ping() },
         GateRequest::RedisFacts { slot, verb, command: ping(), facts: Some(&NO_FACTS) },
     ];
@@ -189,6 +195,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Lookup { .. }
             | GateRequest::Resolver { .. }
             | GateRequest::System { .. }
+            | GateRequest::Mail { .. }
             | GateRequest::Redis { .. }
             | GateRequest::RedisFacts { .. } => {}
         }
@@ -197,7 +204,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
 }
 
 /// The grants of a step that is bound to a target of each kind, with the name of that kind.
-fn every_target() -> [(&'static str, EffectiveGrants); 10] {
+fn every_target() -> [(&'static str, EffectiveGrants); 11] {
     [
         (
             "http",
@@ -218,6 +225,7 @@ fn every_target() -> [(&'static str, EffectiveGrants); 10] {
         ("net", "net = \"127.0.0.1\"\nports = [1]\nnames = [\"a.example\"]"),
         ("system", "system = [\"cpu\"]"),
         ("redis", "redis = \"127.0.0.1\""),
+        ("mail", "mail = \"127.0.0.1\"\nfrom = \"checks@a.example\"\nto = [\"ops@a.example\"]"),
     ]
     .map(|(kind, toml)| {
         let capability = kind.split(' ').next().unwrap_or_default();
@@ -291,6 +299,8 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "redis: Connect",
         "redis: Redis",
         "redis: RedisFacts",
+        "mail: Connect",
+        "mail: Mail",
     ];
     assert_eq!(allowed, expected);
 }
@@ -489,6 +499,10 @@ proptest::proptest! {
         proptest::prop_assert_eq!(&decisions("net", Verb::NetConnect, &target), &http);
         let target = format!("redis = \"{server}\"");
         proptest::prop_assert_eq!(&decisions("redis", Verb::RedisRead, &target), &http);
+        let target = format!(
+            "mail = \"{server}\"\nfrom = \"checks@a.example\"\nto = [\"ops@a.example\"]"
+        );
+        proptest::prop_assert_eq!(&decisions("mail", Verb::MailSend, &target), &http);
     }
 }
 

@@ -141,6 +141,7 @@ const TARGETS: &[(Capability, &str)] = &[
     (Capability::Process, "process = \"/bin/x\"\narguments = []"),
     (Capability::Net, "net = \"h\"\nports = [1]"),
     (Capability::Redis, "redis = \"h\""),
+    (Capability::Mail, "mail = \"h\"\nfrom = \"checks@a.example\"\nto = [\"ops@a.example\"]"),
     (
         Capability::System,
         "system = [\"cpu\", \"memory\", \"disks\", \"uptime\", \"identity\", \"processes\", \

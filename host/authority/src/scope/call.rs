@@ -85,6 +85,13 @@ impl ConcreteCall {
                 text_of(Dimension::Hosts),
                 text_of(Dimension::Ports)
             ),
+            Capability::Mail => format!(
+                "{verb} a message from {} to {} by {}:{}",
+                text_of(Dimension::Senders),
+                text_of(Dimension::Recipients),
+                text_of(Dimension::Hosts),
+                text_of(Dimension::Ports)
+            ),
             Capability::Secrets => format!("{verb} secret {}", text_of(Dimension::Secrets)),
             Capability::Net => match verb.as_str() {
                 "lookup" => {

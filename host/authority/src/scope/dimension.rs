@@ -70,10 +70,10 @@ dimensions! {
     Verbs "verbs" Glob [] [] "Verbs that are allowed";
     Schemes "schemes" Glob [Http] ["http"] "http or https";
     Engines "engines" Glob [Sql] ["postgres"] "The kind of database";
-    Hosts "hosts" Glob [Http Sql Net Redis] ["elsewhere.example"] "Host names and addresses";
-    Ports "ports" Glob [Http Sql Net Redis] ["8080"] "TCP ports";
+    Hosts "hosts" Glob [Http Sql Net Redis Mail] ["elsewhere.example"] "Host names and addresses";
+    Ports "ports" Glob [Http Sql Net Redis Mail] ["8080"] "TCP ports";
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
-    Addresses "addresses" Address [Http Sql Net Redis] [] "Addresses that a host name may resolve to";
+    Addresses "addresses" Address [Http Sql Net Redis Mail] [] "Addresses that a host name may resolve to";
     Services "services" Glob [Http] ["any.Service"] "Services whose health is asked for by gRPC";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
     Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: \
@@ -81,12 +81,12 @@ dimensions! {
     Redirects "redirects" Count [Http] [] "How many redirects are followed";
     RedirectOrigins "redirect_origins" Glob [Http] ["https://elsewhere.example"] "Origins beside that of the target to which a read may be redirected";
     Cookies "cookies" Flag [Http] [] "Whether the cookies of a server are sent back to it";
-    Tls "tls" Glob [Http Sql Net Redis] ["disable"] "How a connection verifies the server: `verify-full`, \
+    Tls "tls" Glob [Http Sql Net Redis Mail] ["disable"] "How a connection verifies the server: `verify-full`, \
                                            `ca FILE DIGEST`, or, unverified, `require`, `prefer`, \
                                            `disable`";
-    ClientCertificates "client_cert" Glob [Http Sql Redis] ["any.pem with the key any.key"] "The certificate that the host shows a server: `FILE DIGEST with the key FILE`";
+    ClientCertificates "client_cert" Glob [Http Sql Redis Mail] ["any.pem with the key any.key"] "The certificate that the host shows a server: `FILE DIGEST with the key FILE`";
     Databases "databases" Glob [Sql Redis] ["any_database"] "Databases on a server; of Redis, their numbers";
-    Users "users" Glob [Sql Redis] ["any_user"] "Users of a database server";
+    Users "users" Glob [Sql Redis Mail] ["any_user"] "Users of a database server or a mail server";
     Files "files" Directory [Sql] ["/any.db"] "SQLite files";
     Statements "statements" Glob [Sql] [] "Classes of statements";
     Relations "relations" Glob [Sql] ["any_table"] "Tables and views";
@@ -121,16 +121,19 @@ dimensions! {
     ProcessArguments "process_arguments" Flag [System] [] "Whether the arguments of processes are seen";
     RedisCommands "redis_commands" Glob [Redis] ["get" "set"] "Commands of Redis; a pattern with `*` leaves out those that must be named";
     Keys "keys" Glob [Redis] ["anything"] "Keys that commands may use";
+    Senders "senders" Glob [Mail] ["anybody@elsewhere.example"] "Senders of messages";
+    Recipients "recipients" Glob [Mail] ["anybody@elsewhere.example"] "Recipients of messages";
     Units "units" Glob [System] ["any.service"] "Units of systemd that are seen";
     Control "control" Glob [System] ["any.service"] "Units of systemd that may be changed";
-    Secrets "secrets" Glob [Http Sql Process Secrets Net Redis] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
+    Secrets "secrets" Glob [Http Sql Process Secrets Net Redis Mail] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
     MaxRows "max_rows" Count [Sql System] [] "Rows of a result";
-    MaxBytes "max_bytes" Size [Sql Files Redis Net System] [] "Bytes of a result, a file, or what a server says";
+    MaxMessages "max_messages" Count [Mail] [] "Messages that one call of a plugin may send";
+    MaxBytes "max_bytes" Size [Sql Files Redis Net System Mail] [] "Bytes of a result, a file, a message, or what a server says";
     MaxRecords "max_records" Count [Net] [] "Records of an answer";
     MaxOutput "max_output" Size [Process] [] "Bytes of a program's output";
-    Timeout "timeout" Duration [Http Sql Process Redis Net System] [] "The time limit of one call";
+    Timeout "timeout" Duration [Http Sql Process Redis Net System Mail] [] "The time limit of one call";
 }
 
 /// Returns the fixed set of values of a dimension in grants of a capability.

@@ -1,8 +1,8 @@
 //! Accessors of targets for other modules. Only this folder matches on the kinds of targets.
 
 use super::{
-    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PemFile,
-    ProcessTarget, RedisTarget, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target,
+    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, MailTarget, NetTarget,
+    PemFile, ProcessTarget, RedisTarget, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target,
     TargetKind, TlsKeys, TlsMode,
 };
 use crate::pattern::Dialect;
@@ -63,6 +63,11 @@ impl Target {
         if let TargetKind::Redis(redis) = &self.kind { Some(redis) } else { None }
     }
 
+    /// Its server, its sender and its recipients, if it is a `mail` target.
+    pub fn mail(&self) -> Option<&MailTarget> {
+        if let TargetKind::Mail(mail) = &self.kind { Some(mail) } else { None }
+    }
+
     /// The SQL dialect of its database.
     pub fn dialect(&self) -> Option<Dialect> {
         self.sql().map(SqlTarget::dialect)
@@ -101,7 +106,8 @@ impl Target {
             | TargetKind::Secret(_)
             | TargetKind::Net(_)
             | TargetKind::System(_)
-            | TargetKind::Redis(_) => return None,
+            | TargetKind::Redis(_)
+            | TargetKind::Mail(_) => return None,
         };
         Some(RequiredPath { what, path })
     }
@@ -143,6 +149,7 @@ impl Target {
                 HttpBase::Secret(_) => None,
             },
             TargetKind::Redis(redis) => redis.is_exposed().then_some("tls off"),
+            TargetKind::Mail(mail) => mail.is_exposed().then_some("tls off"),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)

@@ -14,6 +14,7 @@ mod files;
 mod host_path;
 mod http;
 mod injected;
+mod mail;
 mod net;
 mod network;
 mod pem_file;
@@ -42,6 +43,7 @@ pub use host_path::{FileDigestFn, Folder, HostPath, PathView};
 pub use http::HttpTarget;
 pub(crate) use http::{unusable_header, unusable_service};
 pub use injected::{HeaderEncoding, InjectedHeader};
+pub use mail::{MailLogin, MailTarget, MailTls};
 pub(crate) use net::SYSTEM_RESOLVER;
 pub use net::{NetTarget, NotListed, dns_name};
 pub use network::{AddressVisibility, ServerName, addresses_for};
@@ -109,6 +111,8 @@ pub enum TargetKind {
     Net(NetTarget),
     /// One database of a server of Redis.
     Redis(RedisTarget),
+    /// A mail server, with the sender and the recipients of what is sent.
+    Mail(MailTarget),
     /// This machine, by parts.
     System(SystemTarget),
 }
@@ -125,6 +129,7 @@ impl Target {
             TargetKind::Secret(_) => Capability::Secrets,
             TargetKind::Net(_) => Capability::Net,
             TargetKind::Redis(_) => Capability::Redis,
+            TargetKind::Mail(_) => Capability::Mail,
             TargetKind::System(_) => Capability::System,
         }
     }
@@ -142,6 +147,7 @@ impl Target {
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
             TargetKind::Net(net) => net.describe(),
             TargetKind::Redis(redis) => redis.describe(),
+            TargetKind::Mail(mail) => mail.describe(),
             TargetKind::System(_) => "this machine".to_owned(),
         }
     }
@@ -154,6 +160,7 @@ impl Target {
             TargetKind::Process(process) => process.timeout,
             TargetKind::Net(net) => Some(net.timeout),
             TargetKind::Redis(redis) => Some(redis.timeout),
+            TargetKind::Mail(mail) => Some(mail.timeout),
             TargetKind::System(system) => Some(system.timeout),
             TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
         }
@@ -167,6 +174,7 @@ impl Target {
             TargetKind::Sql(sql) => sql.server().map(|_| &sql.addresses),
             TargetKind::Net(net) => Some(&net.addresses),
             TargetKind::Redis(redis) => Some(&redis.addresses),
+            TargetKind::Mail(mail) => Some(&mail.addresses),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -194,17 +202,21 @@ impl Target {
             TargetKind::Redis(redis) => {
                 redis.password.as_deref().into_iter().chain(redis.tls_keys.secrets()).collect()
             }
+            TargetKind::Mail(mail) => {
+                mail.password().into_iter().chain(mail.tls_keys.secrets()).collect()
+            }
         }
     }
 
     /// Its authorities and client certificate for TLS, if it is a `http`, `sql`,
-    /// `net` or `redis` target.
+    /// `net`, `redis` or `mail` target.
     pub fn tls_keys(&self) -> Option<&TlsKeys> {
         match &self.kind {
             TargetKind::Http(http) => Some(&http.tls_keys),
             TargetKind::Sql(sql) => Some(&sql.tls_keys),
             TargetKind::Net(net) => Some(&net.tls_keys),
             TargetKind::Redis(redis) => Some(&redis.tls_keys),
+            TargetKind::Mail(mail) => Some(&mail.tls_keys),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -363,7 +375,7 @@ impl Targets {
 }
 
 fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Target> {
-    const KEY_OF_KIND: [(&str, Capability); 9] = [
+    const KEY_OF_KIND: [(&str, Capability); 10] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
         ("docker", Capability::Docker),
@@ -373,13 +385,14 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("net", Capability::Net),
         ("system", Capability::System),
         ("redis", Capability::Redis),
+        ("mail", Capability::Mail),
     ];
     let kind_keys: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
     let [(_, capability)] = kind_keys.as_slice() else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret, net, \
-             system, redis",
+             system, redis, mail",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -397,6 +410,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Net => net::read(reader, folder).map(TargetKind::Net),
         Capability::Redis => redis::read(reader, folder).map(TargetKind::Redis),
+        Capability::Mail => mail::read(reader, folder).map(TargetKind::Mail),
         Capability::System => system::read(reader).map(TargetKind::System),
         Capability::Secrets | Capability::State => secret::read(reader).map(TargetKind::Secret),
     };
@@ -431,6 +445,7 @@ const KEYS: &[&str] = &[
     "net",
     "system",
     "redis",
+    "mail",
     "verbs",
     "password",
     "access",
@@ -479,7 +494,8 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Spanned<Vec<Verb>>> {
         | TargetKind::Sql(_)
         | TargetKind::Docker(_)
         | TargetKind::Secret(_)
-        | TargetKind::Redis(_) => None,
+        | TargetKind::Redis(_)
+        | TargetKind::Mail(_) => None,
     }
 }
 

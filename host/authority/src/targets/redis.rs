@@ -1,12 +1,11 @@
 //! A `redis` target: one database of one server of Redis or Valkey.
 
-use super::network::read_addresses;
+use super::network::{parse_server, read_addresses};
 use super::tls::{Encryption, read_tls};
-use super::{Folder, TlsKeys, dns_name, is_local_host, secret_reference};
+use super::{Folder, TlsKeys, is_local_host, secret_reference};
 use crate::pattern::{AddressPolicy, CommandNaming, RedisCommand, command_row};
 use crate::pattern_matches;
 use runbook_document::{ByteSize, Reader, Spanned};
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The port of Redis.
@@ -119,6 +118,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<RedisT
         .optional::<Duration>("timeout")
         .map_or(Duration::from_secs(10), |timeout| timeout.value);
     let (host, port) = server?;
+    let port = port.unwrap_or(DEFAULT_PORT);
     Some(RedisTarget {
         host,
         port,
@@ -135,7 +135,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<RedisT
     })
 }
 
-fn read_server(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<(String, u16)> {
+fn read_server(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<(String, Option<u16>)> {
     let server = parse_server(&text.value);
     if server.is_none() {
         // The text may hold a password, so it is not repeated.
@@ -149,24 +149,6 @@ fn read_server(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<(Strin
         );
     }
     server
-}
-
-/// Parses `host`, `host:port`, an address, or an address and a port.
-fn parse_server(text: &str) -> Option<(String, u16)> {
-    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Some((address.to_string(), DEFAULT_PORT));
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return (address.port() > 0).then(|| (address.ip().to_string(), address.port()));
-    }
-    let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
-        None => (text, DEFAULT_PORT),
-    };
-    let host = host.to_ascii_lowercase();
-    // A name of digits and dots alone would be read as an address in another notation.
-    let has_letter = host.chars().any(|c| c.is_ascii_alphabetic());
-    (has_letter && dns_name(&host).as_ref() == Some(&host)).then_some((host, port))
 }
 
 fn read_tls_mode(reader: &mut Reader<'_>) -> RedisTls {
@@ -247,31 +229,6 @@ fn check_command(text: String) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_is_a_host_and_a_port_and_nothing_else() {
-        for (text, server) in [
-            ("Cache.internal", Some(("cache.internal", 6379))),
-            ("cache.internal:6380", Some(("cache.internal", 6380))),
-            ("localhost:1", Some(("localhost", 1))),
-            ("10.0.0.7", Some(("10.0.0.7", 6379))),
-            ("10.0.0.7:6380", Some(("10.0.0.7", 6380))),
-            ("::1", Some(("::1", 6379))),
-            ("[fd00::1]:6380", Some(("fd00::1", 6380))),
-            ("", None),
-            ("redis://cache.internal", None),
-            ("user:word@cache.internal", None),
-            ("cache.internal/0", None),
-            ("cache.internal:0", None),
-            ("cache.internal:", None),
-            ("a,b", None),
-            ("127.1", None),
-            ("/run/redis.sock", None),
-        ] {
-            let expected = server.map(|(host, port)| (host.to_owned(), port));
-            assert_eq!(parse_server(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn a_pattern_of_commands_is_one_that_can_be_sent() {

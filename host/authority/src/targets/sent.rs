@@ -53,6 +53,7 @@ impl Target {
             TargetKind::Http(http) => self.sent_by_http(http),
             TargetKind::Sql(sql) => self.sent_values(sql.password.as_deref()),
             TargetKind::Redis(redis) => self.sent_values(redis.password.as_deref()),
+            TargetKind::Mail(mail) => self.sent_values(mail.password()),
             TargetKind::Process(process) => self.sent_values(process.secrets()),
             TargetKind::Secret(secret) => self.sent_values([secret.secret.as_str()]),
             TargetKind::Docker(_)

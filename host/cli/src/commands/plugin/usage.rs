@@ -132,6 +132,9 @@ fn target(capability: Capability, verbs: &[Verb]) -> String {
         }
         Capability::Net => "net = \"server.example\"\nports = [443]",
         Capability::Redis => "redis = \"cache.example:6379\"\ndatabase = 0",
+        Capability::Mail => {
+            "mail = \"mail.example\"\nfrom = \"checks@example.org\"\nto = [\"ops@example.org\"]"
+        }
         Capability::System => return system_target(verbs),
         Capability::State => "# this version of the host has no such target yet",
     };

@@ -22,9 +22,19 @@ enum Kind {
     Mysql,
     Net,
     Redis,
+    #[cfg(feature = "mail")]
+    Mail,
 }
 
-const KINDS: &[Kind] = &[Kind::Http, Kind::Postgres, Kind::Mysql, Kind::Net, Kind::Redis];
+const KINDS: &[Kind] = &[
+    Kind::Http,
+    Kind::Postgres,
+    Kind::Mysql,
+    Kind::Net,
+    Kind::Redis,
+    #[cfg(feature = "mail")]
+    Kind::Mail,
+];
 
 impl Kind {
     fn target(self, host: &str, port: u16, more: &str) -> String {
@@ -36,6 +46,11 @@ impl Kind {
             Self::Mysql => format!("sql = \"mysql://me@{host}:{port}/shop?sslmode=disable\""),
             Self::Net => format!("net = \"{host}\"\nports = [{port}]"),
             Self::Redis => format!("redis = \"{host}:{port}\"\ntls = \"off\""),
+            #[cfg(feature = "mail")]
+            Self::Mail => format!(
+                "mail = \"{host}:{port}\"\ntls = \"off\"\nfrom = \"checks@a.example\"\n\
+                 to = [\"ops@a.example\"]"
+            ),
         };
         format!("[targets.t]\n{target_url}\n{more}\n")
     }
@@ -46,6 +61,8 @@ impl Kind {
             Self::Postgres | Self::Mysql => &[("s", &["sql.query"], "t")],
             Self::Net => &[("s", &["net.connect"], "t")],
             Self::Redis => &[("s", &["redis.read"], "t")],
+            #[cfg(feature = "mail")]
+            Self::Mail => &[("s", &["mail.send"], "t")],
         }
     }
 }
@@ -65,6 +82,15 @@ async fn read(kind: Kind, target: &str, names: &[(&str, &[&str])]) -> (Fault, Ve
             &mut call,
             slot,
             vec![b"ping".to_vec()],
+        )
+        .await
+        .map(drop),
+        #[cfg(feature = "mail")]
+        Kind::Mail => crate::bindings::runbook::mail::sender::Host::send(
+            &mut call,
+            slot,
+            "a".to_owned(),
+            "b".to_owned(),
         )
         .await
         .map(drop),
