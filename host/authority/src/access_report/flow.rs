@@ -404,7 +404,8 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         | Verb::HttpPost
         | Verb::HttpPut
         | Verb::HttpPatch
-        | Verb::HttpDelete => SinkKind::Network,
+        | Verb::HttpDelete
+        | Verb::MailSend => SinkKind::Network,
         // The name of a service that the plugin chooses reaches the server.
         Verb::HttpHealth if grant.target.http().is_some_and(|http| http.services.is_none()) => {
             SinkKind::Network
@@ -423,7 +424,6 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         | Verb::SqlRestore
         | Verb::RedisRead
         | Verb::RedisWrite => SinkKind::Database,
-        Verb::MailSend => SinkKind::Network,
         Verb::FilesWrite => SinkKind::Files,
         Verb::ProcessRun if grant.target.process().is_some_and(|process| grants.connects_anywhere(process)) => {
             SinkKind::Network

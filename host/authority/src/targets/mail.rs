@@ -174,17 +174,18 @@ fn read_tls_mode(reader: &mut Reader<'_>, port: Option<u16>) -> MailTls {
             }
         },
     };
-    match starttls {
-        Some(text) if is_off => {
+    if is_off {
+        if let Some(text) = starttls {
             let message = "`starttls` has no effect here: `tls = \"off\"` does not encrypt";
             reader.error("E0108", text.span, message, "never used");
-            MailTls::Off
         }
-        _ if is_off => MailTls::Off,
-        Some(Spanned { value: true, .. }) => MailTls::StartTls,
-        Some(Spanned { value: false, .. }) => MailTls::Implicit,
-        None if port.is_none_or(|port| port == IMPLICIT_PORT) => MailTls::Implicit,
-        None => MailTls::StartTls,
+        return MailTls::Off;
+    }
+    let is_implicit_port = port.is_none_or(|port| port == IMPLICIT_PORT);
+    if starttls.map_or(!is_implicit_port, |starttls| starttls.value) {
+        MailTls::StartTls
+    } else {
+        MailTls::Implicit
     }
 }
 
