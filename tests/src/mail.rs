@@ -113,7 +113,7 @@ fn configured(path: &Path, [implicit, starttls, plain]: [u16; 3], clients: &str)
     let (user, group) = if uid == 0 { (65_534, 65_534) } else { (uid, gid) };
     let path = path.display();
     format!(
-        r#"exim_user = {uid}
+        r"exim_user = {uid}
 exim_group = {gid}
 never_users =
 keep_environment =
@@ -166,6 +166,6 @@ plain:
   server_prompts = :
   server_condition = ${{if and{{{{eq{{$auth2}}{{probe}}}}{{eq{{$auth3}}{{{PASSWORD}}}}}}}}}
   server_set_id = $auth2
-"#
+"
     )
 }
