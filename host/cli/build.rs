@@ -13,6 +13,7 @@ fn feature_of(plugin: &str) -> Option<&'static str> {
         "sql" | "sqlite" => None,
         "docker" => Some("docker"),
         "objects" => Some("objects"),
+        "mail" => Some("mail"),
         "redis" => Some("redis"),
         "systemd" => Some("system"),
         _ => Some("plugins"),

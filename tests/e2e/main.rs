@@ -40,6 +40,7 @@ mod journal_failures;
 mod layers;
 mod leases;
 mod locked_text;
+mod mail;
 mod nagios;
 mod needed_if;
 mod nested;

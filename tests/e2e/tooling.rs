@@ -32,6 +32,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "mariadb::",
         "redis::",
         "s3::",
+        "mail::",
         "registry::",
         "docker::ensure_engine",
         "docker::App",
@@ -49,6 +50,7 @@ fn files_with_servers(folder: &str) -> Vec<PathBuf> {
         "MariaDbJudge::start",
         "Redis::start",
         "S3::start",
+        "MailServer::start",
         "Registry::start",
         "App::start",
         "Systemd::start",
@@ -86,6 +88,7 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
             let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let unit_tests = [
                 "capabilities/docker/tests",
+                "capabilities/mail/tests",
                 "capabilities/objects/tests",
                 "capabilities/redis/tests",
                 "capabilities/system/tests/units",
@@ -95,7 +98,7 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
             let is_unit_test =
                 unit_tests.iter().any(|folder| path.to_string_lossy().contains(folder));
             assert!(
-                is_unit_test || is_objects || filter.contains(&format!("binary({stem})")),
+                is_unit_test || filter.contains(&format!("binary({stem})")),
                 "{} starts a server",
                 path.display()
             );

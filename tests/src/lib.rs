@@ -10,6 +10,7 @@ pub mod engines;
 pub mod env;
 pub mod hostile_text;
 pub mod http;
+pub mod mail;
 pub mod mariadb;
 pub mod postgres;
 pub mod proxy;

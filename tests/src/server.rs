@@ -83,6 +83,8 @@ mod tests {
     use super::*;
     use crate::certificates::CertificateAuthority;
     use crate::engines::{Podman, TlsEngine};
+    use crate::certificates::CertificateAuthority;
+    use crate::mail::MailServer;
     use crate::mariadb::MariaDb;
     use crate::postgres::Postgres;
     use crate::redis::Redis;
@@ -127,6 +129,11 @@ mod tests {
                 let server = S3::start();
                 report_and_wait(server.id(), server.folder());
             }
+            "mail" => {
+                let certificate = CertificateAuthority::new("Team").server("localhost");
+                let server = MailServer::start(&certificate, None);
+                report_and_wait(server.id(), server.folder());
+            }
             "registry" => {
                 let server = Registry::start();
                 report_and_wait(server.id(), server.folder());
@@ -137,7 +144,7 @@ mod tests {
 
     #[test]
     fn no_server_outlives_a_test_that_is_killed_by_any_signal() {
-        for name in ["dockerd", "mariadb", "podman", "postgres", "redis", "registry", "s3"]
+        for name in ["dockerd", "mail", "mariadb", "podman", "postgres", "redis", "registry", "s3"]
             for signal in ["TERM", "KILL", "INT", "HUP"] {
                 // Whoever started this test may ignore signals (`nohup`, a background job); its
                 // child must not.

@@ -23,6 +23,8 @@ pub enum Capability {
     Redis,
     /// The objects below one prefix of a bucket.
     Objects,
+    /// One mail server, with the sender and the recipients of what is sent.
+    Mail,
     /// One directory with all that is below it.
     Files,
     /// One program on this host.
@@ -157,6 +159,7 @@ verbs! {
     ObjectsGet Objects "get" Read Medium "reads {}";
     ObjectsPut Objects "put" Change High "writes {}";
     ObjectsDelete Objects "delete" Change High "deletes {}";
+    MailSend Mail "send" Change High "sends messages, which cannot be taken back, by {}";
     FilesRead Files "read" Read Medium "reads the files of {}";
     FilesWrite Files "write" Change High "writes files in {}";
     FilesRename Files "rename" Change High "renames files in {}";
@@ -238,6 +241,7 @@ const CAPABILITIES: &[(Capability, &str)] = &[
     (Capability::Net, "net"),
     (Capability::Redis, "redis"),
     (Capability::Objects, "objects"),
+    (Capability::Mail, "mail"),
     (Capability::Files, "files"),
     (Capability::Process, "process"),
     (Capability::System, "system"),
@@ -347,6 +351,7 @@ functions! {
     "runbook:objects/writer@1.0.0" Linked {
         "put" Some(Verb::ObjectsPut); "upload" Some(Verb::ObjectsPut); "delete" Some(Verb::ObjectsDelete);
     }
+    "runbook:mail/sender@1.0.0" Linked { "send" Some(Verb::MailSend); }
     "runbook:files/reader@1.0.0" Linked {
         "read" Some(Verb::FilesRead); "list" Some(Verb::FilesRead); "stat" Some(Verb::FilesRead); "digest" Some(Verb::FilesRead);
         "entries" Some(Verb::FilesRead); "read-decoded" Some(Verb::FilesRead); "tail" Some(Verb::FilesRead); "count" Some(Verb::FilesRead);

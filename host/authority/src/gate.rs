@@ -9,6 +9,7 @@ mod canonical;
 mod denial;
 mod files;
 mod http;
+mod mail;
 mod net;
 mod network;
 mod objects;
@@ -24,7 +25,7 @@ pub use approved::{
 pub use canonical::Scrub;
 pub use denial::{Denial, GateDecision, Rule};
 pub use http::crosses_origins;
-pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, ObjectName, SystemObject};
+pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, ObjectName, MailMessage, SystemObject};
 
 use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
@@ -34,6 +35,7 @@ use http::{
     Hop, judge_health, judge_http_request, judge_network, judge_position, judge_redirect,
     judge_socket, judge_token,
 };
+use mail::judge_message;
 use net::{judge_conversation, judge_lookup, judge_resolver};
 use network::{judge_address, judge_direct, judge_forward, judge_gateway};
 use objects::judge_object;
@@ -228,6 +230,10 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
         GateRequest::Object { name, .. } => {
             let TargetKind::Objects(target) = kind else { return other_kind() };
             judge_object(target, *name)
+        }
+        GateRequest::Mail { message, .. } => {
+            let TargetKind::Mail(target) = kind else { return other_kind() };
+            judge_message(target, message)
         }
         GateRequest::System { verb, object, .. } => {
             let TargetKind::System(target) = kind else { return other_kind() };

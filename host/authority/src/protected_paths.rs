@@ -198,7 +198,8 @@ fn granted_paths<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Vec<GrantedPath<
         | TargetKind::Net(_)
         | TargetKind::System(_)
         | TargetKind::Redis(_)
-        | TargetKind::Objects(_) => Vec::new(),
+        | TargetKind::Objects(_)
+        | TargetKind::Mail(_) => Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
         "../../wit/net",
         "../../wit/redis",
         "../../wit/objects",
+        "../../wit/mail",
         "../../wit/files",
         "../../wit/process",
         "../../wit/system",

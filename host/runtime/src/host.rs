@@ -612,6 +612,7 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::Lookup { .. }
         | GateRequest::System { .. }
         | GateRequest::Redis { .. }
+        | GateRequest::Mail { .. }
         | GateRequest::Object { .. } => false,
     }
 }

@@ -55,6 +55,7 @@ interfaces! {
     ["redis"] "runbook:redis/writer@1.0.0" redis::writer;
     ["objects"] "runbook:objects/reader@1.0.0" objects::reader;
     ["objects"] "runbook:objects/writer@1.0.0" objects::writer;
+    ["mail"] "runbook:mail/sender@1.0.0" mail::sender;
     "runbook:process/inspector@1.0.0" process::inspector;
     "runbook:process/runner@1.0.0" process::runner;
     "runbook:system/reader@1.0.0" system::reader;

@@ -19,6 +19,7 @@ wit_bindgen::generate!({
         "../../wit/net",
         "../../wit/redis",
         "../../wit/objects",
+        "../../wit/mail",
         "../../wit/files",
         "../../wit/process",
         "../../wit/system",

@@ -47,6 +47,7 @@ pub mod files;
 pub mod guest;
 pub mod http;
 pub mod log;
+pub mod mail;
 mod native;
 pub mod net;
 pub mod objects;
@@ -75,8 +76,7 @@ pub mod prelude {
     };
     pub use crate::size::Size;
     pub use crate::{
-        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, net, objects,
-        params, process, redis, secrets, slot, sql, system, warn,
+    Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, mail, net, objects, params, process, redis, secrets, slot, sql, system, warn,
     };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};

@@ -124,6 +124,7 @@ const CALLS: &[(&str, fn())] = &[
         drop(bucket().upload("a", slot!("dir"), "a", &objects::Condition::Absent));
     }),
     ("objects/writer.delete", || drop(bucket().delete("a", "b"))),
+    ("mail/sender.send", || drop(mail::Mailbox::slot(slot!("mailbox")).send("a", "b"))),
     ("system/units.inspect", || drop(units().unit("a.service"))),
     ("system/units.list", || drop(units().list())),
     ("system/control.start", || drop(units().start("a.service"))),
@@ -154,7 +155,7 @@ fn contract() -> BTreeSet<String> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut found = BTreeSet::new();
     for package in [
-        "http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis", "objects",
+        "http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis", "objects", "mail",
     ] {
         let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit")))
             .expect("the package has a file");

@@ -64,6 +64,8 @@ pub enum FindingRule {
     NotReviewed,
     /// A target names a command of Redis that reaches further than the keys of one database.
     ServerCommand,
+    /// Messages of a `mail` target leave this machine without encryption.
+    UnencryptedMail,
     /// A plugin chooses what it says to the server of a `net` target, or which names it looks up.
     SaysAtWill,
     /// A plugin sees the arguments of every process of this machine, or every unit of systemd.
@@ -206,6 +208,10 @@ rules! {
          databases or shows what other clients do."
         "Leave the command out of `commands`, or use a target of its own for the one step that \
          needs it.";
+    UnencryptedMail "RB032" "unencrypted-mail" Medium
+        "Messages go to a mail server on another machine without encryption: whoever is on the way \
+         reads them and can change them."
+        "Remove `tls = \"off\"`, or send by a relay on this machine.";
     SaysAtWill "RB026" "says-at-will" Medium
         "A plugin may say any line to a server, or look up names of any domain: both carry what it \
          has read to whoever answers."
@@ -589,6 +595,10 @@ impl GrantedRow<'_> {
             OpenGrant::ServerCommand { command } => (
                 FindingRule::ServerCommand,
                 format!("slot `{slot}` may send `{command}` to {}", self.granted.what),
+            ),
+            OpenGrant::UnencryptedMail => (
+                FindingRule::UnencryptedMail,
+                format!("slot `{slot}` sends messages by {} without encryption", self.granted.what),
             ),
             OpenGrant::EveryContainer => {
                 (FindingRule::EveryContainer, format!("slot `{slot}` may `{verb}` every container"))

@@ -365,6 +365,7 @@ fn source(grant: &Grant, verb: Verb) -> Option<FlowEndpoint<SourceKind>> {
         | Verb::SqlRestore
         | Verb::ObjectsPut
         | Verb::ObjectsDelete
+        | Verb::MailSend
         | Verb::FilesWrite
         | Verb::FilesRename
         | Verb::FilesRemove
@@ -435,7 +436,8 @@ fn sink(grant: &Grant, verb: Verb, grants: &EffectiveGrants) -> Option<FlowEndpo
         | Verb::ObjectsList
         | Verb::ObjectsGet
         | Verb::ObjectsPut
-        | Verb::ObjectsDelete => SinkKind::Network,
+        | Verb::ObjectsDelete
+        | Verb::MailSend => SinkKind::Network,
         // The name of a service that the plugin chooses reaches the server.
         Verb::HttpHealth if grant.target.http().is_some_and(|http| http.services.is_none()) => {
             SinkKind::Network
@@ -531,7 +533,7 @@ fn injected_secret_flows(
     step: &FlowStep<'_>,
 ) -> Vec<(FlowEndpoint<SourceKind>, FlowEndpoint<SinkKind>)> {
     let kind = match &grant.target.kind {
-        TargetKind::Http(_) | TargetKind::Objects(_) => SinkKind::Network,
+        TargetKind::Http(_) | TargetKind::Objects(_) | TargetKind::Mail(_) => SinkKind::Network,
         TargetKind::Sql(_) | TargetKind::Redis(_) => SinkKind::Database,
         TargetKind::Process(_) => SinkKind::Program,
         TargetKind::Docker(_)

@@ -40,6 +40,8 @@ pub(super) enum OpenGrant {
         /// Its name.
         command: String,
     },
+    /// Messages go to another machine without encryption.
+    UnencryptedMail,
     /// Names of any domain, or of a whole top-level domain, may be looked up.
     AnyName {
         /// The pattern that lets them through.
@@ -169,9 +171,11 @@ pub(super) fn open_grants(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
             .exact_commands()
             .map(|command| OpenGrant::ServerCommand { command: command.to_owned() })
             .collect(),
+        TargetKind::Mail(mail) if mail.is_exposed() => vec![OpenGrant::UnencryptedMail],
         TargetKind::Http(_)
         | TargetKind::Sql(_)
         | TargetKind::Objects(_)
+        | TargetKind::Mail(_)
         | TargetKind::Secret(_) => Vec::new(),
     }
 }

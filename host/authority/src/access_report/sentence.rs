@@ -6,7 +6,7 @@ use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DockerTarget, FilesTarget, Gateway, HttpTarget, NO_NETWORK, NameResolution, NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
+    DockerTarget, FilesTarget, Gateway, HttpTarget, MailTarget, NO_NETWORK, NameResolution, NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
 };
 
 /// What one verb of a grant allows, in one plain sentence.
@@ -26,6 +26,7 @@ pub(super) fn verb_sentence(
         TargetKind::Net(net) => net_parts(net, verb),
         TargetKind::Redis(redis) => redis_parts(redis),
         TargetKind::Objects(objects) => objects_parts(objects, verb),
+        TargetKind::Mail(mail) => mail_parts(mail),
         TargetKind::System(system) => system_parts(system, verb),
         TargetKind::Files(files) => files_parts(files, scope, verb),
         TargetKind::Secret(_) => Vec::new(),
@@ -255,6 +256,24 @@ fn objects_parts(target: &ObjectsTarget, verb: Verb) -> Vec<String> {
     parts
 }
 
+fn mail_parts(target: &MailTarget) -> Vec<String> {
+    let mut parts = vec![format!("from {} to {}", target.from, target.to.join(", "))];
+    parts.extend(address_part(&target.addresses));
+    if target.is_exposed() {
+        parts.push("without encryption, so the server is not verified".to_owned());
+    }
+    parts.extend(target.tls_keys.sentences(PathView::OnThisHost));
+    if let Some(password) = target.password() {
+        parts.push(format!("with password secret:{password}"));
+    }
+    let count = match target.max_messages {
+        1 => "one message".to_owned(),
+        count => format!("{count} messages"),
+    };
+    parts.push(format!("at most {count} in one call of the plugin"));
+    parts
+}
+
 /// Whether the values of a dimension matter for a verb.
 type IsRelevant = fn(Verb) -> bool;
 
@@ -330,6 +349,7 @@ fn variables_part(scope: &AccessScope, verb: Verb) -> String {
         Capability::Docker
         | Capability::Files
         | Capability::Http
+        | Capability::Mail
         | Capability::Net
         | Capability::Redis
         | Capability::Objects
@@ -971,6 +991,87 @@ mod tests {
         ),
         (Capability::Objects, "timeout", LIMIT),
         (Capability::Objects, "verbs", VERBS),
+        (
+            Capability::Mail,
+            "mail",
+            SentenceCoverage::Sentence("", "which cannot be taken back, by mail server h:465"),
+        ),
+        (
+            Capability::Mail,
+            "from",
+            SentenceCoverage::Sentence("", "from checks@a.example to ops@a.example"),
+        ),
+        (
+            Capability::Mail,
+            "to",
+            SentenceCoverage::Sentence("", "from checks@a.example to ops@a.example"),
+        ),
+        (
+            Capability::Mail,
+            "addresses",
+            SentenceCoverage::Sentence(
+                "addresses = [\"private\"]",
+                "at addresses that are private",
+            ),
+        ),
+        (
+            Capability::Mail,
+            "tls",
+            SentenceCoverage::Sentence("tls = \"off\"", "without encryption, so the server is not"),
+        ),
+        (
+            Capability::Mail,
+            "starttls",
+            SentenceCoverage::Sentence("starttls = true", "by mail server h:587 (STARTTLS)"),
+        ),
+        (
+            Capability::Mail,
+            "ca",
+            SentenceCoverage::Sentence(
+                "ca = \"ca.pem\"",
+                "trusting only the authorities of /base/ca.pem",
+            ),
+        ),
+        (
+            Capability::Mail,
+            "client_cert",
+            SentenceCoverage::Sentence(
+                "client_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "showing the certificate /base/a.pem",
+            ),
+        ),
+        (
+            Capability::Mail,
+            "client_key",
+            SentenceCoverage::Sentence(
+                "client_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "with the key /base/a.key",
+            ),
+        ),
+        (
+            Capability::Mail,
+            "user",
+            SentenceCoverage::Sentence(
+                "user = \"probe\"\npassword = \"secret:pw\"",
+                "mail server h:465 as probe",
+            ),
+        ),
+        (
+            Capability::Mail,
+            "password",
+            SentenceCoverage::Sentence(
+                "user = \"probe\"\npassword = \"secret:pw\"",
+                "with password secret:pw",
+            ),
+        ),
+        (
+            Capability::Mail,
+            "max_messages",
+            SentenceCoverage::Sentence("max_messages = 3", "at most 3 messages in one call"),
+        ),
+        (Capability::Mail, "max_bytes", LIMIT),
+        (Capability::Mail, "timeout", LIMIT),
+        (Capability::Mail, "verbs", VERBS),
         (
             Capability::System,
             "system",

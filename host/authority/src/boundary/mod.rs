@@ -167,6 +167,13 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         values: default_addresses,
     },
     DefaultLimit {
+        capability: Capability::Mail,
+        dimension: Dimension::Addresses,
+        verbs: &[],
+        words: "every class but metadata and reserved",
+        values: default_addresses,
+    },
+    DefaultLimit {
         capability: Capability::Redis,
         dimension: Dimension::RedisCommands,
         verbs: &[],

@@ -98,6 +98,7 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
         | GateRequest::System { .. }
+        | GateRequest::Mail { .. }
         | GateRequest::Redis { .. }
         | GateRequest::RedisFacts { .. }
         | GateRequest::Object { .. } => CallPart::Whole,
@@ -357,6 +358,9 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         GateRequest::Redis { command, .. } | GateRequest::RedisFacts { command, .. } => {
             Some(shown_arguments(&shown_command(command)))
         }
+        GateRequest::Mail { message, .. } => {
+            Some(shown_arguments(&[message.subject.to_owned(), message.text.to_owned()]))
+        }
         GateRequest::Token { .. }
         | GateRequest::Redirect { .. }
         | GateRequest::Socket { .. }
@@ -419,6 +423,7 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
         | GateRequest::System { object: SystemObject::Part, .. }
+        | GateRequest::Mail { .. }
         | GateRequest::Redis { .. }
         | GateRequest::RedisFacts { .. } => Object::Slot,
     }

@@ -1,7 +1,7 @@
 //! The text of a request in the audit log: one line, without secrets, bodies, rows and query
 //! strings.
 
-use super::{ConnectionState, GateRequest, HeaderValue, ObjectName, SystemObject};
+use super::{ConnectionState, GateRequest, HeaderValue, ObjectName, MailMessage, SystemObject};
 use crate::digest::Digest;
 use crate::pattern::{Dialect, KeyUse, RedisCommand, classify};
 use std::borrow::Cow;
@@ -143,6 +143,7 @@ impl GateRequest<'_> {
             Self::Object { name: ObjectName::Prefix(prefix), .. } => {
                 format!("objects {}*", shorten(prefix))
             }
+            Self::Mail { message, .. } => message_in_one_line(message, scrub),
             Self::System { object: SystemObject::Part, .. } => String::new(),
             Self::System { object: SystemObject::Mount(mount), .. } => {
                 format!("mount {}", shorten(mount))
@@ -155,6 +156,14 @@ impl GateRequest<'_> {
             }
         }
     }
+}
+
+/// The subject of a message, and of its text the length and the digest.
+fn message_in_one_line(message: &MailMessage<'_>, scrub: Scrub<'_>) -> String {
+    let MailMessage { subject, text, number } = *message;
+    let (subject, bytes) = (shorten(&scrub(subject)), text.len());
+    let digest = Digest::of(text.as_bytes());
+    format!("message {number} subject {subject} text of {bytes} bytes {}", digest.short())
 }
 
 /// The name of a command and its keys. The other arguments may be values.

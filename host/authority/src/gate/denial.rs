@@ -76,6 +76,11 @@ pub enum Rule {
     Command,
     /// A key that a command uses is not allowed, or cannot be told.
     Key,
+    /// The subject or the text of a message has characters that no message can have, or is too
+    /// long.
+    Message,
+    /// The call has sent as many messages as the target allows.
+    Messages,
     /// The target does not let the unit be seen.
     Unit,
     /// The target does not let the unit be changed.
@@ -121,6 +126,8 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Command, "command"),
     (Rule::Key, "key"),
     (Rule::Object, "object"),
+    (Rule::Message, "message"),
+    (Rule::Messages, "messages"),
     (Rule::Unit, "unit"),
     (Rule::Control, "control"),
     (Rule::Approval, "approval"),
@@ -164,11 +171,17 @@ impl Rule {
             Self::Command => Some("commands"),
             Self::Key => Some("keys"),
             Self::Object => Some("objects"),
+            Self::Messages => Some("max_messages"),
             Self::Mount => Some("mounts"),
             Self::ProcessName => Some("processes"),
             Self::Unit => Some("units"),
             Self::Control => Some("control"),
-            Self::Unbound | Self::Input | Self::EffectsOff | Self::Approval | Self::Lease => None,
+            Self::Unbound
+            | Self::Input
+            | Self::EffectsOff
+            | Self::Message
+            | Self::Approval
+            | Self::Lease => None,
         }
     }
 }
@@ -193,7 +206,7 @@ pub struct Denial {
 impl std::fmt::Display for Denial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verdict = match self.rule {
-            Rule::EffectsOff | Rule::Approval | Rule::Lease => "is denied",
+            Rule::EffectsOff | Rule::Message | Rule::Approval | Rule::Lease => "is denied",
             Rule::Unbound
             | Rule::Verb
             | Rule::Input
@@ -225,6 +238,7 @@ impl std::fmt::Display for Denial {
             | Rule::Command
             | Rule::Key
             | Rule::Object
+            | Rule::Messages
             | Rule::Unit
             | Rule::Control => "is not granted",
         };

@@ -40,6 +40,17 @@ pub struct Creation<'a> {
     pub environment: &'a [(String, String)],
 }
 
+/// A message to send, as a plugin asks for it. The target has the sender and the recipients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailMessage<'a> {
+    /// Its subject.
+    pub subject: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// How many messages the same call of the plugin has sent by the slot, this one included.
+    pub number: u32,
+}
+
 /// What a call on a `system` target is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SystemObject<'a> {
@@ -329,6 +340,15 @@ pub enum GateRequest<'a> {
         /// Which of them, below the prefix of the target.
         name: ObjectName<'a>,
     },
+    /// A message to send, before anything is connected to.
+    Mail {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// What is to be sent.
+        message: MailMessage<'a>,
+    },
     /// A part of this machine. The verb is the part.
     System {
         /// The slot that the call names.
@@ -368,6 +388,7 @@ impl<'a> GateRequest<'a> {
             | Self::Lookup { slot, .. }
             | Self::Resolver { slot, .. }
             | Self::System { slot, .. }
+            | Self::Mail { slot, .. }
             | Self::Redis { slot, .. }
             | Self::RedisFacts { slot, .. }
             | Self::Object { slot, .. } => slot,
@@ -401,6 +422,7 @@ impl<'a> GateRequest<'a> {
             | Self::Lookup { verb, .. }
             | Self::Resolver { verb, .. }
             | Self::System { verb, .. }
+            | Self::Mail { verb, .. }
             | Self::Redis { verb, .. }
             | Self::RedisFacts { verb, .. }
             | Self::Object { verb, .. } => *verb,
@@ -446,6 +468,7 @@ impl<'a> GateRequest<'a> {
             | Self::Lookup { .. }
             | Self::Resolver { .. }
             | Self::System { .. }
+            | Self::Mail { .. }
             | Self::Redis { .. }
             | Self::RedisFacts { .. }
             | Self::Object { .. } => Vec::new(),

@@ -1,3 +1,4 @@
+mod mail;
 mod redis;
 
 use super::*;
@@ -199,6 +200,11 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         GateRequest::Lookup { slot, verb, name: None, kind: "A" },
         GateRequest::Resolver { slot, verb, resolver: ([127, 0, 0, 1], 53).into() },
         GateRequest::System { slot, verb, object: SystemObject::Part },
+        GateRequest::Mail {
+            slot,
+            verb,
+            message: MailMessage { subject: "a", text: "b", number: 1 },
+        },
         GateRequest::Redis { slot, verb, command: ping() },
         GateRequest::RedisFacts { slot, verb, command: ping(), facts: Some(&NO_FACTS) },
         GateRequest::Object { slot, verb, name: ObjectName::Key("a") },
@@ -230,6 +236,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Lookup { .. }
             | GateRequest::Resolver { .. }
             | GateRequest::System { .. }
+            | GateRequest::Mail { .. }
             | GateRequest::Redis { .. }
             | GateRequest::RedisFacts { .. }
             | GateRequest::Object { .. } => {}
@@ -266,6 +273,7 @@ fn every_target() -> [(&'static str, EffectiveGrants); 11] {
         ("system", "system = [\"cpu\"]"),
         ("redis", "redis = \"127.0.0.1\""),
         ("objects", OBJECTS),
+        ("mail", "mail = \"127.0.0.1\"\nfrom = \"checks@a.example\"\nto = [\"ops@a.example\"]"),
     ]
     .map(|(kind, toml)| {
         let capability = kind.split(' ').next().unwrap_or_default();
@@ -350,6 +358,8 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "redis: RedisFacts",
         "objects: Connect",
         "objects: Object",
+        "mail: Connect",
+        "mail: Mail",
     ];
     assert_eq!(allowed, expected);
 }
@@ -552,6 +562,10 @@ proptest::proptest! {
         proptest::prop_assert_eq!(&decisions("redis", Verb::RedisRead, &target), &http);
         let target = OBJECTS.replace("127.0.0.1", server);
         proptest::prop_assert_eq!(&decisions("objects", Verb::ObjectsGet, &target), &http);
+        let target = format!(
+            "mail = \"{server}\"\nfrom = \"checks@a.example\"\nto = [\"ops@a.example\"]"
+        );
+        proptest::prop_assert_eq!(&decisions("mail", Verb::MailSend, &target), &http);
     }
 }
 

@@ -141,6 +141,7 @@ const TARGETS: &[(Capability, &str)] = &[
     (Capability::Process, "process = \"/bin/x\"\narguments = []"),
     (Capability::Net, "net = \"h\"\nports = [1]"),
     (Capability::Redis, "redis = \"h\""),
+    (Capability::Mail, "mail = \"h\"\nfrom = \"checks@a.example\"\nto = [\"ops@a.example\"]"),
     (
         Capability::Objects,
         "objects = \"s3://bucket\"\nendpoint = \"https://h\"\nauth = { aws-sigv4 = { access_key = \

@@ -103,6 +103,17 @@ fn a_lockfile_is_read_back_without_any_difference() {
              session_token = \"secret:x\", region = \"r\" } }",
         ),
         (
+            "mail",
+            "mail = \"[fd00::1]:2525\"\nfrom = \"checks@a.example\"\n\
+             to = [\"ops@a.example\", \"root@localhost\"]\naddresses = [\"private\"]\n\
+             starttls = false\nca = \"ca.pem\"\nuser = \"probe\"\npassword = \"secret:x\"\n\
+             max_messages = 7",
+        ),
+        (
+            "mail",
+            "mail = \"h\"\nfrom = \"checks@a.example\"\nto = [\"ops@a.example\"]\ntls = \"off\"",
+        ),
+        (
             "net",
             "net = [\"mail.internal\", \"10.0.0.7\", \"[fd00::1]\"]\nports = [25, 587]\n\
              addresses = [\"private\"]\nca = \"ca.pem\"\nquestions = [\"EHLO *\", \"*\"]\n\

@@ -93,6 +93,13 @@ impl ConcreteCall {
                 text_of(Dimension::Hosts),
                 text_of(Dimension::Ports)
             ),
+            Capability::Mail => format!(
+                "{verb} a message from {} to {} by {}:{}",
+                text_of(Dimension::Senders),
+                text_of(Dimension::Recipients),
+                text_of(Dimension::Hosts),
+                text_of(Dimension::Ports)
+            ),
             Capability::Objects => format!(
                 "{verb} s3://{}/{} at {}:{}",
                 text_of(Dimension::Buckets),

@@ -72,10 +72,10 @@ dimensions! {
     Verbs "verbs" Glob [] [] "Verbs that are allowed";
     Schemes "schemes" Glob [Http Objects] ["http"] "http or https";
     Engines "engines" Glob [Sql] ["postgres"] "The kind of database";
-    Hosts "hosts" Glob [Http Sql Docker Net Redis Objects] ["elsewhere.example"] "Host names and addresses";
-    Ports "ports" Glob [Http Sql Docker Net Redis Objects] ["8080"] "TCP ports";
+    Hosts "hosts" Glob [Http Sql Docker Net Redis Objects Mail] ["elsewhere.example"] "Host names and addresses";
+    Ports "ports" Glob [Http Sql Docker Net Redis Objects Mail] ["8080"] "TCP ports";
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
-    Addresses "addresses" Address [Http Sql Docker Net Redis Objects] [] "Addresses that a host name may resolve to";
+    Addresses "addresses" Address [Http Sql Docker Net Redis Objects Mail] [] "Addresses that a host name may resolve to";
     Via "via" Glob [Http Sql Net Redis] ["ssh anybody@elsewhere.example:22 with host key SHA256:any"] "What connections go through: `direct`, `ssh USER@HOST:PORT with host key FINGERPRINT`, or `proxy URL`";
     Services "services" Glob [Http] ["any.Service"] "Services whose health is asked for by gRPC";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
@@ -89,7 +89,7 @@ dimensions! {
                                            `disable`";
     ClientCertificates "client_cert" Glob ["The certificate that the host shows a server: `FILE DIGEST with the key FILE`", "any.pem with the key any.key", "client_cert"]
     Databases "databases" Glob [Sql Redis] ["any_database"] "Databases on a server; of Redis, their numbers";
-    Users "users" Glob [Sql Redis] ["any_user"] "Users of a database server";
+    Users "users" Glob [Sql Redis Mail] ["any_user"] "Users of a database server or a mail server";
     Files "files" Directory [Sql] ["/any.db"] "SQLite files";
     Statements "statements" Glob [Sql] [] "Classes of statements";
     Relations "relations" Glob [Sql] ["any_table"] "Tables and views";
@@ -126,21 +126,23 @@ dimensions! {
     ProcessArguments "process_arguments" Flag [System] [] "Whether the arguments of processes are seen";
     RedisCommands "redis_commands" Glob [Redis] ["get" "set"] "Commands of Redis; a pattern with `*` leaves out those that must be named";
     Keys "keys" Glob [Redis Objects] ["anything"] "Keys that commands may use; of objects, their whole keys";
+    Senders "senders" Glob [Mail] ["anybody@elsewhere.example"] "Senders of messages";
     Units "units" Glob [System] ["any.service"] "Units of systemd that are seen";
     Control "control" Glob [System] ["any.service"] "Units of systemd that may be changed";
     Buckets "buckets" Glob [Objects] ["any-bucket"] "Buckets of a store";
     StorageClasses "storage_classes" Glob [Objects] ["ANY_CLASS"] "Storage classes of what is put; `default` is that of the bucket";
-    Secrets "secrets" Glob [Http Sql Docker Process Secrets Net Redis Objects] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
+    Secrets "secrets" Glob [Http Sql Docker Process Secrets Net Redis Objects Mail] ["age:/any.age#secret"] "Secrets that the target uses or passes on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
-    Recipients "recipients" Glob [Secrets] ["age1anyone"] "Public keys that a rotation may encrypt the store of the secret to";
+    Recipients "recipients" Glob [Secrets Mail] ["anybody@elsewhere.example"] "Whom a message is sent to, and the public keys that a rotation may encrypt a store to";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
     MaxRows "max_rows" Count [Sql System Objects] [] "Rows of a result; of objects, how many a list has";
-    MaxBytes "max_bytes" Size [Sql Files Redis Net System Objects] [] "Bytes of a result, a file, or what a server says";
+    MaxMessages "max_messages" Count [Mail] [] "Messages that one call of a plugin may send";
+    MaxBytes "max_bytes" Size [Sql Files Redis Net System Objects Mail] [] "Bytes of a result, a file, a message, or what a server says";
     MaxTotal "max_total" Size [Files] [] "Bytes of files, after decompression, that one call goes through";
     MaxCopy "max_copy" Size [Objects] [] "Bytes of an object that is copied from or to a file";
     MaxRecords "max_records" Count [Net] [] "Records of an answer";
     MaxOutput "max_output" Size [Process] [] "Bytes of a program's output";
-    Timeout "timeout" Duration [Http Sql Process Redis Net System Objects] [] "The time limit of one call";
+    Timeout "timeout" Duration [Http Sql Process Redis Net System Objects Mail] [] "The time limit of one call";
 }
 
 /// Returns the fixed set of values of a dimension in grants of a capability.

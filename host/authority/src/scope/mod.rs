@@ -19,7 +19,7 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase, HttpTarget, InjectedHeader, NameResolution, NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units, reachable_addresses,
+    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase, HttpTarget, InjectedHeader, MailTarget, MailTls, NameResolution, NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units, reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,7 @@ impl AccessScope {
             TargetKind::Secret(secret) => secret_values(secret, grant),
             TargetKind::Net(net) => net_values(net, &grant.verbs, view),
             TargetKind::Redis(redis) => redis_values(redis, view),
+            TargetKind::Mail(mail) => mail_values(mail, view),
             TargetKind::Objects(objects) => objects_values(objects, &grant.verbs, view),
             TargetKind::System(system) => system_values(system, &grant.verbs, view),
         };
@@ -571,6 +572,29 @@ fn redis_values(target: &RedisTarget, view: PathView) -> BTreeMap<Dimension, Val
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
         (Dimension::Timeout, duration_limit(target.timeout)),
     ])
+}
+
+fn mail_values(target: &MailTarget, view: PathView) -> BTreeMap<Dimension, Values> {
+    let tls = match (target.tls, &target.tls_keys.ca) {
+        (MailTls::Implicit | MailTls::StartTls, Some(ca)) => format!("ca {}", ca.render(view)),
+        (MailTls::Implicit | MailTls::StartTls, None) => TlsMode::VerifyFull.name().to_owned(),
+        (MailTls::Off, _) => TlsMode::Disable.name().to_owned(),
+    };
+    let mut values = BTreeMap::from([
+        (Dimension::Hosts, Values::exact([&target.host])),
+        (Dimension::Ports, Values::exact([target.port.to_string()])),
+        (Dimension::Addresses, address_values(&target.addresses, [target.host.as_str()])),
+        (Dimension::Tls, Values::exact([tls])),
+        (Dimension::Senders, Values::exact([&target.from])),
+        (Dimension::Recipients, Values::exact(target.to.clone())),
+        (Dimension::MaxMessages, Values::AtMost(target.max_messages.into())),
+        (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
+        (Dimension::Timeout, duration_limit(target.timeout)),
+    ]);
+    if let Some(login) = &target.login {
+        values.insert(Dimension::Users, Values::exact([&login.user]));
+    }
+    values
 }
 
 fn objects_values(

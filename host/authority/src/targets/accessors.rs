@@ -1,7 +1,7 @@
 //! Accessors of targets for other modules. Only this folder matches on the kinds of targets.
 
 use super::{
-    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, ObjectsTarget, PemFile, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsKeys, TlsMode,
+    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, MailTarget, NetTarget, ObjectsTarget, PemFile, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsKeys, TlsMode,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -66,6 +66,11 @@ impl Target {
         if let TargetKind::Objects(objects) = &self.kind { Some(objects) } else { None }
     }
 
+    /// Its server, its sender and its recipients, if it is a `mail` target.
+    pub fn mail(&self) -> Option<&MailTarget> {
+        if let TargetKind::Mail(mail) = &self.kind { Some(mail) } else { None }
+    }
+
     /// The SQL dialect of its database.
     pub fn dialect(&self) -> Option<Dialect> {
         self.sql().map(SqlTarget::dialect)
@@ -105,7 +110,8 @@ impl Target {
             | TargetKind::Net(_)
             | TargetKind::System(_)
             | TargetKind::Redis(_)
-            | TargetKind::Objects(_) => return None,
+            | TargetKind::Objects(_)
+            | TargetKind::Mail(_) => return None,
         };
         Some(RequiredPath { what, path })
     }
@@ -178,6 +184,7 @@ impl Target {
             }
             TargetKind::Redis(redis) => redis.is_exposed().then_some("tls off"),
             TargetKind::Objects(objects) => super::sent::unencrypted_transport(&objects.endpoint),
+            TargetKind::Mail(mail) => mail.is_exposed().then_some("tls off"),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)

@@ -7,7 +7,8 @@
 use crate::gate::Creation;
 use crate::gate::tests::grants;
 use crate::gate::{
-    ConnectionState, GateDecision, GateRequest, HeaderValue, Mode, SystemObject, decide,
+    ConnectionState, GateDecision, GateRequest, HeaderValue, MailMessage, Mode, SystemObject,
+    decide,
 };
 use crate::grant::EffectiveGrants;
 use crate::targets::{ContainerFacts, Folder, Targets};
@@ -42,7 +43,18 @@ pub(crate) const MINIMAL_TARGETS: &[(Capability, &str, &str)] = &[
         "objects = \"s3://bucket/a/\"\nendpoint = \"https://h\"\nauth = { aws-sigv4 = { \
          access_key = \"A\", secret_key = \"secret:token\", region = \"r\" } }",
     ),
+    (
+        Capability::Mail,
+        "mail",
+        "mail = \"h\"\nfrom = \"checks@a.example\"\nto = [\"ops@a.example\"]",
+    ),
 ];
+
+/// A minimal target without the line of one of its keys.
+pub(crate) fn without_key(minimal: &str, key: &str) -> String {
+    let of_key = |line: &&str| line.split(" = ").next() == Some(key);
+    minimal.lines().filter(|line| !of_key(line)).map(|line| format!("{line}\n")).collect()
+}
 
 /// The decision about an HTTP request. Each function below decides about a request of another kind.
 fn request(
@@ -146,6 +158,11 @@ fn removal(grants: &EffectiveGrants) -> GateDecision {
     let age = std::time::Duration::from_hours(7 * 24);
     let (slot, verb, path) = ("s", Verb::FilesRemove, "a");
     decide(grants, Mode::Effects, &GateRequest::FileRemoval { slot, verb, path, age })
+}
+
+fn message(grants: &EffectiveGrants) -> GateDecision {
+    let message = MailMessage { subject: "orders is down", text: "", number: 2 };
+    decide(grants, Mode::Effects, &GateRequest::Mail { slot: "s", verb: Verb::MailSend, message })
 }
 
 fn redirect(grants: &EffectiveGrants) -> GateDecision {
@@ -938,6 +955,79 @@ const KEY_ENFORCEMENT: &[(Capability, &str, Enforcement)] = &[
         "verbs",
         Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),
+    (Capability::Mail, "mail", Enforcement::Test("a_server_is_a_host_and_a_port_and_nothing_else")),
+    (
+        Capability::Mail,
+        "from",
+        Enforcement::Test("a_message_goes_from_the_sender_to_the_recipients_of_the_target_alone"),
+    ),
+    (
+        Capability::Mail,
+        "to",
+        Enforcement::Test("a_message_goes_from_the_sender_to_the_recipients_of_the_target_alone"),
+    ),
+    (
+        Capability::Mail,
+        "addresses",
+        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |grants| {
+            connect(grants, Verb::MailSend)
+        }),
+    ),
+    (
+        Capability::Mail,
+        "tls",
+        Enforcement::Test("a_mail_server_is_verified_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Mail,
+        "starttls",
+        Enforcement::Test("a_mail_server_is_verified_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Mail,
+        "ca",
+        Enforcement::Test("a_mail_server_is_verified_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Mail,
+        "client_cert",
+        Enforcement::Test("a_mail_server_that_asks_for_a_certificate_gets_that_of_the_target"),
+    ),
+    (
+        Capability::Mail,
+        "client_key",
+        Enforcement::Test("a_mail_server_that_asks_for_a_certificate_gets_that_of_the_target"),
+    ),
+    (
+        Capability::Mail,
+        "user",
+        Enforcement::Test("a_mail_server_lets_the_user_of_the_target_in_with_its_password"),
+    ),
+    (
+        Capability::Mail,
+        "password",
+        Enforcement::Test("a_mail_server_lets_the_user_of_the_target_in_with_its_password"),
+    ),
+    (
+        Capability::Mail,
+        "max_messages",
+        Enforcement::Gate("max_messages = 1", "max_messages = 2", message),
+    ),
+    (
+        Capability::Mail,
+        "max_bytes",
+        Enforcement::Test("a_message_larger_than_the_target_or_the_server_allows_is_not_sent"),
+    ),
+    (
+        Capability::Mail,
+        "timeout",
+        Enforcement::Test("a_mail_server_that_is_silent_is_left_at_the_timeout"),
+    ),
+    (
+        Capability::Mail,
+        "verbs",
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
 ];
 
 /// The keys that the reader of a kind of target knows: it lists them for a key that it does not
@@ -980,16 +1070,13 @@ fn every_key_of_every_target_is_in_the_table() {
 fn each_key_that_the_gate_enforces_decides_the_request() {
     for (capability, key, enforcement) in KEY_ENFORCEMENT {
         let Enforcement::Gate(narrow, wide, decision) = enforcement else { continue };
-        let (_, kind, minimal) = MINIMAL_TARGETS
+        let (.., minimal) = MINIMAL_TARGETS
             .iter()
             .find(|(row_capability, ..)| row_capability == capability)
             .expect("listed");
         let grants_with = |line: &str| {
-            if key == kind {
-                grants(capability.name(), line)
-            } else {
-                grants(capability.name(), &format!("{minimal}\n{line}"))
-            }
+            let target = format!("{}{line}", without_key(minimal, key));
+            grants(capability.name(), &target)
         };
         assert!(
             matches!(decision(&grants_with(narrow)), GateDecision::Deny(_)),
@@ -1031,17 +1118,11 @@ const TEMPLATE_POSITIONS: &[&str] = &[
 #[test]
 fn a_template_is_an_error_at_its_line_in_every_text_of_every_key_of_every_target() {
     for (capability, key, _) in KEY_ENFORCEMENT {
-        let (_, kind, minimal) = MINIMAL_TARGETS
+        let (.., minimal) = MINIMAL_TARGETS
             .iter()
             .find(|(row_capability, ..)| row_capability == capability)
             .expect("listed");
-        // The key itself is the last line.
-        let others = minimal.lines().filter(|line| !line.starts_with(&format!("{key} =")));
-        let target_start: String = if key == kind {
-            String::new()
-        } else {
-            others.map(|line| format!("{line}\n")).collect()
-        };
+        let target_start = without_key(minimal, key);
         for (position, template) in TEMPLATE_POSITIONS.iter().flat_map(|position| {
             [
                 "{{ params.host }}",

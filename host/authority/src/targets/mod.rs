@@ -16,6 +16,7 @@ mod gateway;
 mod host_path;
 mod http;
 mod injected;
+mod mail;
 mod net;
 mod network;
 mod objects;
@@ -49,6 +50,7 @@ pub use host_path::{FileDigestFn, Folder, HostPath, PathView, RecipientsFn};
 pub use http::HttpTarget;
 pub(crate) use http::{unusable_header, unusable_service};
 pub use injected::{HeaderEncoding, InjectedHeader};
+pub use mail::{MailLogin, MailTarget, MailTls};
 pub(crate) use net::SYSTEM_RESOLVER;
 pub use net::{NetTarget, NotListed, dns_name};
 pub use network::{AddressVisibility, ServerName, addresses_for};
@@ -127,6 +129,8 @@ pub enum TargetKind {
     Redis(RedisTarget),
     /// The objects below one prefix of a bucket.
     Objects(Box<ObjectsTarget>),
+    /// A mail server, with the sender and the recipients of what is sent.
+    Mail(MailTarget),
     /// This machine, by parts.
     System(SystemTarget),
 }
@@ -144,6 +148,7 @@ impl Target {
             TargetKind::Net(_) => Capability::Net,
             TargetKind::Redis(_) => Capability::Redis,
             TargetKind::Objects(_) => Capability::Objects,
+            TargetKind::Mail(_) => Capability::Mail,
             TargetKind::System(_) => Capability::System,
         }
     }
@@ -162,6 +167,7 @@ impl Target {
             TargetKind::Net(net) => net.describe(),
             TargetKind::Redis(redis) => redis.describe(),
             TargetKind::Objects(objects) => objects.describe(),
+            TargetKind::Mail(mail) => mail.describe(),
             TargetKind::System(_) => "this machine".to_owned(),
         }
     }
@@ -176,6 +182,7 @@ impl Target {
             TargetKind::Redis(redis) => Some(redis.timeout),
             // Of a call that copies, it limits each request and each pause, not the whole.
             TargetKind::Objects(objects) => Some(objects.timeout),
+            TargetKind::Mail(mail) => Some(mail.timeout),
             TargetKind::System(system) => Some(system.timeout),
             TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
         }
@@ -191,6 +198,7 @@ impl Target {
             TargetKind::Redis(redis) => Some(&redis.addresses),
             TargetKind::Docker(docker) => docker.addresses(),
             TargetKind::Objects(objects) => Some(&objects.addresses),
+            TargetKind::Mail(mail) => Some(&mail.addresses),
             TargetKind::Files(_)
             | TargetKind::Process(_)
             | TargetKind::Secret(_)
@@ -221,11 +229,14 @@ impl Target {
             TargetKind::Redis(redis) => {
                 redis.password.as_deref().into_iter().chain(redis.tls_keys.secrets()).collect()
             }
+            TargetKind::Mail(mail) => {
+                mail.password().into_iter().chain(mail.tls_keys.secrets()).collect()
+            }
         }
     }
 
     /// Its authorities and client certificate for TLS, if it is a `http`, `sql`, `net` or `redis`
-    /// target, or a `docker` target that is reached by TLS.
+    /// target,, a `docker` or `mail` target that is reached by TLS.
     pub fn tls_keys(&self) -> Option<&TlsKeys> {
         match &self.kind {
             TargetKind::Http(http) => Some(&http.tls_keys),
@@ -234,6 +245,7 @@ impl Target {
             TargetKind::Redis(redis) => Some(&redis.tls_keys),
             TargetKind::Docker(docker) => docker.tls_keys(),
             TargetKind::Objects(objects) => Some(&objects.tls_keys),
+            TargetKind::Mail(mail) => Some(&mail.tls_keys),
             TargetKind::Files(_)
             | TargetKind::Process(_)
             | TargetKind::Secret(_)
@@ -497,7 +509,7 @@ enum Entry {
 }
 
 fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Entry> {
-    const KEY_OF_KIND: [(&str, Capability); 10] = [
+    const KEY_OF_KIND: [(&str, Capability); 11] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
         ("docker", Capability::Docker),
@@ -508,6 +520,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("system", Capability::System),
         ("redis", Capability::Redis),
         ("objects", Capability::Objects),
+        ("mail", Capability::Mail),
     ];
     let kind_keys: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
@@ -518,7 +531,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
     let (false, [(_, capability)]) = (is_gateway, kind_keys.as_slice()) else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret, net, \
-             system, redis, ssh, proxy, objects",
+             system, redis, ssh, proxy, objects, mail",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -536,6 +549,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
         Capability::Net => net::read(reader, folder).map(TargetKind::Net),
         Capability::Redis => redis::read(reader, folder).map(TargetKind::Redis),
+        Capability::Mail => mail::read(reader, folder).map(TargetKind::Mail),
         Capability::Objects => objects::read(reader, folder).map(Box::new).map(TargetKind::Objects),
         Capability::System => system::read(reader, folder).map(TargetKind::System),
         Capability::Secrets | Capability::State => secret::read(reader).map(TargetKind::Secret),
@@ -587,6 +601,7 @@ const KEYS: &[&str] = &[
     "system",
     "redis",
     "objects",
+    "mail",
     "verbs",
     "password",
     "access",
@@ -642,7 +657,8 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Spanned<Vec<Verb>>> {
         | TargetKind::Docker(_)
         | TargetKind::Secret(_)
         | TargetKind::Redis(_)
-        | TargetKind::Objects(_) => None,
+        | TargetKind::Objects(_)
+        | TargetKind::Mail(_) => None,
     }
 }
 

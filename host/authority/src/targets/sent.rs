@@ -57,6 +57,7 @@ impl Target {
                 sent
             }
             TargetKind::Redis(redis) => self.sent_values(redis.password.as_deref()),
+            TargetKind::Mail(mail) => self.sent_values(mail.password()),
             TargetKind::Process(process) => self.sent_values(process.secrets()),
             TargetKind::Secret(secret) => self.sent_values([secret.secret.as_str()]),
             TargetKind::Docker(_)

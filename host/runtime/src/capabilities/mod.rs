@@ -7,6 +7,8 @@ mod docker;
 pub(crate) mod files;
 mod http;
 pub(crate) mod log;
+#[cfg(feature = "mail")]
+mod mail;
 mod net;
 #[cfg(feature = "objects")]
 mod objects;

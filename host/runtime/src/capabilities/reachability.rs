@@ -33,6 +33,10 @@ impl Host {
             Capability::Objects => call.reach_objects(slot, verb).await,
             #[cfg(not(feature = "objects"))]
             Capability::Objects => Err(not_built_in("objects")),
+            #[cfg(feature = "mail")]
+            Capability::Mail => call.reach_mail_server(slot).await,
+            #[cfg(not(feature = "mail"))]
+            Capability::Mail => Err(not_built_in("mail")),
             Capability::Secrets => call.reach_secret(slot).await,
             #[cfg(feature = "system")]
             Capability::System if asks_systemd(verb) => call.reach_systemd(slot, verb).await,
@@ -60,7 +64,7 @@ impl Host {
 }
 
 /// The fault of a target for whose kind this program was built without the cargo feature.
-#[cfg(not(all(feature = "docker", feature = "redis")))]
+#[cfg(not(all(feature = "docker", feature = "mail", feature = "redis")))]
 fn not_built_in(feature: &str) -> Fault {
     let message = format!("this program was built without the feature `{feature}`");
     Fault::new(crate::fault::FaultClass::Invalid, "target.not-built", message)

@@ -16,7 +16,7 @@ use crate::testing::host_with_audit;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
-use runbook_authority::gate::{Creation, Denial, HeaderValue, ObjectName, Rule};
+use runbook_authority::gate::{Creation, Denial, HeaderValue, ObjectName, MailMessage, Rule};
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{ContainerFacts, SecretPlace};
 use runbook_authority::{GateRequest, Verb};
@@ -196,7 +196,7 @@ fn channels() -> Vec<Channel> {
 type DeniedCall = fn(&mut crate::host::Host, &str);
 
 /// Kinds of calls: the name, how many bytes of the text the audit log keeps, and the call.
-const DENIED_CALLS: [(&str, usize, DeniedCall); 17] = [
+const DENIED_CALLS: [(&str, usize, DeniedCall); 18] = [
     ("audit: slot", 4 << 10, |host, text| {
         deny(host, &GateRequest::Docker { slot: text, verb: Verb::DockerList });
     }),
@@ -259,6 +259,10 @@ const DENIED_CALLS: [(&str, usize, DeniedCall); 17] = [
     ("audit: command of redis", 300, |host, text| {
         let command = [b"get".to_vec(), text.as_bytes().to_vec()];
         deny(host, &GateRequest::Redis { slot: "s", verb: Verb::RedisRead, command: &command });
+    }),
+    ("audit: subject of a message", 300, |host, text| {
+        let message = MailMessage { subject: text, text: "", number: 1 };
+        deny(host, &GateRequest::Mail { slot: "s", verb: Verb::MailSend, message });
     }),
     ("audit: command", 1498, |host, text| {
         let command = [text.to_owned()];
@@ -600,6 +604,16 @@ const CUT_PLACES: &[(&str, usize, CutReason)] = &[
         "runtime/src/capabilities/http/token.rs",
         1,
         NoText("the code of a refusal is shown whole or not at all"),
+    ),
+    (
+        "runtime/src/capabilities/mail/dialogue.rs",
+        3,
+        NoText("an answer is read in parts and put together; what a server can do is not shown"),
+    ),
+    (
+        "runtime/src/capabilities/mail/message.rs",
+        2,
+        NoText("the message as it is sent, and the digest that is its id"),
     ),
     ("runtime/src/capabilities/net/inspection.rs", 1, NoText("the name of a version of TLS")),
     ("runtime/src/capabilities/net/conversation.rs", 2, Tested(&["what a server says"])),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::capability::VERBS;
+use crate::gate::MailMessage;
 use crate::grant::EffectiveGrants;
 use crate::targets::ContainerFacts;
 
@@ -67,6 +68,15 @@ fn exact_cases() -> Vec<(ApprovedEffect, GateRequest<'static>, Vec<GateRequest<'
     all.push((shown(Verb::ProcessRun, shown_arguments(arguments)), process(arguments), of_process));
     let of_exec = others.iter().map(|command| exec(command)).collect();
     all.push((shown(Verb::DockerExec, shown_arguments(arguments)), exec(arguments), of_exec));
+    let message = |subject, text| GateRequest::Mail {
+        slot: "s",
+        verb: Verb::MailSend,
+        message: MailMessage { subject, text, number: 1 },
+    };
+    let summary = shown_arguments(&["a".to_owned(), "b\nc".to_owned()]);
+    let others = [("a", "b"), ("a", "b\nc "), ("b\nc", "a"), ("", "b\nc"), ("a", "b c")];
+    let of_mail = others.map(|(subject, text)| message(subject, text)).to_vec();
+    all.push((shown(Verb::MailSend, summary), message("a", "b\nc"), of_mail));
     all
 }
 

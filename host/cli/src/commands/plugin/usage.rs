@@ -137,6 +137,9 @@ fn target(capability: Capability, verbs: &[Verb]) -> String {
              auth = { aws-sigv4 = { access_key = \"secret:s3-id\", secret_key = \"secret:s3-key\", \
              region = \"eu-central-1\" } }"
         }
+        Capability::Mail => {
+            "mail = \"mail.example\"\nfrom = \"checks@example.org\"\nto = [\"ops@example.org\"]"
+        }
         Capability::System => return system_target(verbs),
         Capability::State => "# this version of the host has no such target yet",
     };

@@ -23,10 +23,20 @@ enum Kind {
     Net,
     Redis,
     Objects,
+    #[cfg(feature = "mail")]
+    Mail,
 }
 
-const KINDS: &[Kind] =
-    &[Kind::Http, Kind::Postgres, Kind::Mysql, Kind::Net, Kind::Redis, Kind::Objects];
+const KINDS: &[Kind] = &[
+    Kind::Http,
+    Kind::Postgres,
+    Kind::Mysql,
+    Kind::Net,
+    Kind::Redis,
+    Kind::Objects,
+    #[cfg(feature = "mail")]
+    Kind::Mail,
+];
 
 impl Kind {
     fn target(self, host: &str, port: u16, more: &str) -> String {
@@ -42,6 +52,11 @@ impl Kind {
                 "objects = \"s3://bucket\"\nendpoint = \"http://{host}:{port}\"\nauth = {{ aws-sigv4 = \
                  {{ access_key = \"A\", secret_key = \"secret:token\", region = \"r\" }} }}"
             ),
+            #[cfg(feature = "mail")]
+            Self::Mail => format!(
+                "mail = \"{host}:{port}\"\ntls = \"off\"\nfrom = \"checks@a.example\"\n\
+                 to = [\"ops@a.example\"]"
+            ),
         };
         format!("[targets.t]\n{target_url}\n{more}\n")
     }
@@ -53,6 +68,8 @@ impl Kind {
             Self::Net => &[("s", &["net.connect"], "t")],
             Self::Redis => &[("s", &["redis.read"], "t")],
             Self::Objects => &[("s", &["objects.get"], "t")],
+            #[cfg(feature = "mail")]
+            Self::Mail => &[("s", &["mail.send"], "t")],
         }
     }
 }
@@ -78,6 +95,15 @@ async fn read(kind: Kind, target: &str, names: &[(&str, &[&str])]) -> (Fault, Ve
             &mut call,
             slot,
             vec![b"ping".to_vec()],
+        )
+        .await
+        .map(drop),
+        #[cfg(feature = "mail")]
+        Kind::Mail => crate::bindings::runbook::mail::sender::Host::send(
+            &mut call,
+            slot,
+            "a".to_owned(),
+            "b".to_owned(),
         )
         .await
         .map(drop),
