@@ -11,6 +11,7 @@ mod http;
 mod net;
 mod network;
 mod programs;
+mod proposed;
 mod redis;
 mod request;
 mod sql;
@@ -22,6 +23,7 @@ pub use approved::{
 pub use canonical::Scrub;
 pub use denial::{Denial, GateDecision, Rule};
 pub use http::crosses_origins;
+pub use proposed::denial_of_proposal;
 pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, SystemObject};
 
 use crate::capability::VerbEffect;

@@ -54,6 +54,8 @@ pub enum UnreachableReason {
     Credentials,
     /// It did not answer in time.
     Timeout,
+    /// It answers, and cannot serve now: it is starting, or its connections are used up.
+    Busy,
     /// A file, directory or program is not there, or is not what the target pins.
     Local,
     /// Another reason.
@@ -62,13 +64,14 @@ pub enum UnreachableReason {
 
 impl UnreachableReason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Name,
         Self::Address,
         Self::Connection,
         Self::Tls,
         Self::Credentials,
         Self::Timeout,
+        Self::Busy,
         Self::Local,
         Self::Other,
     ];
@@ -82,6 +85,7 @@ impl UnreachableReason {
             Self::Tls => "tls",
             Self::Credentials => "credentials",
             Self::Timeout => "timeout",
+            Self::Busy => "busy",
             Self::Local => "local",
             Self::Other => "other",
         }
@@ -98,6 +102,7 @@ impl UnreachableReason {
                 Self::Local
             }
             (_, "resolve") => Self::Name,
+            (_, "not-ready" | "no-connection-left" | "too-many-connections") => Self::Busy,
             (_, code) if code.contains("tls") || code.contains("certificate") => Self::Tls,
             (_, "connect" | "broken" | "unavailable" | "engine-away" | "dns-connect") => {
                 Self::Connection
@@ -148,7 +153,8 @@ pub async fn reach(request: &ReachRequest, services: Services) -> Result<String,
     );
     let tried = tokio::time::timeout(request.timeout, host.reach(&request.slot)).await;
     let answer = tried.unwrap_or_else(|_| {
-        let message = format!("no answer within {:?}", request.timeout);
+        let message =
+            format!("no answer within {}", runbook_document::format_limit(request.timeout));
         Err(Fault::new(FaultClass::Timeout, "timeout", message))
     });
     answer.map_err(|fault| {

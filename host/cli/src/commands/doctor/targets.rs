@@ -164,6 +164,7 @@ fn help(reason: UnreachableReason) -> &'static str {
         UnreachableReason::Tls => "look at the certificate and at `ca` of the target",
         UnreachableReason::Credentials => "look at the user and the secret of the target",
         UnreachableReason::Timeout => "look whether a firewall drops packets, or it is overloaded",
+        UnreachableReason::Busy => "it runs and cannot serve now; look at its own limits and log",
         UnreachableReason::Local => "look at the path in the target and at its permissions",
         UnreachableReason::Other => "see `runbook explain` for the keys of the target",
     }
