@@ -204,8 +204,8 @@ fn system_parts(target: &SystemTarget, verb: Verb) -> Vec<String> {
         return vec![if target.processes.is_empty() {
             "every port, without the processes that have them".to_owned()
         } else {
-            let names: Vec<_> = target.processes.iter().map(ToString::to_string).collect();
-            format!("every port; of the processes that have them, only {}", names.join(", "))
+            let names = target.processes.join(", ");
+            format!("every port; of the processes that have them, only {names}")
         }];
     }
     if verb == Verb::SystemProcesses && target.process_arguments {
