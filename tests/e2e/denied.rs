@@ -150,3 +150,114 @@ fn a_missing_local_path_is_reported_before_and_by_the_run() {
         env.run(&["runs"]).out("failed-clean");
     }
 }
+
+/// Of each capability whose steps tell exactly what they would do: the keys of a target and a step
+/// that it does not allow, and what the operator must read.
+const DENIED_EFFECTS: &[(&str, &str, &str)] = &[
+    (
+        "http = \"http://127.0.0.1:<port>\"\npaths = [\"/incidents\"]",
+        "uses = \"http:post\"\nbind.target = \"t\"\nwith = { path = \"/drain\", body = {} }",
+        "`/drain` is none of `/incidents`",
+    ),
+    (
+        "process = \"/usr/bin/true\"\narguments = [\"/a\"]",
+        "uses = \"command:run\"\nbind.program = \"t\"\nwith = { arguments = [\"/b\"] }",
+        "key `arguments`",
+    ),
+    (
+        "sql = \"sqlite:a.db\"\nstatements = [\"update\"]",
+        "uses = \"sql:execute\"\nbind.db = \"t\"\n\
+         with = { statement = \"delete from {{ 'a' }}\" }",
+        "key `statements`",
+    ),
+];
+
+#[test]
+fn what_the_gate_would_deny_is_denied_in_a_plan_and_a_dry_run() {
+    let receiver = Receiver::start();
+    for (target, step, said) in DENIED_EFFECTS {
+        let env = home();
+        rusqlite::Connection::open(env.path().join("a.db"))
+            .expect("a file")
+            .execute_batch("create table a (x)")
+            .expect("a database");
+        let target = target.replace("<port>", &receiver.port.to_string());
+        env.file(
+            "r.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"r\"\n[targets.t]\n{target}\n\
+                 [[step]]\nid = \"one\"\n{step}\nirreversible = \"it is a test\"\n"
+            ),
+        );
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let plan = ["plan", "r.toml", "--out", "r.plan"];
+        for command in [&plan[..2], &plan, &["exec", "--dry-run", "r.toml"]] {
+            let found = env.run(command).status(6);
+            let text = words(&found.stdout);
+            assert!(text.contains("one denied") && text.contains(said), "{command:?}: {text}");
+            assert!(!text.contains("one would"), "{command:?}: {text}");
+            assert!(text.contains("would fail, because it is denied: `one`."), "{text}");
+        }
+        assert!(!env.path().join("r.plan").exists(), "a plan that cannot be run is not written");
+        let json = env.run(&["plan", "r.toml", "--format", "json"]).status(6);
+        assert!(
+            json.stdout.replace(": ", ":").contains("\"result\":\"denied\""),
+            "{}",
+            json.stdout
+        );
+        // The run is denied for the same reason.
+        let run = env.run(&["exec", "r.toml"]).status(1);
+        assert!(words(&run.stdout).contains(said), "{}", run.stdout);
+    }
+    assert!(receiver.received().is_empty(), "nothing was sent");
+}
+
+#[test]
+fn a_dry_run_whose_service_is_down_does_not_say_that_nothing_would_happen() {
+    let env = home();
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"r\"\n[targets.t]\nredis = \"127.0.0.1:1\"\n\
+         addresses = [\"loopback\"]\ntls = \"off\"\nkeys = [\"a\"]\n[[step]]\nid = \"off\"\n\
+         uses = \"redis:set\"\nbind.db = \"t\"\nwith = { key = \"a\", value = \"b\" }\n\
+         undo = \"auto\"\n",
+    );
+    let found = env.run(&["exec", "--dry-run", "r.toml"]).status(1);
+    let text = found.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("off cannot say"), "{text}");
+    assert!(
+        text.contains("No effect is known now. 1 step could not say what would happen: `off`."),
+        "{text}"
+    );
+    assert!(!text.contains("0 effects"), "{text}");
+    // A plan says it too.
+    let found = env.run(&["plan", "r.toml"]).status(0);
+    let text = found.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("could not say what would happen"), "{text}");
+}
+
+#[test]
+fn a_run_in_which_steps_failed_and_were_tolerated_names_them_in_its_first_sentence() {
+    let env = home();
+    let step = |id: &str| {
+        format!(
+            "[[step]]\nid = \"{id}\"\nuses = \"sql:query\"\nbind.db = \"t\"\n\
+             with = {{ statement = \"select * from missing\" }}\non_failure = \"continue\"\n"
+        )
+    };
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"r\"\n[targets.t]\nsql = \"sqlite:a.db\"\n{}{}",
+            step("first"),
+            step("second")
+        ),
+    );
+    rusqlite::Connection::open(env.path().join("a.db"))
+        .expect("a file")
+        .execute_batch("create table a (x)")
+        .expect("a database");
+    let found = env.run(&["exec", "r.toml"]).status(0);
+    let text = found.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("should look at: `first`, `second` failed"), "{text}");
+}

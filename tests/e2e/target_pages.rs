@@ -64,6 +64,8 @@ fn the_examples_of_http_targets_reach_servers_as_the_page_says_and_show_no_secre
     let requests = server.received();
     let lines: Vec<_> = requests.iter().map(|request| request.line.as_str()).collect();
     assert_eq!(lines, ["GET /health", "POST /prod/drain", "POST /api/incidents"]);
+    let bodies: Vec<_> = requests.iter().map(|request| request.body.as_str()).collect();
+    assert_eq!(bodies, ["", "{}", r#"{"text":"we look into it"}"#]);
     let authorizations: Vec<_> =
         requests.iter().map(|request| header(request, "authorization").unwrap_or("none")).collect();
     assert_eq!(authorizations[0], "Bearer value-of-orders-token");

@@ -8,7 +8,10 @@ use crate::capability::{Risk, Verb};
 use crate::scope::{AccessScope, ConcreteCall, DIRECT, Dimension, Values};
 use crate::snapshot::{GrantFacts, PluginFacts, SlotFacts, Snapshot};
 use crate::toml_entries::{self, EntryChange};
+use safeguards::HadWindow;
 use std::collections::{BTreeMap, BTreeSet};
+
+mod safeguards;
 
 /// In which direction authority changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -65,7 +68,7 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
         let (old, new) = (old.unwrap_or(&no_facts), new.unwrap_or(&no_facts));
         for ((step, slot), pair) in pairs(&old.grants, &new.grants) {
             push_grant_changes(
-                &format!("step `{step}` of {file}, slot `{slot}`"),
+                (&format!("step `{step}` of {file}, slot `{slot}`"), slot),
                 pair,
                 &mut changes,
             );
@@ -76,8 +79,8 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
 }
 
 /// Every key of the runbooks' files that has another value. Such a change affects what a run does,
-/// but not its authority. A snapshot that does not hold the texts of a runbook gives no such
-/// change.
+/// but not its authority. A safeguard that is taken away or made weaker counts as widened. A
+/// snapshot that does not hold the texts of a runbook gives no such change.
 pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
     let change = |subject: String, what: String| AccessChange {
         direction: Direction::Changed,
@@ -103,19 +106,43 @@ pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
         if old.texts.is_empty() || new.texts.is_empty() {
             continue;
         }
-        for EntryChange { file, key, old, new } in
-            toml_entries::changed_entries(&old.texts, &new.texts)
-        {
+        let entries = toml_entries::changed_entries(&old.texts, &new.texts);
+        let had_window = had_window(&old.texts);
+        for EntryChange { file, key, old, new } in entries {
+            let is_weaker = safeguards::is_weaker(&key, old.as_deref(), new.as_deref(), had_window);
             let what = match (old, new) {
                 (Some(old), Some(new)) => format!("is {new}, and was {old}"),
                 (None, Some(new)) => format!("is new: {new}"),
                 (Some(old), None) => format!("is gone; it was {old}"),
                 (None, None) => continue,
             };
-            changes.push(change(format!("`{key}` of {file} in {runbook}"), what));
+            let place =
+                if file == *runbook { file.clone() } else { format!("{file} in {runbook}") };
+            let change = change(format!("`{key}` of {place}"), what);
+            changes.push(if is_weaker {
+                let (direction, risk) = (Direction::Widened, Risk::High);
+                AccessChange {
+                    direction,
+                    risk,
+                    what: format!("{} (a safeguard)", change.what),
+                    ..change
+                }
+            } else {
+                change
+            });
         }
     }
+    // A safeguard that is weaker first, as in the changes of authority.
+    changes.sort_by_key(|change| change.direction);
     changes
+}
+
+/// Whether a window limits when the runbook may begin.
+fn had_window(texts: &BTreeMap<String, String>) -> HadWindow {
+    let keys = |text: &String| {
+        toml_entries::entries_of(text).into_iter().any(|entry| entry.key.starts_with("window."))
+    };
+    if texts.values().any(keys) { HadWindow::Yes } else { HadWindow::No }
 }
 
 /// The value of one key in the old and in the new snapshot.
@@ -235,21 +262,32 @@ fn import_risk(import: &str) -> Risk {
         .map_or(Risk::Info, |verb| verb.row().risk)
 }
 
-fn push_grant_changes(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<AccessChange>) {
+/// Who is granted the target: an operation, or the host itself, which reads a secret there.
+fn user_of(slot: &str, facts: &GrantFacts) -> String {
+    match slot.strip_prefix("secrets.") {
+        Some(secret) => format!("reading secret `{secret}` from target `{}`", facts.target),
+        None => format!("`{}` on target `{}`", facts.uses, facts.target),
+    }
+}
+
+fn push_grant_changes(
+    (subject, slot): (&str, &str),
+    pair: Pair<'_, GrantFacts>,
+    changes: &mut Vec<AccessChange>,
+) {
     let mut push = |direction, risk, what: String, witness: Option<String>| {
         changes.push(AccessChange { direction, risk, subject: subject.to_owned(), what, witness });
     };
     match pair {
         (None, Some(new)) => {
-            let what =
-                format!("is granted, which it was not: `{}` on target `{}`", new.uses, new.target);
+            let what = format!("is granted, which it was not: {}", user_of(slot, new));
             push(Direction::Widened, risk_of(&new.scope), what, example_sentence(&new.scope));
         }
         (Some(old), None) => {
             push(
                 Direction::Narrowed,
                 Risk::Info,
-                format!("is no longer granted: `{}` on target `{}`", old.uses, old.target),
+                format!("is no longer granted: {}", user_of(slot, old)),
                 None,
             );
         }

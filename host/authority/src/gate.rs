@@ -14,6 +14,7 @@ mod net;
 mod network;
 mod objects;
 mod programs;
+mod proposed;
 mod redis;
 mod request;
 mod sql;
@@ -25,7 +26,10 @@ pub use approved::{
 pub use canonical::Scrub;
 pub use denial::{Denial, GateDecision, Rule};
 pub use http::crosses_origins;
-pub use request::{ConnectionState, Creation, GateRequest, HeaderValue, ObjectName, MailMessage, SystemObject};
+pub use proposed::denial_of_proposal;
+pub use request::{
+    ConnectionState, Creation, GateRequest, HeaderValue, MailMessage, ObjectName, SystemObject,
+};
 
 use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};

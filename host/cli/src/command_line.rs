@@ -85,6 +85,7 @@ pub enum Command {
     /// that `validate` refuses is not locked.
     Lock(commands::lock::LockArgs),
     /// Show what plugins and runbooks may do
+    ///
     /// With findings: what a reviewer should look at.
     Review(commands::review::ReviewArgs),
     /// Show or verify the audit log: what runs did, host call by host call

@@ -64,6 +64,7 @@ impl PlanFileStep {
         // not.
         let texts = match &step.result {
             DryRunResult::Failed(fault) => vec![format!("cannot say: {}", fault.code)],
+            DryRunResult::Denied(fault) => vec![format!("denied: {}", fault.code)],
             DryRunResult::Probed { .. } | DryRunResult::NotAsked => Vec::new(),
             DryRunResult::Proposed(_)
             | DryRunResult::NestedFile { .. }

@@ -131,8 +131,8 @@ struct CallForm {
     undo_problem: Option<String>,
     /// The result of the dry run: `would-change`, `no-change`, `nested-file` (its steps follow),
     /// `skipped` (its `when` is false), `at-run-time` (known only then), `not-asked` (its plugin
-    /// was not called), `probed` (a probe ran) or `failed`.
-    #[schemars(extend("enum" = ["would-change", "no-change", "nested-file", "skipped", "at-run-time", "not-asked", "probed", "failed"]))]
+    /// was not called), `probed` (a probe ran), `failed`, or `denied` (not allowed in the run).
+    #[schemars(extend("enum" = ["would-change", "no-change", "nested-file", "skipped", "at-run-time", "not-asked", "probed", "failed", "denied"]))]
     result: &'static str,
     /// The result in words, as people are shown it, one text for each line.
     texts: Vec<String>,
@@ -298,6 +298,7 @@ fn result_name(result: &DryRunResult) -> &'static str {
         DryRunResult::AtRunTime { .. } => "at-run-time",
         DryRunResult::NotAsked => "not-asked",
         DryRunResult::Failed(_) => "failed",
+        DryRunResult::Denied(_) => "denied",
     }
 }
 
@@ -317,7 +318,8 @@ fn effects(result: &DryRunResult) -> Vec<EffectForm> {
         | DryRunResult::Skipped
         | DryRunResult::AtRunTime { .. }
         | DryRunResult::NotAsked
-        | DryRunResult::Failed(_) => Vec::new(),
+        | DryRunResult::Failed(_)
+        | DryRunResult::Denied(_) => Vec::new(),
     }
 }
 

@@ -9,12 +9,13 @@ use crate::prepared::{GrantedSite, PreparedRunbook};
 use crate::secret_source::RunSecrets;
 use crate::system_clock::monotonic;
 use runbook_authority::EffectiveGrants;
-use runbook_authority::gate::{ApprovedEffect, Rule};
+use runbook_authority::gate::{ApprovedEffect, Rule, denial_of_proposal};
+use runbook_authority::targets::{FileEntry, SecretOrigin};
 use runbook_contract::{
     Call, CallReturn, DriftPolicy, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine,
     Phase, Proposal, RunId, StepId,
 };
-use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, STILL_RUNS};
+use runbook_engine::{EFFECTS_OFF, LEASE_LOST, LeaseWatch, Misfit, Operate, STILL_RUNS};
 use runbook_runtime::{
     self as runtime, CallLimits, CallOutcome, CodeOrigin, Compiler, EarlierAttemptError,
     LeaseCheck, LinkedOperation, Permit, Runtime, RuntimeConfig, SecretFetchError,
@@ -37,12 +38,48 @@ pub struct PluginCaller {
 }
 
 /// A secret that a call site needs and that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UnavailableSecret {
     /// The call site that needs the secret.
     pub site: StepId,
     /// Which secret it is, and why it cannot be read.
     pub why: SecretFetchError,
+    /// Where it comes from.
+    pub origin: Option<SecretOrigin>,
+}
+
+impl UnavailableSecret {
+    /// What the operator can do, by where the secret comes from.
+    pub fn help(&self) -> String {
+        match &self.origin {
+            Some(SecretOrigin::Age(_)) | None => {
+                "`runbook secret list STORE` shows what an age store has, and \
+                 `runbook secret set STORE#NAME` puts it there"
+                    .to_owned()
+            }
+            Some(SecretOrigin::Sops(FileEntry { file, .. })) => format!(
+                "`sops decrypt {}` must work here, with a key of `--identity FILE` or of `sops`",
+                runbook_text::file_argument(&file.to_string())
+            ),
+            Some(SecretOrigin::Credential(name)) => format!(
+                "the service needs `LoadCredential={name}:…` or `SetCredentialEncrypted={name}:…`; \
+                 systemd passes credentials to services only"
+            ),
+            Some(SecretOrigin::Variable(name)) => {
+                format!("start `runbook` with the variable {name} in its environment")
+            }
+            Some(SecretOrigin::Program(_)) => {
+                "run the program of the target by hand, with its arguments, and look at what it \
+                 prints"
+                    .to_owned()
+            }
+            Some(SecretOrigin::Vault(_)) => {
+                "`runbook doctor --targets FILE` tries the target of Vault; its address, its \
+                 `auth`, and `mount`, `path` and `field` of the secret decide"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 impl PluginCaller {
@@ -104,7 +141,8 @@ impl PluginCaller {
                 if checked.insert(name)
                     && let Err(why) = self.secrets.check(name)
                 {
-                    found.push(UnavailableSecret { site: site.clone(), why });
+                    let origin = grants.secret_origins().get(name).map(|origin| (*origin).clone());
+                    found.push(UnavailableSecret { site: site.clone(), why, origin });
                 }
             }
         }
@@ -129,6 +167,12 @@ impl Operate for PluginCaller {
     fn misfits(&self, site: &StepId, input: &Json) -> Vec<Misfit> {
         let Some((plugin, operation)) = self.operations.get(site) else { return Vec::new() };
         crate::misfits::misfits(plugin, operation, input)
+    }
+
+    fn denied_effect(&self, site: &StepId, proposal: &Proposal) -> Option<Fault> {
+        let denial = denial_of_proposal(self.grants.get(site)?, &approved_effects(proposal))?;
+        let fault = Fault::new(ErrorClass::Denied, "denied", denial.to_string());
+        Some(Fault { effect: FaultEffect::None, ..fault })
     }
 
     async fn call(&self, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
@@ -197,8 +241,12 @@ impl Operate for PluginCaller {
                 } else {
                     FaultEffect::Possible
                 };
-                let fault =
+                let mut fault =
                     operator_words::fault(fault, &outcome.denials, &self.grants[&call_site]);
+                let last_denial = outcome.denials.last().map(|denial| denial.rule);
+                if fault.class == ErrorClass::Denied && last_denial == Some(Rule::EffectsOff) {
+                    EFFECTS_OFF.clone_into(&mut fault.code);
+                }
                 Err(Fault { logs, effect, ..fault })
             }
         }

@@ -82,19 +82,14 @@ fn is_over(phase: StepPhase) -> bool {
 fn refuse(missing: Vec<UnavailableSecret>, consequence: &str) -> Result<(), Failure> {
     let reasons: Vec<String> = missing
         .iter()
-        .map(|UnavailableSecret { site, why }| format!("{why}; `{site}` needs it"))
+        .map(|UnavailableSecret { site, why, .. }| format!("{why}; `{site}` needs it"))
         .collect();
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::engine(format!("{} ({consequence})", reasons.join(", and "))).hint(
-        "`runbook secret list STORE` shows what an age store has, and \
-               `runbook secret set STORE#NAME` puts it there",
-    ))
+    let Some(first) = missing.first() else { return Ok(()) };
+    Err(Failure::engine(format!("{} ({consequence})", reasons.join(", and "))).hint(first.help()))
 }
 
 fn warn(missing: Vec<UnavailableSecret>) {
-    for UnavailableSecret { site, why } in missing {
+    for UnavailableSecret { site, why, .. } in missing {
         ui::warning(&format!("{why}; `{site}` needs it"));
     }
 }

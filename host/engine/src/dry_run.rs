@@ -5,7 +5,7 @@ use crate::event::Section;
 use crate::execute::scope::StepScope;
 use crate::intent::{Intent, IntentError, intent};
 use crate::lease_watch::LeaseWatch;
-use crate::operate::Operate;
+use crate::operate::{EFFECTS_OFF, Operate};
 use crate::plan::{Plan, PlannedStep};
 use crate::template::{self, Scope, StepView, TemplateError};
 use crate::undo;
@@ -70,6 +70,8 @@ pub enum DryRunResult {
     NotAsked,
     /// The call failed, or the step cannot begin.
     Failed(Fault),
+    /// The run would not be allowed to do what the step says it would do.
+    Denied(Fault),
 }
 
 /// A dry run of a plan.
@@ -273,10 +275,27 @@ impl<O: Operate> DryRunner<'_, O> {
             unanswered: None,
         };
         match self.operate.call(call, LeaseWatch::unlimited()).await {
-            Ok(answered) => dry_answer_of(answered.response),
+            Ok(answered) => self.dry_answer_of(step, answered.response),
             // At run time it is read.
             Err(fault) if fault.code == SECRET_WITHHELD => at_run_time(fault.message),
             Err(fault) => failed(fault),
+        }
+    }
+
+    fn dry_answer_of(&self, step: &PlannedStep, answer: Response) -> DryAnswer {
+        match answer {
+            Response::Report(Report { outcome, summary, output, .. }) => {
+                let view = StepView::Done { outcome: outcome.name(), output };
+                (DryRunResult::Probed { outcome, summary }, view)
+            }
+            Response::Proposal(proposal) => {
+                let denied = self.operate.denied_effect(&step.site, &proposal);
+                let result = denied.map_or(DryRunResult::Proposed(proposal), DryRunResult::Denied);
+                (result, StepView::AtRunTime)
+            }
+            Response::Cases(_) | Response::Observation(_) | Response::Completion(_) => {
+                at_run_time("its response belongs to another call".to_owned())
+            }
         }
     }
 
@@ -312,6 +331,7 @@ impl NestedFileState {
             DryRunResult::Skipped => Self::Skipped,
             DryRunResult::AtRunTime { .. }
             | DryRunResult::Failed(_)
+            | DryRunResult::Denied(_)
             | DryRunResult::Probed { .. }
             | DryRunResult::Proposed(_)
             | DryRunResult::NestedFile { .. }
@@ -324,7 +344,7 @@ impl NestedFileState {
 fn reason_at_run_time(result: &DryRunResult) -> String {
     match result {
         DryRunResult::AtRunTime { reason } => reason.clone(),
-        DryRunResult::Failed(fault) => fault.message.clone(),
+        DryRunResult::Failed(fault) | DryRunResult::Denied(fault) => fault.message.clone(),
         DryRunResult::Probed { .. }
         | DryRunResult::Proposed(_)
         | DryRunResult::NestedFile { .. }
@@ -363,20 +383,13 @@ fn intent_error_answer(error: IntentError) -> DryAnswer {
 }
 
 /// The result of a failed call. Later templates stay unknown, because the call may succeed at run
-/// time after earlier steps.
+/// time after earlier steps. A call that is denied for another reason than that nothing may be
+/// changed now is denied in the run as well.
 fn failed(fault: Fault) -> DryAnswer {
-    (DryRunResult::Failed(fault), StepView::AtRunTime)
-}
-
-fn dry_answer_of(answer: Response) -> DryAnswer {
-    match answer {
-        Response::Report(Report { outcome, summary, output, .. }) => {
-            let view = StepView::Done { outcome: outcome.name(), output };
-            (DryRunResult::Probed { outcome, summary }, view)
-        }
-        Response::Proposal(proposal) => (DryRunResult::Proposed(proposal), StepView::AtRunTime),
-        Response::Cases(_) | Response::Observation(_) | Response::Completion(_) => {
-            at_run_time("its response belongs to another call".to_owned())
-        }
-    }
+    let result = if fault.class == ErrorClass::Denied && fault.code != EFFECTS_OFF {
+        DryRunResult::Denied(fault)
+    } else {
+        DryRunResult::Failed(fault)
+    };
+    (result, StepView::AtRunTime)
 }

@@ -3,11 +3,15 @@
 
 use crate::lease_watch::LeaseWatch;
 use crate::partial_input::Misfit;
-use runbook_contract::{Call, CallReturn, Fault, Json, StepId};
+use runbook_contract::{Call, CallReturn, Fault, Json, Proposal, StepId};
 
 /// The code of the [`Fault`] of a call in which something was denied because its run may not hold
 /// its locks any more. Whether the call took effect is found out as after a crash.
 pub const LEASE_LOST: &str = "engine.lease-lost";
+
+/// The code of the [`Fault`] of a call that was denied only because nothing may be changed in a
+/// plan or a dry run.
+pub const EFFECTS_OFF: &str = "engine.effects-off";
 
 /// The code of the [`Fault`] of a call that was not made, because the operation of an earlier
 /// attempt still goes on outside of the host and could change the result.
@@ -20,6 +24,13 @@ pub trait Operate: Sync {
     fn misfits(&self, site: &StepId, input: &Json) -> Vec<Misfit> {
         let (_, _) = (site, input);
         Vec::new()
+    }
+
+    /// Why the effects of a proposal would be denied at this call site when they are made, as far as
+    /// the proposal tells them exactly. `None` if nothing is known against them.
+    fn denied_effect(&self, site: &StepId, proposal: &Proposal) -> Option<Fault> {
+        let (_, _) = (site, proposal);
+        None
     }
 
     /// Calls an operation. Dropping the future must stop the call. `leases` says until when the

@@ -58,6 +58,8 @@ pub enum UnreachableReason {
     Proxy,
     /// It did not answer in time.
     Timeout,
+    /// It answers, and cannot serve now: it is starting, or its connections are used up.
+    Busy,
     /// A file, directory or program is not there, or is not what the target pins.
     Local,
     /// It was not tried: its secret comes from a program that may change something.
@@ -76,6 +78,7 @@ impl UnreachableReason {
         Self::Credentials,
         Self::Proxy,
         Self::Timeout,
+        Self::Busy,
         Self::Local,
         Self::Withheld,
         Self::Other,
@@ -91,6 +94,7 @@ impl UnreachableReason {
             Self::Credentials => "credentials",
             Self::Proxy => "proxy",
             Self::Timeout => "timeout",
+            Self::Busy => "busy",
             Self::Local => "local",
             Self::Withheld => "withheld",
             Self::Other => "other",
@@ -115,6 +119,7 @@ impl UnreachableReason {
             ("ssh", "key" | "agent") => Self::Credentials,
             ("ssh", "host-key" | "known-hosts" | "protocol") => Self::Tls,
             (_, "resolve") => Self::Name,
+            (_, "not-ready" | "no-connection-left" | "too-many-connections") => Self::Busy,
             (_, code) if code.contains("tls") || code.contains("certificate") => Self::Tls,
             (_, "connect" | "broken" | "unavailable" | "engine-away" | "dns-connect") => {
                 Self::Connection
@@ -165,7 +170,8 @@ pub async fn reach(request: &ReachRequest, services: Services) -> Result<String,
     );
     let tried = tokio::time::timeout(request.timeout, host.reach(&request.slot)).await;
     let answer = tried.unwrap_or_else(|_| {
-        let message = format!("no answer within {:?}", request.timeout);
+        let message =
+            format!("no answer within {}", runbook_document::format_limit(request.timeout));
         Err(Fault::new(FaultClass::Timeout, "timeout", message))
     });
     answer.map_err(|fault| {

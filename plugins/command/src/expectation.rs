@@ -72,12 +72,38 @@ pub(crate) fn message_line(output: &Output) -> Option<String> {
     }
 }
 
+/// The signal that an exit code above 128 stands for: the host reports 128 and its number.
+fn signal(exit_code: i32) -> Option<&'static str> {
+    const SIGNALS: &[(i32, &str)] = &[
+        (1, "HUP"),
+        (2, "INT"),
+        (3, "QUIT"),
+        (4, "ILL"),
+        (6, "ABRT"),
+        (7, "BUS"),
+        (8, "FPE"),
+        (9, "KILL"),
+        (11, "SEGV"),
+        (13, "PIPE"),
+        (14, "ALRM"),
+        (15, "TERM"),
+        (24, "XCPU, its limit of processor time"),
+        (25, "XFSZ, its limit of a file"),
+        (31, "SYS"),
+    ];
+    SIGNALS.iter().find(|(number, _)| number + 128 == exit_code).map(|(_, name)| *name)
+}
+
 /// `it ended with 3: no such host`, or only the exit code. For exit code 0 the first line of stderr
 /// is added, because the program may have been unable to do its work.
 pub(crate) fn describe_exit(output: &Output) -> String {
+    let end = match signal(output.exit_code) {
+        Some(signal) => format!("it ended with {} (signal {signal})", output.exit_code),
+        None => format!("it ended with {}", output.exit_code),
+    };
     let description = match message_line(output) {
-        Some(message) => format!("it ended with {}: {message}", output.exit_code),
-        None => format!("it ended with {} and said nothing", output.exit_code),
+        Some(message) => format!("{end}: {message}"),
+        None => format!("{end} and said nothing"),
     };
     let stderr = output.stderr.lines().find(|line| !line.trim().is_empty());
     match stderr.filter(|_| output.exit_code == 0) {
@@ -180,6 +206,9 @@ mod tests {
             (Outcome::Pass, "it ended with 0: fine; on stderr: noise".to_owned())
         );
         assert_eq!(judge_exit(json!({}), 0, "", "").1, "it ended with 0 and said nothing");
+        let (outcome, why) = judge_exit(json!({}), 139, "", "");
+        assert_eq!(outcome, Outcome::Unknown);
+        assert!(why.starts_with("it ended with 139 (signal SEGV) and said nothing"), "{why}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) struct Input {
     /// Path below the target's address; its own if absent.
     #[serde(default = "root")]
     path: String,
-    /// The body, which is sent as JSON.
+    /// The body, which is sent as JSON: a table as an object, a text as a JSON text in quotes.
     body: Json,
     /// The status, or a list; any from 200 to 299 if absent.
     status: Option<Status>,

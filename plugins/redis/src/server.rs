@@ -1,6 +1,7 @@
 //! `redis:server`
 
 use crate::{database, number, text};
+use runbook_sdk::assertion::pluralize;
 use runbook_sdk::prelude::*;
 use std::collections::BTreeMap;
 
@@ -20,9 +21,12 @@ pub(crate) struct Input {
     fail_clients: Option<u64>,
     /// Fewer replicas that are online are a failure.
     min_replicas: Option<u64>,
-    /// A longer silence between a replica and its primary is a failure.
+    /// A longer silence between a replica and its primary is a failure. A replica acknowledges every
+    /// second; a primary that has nothing to send pings every 10 s, so a replica that is up to date
+    /// may have heard nothing for that long.
     max_lag: Option<Span>,
-    /// A last saved copy that is older is a failure, and so is one that could not be written.
+    /// A last saved copy that is older is a failure, and so is one that could not be written. If
+    /// absent, one that could not be written is a warning.
     max_save_age: Option<Span>,
 }
 
@@ -68,8 +72,15 @@ pub(crate) struct Output {
     linked: Option<bool>,
     /// Seconds since the last copy on disk.
     save_age_s: i64,
-    /// Whether the last copy could be written.
+    /// Whether the last copy, and the last lines of the append-only file, could be written. By
+    /// default the server refuses every change while they could not.
     save_ok: bool,
+    /// Whether it refuses changes for lack of memory: all of `maxmemory` is used, and it evicts
+    /// nothing.
+    memory_full: bool,
+    /// While it loads its data after a start, how much of it, in percent; null otherwise. It answers
+    /// hardly any command then.
+    loading_percent: Option<f64>,
     /// Keys that were evicted since the start, for lack of memory.
     evicted_keys: i64,
 }
@@ -127,88 +138,162 @@ fn output(info: &Info<'_>, now: i64) -> Result<Output> {
         (Role::Replica, Some(true)) => Some(info.number("master_last_io_seconds_ago")?),
         (Role::Replica, Some(false) | None) => None,
     };
+    let (used_memory, max_memory) = (info.number("used_memory")?, info.number("maxmemory")?);
+    let is_written = |field: &str| info.0.get(field).is_none_or(|status| *status == "ok");
+    let evicts = info.0.get("maxmemory_policy").is_none_or(|policy| *policy != "noeviction");
+    let loaded = || info.0.get("loading_loaded_perc").and_then(|percent| percent.parse().ok());
+    let is_loading = info.0.get("loading").is_some_and(|loading| *loading != "0");
     Ok(Output {
         version: info.text("redis_version")?.to_owned(),
         role,
         uptime_s: info.number("uptime_in_seconds")?,
-        used_memory: info.number("used_memory")?,
-        max_memory: info.number("maxmemory")?,
+        used_memory,
+        max_memory,
+        memory_full: max_memory > 0 && used_memory >= max_memory && !evicts,
+        loading_percent: is_loading.then(|| loaded().unwrap_or_default()),
         connected_clients: info.number("connected_clients")?,
         blocked_clients: info.number("blocked_clients")?,
         replicas: info.replica_lags().count() as u64,
         lag_s,
         linked,
         save_age_s: now.saturating_sub(info.number("rdb_last_save_time")?),
-        save_ok: info.text("rdb_last_bgsave_status")? == "ok",
+        save_ok: info.text("rdb_last_bgsave_status")? == "ok"
+            && is_written("aof_last_write_status"),
         evicted_keys: info.number("evicted_keys")?,
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
-fn report(input: &Input, output: Output) -> Report<Output> {
-    let mut failures = Vec::new();
-    let mut warnings = Vec::new();
-    if let Some(role) = input.role.filter(|role| *role != output.role) {
-        failures.push(format!("it is a {}, not a {}", output.role.word(), role.word()));
+/// What does not hold, by how bad it is.
+#[derive(Default)]
+struct Findings {
+    failures: Vec<String>,
+    /// What cannot be compared.
+    unknown: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Findings {
+    fn outcome(&self) -> Outcome {
+        if !self.failures.is_empty() {
+            Outcome::Fail
+        } else if !self.unknown.is_empty() {
+            Outcome::Unknown
+        } else if !self.warnings.is_empty() {
+            Outcome::Warn
+        } else {
+            Outcome::Pass
+        }
     }
-    let memory_percent = (output.max_memory > 0)
-        .then(|| (output.used_memory as f64 / output.max_memory as f64 * 1000.0).round() / 10.0);
-    let has_memory_limit = input.warn_memory_percent.or(input.fail_memory_percent).is_some();
-    match memory_percent {
+}
+
+fn report(input: &Input, output: Output) -> Report<Output> {
+    let mut findings = Findings::default();
+    if let Some(percent) = output.loading_percent {
+        findings.unknown.push(format!(
+            "it is loading its data ({percent} % so far) and answers no other command until then"
+        ));
+    }
+    if let Some(role) = input.role.filter(|role| *role != output.role) {
+        findings.failures.push(format!("it is a {}, not a {}", output.role.word(), role.word()));
+    }
+    judge_memory(input, &output, &mut findings);
+    judge_clients(input, &output, &mut findings);
+    findings.failures.extend(replication_failures(input, &output));
+    judge_saving(input, &output, &mut findings);
+    let outcome = findings.outcome();
+    let Findings { failures, unknown, warnings } = findings;
+    let problems: Vec<_> = failures.into_iter().chain(unknown).chain(warnings).collect();
+    let summary = if problems.is_empty() { condition(&output) } else { problems.join("; ") };
+    with_measurements(Report::new(outcome, summary, output))
+}
+
+/// The line about a server of which nothing is wrong.
+fn condition(output: &Output) -> String {
+    let limit = memory_percent(output)
+        .map(|percent| format!(" ({percent} % of `maxmemory`)"))
+        .unwrap_or_default();
+    format!(
+        "Redis {} {}, {} used{limit}, {}",
+        output.version,
+        output.role.word(),
+        Size(output.used_memory.cast_unsigned()),
+        clients(output)
+    )
+}
+
+/// How many clients are connected. The connection of this check is one of them.
+fn clients(output: &Output) -> String {
+    let number = output.connected_clients.cast_unsigned();
+    format!("{}, this check among them", pluralize(number, "client"))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
+fn memory_percent(output: &Output) -> Option<f64> {
+    (output.max_memory > 0)
+        .then(|| (output.used_memory as f64 / output.max_memory as f64 * 1000.0).round() / 10.0)
+}
+
+fn judge_memory(input: &Input, output: &Output, findings: &mut Findings) {
+    let has_limit = input.warn_memory_percent.or(input.fail_memory_percent).is_some();
+    match memory_percent(output) {
         Some(percent) => {
             let message = || format!("{percent} % of its memory is used");
             if input.fail_memory_percent.is_some_and(|limit| percent > limit) {
-                failures.push(message());
+                findings.failures.push(message());
             } else if input.warn_memory_percent.is_some_and(|limit| percent > limit) {
-                warnings.push(message());
+                findings.warnings.push(message());
             }
         }
-        None if has_memory_limit => {
-            failures
-                .push("it has no `maxmemory` that its memory could be compared with".to_owned());
+        None if has_limit => {
+            let message = "it has no `maxmemory` that its memory could be compared with";
+            findings.unknown.push(message.to_owned());
         }
         None => {}
     }
-    let more_clients = |limit: Option<u64>| {
-        limit.is_some_and(|limit| output.connected_clients.cast_unsigned() > limit)
-    };
-    if more_clients(input.fail_clients) {
-        failures.push(format!("{} clients are connected", output.connected_clients));
-    } else if more_clients(input.warn_clients) {
-        warnings.push(format!("{} clients are connected", output.connected_clients));
+    if output.memory_full {
+        let message = "its memory is full and it evicts no key, so it refuses what needs more";
+        findings.warnings.push(message.to_owned());
     }
-    failures.extend(replication_failures(input, &output));
-    if let Some(limit) = input.max_save_age {
-        if !output.save_ok {
-            failures.push("the last copy could not be written to disk".to_owned());
-        }
-        if output.save_age_s > i64::try_from(limit.as_secs()).unwrap_or(i64::MAX) {
-            failures.push(format!("the last copy on disk is {} s old", output.save_age_s));
+}
+
+fn judge_clients(input: &Input, output: &Output, findings: &mut Findings) {
+    let number = output.connected_clients.cast_unsigned();
+    let is_more = |limit: Option<u64>| limit.is_some_and(|limit| number > limit);
+    let message = || format!("{} are connected", clients(output));
+    if is_more(input.fail_clients) {
+        findings.failures.push(message());
+    } else if is_more(input.warn_clients) {
+        findings.warnings.push(message());
+    }
+}
+
+fn judge_saving(input: &Input, output: &Output, findings: &mut Findings) {
+    let age = u64::try_from(output.save_age_s).unwrap_or_default();
+    if let Some(limit) = input.max_save_age
+        && age > limit.as_secs()
+    {
+        findings.failures.push(format!("the last copy on disk is {age} s old"));
+    }
+    if !output.save_ok {
+        let message = "its data could not be written to disk the last time, so by default it \
+                       refuses every change"
+            .to_owned();
+        match input.max_save_age {
+            Some(_) => findings.failures.push(message),
+            None => findings.warnings.push(message),
         }
     }
-    let outcome = match (failures.is_empty(), warnings.is_empty()) {
-        (false, _) => Outcome::Fail,
-        (true, false) => Outcome::Warn,
-        (true, true) => Outcome::Pass,
-    };
-    let problems: Vec<_> = failures.into_iter().chain(warnings).collect();
-    let summary = if problems.is_empty() {
-        format!(
-            "Redis {} {}, {} used, {} clients",
-            output.version,
-            output.role.word(),
-            Size(output.used_memory.cast_unsigned()),
-            output.connected_clients
-        )
-    } else {
-        problems.join("; ")
-    };
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the numbers are far below 2^52")]
+fn with_measurements(report: Report<Output>) -> Report<Output> {
+    let output = &report.output;
     let memory = measurement("used_memory", output.used_memory as f64, "B");
     let clients = measurement("clients", output.connected_clients as f64, "");
-    let lag = output.lag_s.map(|lag| measurement("lag", lag as f64, "s"));
-    let report = Report::new(outcome, summary, output).measure(memory).measure(clients);
-    match lag {
-        Some(lag) => report.measure(lag),
+    let silence = output.lag_s.map(|silence| measurement("silence", silence as f64, "s"));
+    let report = report.measure(memory).measure(clients);
+    match silence {
+        Some(silence) => report.measure(silence),
         None => report,
     }
 }
@@ -222,10 +307,13 @@ fn replication_failures(input: &Input, output: &Output) -> Vec<String> {
     if output.linked == Some(false) {
         failures.push("it has no link to its primary".to_owned());
     }
-    if let Some(lag) =
+    if let Some(silence) =
         output.lag_s.filter(|lag| *lag > i64::try_from(limit.as_secs()).unwrap_or(i64::MAX))
     {
-        failures.push(format!("replication is {lag} s behind"));
+        failures.push(match output.role {
+            Role::Primary => format!("a replica acknowledged nothing for {silence} s"),
+            Role::Replica => format!("nothing was heard from its primary for {silence} s"),
+        });
     }
     failures
 }
@@ -255,6 +343,10 @@ mod tests {
         );
         let away = replica.replace("status:up", "status:down");
         let unlimited = PRIMARY.replace("maxmemory:1000", "maxmemory:0");
+        let loading = format!("{PRIMARY}loading:1\r\nloading_loaded_perc:18.5\r\n");
+        let unappended = format!("{PRIMARY}loading:0\r\naof_last_write_status:err\r\n");
+        let evicting = PRIMARY.replace("used_memory:900", "used_memory:1000");
+        let full = format!("{evicting}maxmemory_policy:noeviction\r\n");
         let unsaved = PRIMARY.replace("bgsave_status:ok", "bgsave_status:err");
         for (info, input, outcome, words) in [
             (PRIMARY, json!({}), Outcome::Pass, "Redis 7.0.15 primary"),
@@ -271,16 +363,24 @@ mod tests {
                 "90 %",
             ),
             (PRIMARY, json!({ "fail_memory_percent": 80 }), Outcome::Fail, "90 %"),
-            (&unlimited, json!({ "fail_memory_percent": 80 }), Outcome::Fail, "no `maxmemory`"),
+            (&unlimited, json!({ "fail_memory_percent": 80 }), Outcome::Unknown, "no `maxmemory`"),
+            (&unlimited, json!({ "warn_memory_percent": 80 }), Outcome::Unknown, "no `maxmemory`"),
+            (PRIMARY, json!({}), Outcome::Pass, "(90 % of `maxmemory`)"),
             (PRIMARY, json!({ "warn_clients": 6, "fail_clients": 7 }), Outcome::Warn, "7 clients"),
             (PRIMARY, json!({ "min_replicas": 2 }), Outcome::Fail, "1 of 2 replicas"),
-            (PRIMARY, json!({ "max_lag": "2s" }), Outcome::Fail, "3 s behind"),
+            (PRIMARY, json!({ "max_lag": "2s" }), Outcome::Fail, "acknowledged nothing for 3 s"),
             (PRIMARY, json!({ "max_lag": "3s" }), Outcome::Pass, "primary"),
-            (&replica, json!({ "max_lag": "5s" }), Outcome::Fail, "8 s behind"),
+            (&replica, json!({ "max_lag": "5s" }), Outcome::Fail, "heard from its primary for 8 s"),
             (&away, json!({ "max_lag": "1h" }), Outcome::Fail, "no link"),
             (PRIMARY, json!({ "max_save_age": "50s" }), Outcome::Fail, "60 s old"),
             (PRIMARY, json!({ "max_save_age": "2m" }), Outcome::Pass, "primary"),
             (&unsaved, json!({ "max_save_age": "2m" }), Outcome::Fail, "could not be written"),
+            (&unsaved, json!({}), Outcome::Warn, "refuses every change"),
+            (&unappended, json!({}), Outcome::Warn, "refuses every change"),
+            (&full, json!({}), Outcome::Warn, "evicts no key"),
+            (&evicting, json!({}), Outcome::Pass, "100 % of `maxmemory`"),
+            (&loading, json!({}), Outcome::Unknown, "it is loading its data (18.5 % so far)"),
+            (&loading, json!({ "role": "replica" }), Outcome::Fail, "not a replica; it is loading"),
         ] {
             let (found, summary) = summary(info, &input);
             assert!(found == outcome && summary.contains(words), "{input}: {summary}");

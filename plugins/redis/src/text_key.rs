@@ -108,15 +108,30 @@ fn restore(key: &str, set_value: Option<&str>, before: &Json) -> Result<Completi
     }
     let db = database();
     let now_ms = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
-    match (&before.value, before.expires_at_ms) {
-        (Some(value), None) => drop(db.write(["set", key, value])?),
-        (Some(value), Some(time)) if time > now_ms => {
-            db.write(["set", key, value, "pxat", &time.to_string()])?;
+    let is_over = before.expires_at_ms.is_some_and(|time| time <= now_ms);
+    let summary = match (&before.value, before.expires_at_ms) {
+        (Some(_), Some(_)) if is_over && now.value.is_none() => {
+            let summary = format!("`{key}` would have expired by now: nothing to put back");
+            return Ok(Completion::unchanged(summary, Json::Null));
         }
-        // It would have expired by now.
-        (Some(_), Some(_)) | (None, _) => drop(db.write(["del", key])?),
-    }
-    Ok(Completion::changed(format!("put back `{key}`"), Json::Null))
+        (Some(_), Some(_)) if is_over => {
+            db.write(["del", key])?;
+            format!("removed `{key}`, which would have expired by now")
+        }
+        (Some(value), Some(time)) => {
+            db.write(["set", key, value, "pxat", &time.to_string()])?;
+            format!("put back `{key}`")
+        }
+        (Some(value), None) => {
+            db.write(["set", key, value])?;
+            format!("put back `{key}`")
+        }
+        (None, _) => {
+            db.write(["del", key])?;
+            format!("removed `{key}`, which was not there before")
+        }
+    };
+    Ok(Completion::changed(summary, Json::Null))
 }
 
 pub(crate) struct Set;

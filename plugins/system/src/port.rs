@@ -87,14 +87,14 @@ fn report(input: &Input, found: ListenerList) -> Report<Output> {
                 (_, true) => Outcome::Unknown,
             };
             let by = if names.is_empty() {
-                "who has it cannot be seen".to_owned()
+                format!(
+                    "; whether `{wanted}` has it cannot be seen: that needs the part `processes` \
+                     with `{wanted}` in the target, and the rights to see its owner"
+                )
             } else {
-                format!("it is that of `{}`", names.join("`, `"))
+                format!(" by `{}`, not by `{wanted}`", names.join("`, `"))
             };
-            (
-                outcome,
-                format!("{word} port {} listens{place}; {by}, and not of `{wanted}`", input.port),
-            )
+            (outcome, format!("{word} port {} listens{place}{by}", input.port))
         }
         (true, _, is_absent) => {
             let outcome = if is_absent { Outcome::Pass } else { Outcome::Fail };

@@ -11,7 +11,8 @@ pub(crate) struct Input {
     /// Their name, at most 15 bytes; all that the target lets be seen, if absent.
     name: Option<String>,
     /// Only those with an argument that contains this text. The target must say
-    /// `process_arguments = true`.
+    /// `process_arguments = true`. A server that writes a title over its arguments (Redis,
+    /// PostgreSQL, nginx) has that title instead.
     argument: Option<String>,
     /// Fewer are a failure.
     #[serde(default = "default_min")]
@@ -39,6 +40,8 @@ pub(crate) struct Output {
     count: u64,
     /// How many have ended so.
     zombies: u64,
+    /// How many of those that run are stopped (by a signal or a debugger), and so do nothing.
+    stopped: u64,
     /// Of all that are listed.
     resident_bytes: u64,
     /// Whether some were left out, because of `max_rows` or `max_bytes` of the target.
@@ -84,11 +87,11 @@ fn report(input: &Input, found: ProcessList) -> Result<Report<Output>> {
     let is_above = |limit: Option<u64>| limit.is_some_and(|mib| resident_bytes > mib << 20);
     let mut failures = Assertions::new();
     failures.holds(count >= input.min, || {
-        format!("{} run, expected {} at least", count_words(input, count), input.min)
+        format!("{}, expected {} at least", runs_words(input, count), input.min)
     });
     if let Some(max) = input.max {
         failures.holds(count <= max, || {
-            format!("{} run, expected {max} at most", count_words(input, count))
+            format!("{}, expected {max} at most", runs_words(input, count))
         });
     }
     failures.holds(!is_above(input.crit_mib), || format!("they use {}", Size(resident_bytes)));
@@ -98,6 +101,17 @@ fn report(input: &Input, found: ProcessList) -> Result<Report<Output>> {
     if let (Some(limit), Some(youngest)) = (input.warn_younger, youngest) {
         warnings.holds(youngest >= limit.as_secs(), || {
             format!("one was started {} ago", words(youngest))
+        });
+    }
+    let stopped = running.iter().filter(|one| one.state == ProcessState::Stopped).count() as u64;
+    if stopped > 0 {
+        warnings.holds(false, || {
+            let which = match (count, stopped) {
+                (1, _) => "and is stopped: it does no work".to_owned(),
+                (_, 1) => "and 1 of them is stopped: it does no work".to_owned(),
+                (_, many) => format!("and {many} of them are stopped: they do no work"),
+            };
+            format!("{}, {which}", runs_words(input, count))
         });
     }
     let is_judged_by_more = input.max.is_some()
@@ -119,16 +133,17 @@ fn report(input: &Input, found: ProcessList) -> Result<Report<Output>> {
         parts.extend_from_slice(warnings.failures());
     }
     if parts.is_empty() {
-        let age =
-            youngest.map(|age| format!(", the youngest for {}", words(age))).unwrap_or_default();
-        parts.push(format!(
-            "{} run{age}, with {}",
-            count_words(input, count),
-            Size(resident_bytes)
-        ));
+        // Of those that are not listed, neither age nor memory is known.
+        let known = youngest
+            .filter(|_| !found.cut)
+            .map(|age| format!(", the youngest for {}, with {}", words(age), Size(resident_bytes)));
+        parts.push(format!("{}{}", runs_words(input, count), known.unwrap_or_default()));
     }
     if found.cut {
         parts.push(format!("{} of {} are listed", running.len() + zombies.len(), found.count));
+    }
+    if found.in_container {
+        parts.push("only processes of this container are seen".to_owned());
     }
     #[expect(clippy::cast_precision_loss, reason = "processes are few")]
     let measured = measurement("processes", count as f64, "");
@@ -142,6 +157,7 @@ fn report(input: &Input, found: ProcessList) -> Result<Report<Output>> {
         processes: list.items,
         count,
         zombies: zombie_count,
+        stopped,
         resident_bytes,
         truncated,
         in_container: found.in_container,
@@ -149,10 +165,15 @@ fn report(input: &Input, found: ProcessList) -> Result<Report<Output>> {
     Ok(Report::new(outcome, parts.join("; "), output).measure(measured))
 }
 
-fn count_words(input: &Input, count: u64) -> String {
+/// How many run, of which name and with which argument.
+fn runs_words(input: &Input, count: u64) -> String {
+    let runs = if count == 1 { "runs" } else { "run" };
+    let argument = input.argument.as_ref().map(|text| format!(" with `{text}` in an argument"));
+    let argument = argument.unwrap_or_default();
     match &input.name {
-        Some(name) => format!("{count} of `{name}`"),
-        None => format!("{count} processes"),
+        Some(name) => format!("{count} of `{name}`{argument} {runs}"),
+        None if count == 1 => format!("1 process{argument} runs"),
+        None => format!("{count} processes{argument} run"),
     }
 }
 
@@ -236,11 +257,18 @@ mod tests {
         let dead = judged(&json!({}), vec![found(100, 0, ProcessState::Zombie, None)], 0);
         assert_eq!((dead.outcome, dead.output.zombies), (Outcome::Fail, 1), "{}", dead.summary);
         assert_eq!(judged(&json!({ "min": 0 }), Vec::new(), 0).outcome, Outcome::Pass);
+        let stopped = vec![found(100, 1, ProcessState::Stopped, None)];
+        let stopped = judged(&json!({ "name": "java" }), stopped, 0);
+        assert_eq!((stopped.outcome, stopped.output.stopped), (Outcome::Warn, 1));
+        assert_eq!(stopped.summary, "1 of `java` runs, and is stopped: it does no work");
     }
 
     #[test]
     fn of_those_that_were_left_out_only_the_number_is_known() {
         let one = || vec![found(100, 1, ProcessState::Sleeping, None)];
+        // Neither the age nor the memory of the one that is listed is said of all.
+        let counted = judged(&json!({ "name": "java" }), one(), 4).summary;
+        assert_eq!(counted, "5 of `java` run; 1 of 5 are listed");
         for (input, outcome) in [
             (json!({ "min": 5 }), Outcome::Pass),
             (json!({ "max": 4 }), Outcome::Fail),

@@ -20,11 +20,11 @@ pub use finding::{FINDING_RULES, Finding, FindingRow, FindingRule, Location};
 pub use flow::{Flow, FlowStep, SinkKind, SourceKind, flows};
 pub use usage::{RunbookKey, UsageCounts};
 
-use crate::boundary::Boundary;
+use crate::boundary::{Boundary, BoundaryViolation};
 use crate::capability::{Risk, Verb, VerbEffect, functions_of};
 use crate::grant::{ConditionalVerb, EffectiveGrants, Grant};
 use crate::manifest::Manifest;
-use crate::scope::AccessScope;
+use crate::scope::{AccessScope, ConcreteCall};
 use crate::targets::{Gateway, PathView, Target};
 use runbook_document::{Source, Span};
 use serde::Serialize;
@@ -423,10 +423,24 @@ fn boundary_status(
     let exceeded = boundaries
         .iter()
         .find_map(|boundary| boundary.check_grant(plugin, &verb_grant, grants).err())
-        .map(|exceeded| BoundaryStatus::Exceeded {
-            witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default(),
-        });
+        .map(|exceeded| BoundaryStatus::Exceeded { witness: boundary_words(&exceeded) });
     (!boundaries.is_empty()).then(|| exceeded.unwrap_or(BoundaryStatus::Within))
+}
+
+/// A call that is beyond the boundary, and in what: the call itself may differ from one that is
+/// allowed in a value that its sentence does not show, such as a time limit.
+fn boundary_words(exceeded: &BoundaryViolation) -> String {
+    let call = exceeded.witness.as_ref().map(ConcreteCall::sentence).unwrap_or_default();
+    let Some(nearest) = &exceeded.nearest_rule else { return call };
+    let limits: Vec<_> = nearest
+        .exceeded_dimensions
+        .iter()
+        .map(|(dimension, covered)| format!("{} = {covered}", dimension.key()))
+        .collect();
+    if limits.is_empty() || call.is_empty() {
+        return call;
+    }
+    format!("{call}; the nearest rule, {}, allows only {}", nearest.location, limits.join("; "))
 }
 
 /// Something that the review should cover and does not.

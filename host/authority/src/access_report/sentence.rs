@@ -21,7 +21,7 @@ pub(super) fn verb_sentence(
         TargetKind::Sql(sql) => sql_parts(sql),
         TargetKind::Docker(docker) => docker_parts(docker, verb),
         TargetKind::Process(process) => {
-            process_parts(process, grants.connection_of(grant).map(AsRef::as_ref))
+            process_parts(process, verb, grants.connection_of(grant).map(AsRef::as_ref))
         }
         TargetKind::Net(net) => net_parts(net, verb),
         TargetKind::Redis(redis) => redis_parts(redis),
@@ -85,7 +85,8 @@ fn http_parts(target: &HttpTarget, verb: Verb) -> Vec<String> {
     }
     parts.extend(address_part(&target.addresses));
     if chooses_request && target.redirects > 0 {
-        parts.push(format!("following up to {} redirects", target.redirects));
+        let redirects = if target.redirects == 1 { "redirect" } else { "redirects" };
+        parts.push(format!("following up to {} {redirects}", target.redirects));
     }
     if chooses_request && !target.redirect_origins.is_empty() {
         let origins: Vec<_> =
@@ -149,7 +150,7 @@ fn docker_parts(target: &DockerTarget, verb: Verb) -> Vec<String> {
     parts
 }
 
-fn process_parts(target: &ProcessTarget, connection: Option<&Target>) -> Vec<String> {
+fn process_parts(target: &ProcessTarget, verb: Verb, connection: Option<&Target>) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(connection) = connection {
         let mut connection_parts = vec![format!("connected to {}", connection.describe())];
@@ -159,11 +160,20 @@ fn process_parts(target: &ProcessTarget, connection: Option<&Target>) -> Vec<Str
             parts.push("it may connect to every Unix socket of this host".to_owned());
         }
     }
+    let unlimited: Vec<_> = [("read", &target.reads), ("write", &target.writes)]
+        .into_iter()
+        .filter(|(_, paths)| paths.is_none())
+        .map(|(verb, _)| verb)
+        .collect();
+    if !unlimited.is_empty() && verb == Verb::ProcessRun {
+        let verbs = unlimited.join(" and ");
+        parts.push(format!("it may {verbs} every file that its user may"));
+    }
     for (verb, paths) in [("reads", &target.reads), ("writes", &target.writes)] {
         let Some(paths) = paths else { continue };
         let named: Vec<_> = paths.iter().map(ToString::to_string).collect();
         parts.push(if named.is_empty() {
-            format!("it {verb} no file")
+            format!("it {verb} no file but those that every program needs")
         } else {
             format!("it {verb} only {}", named.join(", "))
         });
@@ -192,9 +202,16 @@ fn process_parts(target: &ProcessTarget, connection: Option<&Target>) -> Vec<Str
 
 fn net_parts(target: &NetTarget, verb: Verb) -> Vec<String> {
     let mut parts = Vec::new();
+    let is_any = |patterns: &[String]| patterns.iter().any(|pattern| pattern == "*");
     if verb == Verb::NetLookup {
+        if is_any(&target.names) {
+            parts.push("any other name too".to_owned());
+        }
         parts.extend(target.resolver.map(|resolver| format!("by the resolver {resolver}")));
         return parts;
+    }
+    if verb == Verb::NetConnect && is_any(&target.questions) {
+        parts.push("saying any line".to_owned());
     }
     parts.extend(address_part(&target.addresses));
     if verb == Verb::NetInspectTls {
@@ -206,6 +223,14 @@ fn net_parts(target: &NetTarget, verb: Verb) -> Vec<String> {
 fn system_parts(target: &SystemTarget, verb: Verb) -> Vec<String> {
     if asks_systemd(verb) && target.bus.unresolved().as_os_str() != SYSTEM_BUS {
         return vec![format!("by the bus at {}", target.bus)];
+    }
+    if verb == Verb::SystemPorts {
+        return vec![if target.processes.is_empty() {
+            "every port, without the processes that have them".to_owned()
+        } else {
+            let names = target.processes.join(", ");
+            format!("every port; of the processes that have them, only {names}")
+        }];
     }
     if verb == Verb::SystemProcesses && target.process_arguments {
         vec!["with the arguments that they were started with".to_owned()]
@@ -296,7 +321,7 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Names, |verb| verb == Verb::NetLookup),
         (Dimension::Keys, |_| true),
         (Dimension::Mounts, |_| true),
-        (Dimension::Processes, |_| true),
+        (Dimension::Processes, |verb| verb != Verb::SystemPorts),
         (Dimension::Units, |verb| verb == Verb::SystemUnits),
         (Dimension::Control, changes_units),
         (Dimension::FilePatterns, |_| true),
@@ -320,7 +345,11 @@ fn limits_part(scope: &AccessScope, verb: Verb) -> String {
         parts.into_iter().partition(|(_, words)| words.is_empty());
     let limited_dimensions: Vec<_> = limited_dimensions
         .iter()
-        .map(|(key, words)| format!("{key} {}", words.join(" ")))
+        .map(|(key, words)| {
+            // A position is several words.
+            let separator = if *key == Dimension::Positions.key() { ", " } else { " " };
+            format!("{key} {}", words.join(separator))
+        })
         .collect();
     let limits_text = if limited_dimensions.is_empty() {
         String::new()
@@ -1187,5 +1216,45 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A target that is open in some way, and what a reviewer must read of it.
+    const OPEN: &[(Capability, &str, &str)] = &[
+        (
+            Capability::Net,
+            "net = [\"a.example\"]\nports = [25]\nquestions = [\"*\"]",
+            "saying any line",
+        ),
+        (Capability::Net, "net = [\"a.example\"]\nnames = [\"*\"]", "any other name too"),
+        (
+            Capability::Process,
+            "process = \"/usr/bin/rm\"",
+            "it may read and write every file that its user may",
+        ),
+        (
+            Capability::Process,
+            "process = \"/usr/bin/rm\"\nreads = [\"/srv\"]",
+            "it may write every file that its user may",
+        ),
+        (
+            Capability::System,
+            "system = [\"ports\", \"processes\"]\nprocesses = [\"nginx\"]",
+            "every port; of the processes that have them, only nginx",
+        ),
+        (
+            Capability::Http,
+            "http = \"https://h.example\"\nredirects = 1",
+            "following up to 1 redirect",
+        ),
+    ];
+
+    #[test]
+    fn what_is_open_is_said_and_not_left_out() {
+        for (capability, target, words) in OPEN {
+            let sentences = sentences(*capability, target);
+            assert!(sentences.iter().any(|one| one.contains(words)), "{target}: {sentences:#?}");
+        }
+        let one = sentences(Capability::Http, "http = \"https://h.example\"\nredirects = 1");
+        assert!(one.iter().all(|sentence| !sentence.contains("redirects")), "{one:#?}");
     }
 }

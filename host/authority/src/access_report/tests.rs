@@ -392,7 +392,8 @@ fn a_grant_beyond_the_boundary_is_the_first_finding() {
     assert!(report.exceeds_boundary());
     assert_eq!(
         report.findings[0].message,
-        "`http.post` on slot `s` would allow: POST https://h:443/a"
+        "`http.post` on slot `s` would allow: POST https://h:443/a; the nearest rule, \
+         boundary.toml:2, allows only verbs = get"
     );
     let boundary_status = |verb: &str| {
         report.runbooks[0].steps[0]

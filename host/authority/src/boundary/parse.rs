@@ -2,6 +2,7 @@
 
 use super::{Boundary, BoundaryRule, FORMAT, PROTECTIONS};
 use crate::capability::Capability;
+use crate::digest::Digest;
 use crate::pattern::{AddressPolicy, PathPattern};
 use crate::scope::{Dimension, DimensionRow, Shape, Text, Values};
 use crate::targets::{is_source_pattern, read_address_policy};
@@ -239,11 +240,30 @@ fn glob_text(reader: &mut Reader<'_>, dimension: Dimension, text: Spanned<String
         reader.error_with_help("E0121", text.span, message, label, help);
         return None;
     }
+    if dimension == Dimension::Digests {
+        return digest_text(reader, text);
+    }
     // Hosts, DNS names and names of headers are case-insensitive, in patterns too.
     if matches!(dimension, Dimension::Hosts | Dimension::Names | Dimension::RequestHeaders) {
         return Some(glob_or_exact(text.value.to_lowercase()));
     }
     Some(glob_or_exact(text.value))
+}
+
+/// Reads a digest as a target writes it, with or without `sha256:`, or a pattern for digests.
+fn digest_text(reader: &mut Reader<'_>, text: Spanned<String>) -> Option<Text> {
+    let written = text.value.to_ascii_lowercase();
+    if written.starts_with("sha256:") || written.contains('*') {
+        return Some(glob_or_exact(written));
+    }
+    let digest = format!("sha256:{written}");
+    if Digest::parse(&digest).is_none() {
+        let message = format!("`{}` is not a digest, and no program has it", text.value);
+        let label = "64 hexadecimal digits, as `sha256` of a target has them";
+        reader.error("E0121", text.span, message, label);
+        return None;
+    }
+    Some(Text::Exact(digest))
 }
 
 /// Whether a text can match a host: a name, perhaps with `*`, or an address. An IPv6 address may

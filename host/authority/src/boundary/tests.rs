@@ -1827,3 +1827,32 @@ fn a_boundary_forbids_gateways_unless_it_names_them_and_can_demand_one() {
         assert!(is_covered(&through, &addresses) && !is_covered(&remote, &addresses));
     }
 }
+
+#[test]
+fn a_digest_in_a_boundary_is_written_as_in_a_target() {
+    let digits = "b047".repeat(16);
+    for written in [digits.clone(), digits.to_uppercase(), format!("sha256:{digits}")] {
+        let boundary = boundary(&format!(
+            "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nsha256 = [\"{written}\"]\n"
+        ));
+        let grants = crate::gate::tests::grants_with_verbs(
+            "process",
+            &["run"],
+            &format!("process = \"/bin/x\"\nsha256 = \"{digits}\""),
+        );
+        let grant = grants.get("s").expect("a grant");
+        let beyond = boundary.check_grant("p", grant, &grants).err();
+        let limits = beyond.and_then(|violation| violation.nearest_rule);
+        let names: Vec<_> = limits
+            .iter()
+            .flat_map(|nearest| &nearest.exceeded_dimensions)
+            .map(|(dimension, _)| dimension.key())
+            .collect();
+        assert!(!names.contains(&"sha256"), "{written}: {names:?}");
+    }
+    let mut diagnostics = Diagnostics::default();
+    let text = "format = 1\n[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n\
+                sha256 = [\"b047\"]\n";
+    assert!(Boundary::parse(&Source::new("b.toml", text), &mut diagnostics).is_none());
+    assert!(format!("{diagnostics:?}").contains("is not a digest"), "{diagnostics:?}");
+}

@@ -3,7 +3,7 @@
 //! Whoever may send requests to an engine can do anything on its machine as the user of the engine,
 //! which is root as a rule. So a server on another machine is reached by TLS only.
 
-use super::network::{parse_host_and_port, read_addresses};
+use super::network::{parse_server, read_addresses};
 use super::tls::{Encryption, read_tls};
 use super::{Folder, TlsKeys, is_local_host};
 use crate::pattern::AddressPolicy;
@@ -169,7 +169,8 @@ fn read_server_keys(
 /// Reads `tcp://HOST:PORT`.
 fn read_engine(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<(String, u16)> {
     let (scheme, place) = text.value.split_once("://").unwrap_or(("", &text.value));
-    let address = (scheme == "tcp").then(|| parse_host_and_port(place, DEFAULT_PORT)).flatten();
+    let server = (scheme == "tcp").then(|| parse_server(place)).flatten();
+    let address = server.map(|(host, port)| (host, port.unwrap_or(DEFAULT_PORT)));
     if address.is_none() {
         let help = match scheme {
             "unix" => "write `socket = \"/PATH\"` for a socket of this host",

@@ -137,6 +137,21 @@ impl HttpTarget {
 /// The header that has the cookies of a request, in small letters.
 const COOKIE: &str = "cookie";
 
+/// The most redirects that a target may let be followed.
+const MAX_REDIRECTS: u32 = 10;
+
+fn read_redirects(reader: &mut Reader<'_>) -> u32 {
+    let Some(count) = reader.optional::<u32>("redirects") else { return 0 };
+    if count.value > MAX_REDIRECTS {
+        let message = format!(
+            "`redirects = {}` is more than {MAX_REDIRECTS}, which is the most that is followed",
+            count.value
+        );
+        reader.error("E0103", count.span, message, format!("at most {MAX_REDIRECTS}"));
+    }
+    count.value.min(MAX_REDIRECTS)
+}
+
 pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTarget> {
     let base = reader.required::<String>("http").and_then(|text| read_base(reader, &text));
     let socket = read_socket(reader, folder, base.as_ref());
@@ -149,7 +164,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
         .unwrap_or_default();
     let auth = read_auth(reader, folder, &headers);
     let addresses = read_addresses(reader);
-    let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));
+    let redirects = read_redirects(reader);
     let redirect_origins = read_redirect_origins(reader, base.as_ref(), redirects, socket.as_ref());
     let cookies = read_cookies(reader, &request_headers, &headers);
     let max_body =

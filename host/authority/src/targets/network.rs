@@ -63,24 +63,6 @@ pub(crate) fn reachable_addresses(policy: &AddressPolicy, host: &str) -> Address
     policy
 }
 
-/// Parses `host`, `host:port`, an address, or an address and a port.
-pub(super) fn parse_host_and_port(text: &str, default_port: u16) -> Option<(String, u16)> {
-    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Some((address.to_string(), default_port));
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return (address.port() > 0).then(|| (address.ip().to_string(), address.port()));
-    }
-    let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
-        None => (text, default_port),
-    };
-    let host = host.to_ascii_lowercase();
-    // A name of digits and dots alone would be read as an address in another notation.
-    let has_letter = host.chars().any(|c| c.is_ascii_alphabetic());
-    (has_letter && dns_name(&host).as_ref() == Some(&host)).then_some((host, port))
-}
-
 /// Parses `host`, `host:port`, an address, or an address and a port. The host is in lower case and
 /// without brackets.
 pub(super) fn parse_server(text: &str) -> Option<(String, Option<u16>)> {

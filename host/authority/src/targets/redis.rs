@@ -1,6 +1,6 @@
 //! A `redis` target: one database of one server of Redis or Valkey.
 
-use super::network::{parse_host_and_port, {parse_server, read_addresses};
+use super::network::{parse_server, read_addresses};
 use super::tls::{Encryption, read_tls};
 use super::{Folder, TlsKeys, is_local_host, secret_reference};
 use crate::pattern::{AddressPolicy, CommandNaming, RedisCommand, command_row};
@@ -136,7 +136,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<RedisT
 }
 
 fn read_server(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<(String, Option<u16>)> {
-    let server = parse_host_and_port(&text.value, DEFAULT_PORT);
+    let server = parse_server(&text.value);
     if server.is_none() {
         // The text may hold a password, so it is not repeated.
         reader.error_with_help(

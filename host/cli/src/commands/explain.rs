@@ -79,7 +79,10 @@ const OTHER_KINDS: &[(SchemaKind, &str)] = &[
 fn look_up(file: Option<SchemaKind>, key: &str) -> Result<(String, KeyExplanation), Failure> {
     let unknown = |(unknown, known): (String, Vec<String>)| {
         let help = nearest(&unknown, known.iter().map(String::as_str)).map_or_else(
-            || format!("known there: {}", known.join(", ")),
+            || match known.as_slice() {
+                [] => "no key stands below the one before it".to_owned(),
+                known => format!("known there: {}", known.join(", ")),
+            },
             |near| format!("did you mean `{near}`?"),
         );
         Failure::usage(format!("there is no key `{unknown}` in `{key}`")).hint(help)

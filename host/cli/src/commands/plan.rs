@@ -89,6 +89,12 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
             ui::json(&PlanForm::of(&file, &prepared, &plan, &found, dry_run_scope).json())?;
         }
     }
+    if super::dry_run::is_denied(&found) {
+        if args.out.is_some() {
+            ui::note("no plan was written, because the run would be denied what it does");
+        }
+        return Ok(ExitStatus::Refused);
+    }
     if let Some(path) = &args.out {
         let planned = PlannedRun {
             run,
@@ -209,6 +215,9 @@ fn render(
     };
     let _ =
         write!(text, "\n{} may change something. {contacted}", ui::pluralize(n_changing, "call"));
+    if let Some(gaps) = super::dry_run::gaps(found) {
+        let _ = write!(text, " {gaps}");
+    }
     text
 }
 

@@ -78,7 +78,7 @@ fn dry_run_results(run: &Run) -> BTreeMap<String, String> {
             DryRunResult::Skipped => "skipped".to_owned(),
             DryRunResult::NestedFile { .. } => "opens".to_owned(),
             DryRunResult::Probed { .. } | DryRunResult::Proposed(_) => step.input.to_string(),
-            DryRunResult::Failed(_) => "cannot begin".to_owned(),
+            DryRunResult::Failed(_) | DryRunResult::Denied(_) => "cannot begin".to_owned(),
             DryRunResult::AtRunTime { reason } if reason.starts_with("a person") => {
                 "a person".to_owned()
             }

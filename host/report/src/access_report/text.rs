@@ -128,7 +128,9 @@ fn cells(row: &AccessRow) -> Vec<String> {
         .map(|granted| format!("[{}:{}]", granted.place.file, granted.place.line));
     let mut notes: Vec<String> = place.into_iter().chain(row.needed_by.clone()).collect();
     if row.imported.is_empty() {
-        notes.push("not imported".to_owned());
+        // The host itself uses what a secret comes from.
+        let is_source = row.slot.starts_with("secrets.");
+        notes.push(if is_source { "used by the host" } else { "not imported" }.to_owned());
     }
     match &row.boundary {
         Some(BoundaryStatus::Exceeded { witness }) if witness.is_empty() => {

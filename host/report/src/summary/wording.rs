@@ -25,9 +25,7 @@ impl Summary {
     pub fn end_text(&self, end: RunEnd) -> String {
         let text = match end {
             RunEnd::Succeeded => "Succeeded. Everything was done.".to_owned(),
-            RunEnd::SucceededWithWarnings => {
-                "Succeeded, with warnings that somebody should look at.".to_owned()
-            }
+            RunEnd::SucceededWithWarnings => self.warned_text(),
             RunEnd::Dirty => {
                 format!(
                     "DIRTY. {}: a person must look now.{}",
@@ -45,6 +43,24 @@ impl Summary {
             }
         };
         text + &self.finally_text()
+    }
+
+    /// The end of a run with warnings, with the steps that failed.
+    fn warned_text(&self) -> String {
+        let failed: Vec<StepId> = self
+            .steps
+            .iter()
+            .filter(|step| step.state == StepStatus::Failed)
+            .map(|step| StepId::from(step.id.as_str()))
+            .collect();
+        match failed.as_slice() {
+            [] => "Succeeded, with warnings that somebody should look at.".to_owned(),
+            failed => format!(
+                "Succeeded, with warnings that somebody should look at: {} failed, and the \
+                 runbook lets the run go on.",
+                quote_ids(failed)
+            ),
+        }
     }
 
     /// Why the run is dirty.

@@ -63,6 +63,15 @@ pub(crate) enum ConnectError {
     TimedOut(Duration),
 }
 
+/// How much earlier than a call the look-up of a name ends.
+const RESOLVER_SLACK: Duration = Duration::from_millis(100);
+
+fn no_resolver_answered(timeout: Duration) -> io::Error {
+    let limit = runbook_document::format_limit(timeout);
+    let message = format!("no resolver answered within {limit}");
+    io::Error::new(io::ErrorKind::TimedOut, message)
+}
+
 impl Host {
     /// Resolves the name of a server and lets the gate decide about every address. One allowed
     /// address is enough: a name with a public and a private address is connected to at the public
@@ -88,10 +97,12 @@ impl Host {
         (timeout, deadline): (Duration, Instant),
         request: impl Fn(IpAddr) -> GateRequest<'a>,
     ) -> Result<Vec<SocketAddr>, ConnectError> {
+        // A little earlier than the limit of the call, so that it is the resolver that is named.
+        let resolver_limit = timeout.saturating_sub(RESOLVER_SLACK.min(timeout / 10));
         let resolved_addresses =
-            tokio::time::timeout_at(deadline, self.resolver().resolve(host, port))
+            tokio::time::timeout(resolver_limit, self.resolver().resolve(host, port))
                 .await
-                .map_err(|_| ConnectError::TimedOut(timeout))?
+                .unwrap_or_else(|_| Err(no_resolver_answered(timeout)))
                 .map_err(ConnectError::Resolve)?;
         let mut addresses = Vec::new();
         for address in resolved_addresses {

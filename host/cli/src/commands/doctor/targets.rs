@@ -186,6 +186,7 @@ fn help(reason: UnreachableReason) -> &'static str {
         UnreachableReason::Credentials => "look at the user and the secret of the target",
         UnreachableReason::Proxy => "look at the proxy, at its rules and at its login",
         UnreachableReason::Timeout => "look whether a firewall drops packets, or it is overloaded",
+        UnreachableReason::Busy => "it runs and cannot serve now; look at its own limits and log",
         UnreachableReason::Local => "look at the path in the target and at its permissions",
         UnreachableReason::Withheld => "run it to see",
         UnreachableReason::Other => "see `runbook explain` for the keys of the target",

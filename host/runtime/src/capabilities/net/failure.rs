@@ -4,6 +4,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::net::allowed_addresses::ConnectError;
 use crate::net::dns::NoAnswer;
 use crate::net::handshake::TlsFailure;
+use runbook_document::format_limit;
 use std::io;
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ impl Failure {
         match self {
             Self::ConnectError(ConnectError::Refused(fault)) => fault,
             Self::ConnectError(ConnectError::TimedOut(within)) | Self::Late(within) => {
-                new(FaultClass::Timeout, "net.timeout", format!("no answer within {within:?}"))
+                let what = format!("no answer within {}", format_limit(within));
+                new(FaultClass::Timeout, "net.timeout", what)
             }
             Self::ConnectError(ConnectError::Resolve(error)) => new(
                 FaultClass::Transient,
@@ -71,7 +73,7 @@ impl Failure {
             Self::NoAnswer(NoAnswer::TimedOut(within)) => new(
                 FaultClass::Timeout,
                 "net.dns-timeout",
-                format!("no resolver answered within {within:?}"),
+                format!("no resolver answered within {}", format_limit(within)),
             ),
             Self::NoAnswer(NoAnswer::Unreachable(resolver, error)) => new(
                 FaultClass::Transient,

@@ -23,6 +23,7 @@ use runbook_authority::targets::{
     ClientCertificate, EnvironmentValue, PrivateKey, ProcessTarget, SqlAddress, TlsKeys,
 };
 use runbook_authority::{GateRequest, Target, Verb};
+use runbook_document::format_limit;
 use runbook_launch::LaunchRefusal;
 use runbook_secrets::Secret;
 use std::path::Path;
@@ -411,7 +412,7 @@ fn fault(
         Failure::Timeout => new(
             FaultClass::Timeout,
             "process.timeout",
-            format!("it did not end within {timeout:?} and was killed"),
+            format!("it did not end within {} and was killed", format_limit(timeout)),
         ),
         Failure::Stopped => new(FaultClass::Cancelled, "cancelled", "it was killed".to_owned()),
     }

@@ -25,6 +25,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// host itself asks for what the server knows of a command.
 const MIN_LIMIT: usize = 64 << 10;
 
+/// How much of what the server sent last is kept, for the message if it is no answer.
+const HEARD_BYTES: usize = 160;
+
 /// The value of [`StreamState::remaining`] after the limit was reached.
 const EXCEEDED: usize = 0;
 
@@ -35,6 +38,9 @@ struct StreamState {
     remaining: AtomicUsize,
     /// Why the server has refused the certificate of the host. The library does not pass it on.
     rejection: Mutex<Option<String>>,
+    /// The beginning of what came since the last answer. A server without a free connection, or of
+    /// another protocol, speaks before it is asked; the library drops that.
+    heard: Mutex<Vec<u8>>,
 }
 
 /// A stream that ends with an error when more bytes come than are allowed.
@@ -53,7 +59,12 @@ impl AsyncRead for LimitedStream {
         let polled = Pin::new(&mut *self.stream).poll_read(context, buffer);
         match &polled {
             Poll::Ready(Ok(())) => {
-                let count = buffer.filled().len() - before;
+                let new = &buffer.filled()[before..];
+                let count = new.len();
+                let mut heard = self.state.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = HEARD_BYTES.saturating_sub(heard.len());
+                heard.extend_from_slice(&new[..count.min(room)]);
+                drop(heard);
                 let remaining = self.state.remaining.load(Ordering::Acquire);
                 self.state.remaining.store(remaining.saturating_sub(count), Ordering::Release);
                 if count >= remaining {
@@ -76,16 +87,28 @@ impl AsyncWrite for LimitedStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream).poll_write(context, bytes)
+        // If the server has closed the connection, what it said before is still to be read. The
+        // next read then tells of the end.
+        match Pin::new(&mut *self.stream).poll_write(context, bytes) {
+            Poll::Ready(Err(error)) if is_closed(&error) => Poll::Ready(Ok(bytes.len())),
+            polled => polled,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_flush(context)
+        match Pin::new(&mut *self.stream).poll_flush(context) {
+            Poll::Ready(Err(error)) if is_closed(&error) => Poll::Ready(Ok(())),
+            polled => polled,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.stream).poll_shutdown(context)
     }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// An open connection.
@@ -96,6 +119,8 @@ pub(super) struct Connection {
     state: Arc<StreamState>,
     /// How many bytes the answer to the command of the plugin may have.
     limit: usize,
+    /// Whether the server has answered anything.
+    has_answered: bool,
 }
 
 impl Connection {
@@ -104,6 +129,7 @@ impl Connection {
         let state = Arc::new(StreamState {
             remaining: AtomicUsize::new(MIN_LIMIT),
             rejection: Mutex::new(None),
+            heard: Mutex::new(Vec::new()),
         });
         let stream = LimitedStream { stream, state: Arc::clone(&state) };
         // Without a login and a name, the library sends nothing by itself.
@@ -111,7 +137,8 @@ impl Connection {
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (sender, driver) = opened.map_err(|error| Failure::of(&error))?;
-        Ok(Self { sender, driver: Box::pin(driver.fuse()), state, limit })
+        let driver = Box::pin(driver.fuse());
+        Ok(Self { sender, driver, state, limit, has_answered: false })
     }
 
     /// Logs in. The user is always sent, so that no other user is tried.
@@ -160,6 +187,9 @@ impl Connection {
                 () = &mut self.driver => answer.await,
             }
         };
+        let heard =
+            std::mem::take(&mut *self.state.heard.lock().unwrap_or_else(PoisonError::into_inner));
+        let has_answered = std::mem::replace(&mut self.has_answered, answer.is_ok());
         let is_exceeded = self.state.remaining.load(Ordering::Acquire) == EXCEEDED;
         match answer {
             Ok(Value::ServerError(error)) => Err(Failure::Server(ServerReply {
@@ -170,7 +200,7 @@ impl Connection {
             Err(_) if is_exceeded => Err(Failure::TooLarge(limit)),
             Err(error) => Err(match self.rejection() {
                 Some(reason) => Failure::Tls(TlsFailure::ClientRejected(reason)),
-                None => Failure::of(&error),
+                None => Failure::of(&error).after(&heard, has_answered),
             }),
         }
     }

@@ -4,6 +4,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::net::allowed_addresses::ConnectError;
 use crate::net::handshake::TlsFailure;
 use ::redis::{ErrorKind, RedisError};
+use runbook_document::format_limit;
 use std::time::Duration;
 
 /// What had left the host before a failure.
@@ -61,6 +62,9 @@ impl ServerReply {
     fn class_and_code(&self) -> (FaultClass, &'static str) {
         match self.code.as_str() {
             "WRONGTYPE" => (FaultClass::Conflict, "redis.wrong-type"),
+            "ERR" if self.message.starts_with("max number of clients") => {
+                (FaultClass::Transient, "redis.no-connection-left")
+            }
             "NOAUTH" | "WRONGPASS" => (FaultClass::Invalid, "redis.login"),
             "NOPERM" => (FaultClass::Invalid, "redis.permission"),
             "READONLY" => (FaultClass::Conflict, "redis.replica"),
@@ -78,6 +82,21 @@ impl ServerReply {
     }
 }
 
+/// What the operator can do about an answer, if the answer does not say it.
+fn help(reply: &ServerReply) -> &'static str {
+    let message = reply.message.as_str();
+    match reply.code.as_str() {
+        "ERR" if message.starts_with("max number of clients") => {
+            ": its connections are used up (`maxclients`)"
+        }
+        "NOAUTH" => " The target names no `password`.",
+        "NOPERM" if message.contains("'command|info'") => {
+            "; the user needs `+command`, because the host asks first what each command does"
+        }
+        _ => "",
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -91,8 +110,12 @@ pub(super) enum Failure {
     Server(ServerReply),
     /// The answer has more bytes than this.
     TooLarge(usize),
-    /// The server does not speak the protocol.
-    Protocol,
+    /// The server does not speak the protocol; with the beginning of what it said instead.
+    Protocol(String),
+    /// The connection broke before the server had answered anything.
+    Unanswered(String),
+    /// The server accepted the connection and answered no TLS handshake within this time.
+    NoTls(Duration),
     /// The connection broke.
     Broken(String),
     /// The call took longer than this.
@@ -103,7 +126,7 @@ impl Failure {
     /// The failure for an error of the library.
     pub(super) fn of(error: &RedisError) -> Self {
         match error.kind() {
-            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::Protocol,
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::Protocol(String::new()),
             _ => match error.code() {
                 Some(code) => Self::Server(ServerReply {
                     code: code.to_owned(),
@@ -111,6 +134,34 @@ impl Failure {
                 }),
                 None => Self::Broken(error.to_string()),
             },
+        }
+    }
+
+    /// The failure of a connection that broke or cannot be understood, after the server had sent
+    /// `heard` in place of an answer.
+    pub(super) fn after(self, heard: &[u8], has_answered: bool) -> Self {
+        let line = || {
+            let text = String::from_utf8_lossy(heard);
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        // Later than the first answer, it may be a part of a value.
+        if has_answered {
+            return self;
+        }
+        match (self, heard.first()) {
+            // An alert or a handshake of TLS.
+            (Self::Broken(_) | Self::Protocol(_), Some(0x15 | 0x16)) => {
+                Self::Unanswered("it answered in TLS".to_owned())
+            }
+            (Self::Broken(_), Some(b'-')) => {
+                let line = line();
+                let (code, message) = line[1..].split_once(' ').unwrap_or((&line[1..], ""));
+                Self::Server(ServerReply { code: code.to_owned(), message: message.to_owned() })
+            }
+            (Self::Broken(reason), Some(b'+' | b':' | b'$' | b'*')) => Self::Broken(reason),
+            (Self::Broken(_) | Self::Protocol(_), Some(_)) => Self::Protocol(line()),
+            (Self::Broken(reason), None) => Self::Unanswered(reason),
+            (other, _) => other,
         }
     }
 
@@ -139,10 +190,19 @@ impl Failure {
                 format!("it cannot be connected to: {error}"),
             ),
             Self::Connect(ConnectError::TimedOut(within)) => {
-                new(FaultClass::Timeout, "redis.timeout", format!("no answer within {within:?}"))
+                let what = format!("no answer within {}", format_limit(within));
+                new(FaultClass::Timeout, "redis.timeout", what)
+            }
+            Self::NoTls(within) => {
+                let what = format!(
+                    "it accepted the connection and answered no TLS within {}; a server without \
+                     TLS waits like that: if it has none, write `tls = \"off\"`",
+                    format_limit(within)
+                );
+                new(FaultClass::Timeout, "redis.tls-timeout", what)
             }
             Self::TimedOut(within) => {
-                let what = format!("no answer within {within:?}");
+                let what = format!("no answer within {}", format_limit(within));
                 let what = match sent {
                     Sent::Nothing => what,
                     Sent::Change => {
@@ -173,17 +233,26 @@ impl Failure {
             }
             Self::Server(reply) => {
                 let (class, code) = reply.class_and_code();
-                new(class, code, format!("{} {}", reply.code, reply.message))
+                new(class, code, format!("{} {}{}", reply.code, reply.message, help(&reply)))
             }
             Self::TooLarge(limit) => {
                 let what =
                     format!("the answer has more than {limit} bytes, `max_bytes` of the target");
                 new(FaultClass::Limit, "redis.answer-too-large", what)
             }
-            Self::Protocol => in_doubt(
-                FaultClass::Assertion,
-                "redis.protocol",
-                "it does not speak the protocol of Redis".to_owned(),
+            Self::Protocol(heard) => {
+                let said = if heard.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (it said `{}`)", heard.escape_debug())
+                };
+                let what = format!("it does not speak the protocol of Redis{said}");
+                in_doubt(FaultClass::Assertion, "redis.protocol", what)
+            }
+            Self::Unanswered(reason) => in_doubt(
+                FaultClass::Transient,
+                "redis.broken",
+                format!("the connection broke before it answered anything: {reason}"),
             ),
             Self::Broken(reason) => in_doubt(
                 FaultClass::Transient,

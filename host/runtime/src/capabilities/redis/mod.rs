@@ -21,6 +21,7 @@ use runbook_authority::pattern::RedisCommand;
 use runbook_authority::targets::{RedisTarget, RedisTls};
 use runbook_authority::{GateRequest, Target, Verb};
 use runbook_secrets::Scrubber;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 impl types::Host for HostCall<'_> {}
@@ -65,6 +66,40 @@ impl AllowedCommand<'_> {
     }
 }
 
+/// Whether a TLS handshake is under way, for the message if the time is over.
+#[derive(Debug, Default)]
+struct Handshake(AtomicBool);
+
+impl Handshake {
+    fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// The failure if the time is over now.
+    fn timed_out(&self, within: Duration) -> Failure {
+        if self.0.load(Ordering::Acquire) {
+            Failure::NoTls(within)
+        } else {
+            Failure::TimedOut(within)
+        }
+    }
+}
+
+/// Names the key of the target that is the likely reason for a connection that broke at once.
+fn with_tls_hint(redis: &RedisTarget, failure: Failure) -> Failure {
+    match (&redis.tls, failure) {
+        (RedisTls::Off, Failure::Unanswered(reason)) => Failure::Unanswered(format!(
+            "{reason}; a server that wants TLS ends a connection without it: if it does, remove \
+             `tls = \"off\"`"
+        )),
+        (RedisTls::Off | RedisTls::Required, failure) => failure,
+    }
+}
+
 impl Host {
     /// Sends a command that the gate has allowed, and returns the answer.
     async fn send(
@@ -79,10 +114,13 @@ impl Host {
         let within = self.remaining(redis.timeout);
         let command = AllowedCommand { slot, verb, arguments, commit, within };
         let place = format!("{}:{}", redis.host, redis.port);
-        let done = tokio::time::timeout(within, self.answer(redis, &command)).await;
-        let answer = done.unwrap_or(Err(Failure::TimedOut(within)));
-        let value =
-            answer.map_err(|why| self.scrubbed_fault(why.into_fault(&place, command.sent())))?;
+        let handshake = Handshake::default();
+        let done = tokio::time::timeout(within, self.answer(redis, &command, &handshake)).await;
+        let answer = done.unwrap_or_else(|_| Err(handshake.timed_out(within)));
+        let value = answer.map_err(|why| {
+            let why = with_tls_hint(redis, why);
+            self.scrubbed_fault(why.into_fault(&place, command.sent()))
+        })?;
         let mut items = Vec::new();
         push_items(&mut items, value);
         self.count_transferred(items.iter().map(|item| bytes_of_item(item).len()).sum());
@@ -99,9 +137,10 @@ impl Host {
         &mut self,
         redis: &RedisTarget,
         command: &AllowedCommand<'_>,
+        handshake: &Handshake,
     ) -> Result<Value, Failure> {
-        let mut connection =
-            self.redis_connection(redis, command.slot, command.verb, command.within).await?;
+        let server = (command.slot, command.verb, command.within);
+        let mut connection = self.redis_connection(redis, server, handshake).await?;
         let facts = facts::of(&mut connection, command.arguments).await?;
         let (slot, verb, arguments) = (command.slot, command.verb, command.arguments);
         let facts = facts.as_ref();
@@ -125,11 +164,10 @@ impl Host {
     async fn redis_connection(
         &mut self,
         redis: &RedisTarget,
-        slot: &str,
-        verb: Verb,
-        within: Duration,
+        server: (&str, Verb, Duration),
+        handshake: &Handshake,
     ) -> Result<Connection, Failure> {
-        let stream = self.redis_stream(redis, slot, verb, within).await?;
+        let stream = self.redis_stream(redis, server, handshake).await?;
         let limit = usize::try_from(redis.max_bytes.0).unwrap_or(usize::MAX);
         let mut connection = Connection::open(stream, limit).await?;
         if let Some(name) = &redis.password {
@@ -143,9 +181,8 @@ impl Host {
     async fn redis_stream(
         &mut self,
         redis: &RedisTarget,
-        slot: &str,
-        verb: Verb,
-        within: Duration,
+        (slot, verb, within): (&str, Verb, Duration),
+        handshake: &Handshake,
     ) -> Result<Box<dyn Stream>, Failure> {
         let config = match redis.tls {
             RedisTls::Off => None,
@@ -161,7 +198,12 @@ impl Host {
         let (stream, _) = route.connect().await.map_err(Failure::Connect)?;
         Ok(match config {
             None => Box::new(stream),
-            Some(config) => Box::new(encrypt(stream, host, config).await.map_err(Failure::Tls)?),
+            Some(config) => {
+                handshake.begin();
+                let encrypted = encrypt(stream, host, config).await.map_err(Failure::Tls)?;
+                handshake.end();
+                Box::new(encrypted)
+            }
         })
     }
 
@@ -172,12 +214,14 @@ impl Host {
         let redis = redis_target(&target);
         let within = self.remaining(redis.timeout);
         let place = format!("{}:{}", redis.host, redis.port);
+        let handshake = Handshake::default();
         let tried = tokio::time::timeout(within, async {
-            let mut connection = self.redis_connection(redis, slot, verb, within).await?;
+            let server = (slot, verb, within);
+            let mut connection = self.redis_connection(redis, server, &handshake).await?;
             connection.ask(&[b"PING"]).await
         });
-        let answer = tried.await.unwrap_or(Err(Failure::TimedOut(within)));
-        answer.map_err(|why| why.into_fault(&place, Sent::Nothing))?;
+        let answer = tried.await.unwrap_or_else(|_| Err(handshake.timed_out(within)));
+        answer.map_err(|why| with_tls_hint(redis, why).into_fault(&place, Sent::Nothing))?;
         Ok(format!("`{}` can use database {} (Redis)", redis.user, redis.database))
     }
 }

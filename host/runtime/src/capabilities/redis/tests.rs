@@ -116,6 +116,7 @@ async fn the_user_the_password_and_the_database_are_those_of_the_target() {
     let with = |more: &str| target(server.port, more);
     let fault = read(&with(""), "PING").await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "redis.login"));
+    assert!(fault.message.contains("The target names no `password`"), "{}", fault.message);
     let fault = read(&with("password = \"secret:token\""), "PING").await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "redis.login"));
     assert!(!fault.message.contains("s3cr3t"), "{}", fault.message);
@@ -161,8 +162,12 @@ async fn a_server_of_redis_is_verified_by_the_authority_of_its_target_alone() {
     // A server that speaks no TLS waits for the rest of a command. One that speaks nothing else
     // ends the connection.
     let plain = format!("[targets.t]\nredis = \"localhost:{}\"\ntimeout = \"1s\"\n", server.port);
-    assert_eq!(read(&plain, "PING").await.unwrap_err().class, FaultClass::Timeout);
-    assert!(read(&target(server.tls_port, ""), "PING").await.is_err());
+    let fault = read(&plain, "PING").await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Timeout, "redis.tls-timeout"));
+    assert!(fault.message.contains("within 1s; a server without TLS"), "{}", fault.message);
+    assert!(fault.message.contains("`tls = \"off\"`"), "{}", fault.message);
+    let fault = read(&target(server.tls_port, ""), "PING").await.unwrap_err();
+    assert!(fault.message.contains("remove `tls = \"off\"`"), "{}", fault.message);
 }
 
 #[tokio::test]
@@ -200,4 +205,45 @@ async fn keys_and_commands_beyond_the_target_are_denied_before_a_connection_is_m
     assert!(stats.contains("total_connections_received:1\r\n"), "{stats}");
     assert_eq!(shown(&read(&limited, "GET mine:a").await.unwrap()), shown(&[Item::Nil]));
     assert_eq!(server.command(&["EXISTS", "other"]), Answer::Number(1));
+}
+
+#[tokio::test]
+async fn what_a_server_said_before_it_ended_the_connection_is_the_reason() {
+    let server = Redis::start();
+    server.commands(&[&["CONFIG", "SET", "maxclients", "1"]]);
+    let held = loop {
+        use std::io::{Read as _, Write as _};
+        let mut held = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let mut said = [0; 5];
+        // Until the server has noticed that the connection before is closed, it takes no other.
+        if held.write_all(b"PING\r\n").and_then(|()| held.read_exact(&mut said)).is_ok()
+            && &said == b"+PONG"
+        {
+            break held;
+        }
+    };
+    // The server says it before it is asked, and closes the connection.
+    for _ in 0..20 {
+        let fault = read(&target(server.port, ""), "PING").await.unwrap_err();
+        let found = (fault.class, fault.code.as_str());
+        let expected = (FaultClass::Transient, "redis.no-connection-left");
+        assert_eq!(found, expected, "{}", fault.message);
+        assert!(fault.message.contains("its connections are used up"), "{}", fault.message);
+    }
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_server_of_another_protocol_is_named_by_what_it_said() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        use std::io::Write as _;
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
+    });
+    let fault = read(&target(port, ""), "PING").await.unwrap_err();
+    server.join().unwrap();
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Assertion, "redis.protocol"));
+    assert!(fault.message.contains("(it said `SSH-2.0-OpenSSH_9.2`)"), "{}", fault.message);
 }

@@ -6,6 +6,7 @@
 
 use super::DatabaseAccess;
 use crate::fault::{Fault, FaultClass};
+use runbook_document::format_limit;
 use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
 use std::time::Duration;
@@ -118,7 +119,11 @@ fn fault_of_server(database: &dyn DatabaseError) -> Fault {
     let is_user_request = state == "57014" && database.message().contains("user request");
     let (class, code) =
         if is_user_request { (FaultClass::Conflict, "sql.cancelled") } else { (class, code) };
-    Fault::new(class, code, format!("{} (SQLSTATE {state})", database.message()))
+    let help = match code {
+        "sql.too-many-connections" => ": its connections are used up",
+        _ => "",
+    };
+    Fault::new(class, code, format!("{} (SQLSTATE {state}){help}", database.message()))
 }
 
 /// The fault for a parameter of a type that the contract has no value for.
@@ -175,7 +180,7 @@ pub(super) async fn with_timeout<T>(
 ) -> Result<T, Fault> {
     tokio::time::timeout(access.timeout + TIMEOUT_GRACE, work).await.unwrap_or_else(|_| {
         let message =
-            format!("the database did not answer within {} ms", access.timeout.as_millis());
+            format!("the database did not answer within {}", format_limit(access.timeout));
         Err(Fault::new(FaultClass::Timeout, "sql.timeout", message))
     })
 }

@@ -18,12 +18,13 @@ use crate::bindings::runbook::sql::types::{Artifact, Driver, Element, Rows, Stat
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
-use crate::net::allowed_addresses::Server;
+use crate::net::allowed_addresses::{ConnectError, Server};
 use crate::net::route::Route;
 use crate::net::tls::ServerVerification;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{SqlAddress, SqlTarget, TlsMode};
 use runbook_authority::{GateRequest, Grant, Target, Verb};
+use runbook_document::format_limit;
 use runbook_secrets::{Scrubber, Secret};
 use rustls::ClientConfig;
 use std::borrow::Cow;
@@ -224,6 +225,24 @@ struct TimeLimit {
     started: Instant,
     limit: Duration,
     description: String,
+    /// The server, such as `db.internal:5432`; `None` if there is none.
+    server: Option<String>,
+}
+
+/// Whether a fault is about the server or the connection to it, and not about a statement.
+fn is_about_server(fault: &Fault) -> bool {
+    matches!(
+        fault.code.as_str(),
+        "sql.connect"
+            | "sql.timeout"
+            | "sql.login"
+            | "sql.too-many-connections"
+            | "sql.not-ready"
+            | "sql.terminated"
+            | "sql.disconnected"
+            | "sql.protocol"
+            | "sql.tls"
+    )
 }
 
 /// How much earlier than the host a server may report a timeout: its clock starts at another time,
@@ -256,6 +275,9 @@ impl TimeLimit {
             }
             _ => {}
         }
+        if let Some(server) = self.server.as_ref().filter(|_| is_about_server(&fault)) {
+            fault.message = format!("{server}: {}", fault.message);
+        }
         fault
     }
 }
@@ -264,20 +286,18 @@ impl DatabaseAccess {
     fn time_limit(&self) -> TimeLimit {
         let location = self.target.location();
         let location = location.rsplit('/').next().unwrap_or(&location);
-        let target_timeout = self.sql().timeout;
+        let target_timeout = format_limit(self.sql().timeout);
         let description = if self.timeout < self.sql().timeout {
-            let time_left =
-                Duration::from_millis(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));
+            let time_left = format_limit(self.timeout);
             format!(
-                "{time_left:?} were left of the step's own `timeout`, which ended it; the target's \
-                     is {target_timeout:?} ({location})"
+                "{time_left} were left of the step's own `timeout`, which ended it; the target's \
+                     is {target_timeout} ({location})"
             )
         } else {
-            format!(
-                "the `timeout` of the target ended it, which is {target_timeout:?} ({location})"
-            )
+            format!("the `timeout` of the target ended it, which is {target_timeout} ({location})")
         };
-        TimeLimit { started: self.started, limit: self.timeout, description }
+        let server = self.sql().server().map(|(host, port)| format!("{host}:{port}"));
+        TimeLimit { started: self.started, limit: self.timeout, description, server }
     }
 
     fn sql(&self) -> &SqlTarget {
@@ -346,7 +366,17 @@ impl Host {
         let route = match sql_of(&target).server() {
             Some((host, port)) => {
                 let server = Server { slot, verb, host, port, timeout };
-                Some(self.route(&server).await.map_err(stream::connect_fault)?)
+                let route = self.route(&server).await;
+                Some(route.map_err(|error| match error {
+                    ConnectError::Refused(fault) => fault,
+                    ConnectError::Resolve(_)
+                    | ConnectError::Connect(_)
+                    | ConnectError::TimedOut(_) => {
+                        let fault = stream::connect_fault(error);
+                        let message = format!("{host}:{port}: {}", fault.message);
+                        Fault { message, ..fault }
+                    }
+                })?)
             }
             None => None,
         };

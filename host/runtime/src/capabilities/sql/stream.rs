@@ -91,7 +91,10 @@ pub(super) fn connect_fault(connect_fault: ConnectError) -> Fault {
         ConnectError::TimedOut(timeout) => Fault::new(
             FaultClass::Timeout,
             "sql.timeout",
-            format!("the database did not answer within {} ms", timeout.as_millis()),
+            format!(
+                "the database did not answer within {}",
+                runbook_document::format_limit(timeout)
+            ),
         ),
     }
 }

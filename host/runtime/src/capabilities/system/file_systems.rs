@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The file systems of the mount points that were asked for.
 pub(super) struct Found {
@@ -18,8 +19,29 @@ pub(super) struct Found {
     pub(super) unreadable: usize,
 }
 
+/// The file system that is being asked for its size, for the message if it does not answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked(Arc<Mutex<Option<String>>>);
+
+impl Asked {
+    fn set(&self, file_system: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = file_system;
+    }
+
+    /// The mount point and the kind of the file system that is being asked now.
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// The file systems that the target lets be seen; with a mount point, only that of it.
-pub(super) fn read(target: &SystemTarget, asked: Option<&str>) -> Result<Found, ReadError> {
+///
+/// While a file system is asked for its size, `now` names it: one that hangs never answers.
+pub(super) fn read(
+    target: &SystemTarget,
+    asked: Option<&str>,
+    now: &Asked,
+) -> Result<Found, ReadError> {
     // Of several that are mounted over each other, only the last one is reached.
     let mut mounts = BTreeMap::new();
     for mount in Process::myself()?.mountinfo()? {
@@ -31,7 +53,10 @@ pub(super) fn read(target: &SystemTarget, asked: Option<&str>) -> Result<Found, 
     }
     let mut found = Found { readable: Vec::new(), unreadable: 0 };
     for (text, (path, mount)) in mounts {
-        let Ok(size) = rustix::fs::statvfs(&path) else {
+        now.set(Some(format!("the file system at `{}` ({})", text.escape_debug(), mount.fs_type)));
+        let size = rustix::fs::statvfs(&path);
+        now.set(None);
+        let Ok(size) = size else {
             found.unreadable += 1;
             continue;
         };
@@ -80,8 +105,18 @@ fn unescaped(written: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::unescaped;
+    use super::{Asked, unescaped};
     use std::path::Path;
+
+    #[test]
+    fn a_file_system_that_does_not_answer_is_named() {
+        let asked = Asked::default();
+        let worker = asked.clone();
+        worker.set(Some("the file system at `/mnt` (fuse)".to_owned()));
+        assert_eq!(asked.take().as_deref(), Some("the file system at `/mnt` (fuse)"));
+        worker.set(None);
+        assert_eq!(asked.take(), None);
+    }
 
     #[test]
     fn octal_numbers_of_a_mount_point_are_characters() {

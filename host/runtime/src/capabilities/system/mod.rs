@@ -68,9 +68,16 @@ impl reader::Host for HostCall<'_> {
     ) -> Result<FileSystemList, Fault> {
         let object = mount.as_deref().map_or(SystemObject::Part, SystemObject::Mount);
         let part = self.part(&slot, Verb::SystemDisks, object)?;
-        let target = Arc::clone(&part.target);
-        let found =
-            part.read(move || file_systems::read(system_target(&target), mount.as_deref())).await?;
+        let (target, asked) = (Arc::clone(&part.target), file_systems::Asked::default());
+        let last_asked = asked.clone();
+        let work = move || file_systems::read(system_target(&target), mount.as_deref(), &asked);
+        let found = part.read(work).await.map_err(|fault| match last_asked.take() {
+            Some(file_system) if fault.class == FaultClass::Timeout => {
+                let message = format!("{file_system} gave no answer within {}", part.limit());
+                Fault::new(FaultClass::Timeout, "system.timeout", message)
+            }
+            Some(_) | None => fault,
+        })?;
         Ok(self.file_systems(&part, found))
     }
 
@@ -163,6 +170,11 @@ impl Part {
         system_target(&self.target)
     }
 
+    /// The time limit, as people write it.
+    fn limit(&self) -> String {
+        runbook_document::format_limit(self.within)
+    }
+
     /// Reads on a thread of its own, within the time limit of the target.
     async fn read<T: Send + 'static>(
         &self,
@@ -184,7 +196,7 @@ impl Part {
                 Err(Fault::new(FaultClass::Unknown, "system.thread", message))
             }
             Err(_) => {
-                let message = format!("this machine gave no answer within {:?}", self.within);
+                let message = format!("this machine gave no answer within {}", self.limit());
                 Err(Fault::new(FaultClass::Timeout, "system.timeout", message))
             }
         }
