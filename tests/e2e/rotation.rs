@@ -182,8 +182,8 @@ fn a_rotation_is_refused_where_no_password_can_be_verified_or_kept() {
         [("systemd:db", "a credential of systemd"), ("env:DB", "a variable of the environment")]
     {
         runbook(&env, postgres.port, source, "orders", "");
-        let refused = run(&env, &["validate", "r.toml"], None).status(6).err("E0116");
-        assert!(refused.stderr.contains(kind), "{}", refused.stderr);
+        let refused = words(&run(&env, &["validate", "r.toml"], None).status(6).err("E0116"));
+        assert!(refused.contains(kind), "{refused}");
     }
     assert!(logs_in(&postgres, PASSWORD));
 }

@@ -1,8 +1,8 @@
 //! The locks of rotations that this process has.
 
-use crate::secret_source::with_causes;
 use runbook_authority::targets::FileEntry;
 use runbook_runtime::RotationTurn;
+use runbook_secrets::files::FileError;
 use runbook_secrets::{LockAttempt, RotationLock, is_rotation_locked, try_lock_rotation};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,21 +23,20 @@ impl RotationLocks {
     /// and the step `by`.
     ///
     /// # Errors
-    /// The lock file cannot be made: the reason, for people.
-    pub fn lock(&self, name: &str, entry: &FileEntry, by: &str) -> Result<RotationTurn, String> {
+    /// The lock file cannot be made or locked.
+    pub fn lock(&self, name: &str, entry: &FileEntry, by: &str) -> Result<RotationTurn, FileError> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match locks.get(name) {
             Some(held) if held.by == by => return Ok(RotationTurn::Ours),
             Some(held) => return Ok(RotationTurn::Another(held.by.clone())),
             None => {}
         }
-        match try_lock_rotation(entry.file.real(), &entry.entry, by) {
-            Ok(LockAttempt::Locked(lock)) => {
+        match try_lock_rotation(entry.file.real(), &entry.entry, by)? {
+            LockAttempt::Locked(lock) => {
                 locks.insert(name.to_owned(), HeldLock { by: by.to_owned(), _lock: lock });
                 Ok(RotationTurn::Ours)
             }
-            Ok(LockAttempt::Held { by }) => Ok(RotationTurn::Another(by)),
-            Err(error) => Err(with_causes(&error)),
+            LockAttempt::Held { by } => Ok(RotationTurn::Another(by)),
         }
     }
 

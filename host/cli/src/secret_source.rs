@@ -106,7 +106,7 @@ fn reason(failure: Failure) -> String {
     }
 }
 
-pub fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
@@ -441,7 +441,8 @@ impl SecretSource for RunSecrets {
 
     fn lock_rotation(&self, name: &str, by: &str) -> Result<RotationTurn, SecretFetchError> {
         let entry = self.age_entry(name).map_err(|reason| unavailable(name, reason))?;
-        self.rotation_locks.lock(name, entry, by).map_err(|reason| unavailable(name, reason))
+        let turn = self.rotation_locks.lock(name, entry, by);
+        turn.map_err(|error| unavailable(name, with_causes(&error)))
     }
 
     fn is_rotated_by_another(&self, name: &str, by: &str) -> bool {
