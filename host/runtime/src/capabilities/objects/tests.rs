@@ -60,8 +60,9 @@ async fn head(host: &mut Host, key: &str) -> Result<ObjectInfo, Fault> {
 }
 
 async fn put(host: &mut Host, key: &str, content: &[u8]) -> Result<String, Fault> {
-    let put = HostCall::new(host).put(s(), key.to_owned(), content.to_vec(), Condition::Absent);
-    put.await.map(|artifact| artifact.etag)
+    let mut call = HostCall::new(host);
+    let put = call.put(s(), key.to_owned(), content.to_vec(), Condition::Absent).await;
+    put.map(|artifact| artifact.etag)
 }
 
 async fn get(host: &mut Host, key: &str) -> Result<Vec<u8>, Fault> {
@@ -115,8 +116,8 @@ async fn a_condition_that_does_not_hold_changes_nothing_and_is_no_effect() {
     let tagged = |tag: &str| Condition::Tagged(tag.to_owned());
     let replace = async |condition: Condition| {
         let mut host = new_host(&targets, folder.path());
-        let put = HostCall::new(&mut host).put(s(), "b".to_owned(), b"third".to_vec(), condition);
-        put.await
+        let mut call = HostCall::new(&mut host);
+        call.put(s(), "b".to_owned(), b"third".to_vec(), condition).await
     };
     let fault = replace(tagged("5d41402abc4b2a76b9719d911017c592")).await.unwrap_err();
     assert_eq!(code(&fault), (FaultClass::Conflict, "objects.condition"), "{}", fault.message);
