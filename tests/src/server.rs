@@ -82,8 +82,8 @@ impl Drop for Server {
 mod tests {
     use super::*;
     use crate::certificates::CertificateAuthority;
-    use crate::engines::{Podman, TlsEngine};
     use crate::certificates::CertificateAuthority;
+    use crate::engines::{Podman, TlsEngine};
     use crate::mail::MailServer;
     use crate::mariadb::MariaDb;
     use crate::postgres::Postgres;
@@ -145,6 +145,7 @@ mod tests {
     #[test]
     fn no_server_outlives_a_test_that_is_killed_by_any_signal() {
         for name in ["dockerd", "mail", "mariadb", "podman", "postgres", "redis", "registry", "s3"]
+        {
             for signal in ["TERM", "KILL", "INT", "HUP"] {
                 // Whoever started this test may ignore signals (`nohup`, a background job); its
                 // child must not.

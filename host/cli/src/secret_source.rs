@@ -10,11 +10,14 @@ use crate::secret_store;
 use runbook_authority::targets::{DeclaredSecret, FileEntry, SecretOrigin};
 use runbook_contract::RunId;
 use runbook_runtime::{
-    AuditSink, BoxFuture, FetchAttempt, FetchedSecret, Launcher, RotationTurn, SecretFacts, SecretFetchError, SecretSource, Services, fetch_from_target,
+    AuditSink, BoxFuture, FetchAttempt, FetchedSecret, Launcher, RotationTurn, SecretFacts,
+    SecretFetchError, SecretSource, Services, fetch_from_target,
 };
 use runbook_secrets::files::FileError;
 use runbook_secrets::{
-    KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationError, RotationResult, RotationStart, Secret, SopsFile, SopsFormat, Store, StoreLock, files, new_password, try_lock_store,
+    KeptValues, PendingRotation, RotationDirection, RotationEnd, RotationError, RotationResult,
+    RotationStart, Secret, SopsFile, SopsFormat, Store, StoreLock, files, new_password,
+    try_lock_store,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStringExt as _;

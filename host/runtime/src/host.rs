@@ -12,9 +12,7 @@ use crate::log::Log;
 use crate::net::resolve::Resolver;
 use crate::permit::ActivePermit;
 use crate::sanitizer::OutputSanitizer;
-use crate::services::{
-    AuditCall, AuditEvent, AuditRecord, FetchAttempt, SecretSource, Services,
-};
+use crate::services::{AuditCall, AuditEvent, AuditRecord, FetchAttempt, SecretSource, Services};
 use crate::storage::CallStorage;
 use runbook_authority::gate::{self, Denial, Rule};
 use runbook_authority::targets::Gateway;

@@ -66,7 +66,8 @@ pub use permit::{LeaseCheck, Permit};
 pub use reachability::{ReachRequest, Unreachable, UnreachableReason, reach};
 pub use secret_origin::{FetchedSecret, fetch_from_target};
 pub use services::{
-    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, FetchAttempt, NoSecrets, RotationTurn, SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
+    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditWriteError, BoxFuture, FetchAttempt,
+    NoSecrets, RotationTurn, SecretFacts, SecretFetchError, SecretSource, Services, SharedScrubber,
 };
 pub use symlinks::resolve_symlinks;
 pub use value::{Mismatch, SchemaError};

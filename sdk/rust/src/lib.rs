@@ -76,7 +76,8 @@ pub mod prelude {
     };
     pub use crate::size::Size;
     pub use crate::{
-    Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, mail, net, objects, params, process, redis, secrets, slot, sql, system, warn,
+        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, mail, net,
+        objects, params, process, redis, secrets, slot, sql, system, warn,
     };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};

@@ -155,7 +155,8 @@ fn contract() -> BTreeSet<String> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut found = BTreeSet::new();
     for package in [
-        "http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis", "objects", "mail",
+        "http", "sql", "docker", "files", "process", "secrets", "net", "system", "redis",
+        "objects", "mail",
     ] {
         let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit")))
             .expect("the package has a file");

@@ -6,7 +6,9 @@ use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DockerTarget, FilesTarget, Gateway, HttpTarget, MailTarget, NO_NETWORK, NameResolution, NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
+    DockerTarget, FilesTarget, Gateway, HttpTarget, MailTarget, NO_NETWORK, NameResolution,
+    NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, SYSTEM_BUS, SqlAddress,
+    SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
 };
 
 /// What one verb of a grant allows, in one plain sentence.

@@ -1,7 +1,7 @@
 //! The text of a request in the audit log: one line, without secrets, bodies, rows and query
 //! strings.
 
-use super::{ConnectionState, GateRequest, HeaderValue, ObjectName, MailMessage, SystemObject};
+use super::{ConnectionState, GateRequest, HeaderValue, MailMessage, ObjectName, SystemObject};
 use crate::digest::Digest;
 use crate::pattern::{Dialect, KeyUse, RedisCommand, classify};
 use std::borrow::Cow;

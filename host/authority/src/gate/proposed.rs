@@ -53,6 +53,9 @@ fn denial_of_effect(grants: &EffectiveGrants, effect: &ApprovedEffect) -> Option
         }
         // Which container it is, and its labels, is known only after it was inspected.
         Capability::Docker
+        // A proposal names neither the key below the prefix nor the message as the gate judges it.
+        | Capability::Objects
+        | Capability::Mail
         // Whether the secret can be rotated is decided by the host that rotates it.
         | Capability::Secrets
         // No verb of them changes anything, or none is made yet.

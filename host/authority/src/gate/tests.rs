@@ -246,7 +246,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
 }
 
 /// The grants of a step that is bound to a target of each kind, with the name of that kind.
-fn every_target() -> [(&'static str, EffectiveGrants); 11] {
+fn every_target() -> [(&'static str, EffectiveGrants); 13] {
     [
         (
             "http",

@@ -84,10 +84,10 @@ dimensions! {
     Redirects "redirects" Count [Http] [] "How many redirects are followed";
     RedirectOrigins "redirect_origins" Glob [Http] ["https://elsewhere.example"] "Origins beside that of the target to which a read may be redirected";
     Cookies "cookies" Flag [Http] [] "Whether the cookies of a server are sent back to it";
-    Tls "tls" Glob ["disable", "tls"]
+    Tls "tls" Glob [Http Sql Docker Net Redis Objects Mail] ["disable"] "How a connection verifies the server: `verify-full`, \
                                            `ca FILE DIGEST`, or, unverified, `require`, `prefer`, \
                                            `disable`";
-    ClientCertificates "client_cert" Glob ["The certificate that the host shows a server: `FILE DIGEST with the key FILE`", "any.pem with the key any.key", "client_cert"]
+    ClientCertificates "client_cert" Glob [Http Sql Docker Redis Objects Mail] ["any.pem with the key any.key"] "The certificate that the host shows a server: `FILE DIGEST with the key FILE`";
     Databases "databases" Glob [Sql Redis] ["any_database"] "Databases on a server; of Redis, their numbers";
     Users "users" Glob [Sql Redis Mail] ["any_user"] "Users of a database server or a mail server";
     Files "files" Directory [Sql] ["/any.db"] "SQLite files";

@@ -19,7 +19,11 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{EffectiveGrants, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase, HttpTarget, InjectedHeader, MailTarget, MailTls, NameResolution, NetTarget, ObjectsTarget, PathView, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units, reachable_addresses,
+    ContainerFilter, DockerEndpoint, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth,
+    HttpBase, HttpTarget, InjectedHeader, MailTarget, MailTls, NameResolution, NetTarget,
+    ObjectsTarget, PathView, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress,
+    SqlTarget, SystemTarget, Target, TargetKind, TlsMode, asks_systemd, changes_units,
+    reachable_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};

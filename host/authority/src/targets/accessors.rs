@@ -1,7 +1,9 @@
 //! Accessors of targets for other modules. Only this folder matches on the kinds of targets.
 
 use super::{
-    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, MailTarget, NetTarget, ObjectsTarget, PemFile, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress, SqlTarget, SystemTarget, Target, TargetKind, TlsKeys, TlsMode,
+    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, MailTarget, NetTarget,
+    ObjectsTarget, PemFile, ProcessTarget, RedisTarget, RedisTls, SecretTarget, SqlAddress,
+    SqlTarget, SystemTarget, Target, TargetKind, TlsKeys, TlsMode,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -152,6 +154,8 @@ impl Target {
             // Lines are sent as they are; an inspection sends nothing.
             TargetKind::Net(net) => net.questions.is_empty(),
             TargetKind::Redis(redis) => matches!(redis.tls, RedisTls::Required),
+            TargetKind::Objects(objects) => objects.endpoint.scheme() == "https",
+            TargetKind::Mail(mail) => !matches!(mail.tls, super::MailTls::Off),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -183,7 +187,7 @@ impl Target {
                 (redis.tls == RedisTls::Off).then_some("tls off")
             }
             TargetKind::Redis(redis) => redis.is_exposed().then_some("tls off"),
-            TargetKind::Objects(objects) => super::sent::unencrypted_transport(&objects.endpoint),
+            TargetKind::Objects(objects) => self.unencrypted_transport(&objects.endpoint),
             TargetKind::Mail(mail) => mail.is_exposed().then_some("tls off"),
             TargetKind::Docker(_)
             | TargetKind::Files(_)

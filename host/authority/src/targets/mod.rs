@@ -560,6 +560,8 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
             via::read(reader, kind.as_ref())
         }
         Capability::Docker
+        | Capability::Objects
+        | Capability::Mail
         | Capability::Files
         | Capability::Process
         | Capability::Secrets

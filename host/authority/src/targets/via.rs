@@ -67,6 +67,8 @@ fn why_without_effect(kind: &TargetKind) -> Option<&'static str> {
         | TargetKind::Net(_)
         | TargetKind::Redis(_)
         | TargetKind::Docker(_)
+        | TargetKind::Objects(_)
+        | TargetKind::Mail(_)
         | TargetKind::Files(_)
         | TargetKind::Process(_)
         | TargetKind::Secret(_)
@@ -92,6 +94,8 @@ fn refuse_useless_remote_dns(
         Some(TargetKind::Redis(redis)) => vec![redis.host.as_str()],
         Some(
             TargetKind::Docker(_)
+            | TargetKind::Objects(_)
+            | TargetKind::Mail(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
             | TargetKind::Secret(_)

@@ -62,7 +62,8 @@ fn max_parallel(reader: &mut Reader<'_>) -> Option<usize> {
 
 fn max_effects(reader: &mut Reader<'_>) -> std::collections::BTreeMap<String, u32> {
     const CAPABILITIES: &[&str] = &[
-        "http", "sql", "docker", "secrets", "files", "process", "net", "system", "redis", "objects", "mail",
+        "http", "sql", "docker", "secrets", "files", "process", "net", "system", "redis",
+        "objects", "mail",
     ];
     let Some(table) = reader.optional::<Table>("max_effects") else {
         return std::collections::BTreeMap::new();

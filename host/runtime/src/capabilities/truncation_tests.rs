@@ -16,7 +16,7 @@ use crate::testing::host_with_audit;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
-use runbook_authority::gate::{Creation, Denial, HeaderValue, ObjectName, MailMessage, Rule};
+use runbook_authority::gate::{Creation, Denial, HeaderValue, MailMessage, ObjectName, Rule};
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{ContainerFacts, SecretPlace};
 use runbook_authority::{GateRequest, Verb};

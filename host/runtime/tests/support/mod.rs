@@ -56,8 +56,8 @@ pub fn contract() -> Resolve {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     for package in [
-        "base", "http", "sql", "docker", "secrets", "net", "redis", "objects", "mail", "files", "process",
-        "system", "state", "plugin",
+        "base", "http", "sql", "docker", "secrets", "net", "redis", "objects", "mail", "files",
+        "process", "system", "state", "plugin",
     ] {
         resolve.push_path(wit.join(package)).unwrap();
     }

@@ -218,7 +218,10 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, runbook_toml: &str) 
                 Vec::new()
             }
         }
-        TargetKind::Files(_) | TargetKind::Objects(_) | TargetKind::Secret(_) | TargetKind::Mail(_) => Vec::new(),
+        TargetKind::Files(_)
+        | TargetKind::Objects(_)
+        | TargetKind::Secret(_)
+        | TargetKind::Mail(_) => Vec::new(),
     }
 }
 
