@@ -34,7 +34,7 @@ pub enum ProxyTransport {
     /// Not at all.
     Plain,
     /// By TLS: the certificate of the proxy is verified.
-    Tls(TlsKeys),
+    Tls(Box<TlsKeys>),
 }
 
 /// The user and the password for a proxy, sent as `Proxy-Authorization: Basic`.
@@ -69,7 +69,7 @@ impl ProxyGateway {
     pub(super) fn tls_keys(&self) -> Option<&TlsKeys> {
         match &self.transport {
             ProxyTransport::Plain => None,
-            ProxyTransport::Tls(keys) => Some(keys),
+            ProxyTransport::Tls(keys) => Some(keys.as_ref()),
         }
     }
 
@@ -95,7 +95,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<ProxyG
         .map_or(Duration::from_secs(10), |timeout| timeout.value);
     let Server { host, port, is_encrypted } = server?;
     let transport =
-        if is_encrypted { ProxyTransport::Tls(tls_keys) } else { ProxyTransport::Plain };
+        if is_encrypted { ProxyTransport::Tls(Box::new(tls_keys)) } else { ProxyTransport::Plain };
     Some(ProxyGateway { host, port, transport, login: login.ok()?, addresses, timeout })
 }
 

@@ -12,6 +12,7 @@ pub(crate) type ForwardedStream = Box<dyn Duplex>;
 
 /// Why an SSH server has not connected to a destination.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "ssh"), allow(dead_code, reason = "no session is ever opened"))]
 pub(super) enum ForwardError {
     /// Its own rules forbid it.
     Forbidden,

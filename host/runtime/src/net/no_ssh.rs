@@ -1,6 +1,8 @@
 //! In the place of `ssh`, in a program that was built without the feature `ssh`: no session is ever
 //! opened.
 
+#![allow(dead_code, clippy::unused_async, reason = "it has the form of what it replaces")]
+
 use super::forward::{ForwardError, ForwardedStream};
 use crate::fault::{Fault, FaultClass};
 use crate::host::Host;
