@@ -16,7 +16,7 @@ mod source;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use hidden::{refuse_hidden, refuse_in_strings};
 pub use node::{Key, Node, Table, Value};
-pub use quantity::{ByteSize, format_duration, format_limit, parse_byte_size, parse_duration};
+pub use quantity::{ByteSize, format_duration, parse_byte_size, parse_duration};
 pub use reader::{FromNode, Reader, Spanned};
 pub use source::{Position, Source, Span};
 

@@ -81,14 +81,6 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// A time limit in a message, as files write it: `10s`, `1.5s`, `300ms`. What is left of a limit of
-/// seconds is rounded to a tenth, so that 9.9999 s is `10s`.
-pub fn format_limit(limit: Duration) -> String {
-    let step = if limit < Duration::from_secs(1) { 1 } else { 100 };
-    let ms = (limit.as_micros() + step * 500) / (step * 1_000) * step;
-    format!("{:?}", Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
-}
-
 /// Splits `1.5GB` into `1.5` and `GB`.
 fn split_number(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -138,16 +130,5 @@ mod tests {
         assert_eq!(format_duration(Duration::from_millis(350)), "350 ms");
         assert_eq!(format_duration(Duration::from_millis(4_260)), "4.2 s");
         assert_eq!(format_duration(Duration::from_secs(185)), "3 m 05 s");
-        for (micros, shown) in [
-            (9_999_943, "10s"),
-            (10_000_000, "10s"),
-            (1_500_000, "1.5s"),
-            (999_999, "1s"),
-            (300_000, "300ms"),
-            (299_600, "300ms"),
-            (90_000_000, "90s"),
-        ] {
-            assert_eq!(format_limit(Duration::from_micros(micros)), shown);
-        }
     }
 }

@@ -358,7 +358,7 @@ fn cancelled() -> Fault {
 }
 
 fn timed_out(operation: &str, timeout: Duration) -> Fault {
-    let timeout = runbook_document::format_limit(timeout);
+    let timeout = crate::limits::format_limit(timeout);
     let message = format!("`{operation}` was stopped after {timeout}, its timeout");
     Fault::new(ErrorClass::Timeout, "timeout", message)
 }

@@ -124,3 +124,31 @@ impl ResourceLimiter for MemoryLimiter {
         16
     }
 }
+
+/// A time limit in a message, as files write it: `10s`, `1.5s`, `300ms`. What is left of a limit of
+/// seconds is rounded to a tenth, so that 9.9999 s is `10s`.
+pub(crate) fn format_limit(limit: Duration) -> String {
+    let step = if limit < Duration::from_secs(1) { 1 } else { 100 };
+    let ms = (limit.as_micros() + step * 500) / (step * 1_000) * step;
+    format!("{:?}", Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_time_limit_is_shown_as_the_limit_was_written() {
+        for (micros, shown) in [
+            (9_999_943, "10s"),
+            (10_000_000, "10s"),
+            (1_500_000, "1.5s"),
+            (999_999, "1s"),
+            (300_000, "300ms"),
+            (299_600, "300ms"),
+            (90_000_000, "90s"),
+        ] {
+            assert_eq!(format_limit(Duration::from_micros(micros)), shown);
+        }
+    }
+}

@@ -170,8 +170,7 @@ pub async fn reach(request: &ReachRequest, services: Services) -> Result<String,
     );
     let tried = tokio::time::timeout(request.timeout, host.reach(&request.slot)).await;
     let answer = tried.unwrap_or_else(|_| {
-        let message =
-            format!("no answer within {}", runbook_document::format_limit(request.timeout));
+        let message = format!("no answer within {}", crate::limits::format_limit(request.timeout));
         Err(Fault::new(FaultClass::Timeout, "timeout", message))
     });
     answer.map_err(|fault| {

@@ -67,7 +67,7 @@ pub(crate) enum ConnectError {
 const RESOLVER_SLACK: Duration = Duration::from_millis(100);
 
 fn no_resolver_answered(timeout: Duration) -> io::Error {
-    let limit = runbook_document::format_limit(timeout);
+    let limit = crate::limits::format_limit(timeout);
     let message = format!("no resolver answered within {limit}");
     io::Error::new(io::ErrorKind::TimedOut, message)
 }

@@ -129,7 +129,7 @@ pub(crate) fn socket_fault(target: &str, error: SocketError) -> Fault {
             new(FaultClass::Transient, "http.connect", format!("cannot be connected to: {error}"))
         }
         SocketError::TimedOut(timeout) => {
-            let what = format!("did not answer within {}", runbook_document::format_limit(timeout));
+            let what = format!("did not answer within {}", crate::limits::format_limit(timeout));
             new(FaultClass::Timeout, "http.timeout", what)
         }
     }

@@ -133,7 +133,7 @@ impl Failure {
 
 /// The fault for a server that did not answer in time.
 pub(super) fn timeout_fault(target: &str, timeout: Duration) -> Fault {
-    let timeout = runbook_document::format_limit(timeout);
+    let timeout = crate::limits::format_limit(timeout);
     let message = format!("{target} did not answer within {timeout}");
     Fault::new(FaultClass::Timeout, "http.timeout", message)
 }

@@ -1,10 +1,10 @@
 //! Why a server or a resolver gave no answer, and the fault that the caller gets.
 
 use crate::fault::{Fault, FaultClass};
+use crate::limits::format_limit;
 use crate::net::allowed_addresses::ConnectError;
 use crate::net::dns::NoAnswer;
 use crate::net::handshake::TlsFailure;
-use runbook_document::format_limit;
 use std::io;
 use std::time::Duration;
 

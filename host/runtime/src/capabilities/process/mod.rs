@@ -13,6 +13,7 @@ use crate::blocking;
 use crate::capabilities::files::FilesSlot;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
+use crate::limits::format_limit;
 use crate::net::allowed_addresses::{ConnectError, Server};
 use child::{Child, CompletedProgram, StdinSource, StdoutSink};
 use failure::Failure;
@@ -23,7 +24,6 @@ use runbook_authority::targets::{
     ClientCertificate, EnvironmentValue, PrivateKey, ProcessTarget, SqlAddress, TlsKeys,
 };
 use runbook_authority::{GateRequest, Target, Verb};
-use runbook_document::format_limit;
 use runbook_launch::LaunchRefusal;
 use runbook_secrets::Secret;
 use std::path::Path;

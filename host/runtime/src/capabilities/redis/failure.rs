@@ -1,10 +1,10 @@
 //! Why a command has no answer, and the fault that the caller gets.
 
 use crate::fault::{Fault, FaultClass};
+use crate::limits::format_limit;
 use crate::net::allowed_addresses::ConnectError;
 use crate::net::handshake::TlsFailure;
 use ::redis::{ErrorKind, RedisError};
-use runbook_document::format_limit;
 use std::time::Duration;
 
 /// What had left the host before a failure.

@@ -6,7 +6,7 @@
 
 use super::DatabaseAccess;
 use crate::fault::{Fault, FaultClass};
-use runbook_document::format_limit;
+use crate::limits::format_limit;
 use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
 use std::time::Duration;

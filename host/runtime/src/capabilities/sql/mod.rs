@@ -18,13 +18,13 @@ use crate::bindings::runbook::sql::types::{Artifact, Driver, Element, Rows, Stat
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
+use crate::limits::format_limit;
 use crate::net::allowed_addresses::{ConnectError, Server};
 use crate::net::route::Route;
 use crate::net::tls::ServerVerification;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{SqlAddress, SqlTarget, TlsMode};
 use runbook_authority::{GateRequest, Grant, Target, Verb};
-use runbook_document::format_limit;
 use runbook_secrets::{Scrubber, Secret};
 use rustls::ClientConfig;
 use std::borrow::Cow;

@@ -91,10 +91,7 @@ pub(super) fn connect_fault(connect_fault: ConnectError) -> Fault {
         ConnectError::TimedOut(timeout) => Fault::new(
             FaultClass::Timeout,
             "sql.timeout",
-            format!(
-                "the database did not answer within {}",
-                runbook_document::format_limit(timeout)
-            ),
+            format!("the database did not answer within {}", crate::limits::format_limit(timeout)),
         ),
     }
 }

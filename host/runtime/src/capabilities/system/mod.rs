@@ -172,7 +172,7 @@ impl Part {
 
     /// The time limit, as people write it.
     fn limit(&self) -> String {
-        runbook_document::format_limit(self.within)
+        crate::limits::format_limit(self.within)
     }
 
     /// Reads on a thread of its own, within the time limit of the target.

@@ -132,7 +132,7 @@ async fn within_fault<T>(
     asked: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
     tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
-        let limit = runbook_document::format_limit(limit);
+        let limit = crate::limits::format_limit(limit);
         let message = format!("systemd gave no answer within {limit}");
         Err(Fault::new(FaultClass::Timeout, "system.timeout", message))
     })
