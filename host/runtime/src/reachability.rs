@@ -70,7 +70,7 @@ pub enum UnreachableReason {
 
 impl UnreachableReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Name,
         Self::Address,
         Self::Connection,

@@ -98,9 +98,9 @@ impl Host {
         request: impl Fn(IpAddr) -> GateRequest<'a>,
     ) -> Result<Vec<SocketAddr>, ConnectError> {
         // A little earlier than the limit of the call, so that it is the resolver that is named.
-        let resolver_limit = timeout.saturating_sub(RESOLVER_SLACK.min(timeout / 10));
+        let resolver_deadline = deadline - RESOLVER_SLACK.min(timeout / 10);
         let resolved_addresses =
-            tokio::time::timeout(resolver_limit, self.resolver().resolve(host, port))
+            tokio::time::timeout_at(resolver_deadline, self.resolver().resolve(host, port))
                 .await
                 .unwrap_or_else(|_| Err(no_resolver_answered(timeout)))
                 .map_err(ConnectError::Resolve)?;
