@@ -1,9 +1,46 @@
 //! The difference of two texts, as lines for a plan.
 
-use similar::TextDiff;
+use similar::{Algorithm, DiffOp, DiffTag, capture_diff_slices, group_diff_ops};
 
 /// How many lines of a difference are shown.
 const MAX_LINES: usize = 60;
+
+/// How many lines are shown around a change.
+const CONTEXT: usize = 2;
+
+/// The lines of a text. An end without a line break is a line of its own, so that it differs.
+fn lines_of(text: &str) -> Vec<&str> {
+    text.split_inclusive('\n').collect()
+}
+
+/// The beginning and the length of a range, as a hunk shows it.
+fn place(range: &std::ops::Range<usize>) -> String {
+    let first = if range.is_empty() { range.start } else { range.start + 1 };
+    match range.len() {
+        1 => first.to_string(),
+        length => format!("{first},{length}"),
+    }
+}
+
+fn push_hunk(lines: &mut Vec<String>, hunk: &[DiffOp], old: &[&str], new: &[&str]) {
+    let (Some(first), Some(last)) = (hunk.first(), hunk.last()) else { return };
+    let old_range = first.old_range().start..last.old_range().end;
+    let new_range = first.new_range().start..last.new_range().end;
+    lines.push(format!("@@ -{} +{} @@", place(&old_range), place(&new_range)));
+    for operation in hunk {
+        let (old, new) = (&old[operation.old_range()], &new[operation.new_range()]);
+        let mut push = |sign: char, texts: &[&str]| {
+            lines.extend(texts.iter().map(|text| format!("{sign}{}", text.trim_end_matches('\n'))));
+        };
+        match operation.tag() {
+            DiffTag::Equal => push(' ', old),
+            DiffTag::Delete | DiffTag::Insert | DiffTag::Replace => {
+                push('-', old);
+                push('+', new);
+            }
+        }
+    }
+}
 
 /// The unified difference, without its heading, and how many lines are added and removed. Of a long
 /// one, the first lines, and a line that says how many follow.
@@ -20,8 +57,12 @@ impl Difference {
             let lines = vec!["the old file is no text".to_owned()];
             return Self { lines, added: new.lines().count(), removed: 0 };
         };
-        let text = TextDiff::from_lines(old, new).unified_diff().context_radius(2).to_string();
-        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let (old, new) = (lines_of(old), lines_of(new));
+        let operations = capture_diff_slices(Algorithm::Myers, &old, &new);
+        let mut lines = Vec::new();
+        for hunk in group_diff_ops(operations, CONTEXT) {
+            push_hunk(&mut lines, &hunk, &old, &new);
+        }
         let count = |sign: char| lines.iter().filter(|line| line.starts_with(sign)).count();
         let (added, removed) = (count('+'), count('-'));
         if lines.len() > MAX_LINES {

@@ -195,7 +195,7 @@ fn answer_fault(
             "proxy.forbidden",
             format!("its own rules forbid a connection to {server}"),
         ),
-        (300..400, _) => (
+        (300..=399, _) => (
             FaultClass::Invalid,
             "proxy.redirect",
             format!("it redirects elsewhere ({status}), which is never followed"),

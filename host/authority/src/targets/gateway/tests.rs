@@ -230,7 +230,7 @@ fn a_name_is_a_target_or_a_gateway_whichever_was_read_last() {
 
 fn proxy(lines: &str) -> String {
     let url =
-        if lines.contains("proxy =") { "" } else { "proxy = \"https://proxy.internal:3129\"\n" };
+        if lines.starts_with("proxy =") { "" } else { "proxy = \"https://proxy.internal:3129\"\n" };
     format!("[targets.b]\n{url}{lines}\n")
 }
 
