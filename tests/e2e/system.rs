@@ -83,7 +83,7 @@ fn a_process_and_a_port_are_healthy_as_long_as_they_are_there() {
     check(&env, ports, "port", &format!("{{ port = {port}, absent = true }}"), 2);
     check(&env, ports, "port", &format!("{{ port = {port}, protocol = \"udp\" }}"), 2);
     let hidden = check(&env, ports, "port", &format!("{{ port = {port}, process = \"x\" }}"), 3);
-    assert!(hidden.contains("who has it cannot be seen"), "{hidden}");
+    assert!(hidden.contains("whether `x` has it cannot be seen"), "{hidden}");
     drop(listener);
     let gone = check(&env, ports, "port", &format!("{{ port = {port} }}"), 2);
     assert_eq!(gone, format!("TCP port {port} does not listen"));

@@ -405,7 +405,11 @@ fn a_grant_beyond_the_boundary_is_the_first_finding() {
     assert_eq!(boundary_status("http.get"), Some(BoundaryStatus::Within));
     assert_eq!(
         boundary_status("http.post"),
-        Some(BoundaryStatus::Exceeded { witness: "POST https://h:443/a".to_owned() })
+        Some(BoundaryStatus::Exceeded {
+            witness:
+                "POST https://h:443/a; the nearest rule, boundary.toml:2, allows only verbs = get"
+                    .to_owned()
+        })
     );
 }
 
@@ -581,6 +585,7 @@ fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name(
         .find(|row| row.slot == "s" && row.verb == "process.run")
         .expect("granted");
     let variables = "; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token; \
+                     it may read and write every file that its user may; \
                      secret:token is age:/base/s.age#token";
     assert!(row.sentence.ends_with(variables), "{}", row.sentence);
     let reach = &row.granted.as_ref().expect("granted").reach["environment"];

@@ -49,6 +49,9 @@ impl Host {
     ) -> Result<SignedResponse, Failure> {
         let refused = |fault: Fault| Failure::ConnectError(ConnectError::Refused(fault));
         let SignedRequest { caller, method, url, headers, body, keys, tls_keys, timeout } = request;
+        // No key is read for an address that is not allowed.
+        let mut connection =
+            self.open_within(caller, (url, tls_keys), Protocols::Any, timeout).await?;
         let aws_keys = self.aws_keys(keys).await.map_err(refused)?;
         let mut all_headers = own_headers();
         all_headers.extend(headers);
@@ -60,8 +63,6 @@ impl Host {
             &mut all_headers,
         )
         .map_err(refused)?;
-        let mut connection =
-            self.open_within(caller, (url, tls_keys), Protocols::Any, timeout).await?;
         let version = connection.version();
         let request = exchange::request((method, url), all_headers, body, version)?;
         let (response, _) = exchange::send(&mut connection, request, commit).await?;
