@@ -219,7 +219,7 @@ mod tests {
     /// No packet is sent: nothing here could answer at these addresses.
     #[tokio::test]
     async fn an_address_that_a_target_does_not_allow_is_not_tried_and_named() {
-        let cases: [(&str, &'static [&'static str]); 6] = [
+        let cases: [(&str, &'static [&'static str]); 7] = [
             ("http = \"http://NAME\"", &["http.get"]),
             ("http = \"http://NAME\"", &["http.post"]),
             ("sql = \"postgres://u@NAME/d?sslmode=disable\"", &["sql.query"]),

@@ -175,8 +175,8 @@ mod tests {
     use super::*;
     use runbook_sdk::files::FileKind;
 
-    fn removed(input: &Json, ages_s: &[u64], min_age_s: u64) -> (usize, bool) {
-        let input: Input = serde_json::from_value(input.clone()).expect("good input");
+    fn prunable(json: &Json, ages_s: &[u64], protected_s: u64) -> (usize, bool) {
+        let input: Input = serde_json::from_value(json.clone()).expect("good input");
         let now_ms = 1_000_000_000;
         let entries: Vec<FileInfo> = ages_s
             .iter()
@@ -188,10 +188,10 @@ mod tests {
             })
             .collect();
         let (total, total_bytes) = (entries.len() as u64, 0);
-        let min_age_ms = min_age_s * 1_000;
+        let min_age_ms = protected_s * 1_000;
         let listing = Listing { entries, total, total_bytes, unnamed: 0, min_age_ms };
-        let removal = Removal::of(&input, listing, now_ms);
-        (removal.files.len(), removal.is_truncated)
+        let planned = Removal::of(&input, listing, now_ms);
+        (planned.files.len(), planned.is_truncated)
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
             (1, "0s", 2, 0, (2, true)),
         ] {
             let input = json!({ "name": "*", "keep": keep, "older_than": older_than, "max": max });
-            assert_eq!(removed(&input, &ages, min_age), expected, "{input} {min_age}");
+            assert_eq!(prunable(&input, &ages, min_age), expected, "{input} {min_age}");
         }
     }
 }

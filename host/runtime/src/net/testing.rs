@@ -35,7 +35,11 @@ pub(super) struct Secrets(pub(super) BTreeMap<&'static str, String>);
 impl SecretSource for Secrets {
     fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretFetchError>> {
         let found = self.0.get(name).map(|value| Secret::from(value.as_str()));
-        let missing = || SecretFetchError { name: name.to_owned(), reason: "none".to_owned() };
+        let missing = || SecretFetchError {
+            name: name.to_owned(),
+            reason: "none".to_owned(),
+            attempt: FetchAttempt::Failed,
+        };
         Box::pin(async move { found.ok_or_else(missing) })
     }
 
@@ -43,7 +47,11 @@ impl SecretSource for Secrets {
         &'a self,
         name: &'a str,
     ) -> BoxFuture<'a, Result<SecretFacts, SecretFetchError>> {
-        let missing = SecretFetchError { name: name.to_owned(), reason: "none".to_owned() };
+        let missing = SecretFetchError {
+            name: name.to_owned(),
+            reason: "none".to_owned(),
+            attempt: FetchAttempt::Failed,
+        };
         Box::pin(async move { Err(missing) })
     }
 }

@@ -135,7 +135,7 @@ fn plain_end(file: &File, wanted: usize, limits: &SearchLimits<'_>) -> io::Resul
             let is_shorter = error.kind() == io::ErrorKind::UnexpectedEof;
             return Err(if is_shorter { io::Error::other(RotationError) } else { error });
         }
-        newlines += chunk.iter().filter(|byte| **byte == b'\n').count();
+        newlines += chunk.split(|byte| *byte == b'\n').count() - 1;
         chunk.extend_from_slice(&text);
         text = chunk;
     }

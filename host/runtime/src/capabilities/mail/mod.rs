@@ -2,7 +2,7 @@
 //!
 //! The library `lettre` writes the message. The dialogue with the server is our own, over the judged
 //! connector of the host: it has to know at every moment whether the server may have taken the
-//! message, and to refuse bytes that a server was not asked for (docs/adr/0037-our-own-dialogue-with-a-mail-server.md).
+//! message, and to refuse bytes that a server was not asked for (docs/adr/0038-our-own-dialogue-with-a-mail-server.md).
 
 mod dialogue;
 mod failure;
