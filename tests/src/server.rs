@@ -82,7 +82,6 @@ impl Drop for Server {
 mod tests {
     use super::*;
     use crate::certificates::CertificateAuthority;
-    use crate::certificates::CertificateAuthority;
     use crate::engines::{Podman, TlsEngine};
     use crate::mail::MailServer;
     use crate::mariadb::MariaDb;

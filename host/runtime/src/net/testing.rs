@@ -1,5 +1,6 @@
 //! What tests of connections through gateways share.
 
+use crate::FetchAttempt;
 use crate::bindings::runbook::net::connect::Host as _;
 use crate::bindings::runbook::net::types::{Endpoint, Turn};
 use crate::fault::Fault;
