@@ -161,7 +161,7 @@ fn nothing_of_the_environment_signs_or_redirects_a_request() {
     let wrong = good.replace(&format!("\"{ACCESS_KEY}\""), "\"AKIDOTHER\"");
     run(&wrong, 3);
     let without = good.lines().filter(|line| !line.starts_with("auth")).collect::<Vec<_>>();
-    tells(&run(&without.join("\n"), 2), "nothing of the environment is used");
+    tells(&run(&without.join("\n"), 3), "nothing of the environment is used");
 }
 
 #[test]
@@ -284,5 +284,6 @@ fn a_large_object_is_copied_up_and_down_without_being_held_in_memory() {
         assert_eq!(std::fs::metadata(back).expect("it is there").len(), expected);
     }
     println!("peak of a small object {} KiB, of one of 1 GiB {} KiB", peaks[0], peaks[1]);
-    assert!(peaks[1] < 80 << 10, "{peaks:?}");
+    // What the unoptimised program holds of itself is no measure, so the difference counts.
+    assert!(peaks[1].saturating_sub(peaks[0]) < 48 << 10, "{peaks:?}");
 }

@@ -231,7 +231,7 @@ fn judge_on_target(grants: &EffectiveGrants, grant: &Grant, request: &GateReques
             let TargetKind::Redis(target) = kind else { return other_kind() };
             judge_by_server(target, *verb, command, *facts)
         }
-        GateRequest::Object { name, .. } => {
+        GateRequest::Objects { name, .. } => {
             let TargetKind::Objects(target) = kind else { return other_kind() };
             judge_object(target, *name)
         }

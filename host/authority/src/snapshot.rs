@@ -100,6 +100,19 @@ pub struct GrantFacts {
     pub scope: AccessScope,
 }
 
+impl RunbookFacts {
+    /// The same facts with the text of one file under another name, so that `v1.toml` can be
+    /// compared with `v2.toml`. Both are paths, whose last parts count.
+    #[must_use]
+    pub fn with_file_renamed(mut self, from: &str, to: &str) -> Self {
+        let last = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+        if let Some(text) = self.texts.remove(&last(from)) {
+            self.texts.insert(last(to), text);
+        }
+        self
+    }
+}
+
 impl PluginFacts {
     /// The facts of one component.
     pub fn of(

@@ -13,6 +13,10 @@ const ENGINE_CODES: &[(&str, &str)] = &[
          run `runbook undo RUN`.",
     ),
     (
+        "effects-off",
+        "It would change something, and this is a plan or a dry run. Nothing was changed.",
+    ),
+    (
         "expect",
         "The step did not give what `expect` in the runbook, or the operation itself, asks \
                 for. The message says what was seen.",

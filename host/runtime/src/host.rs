@@ -611,7 +611,7 @@ fn is_follow_up(request: &GateRequest<'_>) -> bool {
         | GateRequest::System { .. }
         | GateRequest::Redis { .. }
         | GateRequest::Mail { .. }
-        | GateRequest::Object { .. } => false,
+        | GateRequest::Objects { .. } => false,
     }
 }
 

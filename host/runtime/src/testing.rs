@@ -127,7 +127,7 @@ pub(crate) fn host_with_audited_names(
         }
         Ok(())
     });
-    let (secrets, resolver) = (Arc::new(FixedSecrets(&[])), fixed_resolver(names));
+    let (secrets, resolver) = (Arc::new(FixedSecrets(&[("token", "x")])), fixed_resolver(names));
     let services = Services { secrets, resolver, audit: Some(audit), ..Services::none() };
     let id = CallId {
         run: "run".to_owned(),

@@ -23,9 +23,13 @@ fn find(key: &str) -> Result<Option<ObjectInfo>> {
     }
 }
 
-/// The state of an object for the journal: it differs for each content.
+/// The state of an object for the journal: it differs for each content. `null` would say that
+/// nothing was observed.
 fn state(found: Option<&ObjectInfo>) -> Json {
-    found.map_or(Json::Null, |info| json!({ "etag": info.etag, "size_bytes": info.size_bytes }))
+    found.map_or_else(
+        || json!({ "exists": false }),
+        |info| json!({ "etag": info.etag, "size_bytes": info.size_bytes }),
+    )
 }
 
 /// The refusal to replace an object: no undo could bring its content back.

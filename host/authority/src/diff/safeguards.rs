@@ -32,10 +32,10 @@ pub(super) fn is_weaker(
             let (old, new) = (list(old), list(new));
             old.iter().any(|lock| !new.contains(lock))
         }
-        (["limits", "max_effects", ..], Some(_), None) => true,
         (["limits", "max_effects", ..], Some(old), Some(new)) => number(new) > number(old),
         (["window", ..], None, Some(_)) => had_window == HadWindow::Yes,
-        (["window", ..], Some(_), _) | (["guard", ..], Some(_), None) => true,
+        (["window", ..], Some(_), _)
+        | (["guard", ..] | ["limits", "max_effects", ..], Some(_), None) => true,
         _ => false,
     }
 }
@@ -43,10 +43,9 @@ pub(super) fn is_weaker(
 fn approval_is_weaker(rest: &[&str], old: Option<&str>, new: Option<&str>) -> bool {
     match (rest, old, new) {
         (_, None, _) => false,
-        (_, Some(_), None) => true,
         (["quorum"], Some(old), Some(new)) => number(new) < number(old),
         (["not_self"], Some(_), Some(new)) => new != "true",
-        (_, Some(_), Some(_)) => true,
+        (_, Some(_), _) => true,
     }
 }
 

@@ -101,7 +101,7 @@ fn call_part(request: &GateRequest<'_>) -> CallPart {
         | GateRequest::Mail { .. }
         | GateRequest::Redis { .. }
         | GateRequest::RedisFacts { .. }
-        | GateRequest::Object { .. } => CallPart::Whole,
+        | GateRequest::Objects { .. } => CallPart::Whole,
     }
 }
 
@@ -379,7 +379,7 @@ fn exact_summary(request: &GateRequest<'_>) -> Option<String> {
         | GateRequest::Endpoint { .. }
         | GateRequest::Lookup { .. }
         | GateRequest::Resolver { .. }
-        | GateRequest::Object { .. }
+        | GateRequest::Objects { .. }
         | GateRequest::System { .. } => None,
     }
 }
@@ -395,7 +395,7 @@ fn object_of<'a>(request: &GateRequest<'a>) -> Object<'a> {
         GateRequest::Container { container, .. } => Object::Named(container.name),
         GateRequest::Create { creation, .. } => Object::Named(creation.container.name),
         GateRequest::Image { image, .. } => Object::Named(image),
-        GateRequest::Object { name: ObjectName::Key(name) | ObjectName::Prefix(name), .. } => {
+        GateRequest::Objects { name: ObjectName::Key(name) | ObjectName::Prefix(name), .. } => {
             Object::Named(name)
         }
         GateRequest::Http { path, .. }

@@ -139,8 +139,8 @@ impl GateRequest<'_> {
             Self::RedisFacts { command, .. } => {
                 format!("checked by the server: {}", redis_command(command, scrub))
             }
-            Self::Object { name: ObjectName::Key(key), .. } => format!("object {}", shorten(key)),
-            Self::Object { name: ObjectName::Prefix(prefix), .. } => {
+            Self::Objects { name: ObjectName::Key(key), .. } => format!("object {}", shorten(key)),
+            Self::Objects { name: ObjectName::Prefix(prefix), .. } => {
                 format!("objects {}*", shorten(prefix))
             }
             Self::Mail { message, .. } => message_in_one_line(message, scrub),

@@ -139,10 +139,13 @@ mod tests {
         ApprovedEffect { verb, target, summary }
     }
 
-    /// Of each capability whose effects tell their request: its verbs, the last of them that of the
-    /// effect, the keys of the target, an
-    /// effect that is allowed and one that is not, as object and summary.
-    const JUDGED: &[(&str, &str, &str, [&str; 2], [&str; 2])] = &[
+    /// A capability whose effects tell their request: its name, its verbs, the last of them that of
+    /// the effect, the keys of the target, an effect that is allowed and one that is not, as object
+    /// and summary.
+    type JudgedEffect =
+        (&'static str, &'static str, &'static str, [&'static str; 2], [&'static str; 2]);
+
+    const JUDGED: &[JudgedEffect] = &[
         (
             "http",
             "post",

@@ -332,7 +332,7 @@ pub enum GateRequest<'a> {
         facts: Option<&'a ServerFacts>,
     },
     /// Objects of a store, before anything is connected to.
-    Object {
+    Objects {
         /// The slot that the call names.
         slot: &'a str,
         /// The verb that the call uses.
@@ -391,7 +391,7 @@ impl<'a> GateRequest<'a> {
             | Self::Mail { slot, .. }
             | Self::Redis { slot, .. }
             | Self::RedisFacts { slot, .. }
-            | Self::Object { slot, .. } => slot,
+            | Self::Objects { slot, .. } => slot,
         }
     }
 
@@ -425,7 +425,7 @@ impl<'a> GateRequest<'a> {
             | Self::Mail { verb, .. }
             | Self::Redis { verb, .. }
             | Self::RedisFacts { verb, .. }
-            | Self::Object { verb, .. } => *verb,
+            | Self::Objects { verb, .. } => *verb,
         }
     }
 }
@@ -471,7 +471,7 @@ impl<'a> GateRequest<'a> {
             | Self::Mail { .. }
             | Self::Redis { .. }
             | Self::RedisFacts { .. }
-            | Self::Object { .. } => Vec::new(),
+            | Self::Objects { .. } => Vec::new(),
         }
     }
 }

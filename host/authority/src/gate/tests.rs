@@ -207,7 +207,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
         },
         GateRequest::Redis { slot, verb, command: ping() },
         GateRequest::RedisFacts { slot, verb, command: ping(), facts: Some(&NO_FACTS) },
-        GateRequest::Object { slot, verb, name: ObjectName::Key("a") },
+        GateRequest::Objects { slot, verb, name: ObjectName::Key("a") },
     ];
     // A new kind of request does not compile here, as a reminder to add it to the list above.
     for request in &all {
@@ -239,7 +239,7 @@ fn every_request<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<Gat
             | GateRequest::Mail { .. }
             | GateRequest::Redis { .. }
             | GateRequest::RedisFacts { .. }
-            | GateRequest::Object { .. } => {}
+            | GateRequest::Objects { .. } => {}
         }
     }
     all
@@ -752,7 +752,7 @@ fn a_target_with_a_socket_is_reached_through_that_socket_alone() {
 fn an_object_is_named_by_a_canonical_key_below_the_prefix_of_its_target() {
     let grants = grants("objects", OBJECTS);
     let judged = |name| {
-        let request = GateRequest::Object { slot: "s", verb: Verb::ObjectsGet, name };
+        let request = GateRequest::Objects { slot: "s", verb: Verb::ObjectsGet, name };
         rule(&grants, &request)
     };
     let long = "k".repeat(1023);

@@ -254,7 +254,7 @@ const DENIED_CALLS: [(&str, usize, DeniedCall); 18] = [
     }),
     ("audit: object", 300, |host, text| {
         let (slot, verb) = ("s", Verb::ObjectsGet);
-        deny(host, &GateRequest::Object { slot, verb, name: ObjectName::Key(text) });
+        deny(host, &GateRequest::Objects { slot, verb, name: ObjectName::Key(text) });
     }),
     ("audit: command of redis", 300, |host, text| {
         let command = [b"get".to_vec(), text.as_bytes().to_vec()];
@@ -693,6 +693,17 @@ const CUT_PLACES: &[(&str, usize, CutReason)] = &[
         NoText("bytes of a file on their way to a store"),
     ),
     ("runtime/src/capabilities/rotation.rs", 1, NoText("the quoted name of a role")),
+    (
+        "runtime/src/capabilities/redis/connection.rs",
+        1,
+        NoText("the first bytes, of which a whole line is shown or nothing"),
+    ),
+    (
+        "runtime/src/net/ssh/host_keys.rs",
+        3,
+        NoText("names of hosts that are compared, and not shown"),
+    ),
+    ("runtime/src/net/ssh/mod.rs", 1, NoText("a fixed text of the library")),
     ("runtime/src/net/dns.rs", 1, NoText("names that are compared, and not shown")),
     ("runtime/src/net/handshake.rs", 2, NoText("the name of an error of TLS")),
     (

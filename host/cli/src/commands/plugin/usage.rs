@@ -134,8 +134,9 @@ fn target(capability: Capability, verbs: &[Verb]) -> String {
         Capability::Redis => "redis = \"cache.example:6379\"\ndatabase = 0",
         Capability::Objects => {
             "objects = \"s3://backups/orders/\"\nendpoint = \"https://s3.eu-central-1.amazonaws.com\"\n\
-             auth = { aws-sigv4 = { access_key = \"secret:s3-id\", secret_key = \"secret:s3-key\", \
-             region = \"eu-central-1\" } }"
+             auth = { aws-sigv4 = { access_key = \"AKIAEXAMPLE\", secret_key = \"secret:s3-key\", \
+             region = \"eu-central-1\" } }\n[secrets.s3-key]\n\
+             source = \"age:secrets/prod.age#s3-key\""
         }
         Capability::Mail => {
             "mail = \"mail.example\"\nfrom = \"checks@example.org\"\nto = [\"ops@example.org\"]"

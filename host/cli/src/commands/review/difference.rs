@@ -121,9 +121,14 @@ fn unify_single_names(old: &mut Snapshot, new: &mut Snapshot) {
     if old.runbooks.len() == 1
         && let [name] = new.runbooks.keys().cloned().collect::<Vec<_>>().as_slice()
     {
+        // The keys of the file have its name too.
+        let file = name.split('@').next().unwrap_or(name);
         old.runbooks = std::mem::take(&mut old.runbooks)
-            .into_values()
-            .map(|facts| (name.clone(), facts))
+            .into_iter()
+            .map(|(old_name, facts)| {
+                let old_file = old_name.split('@').next().unwrap_or(&old_name);
+                (name.clone(), facts.with_file_renamed(old_file, file))
+            })
             .collect();
     }
 }

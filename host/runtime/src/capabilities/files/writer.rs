@@ -92,6 +92,8 @@ impl writer::Host for HostCall<'_> {
     async fn prune(&mut self, slot: String, files: Vec<FileInfo>) -> Result<Pruned, Fault> {
         let (name, verb) = (slot, Verb::FilesRemove);
         if files.is_empty() {
+            // Nothing is removed, but whether the slot may remove is judged as always.
+            self.enter(&GateRequest::FileList { slot: &name, verb, path: "" })?;
             return Ok(Pruned { removed: Vec::new(), kept: Vec::new() });
         }
         let slot = self.files_at(&name, verb, files.iter().map(|file| file.path.as_str()))?;

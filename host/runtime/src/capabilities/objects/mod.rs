@@ -161,7 +161,7 @@ impl Host {
         verb: Verb,
         name: ObjectName<'_>,
     ) -> Result<std::sync::Arc<Target>, Fault> {
-        self.enter(&GateRequest::Object { slot, verb, name })?;
+        self.enter(&GateRequest::Objects { slot, verb, name })?;
         self.target(slot)
     }
 

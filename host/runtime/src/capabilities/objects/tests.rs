@@ -231,7 +231,11 @@ async fn a_file_is_copied_to_an_object_and_back_in_one_request_or_in_parts() {
         let twice = call.download(s(), key.clone(), dir.clone(), back).await.unwrap_err();
         assert_eq!(code(&twice), (FaultClass::Conflict, "files.exists"));
         let twice = call.upload(s(), key, dir, name, Condition::Absent).await.unwrap_err();
-        assert_eq!(code(&twice), (FaultClass::Conflict, "objects.condition"), "{size}");
+        // The server may answer before it has read the object, and hang up: if the answer is lost,
+        // it is unknown what happened.
+        let expected =
+            [(FaultClass::Conflict, "objects.condition"), (FaultClass::Unknown, "objects.broken")];
+        assert!(expected.contains(&code(&twice)), "{size}: {}", twice.message);
     }
     assert_eq!(server.unfinished_parts(), 0);
 }

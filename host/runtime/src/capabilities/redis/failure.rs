@@ -140,9 +140,10 @@ impl Failure {
     /// The failure of a connection that broke or cannot be understood, after the server had sent
     /// `heard` in place of an answer.
     pub(super) fn after(self, heard: &[u8], has_answered: bool) -> Self {
+        // A whole line or nothing: what is cut off may begin a secret that is not recognized.
         let line = || {
             let text = String::from_utf8_lossy(heard);
-            text.lines().next().unwrap_or_default().to_owned()
+            text.split_once('\n').map_or_else(String::new, |(line, _)| line.trim_end().to_owned())
         };
         // Later than the first answer, it may be a part of a value.
         if has_answered {
@@ -155,7 +156,8 @@ impl Failure {
             }
             (Self::Broken(_), Some(b'-')) => {
                 let line = line();
-                let (code, message) = line[1..].split_once(' ').unwrap_or((&line[1..], ""));
+                let error = line.strip_prefix('-').unwrap_or_default();
+                let (code, message) = error.split_once(' ').unwrap_or((error, ""));
                 Self::Server(ServerReply { code: code.to_owned(), message: message.to_owned() })
             }
             (Self::Broken(reason), Some(b'+' | b':' | b'$' | b'*')) => Self::Broken(reason),
