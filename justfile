@@ -31,6 +31,7 @@ bless:
 lint:
     cargo fmt --all --check
     cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked -p runbook-cli --no-default-features -- -D warnings
     cargo deny check
     cargo machete
 

@@ -144,7 +144,7 @@ fn no_variable_leads_to_another_engine() {
         }
     }
     let accepted = elsewhere.accept().map(|(_, from)| from);
-    assert_eq!(accepted.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(accepted.expect_err("nobody connects").kind(), std::io::ErrorKind::WouldBlock);
 }
 
 /// Each probe and each effect of the plugin, with its undo, on Podman.

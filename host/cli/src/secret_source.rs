@@ -254,7 +254,7 @@ impl RunSecrets {
             local,
             services,
             purpose,
-            run: run.clone(),
+            run: *run,
             fetched,
             ages,
             age_checked: Mutex::default(),

@@ -109,14 +109,13 @@ impl UnreachableReason {
         let (capability, code) = fault.code.split_once('.').unwrap_or(("", &fault.code));
         match (capability, code) {
             ("proxy", _) => Self::Proxy,
-            ("secrets", _) | (_, "login" | "privilege" | "superuser" | "password") => {
-                Self::Credentials
-            }
-            ("objects", "keys" | "access-denied") => Self::Credentials,
+            ("secrets", _)
+            | (_, "login" | "privilege" | "superuser" | "password")
+            | ("objects", "keys" | "access-denied")
+            | ("ssh", "key" | "agent") => Self::Credentials,
             ("files" | "process", _) | (_, "no-database" | "no-such-database" | "socket") => {
                 Self::Local
             }
-            ("ssh", "key" | "agent") => Self::Credentials,
             ("ssh", "host-key" | "known-hosts" | "protocol") => Self::Tls,
             (_, "resolve") => Self::Name,
             (_, "not-ready" | "no-connection-left" | "too-many-connections") => Self::Busy,

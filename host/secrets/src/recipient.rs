@@ -130,7 +130,7 @@ fn ssh_reason(error: &age::ssh::ParseRecipientKeyError) -> &'static str {
         Ssh::Unsupported(_) | Ssh::Ignore => {
             "is an SSH key of a kind that age cannot encrypt to; use `ssh-ed25519` or `ssh-rsa`"
         }
-        _ => "is not a whole SSH public key; copy the line of the `.pub` file again",
+        Ssh::Invalid(_) => "is not a whole SSH public key; copy the line of the `.pub` file again",
     }
 }
 

@@ -808,6 +808,14 @@ fn a_secret_that_is_sent_to_an_unverified_remote_server_is_found() {
         "query",
         "sql = \"postgres://a@db.internal/d?sslmode=verify-full\"\npassword = \"secret:pw\""
     ));
+    let store = |endpoint: &str| {
+        format!(
+            "objects = \"s3://b/\"\nendpoint = \"{endpoint}\"\nauth = {{ aws-sigv4 = {{ access_key = \
+             \"secret:token\", secret_key = \"secret:pw\", region = \"r\" }} }}"
+        )
+    };
+    assert!(is_found("objects", "get", &store("http://store.internal")));
+    assert!(!is_found("objects", "get", &store("https://store.internal")));
     let headers = "headers = { authorization = \"secret:token\" }";
     assert!(is_found("http", "get", &format!("http = \"http://api.internal\"\n{headers}")));
     assert!(!is_found("http", "get", &format!("http = \"https://api.internal\"\n{headers}")));

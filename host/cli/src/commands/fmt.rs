@@ -59,6 +59,7 @@ fn format(file: &Path, text: &str) -> Result<String, Failure> {
 
 /// The text with the spaces and line breaks that the formatter gives it.
 #[cfg(feature = "fmt")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature there is no formatter")]
 fn layout(text: &str) -> Result<String, Failure> {
     let options = taplo::formatter::Options {
         array_auto_collapse: false,

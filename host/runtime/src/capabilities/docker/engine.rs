@@ -25,7 +25,7 @@ use std::time::Duration;
 const ANSWER_TIMEOUT_S: u64 = 120;
 
 /// The longest time in which one host function connects to an engine.
-const CALL_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// A connection to the engine of a target.
 pub(super) struct Engine {

@@ -35,7 +35,7 @@ impl Failure {
     #[cfg(feature = "objects")]
     pub(in crate::capabilities) fn is_transient(&self) -> bool {
         match self {
-            Self::Unsent(_) | Self::Unanswered(_) => true,
+            Self::Unsent(_) | Self::Unanswered(_) | Self::Tls(TlsFailure::Interrupted(_)) => true,
             Self::Broken(error) => !error.is_parse(),
             Self::ConnectError(error) => match error {
                 ConnectError::Resolve(_) | ConnectError::Connect(_) | ConnectError::TimedOut(_) => {
@@ -43,7 +43,6 @@ impl Failure {
                 }
                 ConnectError::Refused(_) => false,
             },
-            Self::Tls(TlsFailure::Interrupted(_)) => true,
             Self::Tls(
                 TlsFailure::Certificate(_)
                 | TlsFailure::Protocol(_)

@@ -58,12 +58,11 @@ impl TrustedKeys {
         for entry in KnownHosts::new(text).flatten() {
             match entry.marker() {
                 Some(Marker::Revoked) => revoked.push(fingerprint(entry.public_key())),
-                Some(Marker::CertAuthority) => {}
                 None if matches_name(entry.host_patterns(), &name) => keys.push(HostKey {
                     fingerprint: fingerprint(entry.public_key()),
                     key_type: Some(key_type(&entry.public_key().algorithm()).to_owned()),
                 }),
-                None => {}
+                Some(Marker::CertAuthority) | None => {}
             }
         }
         keys.retain(|key| !revoked.contains(&key.fingerprint));
