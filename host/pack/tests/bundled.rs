@@ -136,8 +136,9 @@ fn every_plugin_imports_only_functions_whose_verbs_its_manifest_declares() {
 fn verbs_on_other_slots(function: &FunctionRow) -> &'static [Verb] {
     match (function.interface, function.function) {
         ("runbook:process/runner@1.0.0", "run") => &[Verb::FilesRead, Verb::FilesWrite],
-        ("runbook:files/writer@1.0.0", "rename") => &[Verb::FilesWrite],
-        ("runbook:sql/snapshot@1.0.0", "backup") => &[Verb::FilesWrite],
+        ("runbook:files/writer@1.0.0", "rename") | ("runbook:sql/snapshot@1.0.0", "backup") => {
+            &[Verb::FilesWrite]
+        }
         ("runbook:sql/snapshot@1.0.0", "restore") => &[Verb::FilesRead],
         // A header may name a secret, and the host puts it in place.
         ("runbook:http/reader@1.0.0" | "runbook:http/writer@1.0.0", _) => &[Verb::SecretsUse],
