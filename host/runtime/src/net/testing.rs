@@ -97,7 +97,7 @@ pub(super) fn host(
         Arc::new(services),
         Arc::new(CallLimits::default()),
         id,
-        Instant::now() + Duration::from_secs(60),
+        Instant::now() + Duration::from_mins(1),
     )
 }
 

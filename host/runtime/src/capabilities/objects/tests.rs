@@ -2,6 +2,7 @@
 
 mod hostile;
 
+use crate::bindings::runbook::http;
 use crate::bindings::runbook::objects::reader::Host as _;
 use crate::bindings::runbook::objects::types::{Condition, ObjectInfo};
 use crate::bindings::runbook::objects::writer::Host as _;
@@ -333,14 +334,19 @@ async fn every_character_of_a_path_is_signed_as_a_server_of_s3_expects_it() {
             std::fs::create_dir(server.object("")).unwrap();
             let mut host = host(slots, &targets, folder.path());
             let mut call = HostCall::new(&mut host);
-            use crate::bindings::runbook::http::{reader, writer};
             let (body, none) = (path.clone().into_bytes(), Vec::new);
-            let put =
-                writer::Host::put(&mut call, s(), path.clone(), none(), body.clone(), Vec::new());
+            let put = http::writer::Host::put(
+                &mut call,
+                s(),
+                path.clone(),
+                none(),
+                body.clone(),
+                Vec::new(),
+            );
             assert_eq!(put.await.unwrap().status, 200, "{path}");
             let key = format!("x{c}y/{c}z");
             assert_eq!(std::fs::read(server.object(&key)).unwrap(), body, "{path}");
-            let got = reader::Host::get(&mut call, s(), path.clone(), none()).await.unwrap();
+            let got = http::reader::Host::get(&mut call, s(), path.clone(), none()).await.unwrap();
             assert_eq!((got.status, got.body), (200, body), "{path}");
         }
     }

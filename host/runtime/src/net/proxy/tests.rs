@@ -324,7 +324,7 @@ async fn a_proxy_that_asks_for_a_certificate_gets_that_of_the_target() {
 #[tokio::test]
 async fn a_proxy_is_asked_for_judged_addresses_and_for_names_only_with_remote_dns() {
     let answer = b"HTTP/1.1 200 OK\r\n\r\n220 ready\r\n";
-    let named = |more: &str| {
+    let net_target = |more: &str| {
         format!("[targets.t]\nnet = \"mail.test\"\nports = [25]\nvia = \"bastion\"\n{more}\n")
     };
     for (address, more, asked) in [
@@ -336,7 +336,7 @@ async fn a_proxy_is_asked_for_judged_addresses_and_for_names_only_with_remote_dn
         ("10.0.0.9", "remote_dns = true", Some("CONNECT mail.test:25 ")),
     ] {
         let (port, requests) = answering(answer, End::Held).await;
-        let targets = gateway(port, "") + &named(more);
+        let targets = gateway(port, "") + &net_target(more);
         let names: &[(&str, &[&str])] = &[("mail.test", &[address])];
         let audit = Audit::default();
         let greeted = greet(&mut host(SERVER, &targets, &[], names, &audit)).await;

@@ -423,7 +423,7 @@ async fn a_body_that_a_killed_sshd_cuts_is_no_complete_answer() {
     let api: &[Slot] = &[("s", &["http.get", "http.post"], "t")];
     let secrets = [("key", sshd.client_key.as_str())];
     let mut call = host(api, &targets, &secrets, &[], &Audit::default());
-    let post = tokio::spawn(async move {
+    let sent_request = tokio::spawn(async move {
         let mut call = HostCall::new(&mut call);
         let (slot, path) = ("s".to_owned(), "/".to_owned());
         call.post(slot, path, Vec::new(), b"x".to_vec(), Vec::new()).await.map(drop)
@@ -433,7 +433,7 @@ async fn a_body_that_a_killed_sshd_cuts_is_no_complete_answer() {
         std::thread::sleep(Duration::from_millis(500));
         sshd.kill();
     });
-    let fault = post.await.unwrap().expect_err("half of a body");
+    let fault = sent_request.await.unwrap().expect_err("half of a body");
     assert_eq!(fault.class, FaultClass::Unknown, "{}", fault.message);
 }
 

@@ -155,16 +155,20 @@ async fn an_engine_cannot_fill_the_memory_of_the_host() {
         while send(stream, part) {}
     }
     fn endless(stream: &mut TcpStream) {
-        let part = [b"10000\r\n".as_slice(), &[b' '; 1 << 16], b"\r\n"].concat();
+        let part = [b"10000\r\n".as_slice(), &vec![b' '; 1 << 16], b"\r\n"].concat();
         flood(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &part);
     }
     let version: Script = |_, stream| endless(stream);
     let huge: Script = |_, stream| {
-        flood(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", &[b'['; 1 << 16]);
+        flood(
+            stream,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+            &vec![b'['; 1 << 16],
+        );
     };
     let failing: Script = |_, stream| {
         let head = b"HTTP/1.1 500 No\r\nContent-Length: 99999999999\r\n\r\n";
-        flood(stream, head, &[b'e'; 1 << 16]);
+        flood(stream, head, &vec![b'e'; 1 << 16]);
     };
     let inspection: Script = |path, stream| match path {
         path if path.ends_with("/app/json") => endless(stream),
@@ -183,7 +187,7 @@ async fn an_engine_cannot_fill_the_memory_of_the_host() {
     let log: Script = |path, stream| match path {
         path if path.contains("/logs") => {
             send(stream, b"HTTP/1.1 200 OK\r\n\r\n\x01\0\0\0\xff\xff\xff\xff");
-            while send(stream, &[b'x'; 1 << 16]) {}
+            while send(stream, &vec![b'x'; 1 << 16]) {}
         }
         path => honest(path, stream),
     };
@@ -199,7 +203,7 @@ async fn an_engine_cannot_fill_the_memory_of_the_host() {
         path if path.ends_with("/start") => {
             let head = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n\
                          \x01\0\0\0\xff\xff\xff\xff";
-            flood(stream, head, &[b'x'; 1 << 16]);
+            flood(stream, head, &vec![b'x'; 1 << 16]);
         }
         path => honest(path, stream),
     };

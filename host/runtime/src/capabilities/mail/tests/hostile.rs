@@ -395,11 +395,11 @@ async fn a_login_is_sent_in_the_way_that_the_server_offers_and_its_echo_is_scrub
         assert_eq!(server.lines()[1..=said.len()], said);
     }
     let echoed = format!("535 you said {word} which is {password}\r\n");
-    let echoes: Script = Box::leak(Box::new([
+    let repeats_password: Script = Box::leak(Box::new([
         ("EHLO", "250-me\r\n250 AUTH PLAIN\r\n"),
         ("AUTH", Box::leak(echoed.into_boxed_str())),
     ]));
-    let (fault, acted) = fault_of(&Fake::start(echoes), &with_login).await;
+    let (fault, acted) = fault_of(&Fake::start(repeats_password), &with_login).await;
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "mail.login"));
     assert!(
         !fault.message.contains(word) && !fault.message.contains(password),

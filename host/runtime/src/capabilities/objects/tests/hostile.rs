@@ -72,7 +72,7 @@ fn serve(stream: &TcpStream, script: Script, seen: &Mutex<Vec<String>>) {
     let answer = script(&head, number);
     if answer.is_empty() {
         // It stays silent.
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
     }
     let mut stream = stream;
     let _ = stream.write_all(&answer);
@@ -438,9 +438,12 @@ async fn an_upload_that_fails_leaves_no_parts_and_tells_whether_it_may_have_acte
         ),
         (
             "no id",
-            |head, _| match head.contains("?uploads") {
-                true => answer("200 OK", "", "<R></R>"),
-                false => answer("200 OK", OBJECT, ""),
+            |head, _| {
+                if head.contains("?uploads") {
+                    answer("200 OK", "", "<R></R>")
+                } else {
+                    answer("200 OK", OBJECT, "")
+                }
             },
             FaultClass::Assertion,
             false,

@@ -18,7 +18,7 @@ async fn what_is_no_ssh_server_is_a_fault_and_never_more_than_a_little_is_read()
     let private = key.private();
     let endless_line: Vec<u8> = vec![b'a'; 4 << 20];
     let endless_lines: Vec<u8> = b"notice\r\n".repeat(1 << 19);
-    let huge_packet = [b"SSH-2.0-x\r\n\xff\xff\xff\xff".as_slice(), &[0; 1 << 20]].concat();
+    let huge_packet = [b"SSH-2.0-x\r\n\xff\xff\xff\xff".as_slice(), &vec![0; 1 << 20]].concat();
     for (answer, class) in [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), FaultClass::Transient),
         (b"SSH-1.5-old\r\n".to_vec(), FaultClass::Transient),
