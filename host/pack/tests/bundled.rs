@@ -139,7 +139,10 @@ fn verbs_on_other_slots(function: &FunctionRow) -> &'static [Verb] {
         ("runbook:files/writer@1.0.0", "rename") | ("runbook:sql/snapshot@1.0.0", "backup") => {
             &[Verb::FilesWrite]
         }
-        ("runbook:sql/snapshot@1.0.0", "restore") => &[Verb::FilesRead],
+        ("runbook:objects/reader@1.0.0", "download") => &[Verb::FilesWrite],
+        ("runbook:sql/snapshot@1.0.0", "restore") | ("runbook:objects/writer@1.0.0", "upload") => {
+            &[Verb::FilesRead]
+        }
         // A header may name a secret, and the host puts it in place.
         ("runbook:http/reader@1.0.0" | "runbook:http/writer@1.0.0", _) => &[Verb::SecretsUse],
         // The host sets the password on one slot, and logs in on the other.

@@ -314,8 +314,12 @@ async fn a_proxy_that_asks_for_a_certificate_gets_that_of_the_target() {
             Err(fault) => {
                 assert!(!is_good, "{}", fault.message);
                 let found = (fault.class, fault.code.as_str());
-                let expected = (FaultClass::Invalid, "proxy.client-certificate");
-                assert_eq!(found, expected, "{}", fault.message);
+                // The alert of TLS is lost if the proxy hangs up before it has read the request.
+                let expected = [
+                    (FaultClass::Invalid, "proxy.client-certificate"),
+                    (FaultClass::Transient, "proxy.ended"),
+                ];
+                assert!(expected.contains(&found), "{}", fault.message);
             }
         }
     }
