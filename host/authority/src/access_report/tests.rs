@@ -810,7 +810,7 @@ fn a_secret_that_is_sent_to_an_unverified_remote_server_is_found() {
     ));
     let store = |endpoint: &str| {
         format!(
-            "objects = \"s3://b/\"\nendpoint = \"{endpoint}\"\nauth = {{ aws-sigv4 = {{ access_key = \
+            "objects = \"s3://backups/\"\nendpoint = \"{endpoint}\"\nauth = {{ aws-sigv4 = {{ access_key = \
              \"secret:token\", secret_key = \"secret:pw\", region = \"r\" }} }}"
         )
     };

@@ -357,7 +357,7 @@ fn a_request_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "redis: Redis",
         "redis: RedisFacts",
         "objects: Connect",
-        "objects: Object",
+        "objects: Objects",
         "mail: Connect",
         "mail: Mail",
     ];
