@@ -7,6 +7,7 @@
 mod container;
 #[cfg(feature = "system")]
 mod enablement;
+#[cfg(feature = "system")]
 mod failure;
 mod file_systems;
 mod identity;
